@@ -1,0 +1,48 @@
+"""Turn an exception into one sentence, a hint and an exit code."""
+
+import json
+import os
+import sys
+
+from schemas.errors import ZooError
+
+EXIT_INTERRUPTED = 130
+
+
+def report(error: BaseException, *, json_mode: bool) -> int:
+    """Tell the user what went wrong and return the exit code.
+
+    With `ZOO_DEBUG=1` the exception is raised again, so that its traceback can be read.
+    """
+    if os.environ.get("ZOO_DEBUG") == "1" and not isinstance(error, KeyboardInterrupt):
+        raise error
+    if isinstance(error, KeyboardInterrupt):
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    kind = type(error).__name__
+    hint: str | None
+    code = 2
+    if isinstance(error, ZooError):
+        message, hint, code = error.message, error.hint, error.exit_code
+    elif isinstance(error, BrokenPipeError):
+        sys.stderr.close()
+        return 0
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        message, hint = f"{where}{error.strerror or error}", None
+    elif isinstance(error, (MemoryError,)) or "out of memory" in str(error).lower():
+        message = "out of memory"
+        hint = "use a smaller batch_size, fewer frames at a time, or a device with more memory"
+    elif isinstance(error, ModuleNotFoundError):
+        message = f"the package `{error.name}` is needed for this and is not installed"
+        hint = f"install it: pip install {error.name}"
+    else:
+        message = f"unexpected {kind}: {error}"
+        hint = "this is a bug of zoo; run again with ZOO_DEBUG=1 and report the traceback"
+    if json_mode:
+        document = {"ok": False, "error": {"kind": kind, "message": message, "hint": hint}}
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    sys.stderr.write(f"error: {message}\n")
+    if hint:
+        sys.stderr.write(f"  hint: {hint}\n")
+    return code

@@ -1,0 +1,50 @@
+"""The `zoo` application: registers the commands and catches every exception once."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cli import errors
+from cli.version import VERSION
+
+app = typer.Typer(
+    name="zoo",
+    help="Validate, train, freeze and test DPA-2 models.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"zoo {VERSION}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Validate, train, freeze and test DPA-2 models."""
+
+
+def main() -> None:
+    """Run the command line; the only place where exceptions end."""
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a sentence
+        sys.exit(errors.report(error, json_mode="--json" in sys.argv))
+    except KeyboardInterrupt as error:
+        sys.exit(errors.report(error, json_mode="--json" in sys.argv))
+
+
+# Commands register themselves on `app` when their file is imported; each keeps its heavy imports
+# inside the command function.

@@ -1,0 +1,80 @@
+"""The one place that prints: data to stdout, everything else to stderr, human or `--json`."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Output:
+    """Where a command's results and messages go.
+
+    Args:
+        json_mode: Print results as one JSON document on stdout and nothing else there.
+        quiet: Leave out messages (never results, warnings or errors).
+    """
+
+    def __init__(self, *, json_mode: bool = False, quiet: bool = False) -> None:
+        self.json_mode = json_mode
+        self.quiet = quiet
+
+    def console(self, *, stderr: bool = True) -> "Console":
+        """Return a rich console (rich honours NO_COLOR, TERM=dumb and pipes by itself)."""
+        from rich.console import Console
+
+        stream = sys.stderr if stderr else sys.stdout
+        width = None if stream.isatty() else 100
+        return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+    def result(self, document: Mapping[str, Any]) -> None:
+        """Print the machine-readable result; only under `--json`."""
+        if self.json_mode:
+            json.dump(document, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+            sys.stdout.write("\n")
+
+    def text(self, line: str = "") -> None:
+        """Print one line of the human-readable result on stdout; nothing under `--json`."""
+        if not self.json_mode:
+            sys.stdout.write(line + "\n")
+
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+    ) -> None:
+        """Print a table on stdout: the first column left-aligned, the others right-aligned."""
+        if self.json_mode:
+            return
+        from rich import box
+        from rich.table import Table
+
+        table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+        for index, column in enumerate(columns):
+            table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        self.console(stderr=False).print(table)
+
+    def info(self, message: str) -> None:
+        """Print a message for a person on stderr."""
+        if not self.quiet:
+            sys.stderr.write(message + "\n")
+
+    def warning(self, message: str) -> None:
+        """Print a warning on stderr."""
+        sys.stderr.write(f"warning: {message}\n")
+
+    @contextmanager
+    def status(self, message: str) -> Iterator[None]:
+        """Show that something short is going on (a spinner on a terminal, a line elsewhere)."""
+        if self.quiet:
+            yield
+            return
+        if not sys.stderr.isatty():
+            sys.stderr.write(message + "\n")
+            yield
+            return
+        with self.console().status(message):
+            yield

@@ -1,0 +1,26 @@
+"""DPA-2: the network, its training and everything that runs it.
+
+`dpa2.load(path)` opens a model for evaluation and `dpa2.train(config)` trains one. Both import torch
+when they are first used, so that `import dpa2` (and the torch-free `dpa2.data`) stays light.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dpa2.evaluate.potential import load
+    from dpa2.train.run import train
+
+__all__ = ["load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load` and `train` on first use (PEP 562)."""
+    if name == "load":
+        from dpa2.evaluate.potential import load
+
+        return load
+    if name == "train":
+        from dpa2.train.run import train
+
+        return train
+    raise AttributeError(f"module 'dpa2' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""deepmd-kit's names and layouts to and from ours."""

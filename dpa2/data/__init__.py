@@ -1,0 +1,1 @@
+"""Systems on disk, batches and sampling; numpy only, never torch."""

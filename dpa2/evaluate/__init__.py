@@ -1,0 +1,1 @@
+"""A model applied to data: predictions, error tables, reports."""

@@ -1,0 +1,1 @@
+"""Deployable files made from a trained model."""

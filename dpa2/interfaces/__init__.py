@@ -1,0 +1,1 @@
+"""Other programs' calculators over our model."""

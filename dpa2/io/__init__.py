@@ -1,0 +1,1 @@
+"""Checkpoint files, read safely and written atomically."""

@@ -1,0 +1,1 @@
+"""The network: positions and types in, energies and their derivatives out."""

@@ -1,0 +1,1 @@
+"""Training: statistics, loss, schedule, the loop, its log and its checkpoints."""

@@ -1,0 +1,1 @@
+"""What an input file may say, and the diagnostics when it does not; never imports torch."""
