@@ -1,0 +1,119 @@
+"""The model: element names, descriptor, fitting net and what surrounds them."""
+
+# ruff: noqa: RUF012 - pydantic copies mutable defaults
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag, ValidationError
+
+from schemas.descriptor import Descriptor
+from schemas.errors import ConfigError
+from schemas.fitting import EnergyFitting
+from schemas.network import TypePairs, list_or_single
+from schemas.section import NO_DEFAULT, Section
+
+PresetBias = Annotated[
+    Annotated[float | None, Tag("single")] | Annotated[list[float], Tag("list")],
+    Discriminator(list_or_single),
+]
+
+
+class Model(Section):
+    """A standard energy model: descriptor, fitting net, energy bias of each element."""
+
+    type: Literal["standard"] = "standard"
+    """Which kind of model this is."""
+    type_map: Annotated[list[str], Field(min_length=1)]
+    """Names of the atom types, normally elements; the index is the type."""
+    descriptor: Descriptor
+    """How surroundings become numbers."""
+    fitting_net: EnergyFitting
+    """How these numbers become energies."""
+    data_stat_nbatch: PositiveInt = 10
+    """Batches of each system from which statistics are taken."""
+    data_stat_protect: NonNegativeFloat = 0.01
+    """Smallest standard deviation by which frame and atom parameters are divided."""
+    data_bias_nsample: PositiveInt = 10
+    """Ignored by deepmd-kit's PyTorch backend."""
+    pair_exclude_types: TypePairs = []
+    """Pairs of type indices that are removed from the neighbour list."""
+    atom_exclude_types: list[int] = []
+    """Type indices whose atoms contribute no energy."""
+    preset_out_bias: dict[str, list[PresetBias]] | None = None
+    """Energy bias of each type in eV, by output name; null means fitted to the data."""
+    srtab_add_bias: bool = True
+    """Ignored by deepmd-kit's PyTorch backend."""
+    model_branch_alias: list[str] = []
+    """Other names of this branch in a multi-task model."""
+    info: dict[str, Any] = {}
+    """Free text about the model, kept in its files."""
+    finetune_head: Annotated[str | None, NO_DEFAULT] = None
+    """Branch of the pre-trained model from which fine-tuning starts."""
+    use_srtab: Annotated[str | None, NO_DEFAULT] = None
+    """File with a short-range pair potential to blend in."""
+    smin_alpha: Annotated[float | None, NO_DEFAULT] = None
+    """Width of the weighting of `use_srtab`, in Å."""
+    sw_rmin: Annotated[float | None, NO_DEFAULT] = None
+    """Below this distance the pair potential of `use_srtab` acts alone, in Å."""
+    sw_rmax: Annotated[float | None, NO_DEFAULT] = None
+    """Above this distance the network acts alone, in Å."""
+    type_embedding: Annotated[dict[str, Any] | None, NO_DEFAULT] = None
+    """Of the TensorFlow backend; DPA-2 has its own."""
+    modifier: Annotated[dict[str, Any] | None, NO_DEFAULT] = None
+    """Correction by a dipole-charge model."""
+    compress: Annotated[dict[str, Any] | None, NO_DEFAULT] = None
+    """Written by deepmd-kit when it compresses a model."""
+    spin: Annotated[dict[str, Any] | None, NO_DEFAULT] = None
+    """Treat spins as degrees of freedom."""
+    bridging_method: str = "None"
+    """Blend in an analytic repulsion at short distances."""
+    bridging_r_inner: float = 0.5
+    """Below this distance the repulsion of `bridging_method` acts alone, in Å."""
+    bridging_r_outer: float = 0.8
+    """Above this distance the network acts alone, in Å."""
+
+
+WRITTEN_BY_DEEPMD = frozenset({"hessian_mode", "resuming", "new_type_map"})
+"""Keys that deepmd-kit adds to the `model_params` of a checkpoint and that say nothing to us."""
+
+
+def parse_model(mapping: Mapping[str, Any]) -> Model:
+    """Read the `model_params` section of a checkpoint.
+
+    Nulls count as keys not given, and keys that deepmd-kit adds there itself are dropped.
+
+    Raises:
+        ConfigError: The section is not one of a DPA-2 energy model.
+    """
+    present = {key: value for key, value in mapping.items() if key not in WRITTEN_BY_DEEPMD}
+    cleaned: dict[str, Any] = _without_nulls(present)
+    if "model_dict" in cleaned:
+        raise ConfigError(
+            f"the model has several branches: {', '.join(cleaned['model_dict'])}",
+            hint="choose one of them",
+        )
+    for name, known in (("descriptor", "dpa2"), ("fitting_net", "ener")):
+        section = cleaned.get(name)
+        kind = section.get("type", "ener") if isinstance(section, dict) else None
+        if kind is not None and kind != known:
+            raise ConfigError(
+                f"the model's {name} is of type `{kind}`",
+                hint=f"this engine runs DPA-2 energy models: {name} of type `{known}`",
+            )
+    try:
+        return Model.model_validate(cleaned)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"the model section of this file is not one of a DPA-2 energy model: "
+            f"{where}: {first['msg']}",
+            hint="it was written by a version of deepmd-kit other than 3.0 to 3.2, or is damaged",
+        ) from error
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return value
