@@ -9,7 +9,6 @@ layer norms, residuals, time steps) is drawn from a numpy generator, so that eve
 import json
 import sys
 import zlib
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from cases import CASES, Case
 from deepmd.pt.model.model import get_model
 from deepmd.pt.train.wrapper import ModelWrapper
 from deepmd.utils.argcheck import normalize
+from packing import packed
 
 FOLDER = Path(__file__).parent
 
@@ -93,35 +93,6 @@ def evaluate(model: torch.nn.Module, arrays: dict[str, np.ndarray]) -> dict[str,
     return {key: value.detach().double().cpu().numpy() for key, value in found.items()}
 
 
-def packed(state: dict[str, Any]) -> OrderedDict[str, Any]:
-    """Move tensors of one dtype into one storage: the same checkpoint in a third of the bytes.
-
-    Statistics are repeated over neighbour slots by a zero stride. The module versions that torch
-    attaches to a state dict are left out.
-    """
-    small: OrderedDict[str, Any] = OrderedDict(state)
-    tensors = [(key, value) for key, value in state.items() if isinstance(value, torch.Tensor)]
-    for dtype in {value.dtype for _, value in tensors}:
-        pieces: list[torch.Tensor] = []
-        places: dict[int, tuple[int, torch.Size]] = {}
-        chosen = [(key, value) for key, value in tensors if value.dtype == dtype]
-        kept = {key: value[:, :1] if is_statistics(key) else value for key, value in chosen}
-        for key, value in chosen:
-            if value.data_ptr() not in places or value.numel() == 0:
-                places[value.data_ptr()] = (sum(map(torch.numel, pieces)), kept[key].shape)
-                pieces.append(kept[key].reshape(-1))
-        storage = torch.cat(pieces)
-        for key, value in chosen:
-            start, shape = places[value.data_ptr()]
-            small[key] = storage[start : start + shape.numel()].reshape(shape).expand(value.shape)
-    return small
-
-
-def is_statistics(key: str) -> bool:
-    """Tell whether a key holds davg or dstd (nt, nsel, 4)."""
-    return key.endswith((".mean", ".stddev"))
-
-
 def make(name: str, case: Case) -> int:
     """Write one case; returns the size of its folder in bytes."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
@@ -149,7 +120,7 @@ def make(name: str, case: Case) -> int:
     folder.mkdir(exist_ok=True)
     (folder / "input.json").write_text(json.dumps({"model": section}, indent=1) + "\n")
     state = ModelWrapper(model, model_params=params).state_dict()
-    torch.save({"model": packed(state)}, folder / "model.pt")
+    torch.save(packed({"model": state}), folder / "model.pt")
     np.savez_compressed(folder / "expected.npz", **arrays, **expected)
     size = sum(file.stat().st_size for file in folder.iterdir())
     force = np.abs(expected["force"]).max()
