@@ -1,0 +1,71 @@
+"""Files that are either complete or not there, whatever interrupts their writing."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from schemas.errors import TrainingError
+
+
+@contextmanager
+def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
+    """Open a binary file that replaces `path` when the block ends without an exception.
+
+    The bytes go to a hidden file of the same folder, are flushed to the disk, and take the name in one
+    step. A reader sees the old file or the new one; after a crash the old one is still there.
+
+    Raises:
+        TrainingError: When the disk is full or the folder cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise TrainingError(
+            f"{target} cannot be written: {error.strerror or error}",
+            hint="check that the folder exists, is writable and has space left; what was there "
+            "before is untouched",
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Replace a text file atomically (UTF-8)."""
+    with atomic_write(path) as stream:
+        stream.write(text.encode())
+
+
+def write_json(path: Path | str, document: Any, *, indent: int = 4) -> None:
+    """Replace a JSON file atomically."""
+    import json
+
+    write_text(path, json.dumps(document, indent=indent, ensure_ascii=False))
+
+
+def replace_symlink(link: Path | str, target: str) -> None:
+    """Point a symbolic link at `target` (relative to the link's folder) in one step."""
+    path = Path(link)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary.symlink_to(target)
+    temporary.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name itself durable, where the system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,112 @@
+"""What a file is when it is not the checkpoint that was asked for."""
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+from schemas.errors import CheckpointError
+
+_GIVE_CHECKPOINT = "give a model.ckpt-N.pt written by zoo train or by dp --pt train"
+_HEAD_BYTES = 512
+
+
+def missing_file(path: Path) -> CheckpointError:
+    """Return the error for a path that leads nowhere, naming checkpoints that are near."""
+    if path.is_symlink():
+        return CheckpointError(
+            f"{path} is a link to {path.readlink()}, which does not exist",
+            hint="the checkpoint it pointed to was moved or deleted; name another one",
+        )
+    folder = path.parent
+    near = sorted(item.name for item in folder.glob("*.pt"))[-5:] if folder.is_dir() else []
+    hint = f"{folder} has: {', '.join(near)}" if near else "check the path"
+    return CheckpointError(f"{path} does not exist", hint=hint)
+
+
+def refuse_other_formats(path: Path) -> None:
+    """Raise if the first bytes (or the zip's table) show that this is not a checkpoint.
+
+    Raises:
+        CheckpointError: Folder, empty file, web page, Git LFS pointer, HDF5, JSON, TorchScript ...
+    """
+    if path.is_dir():
+        raise CheckpointError(
+            f"{path} is a folder, not a checkpoint",
+            hint=f"name the file in it, for example {path / 'model.ckpt.pt'}",
+        )
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if not head:
+        raise CheckpointError(
+            f"{path} is empty", hint="the download or the copy failed; fetch it again"
+        )
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise CheckpointError(
+            f"{path} is a web page, not a checkpoint",
+            hint="the server answered with a page (a 404 or a login); download the raw file",
+        )
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer, not the file itself",
+            hint="fetch the content with `git lfs pull`",
+        )
+    if head.startswith(b"\x89HDF"):
+        raise CheckpointError(f"{path} is an HDF5 file, not a checkpoint", hint=_GIVE_CHECKPOINT)
+    if text.startswith((b"{", b"[")):
+        raise CheckpointError(f"{path} is a JSON text, not a checkpoint", hint=_GIVE_CHECKPOINT)
+    if head.startswith(b"PK"):
+        _check_zip(path)
+
+
+def _check_zip(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _truncated(path) from error
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(
+            f"{path} is a frozen model (TorchScript), not a checkpoint",
+            hint="a frozen model can be tested and run, but not trained further or inspected; "
+            "give the model.ckpt-N.pt from which it was frozen",
+        )
+    if not any(name.endswith("data.pkl") for name in names):
+        raise CheckpointError(
+            f"{path} is a zip archive without a PyTorch checkpoint in it",
+            hint="unpack it first and name the .pt file inside",
+        )
+
+
+def _truncated(path: Path) -> CheckpointError:
+    size = path.stat().st_size
+    return CheckpointError(
+        f"{path} is damaged: it ends after {size} bytes, before its table of contents",
+        hint="the download or the copy was cut short; fetch it again",
+    )
+
+
+def unreadable(path: Path, error: Exception) -> CheckpointError:
+    """Return the error for a file that torch refused to load."""
+    reason = str(error)
+    refused = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:class|global)[: ]+([\w.]+)", reason)
+    if refused:
+        name = refused.group(1) or refused.group(2)
+        return CheckpointError(
+            f"{path} would run code when loaded: it contains `{name}`",
+            hint="a checkpoint holds only tensors, numbers and text; do not trust this file, or "
+            "save it again as a plain dictionary of tensors",
+        )
+    if path.open("rb").read(2) == b"PK":
+        return CheckpointError(
+            f"{path} is damaged: {reason.splitlines()[0]}",
+            hint="the download or the copy was cut short; fetch it again",
+        )
+    kind = "a pickle that cannot be read" if _looks_like_pickle(path) else "of unknown format"
+    return CheckpointError(f"{path} is not a checkpoint: the file is {kind}", hint=_GIVE_CHECKPOINT)
+
+
+def _looks_like_pickle(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(1) == pickle.PROTO

@@ -1,0 +1,110 @@
+"""`lcurve.out`: the table of errors over the steps, byte for byte as deepmd-kit writes it (6.5)."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dpa2.io.atomic import write_text
+from schemas.errors import TrainingError
+
+Metrics = Mapping[str, float]
+"""Displayed errors by name (`rmse`, `rmse_e`, ...)."""
+
+_REMARK = "# If there is no available reference data, rmse_*_{val,trn} will print nan\n"
+SINGLE = "Default"
+
+
+def format_header(trained: Mapping[str, Metrics], validated: Mapping[str, Metrics]) -> str:
+    """Return the two header lines.
+
+    Args:
+        trained: Errors on the training batch, by branch (one branch called `Default`: single task).
+        validated: Errors on validation data, by branch; empty mappings where there are none.
+    """
+    line = f"# {'step':5s}"
+    for branch, metrics in trained.items():
+        suffix = "" if list(trained) == [SINGLE] else f"_{branch}"
+        for name in sorted(metrics):
+            if validated.get(branch):
+                line += f"   {f'{name}_val{suffix}':>11s} {f'{name}_trn{suffix}':>11s}"
+            else:
+                line += f"   {f'{name}_trn{suffix}':>11s}"
+    return f"{line}   {'lr':8s}\n{_REMARK}"
+
+
+def format_row(
+    step: int,
+    learning_rate: float,
+    trained: Mapping[str, Metrics],
+    validated: Mapping[str, Metrics],
+) -> str:
+    """Return the line of a step (counted from 1)."""
+    line = f"{step:7d}"
+    for branch, metrics in trained.items():
+        on_validation = validated.get(branch)
+        for name in sorted(metrics):
+            if on_validation:
+                line += f"   {on_validation.get(name, math.nan):11.2e} {metrics[name]:11.2e}"
+            else:
+                line += f"   {metrics[name]:11.2e}"
+    return f"{line}   {learning_rate:8.1e}\n"
+
+
+class LearningCurve:
+    """The open file. Rows are flushed at once, so that they can be plotted while training runs.
+
+    Args:
+        path: The file.
+        resume_after: Steps already done when a run is resumed: later rows of the file, written before
+            the interruption, are dropped, so that the curve equals the undisturbed one. None starts a
+            new file.
+    """
+
+    def __init__(self, path: Path, resume_after: int | None = None) -> None:
+        self.path = path
+        kept = "" if resume_after is None else rows_until(path, resume_after)
+        write_text(path, kept)
+        self._header_needed = not kept
+        try:
+            self._stream = path.open("a", buffering=1)
+        except OSError as error:
+            raise TrainingError(f"{path} cannot be written: {error.strerror}") from error
+
+    def add(
+        self,
+        step: int,
+        learning_rate: float,
+        trained: Mapping[str, Metrics],
+        validated: Mapping[str, Metrics],
+    ) -> None:
+        """Append the row of a step; the first row of a file brings the header."""
+        if self._header_needed:
+            self._stream.write(format_header(trained, validated))
+            self._header_needed = False
+        self._stream.write(format_row(step, learning_rate, trained, validated))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stream.close()
+
+
+def rows_until(path: Path, step: int) -> str:
+    """Return the header and the rows of steps up to `step`; "" when the file has none."""
+    if not path.is_file():
+        return ""
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        first = line.split(maxsplit=1)[0] if line.strip() else ""
+        complete = line.endswith("\n")
+        if line.startswith("#") or (complete and first.isdigit() and int(first) <= step):
+            kept.append(line)
+    return "".join(kept)

@@ -1,0 +1,293 @@
+"""The energy loss: which residuals, how each is reduced to a number, and how the numbers add up.
+
+Interop-spec 6.2; every value equals deepmd-kit 3.2's `ener` loss. Per-atom terms are means over all real
+atoms of the batch (a label counts once), per-frame terms are means over frames divided by powers of the
+frame's number of atoms. A term whose label is absent adds nothing and is displayed as nan.
+"""
+
+# Axes:  F frames   N atoms   G generalized coordinates
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schemas.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the data says about a batch; None where it says nothing.
+
+    Attributes:
+        energy: (F,) eV.
+        force: (F, N, 3) eV/Å.
+        virial: (F, 3, 3) eV.
+        atom_energy: (F, N) eV.
+        atom_pref: (F, N) weights of the prefactor force.
+        atom_energy_coeff: (F, N) coefficients of the atomic energies.
+        drdq: (F, N, 3, G) derivatives of the positions by generalized coordinates.
+    """
+
+    energy: Tensor | None = None
+    force: Tensor | None = None
+    virial: Tensor | None = None
+    atom_energy: Tensor | None = None
+    atom_pref: Tensor | None = None
+    atom_energy_coeff: Tensor | None = None
+    drdq: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LossResult:
+    """The number to minimise and the numbers to look at.
+
+    Attributes:
+        total: (), differentiable.
+        metrics: What `lcurve.out` shows (`rmse_e`, `rmse_f`, ..., `rmse`): detached scalars, or nan
+            where the label is absent.
+    """
+
+    total: Tensor
+    metrics: dict[str, Tensor | float]
+
+
+@dataclass
+class _Sum:
+    """Terms collected so far."""
+
+    total: Tensor
+    metrics: dict[str, Tensor | float] = field(default_factory=dict)
+
+    def add(self, prefactor: float, value: Tensor, name: str, shown: Tensor) -> None:
+        self.total = self.total + prefactor * value
+        self.metrics[name] = shown.detach()
+
+    def absent(self, name: str) -> None:
+        self.metrics[name] = float("nan")
+
+
+class EnergyLoss:
+    """The `ener` loss of a checked `loss` section.
+
+    Args:
+        config: The section (`schemas.loss`).
+        start_lr: Learning rate at which the prefactors have their start values, eV-free.
+
+    Raises:
+        ConfigError: For a combination that has no meaning, or a Hessian prefactor (not supported).
+    """
+
+    def __init__(self, config: Any, start_lr: float) -> None:
+        self.config = config
+        self.start_lr = start_lr
+        # A term exists only if both its prefactors are non-zero: deepmd-kit's rule.
+        self.active = {
+            term
+            for term in ("e", "f", "v", "ae", "pf", "gf")
+            if getattr(config, f"start_pref_{term}") != 0.0
+            and getattr(config, f"limit_pref_{term}") != 0.0
+        }
+        delta = config.huber_delta
+        self._deltas = list(delta) if isinstance(delta, list | tuple) else [delta] * 3
+        self._kind = "mae" if config.loss_func == "mae" else "rmse"
+        self._refuse_nonsense()
+
+    def _refuse_nonsense(self) -> None:
+        config = self.config
+        if config.start_pref_h != 0.0 or config.limit_pref_h != 0.0:
+            raise ConfigError(
+                "the Hessian term of the loss (start_pref_h, limit_pref_h) is not supported",
+                hint="set both to 0, or train this model with deepmd-kit",
+            )
+        if "gf" in self.active and config.numb_generalized_coord < 1:
+            raise ConfigError(
+                "start_pref_gf asks for a generalized-force loss, but numb_generalized_coord is "
+                f"{config.numb_generalized_coord}",
+                hint="set loss.numb_generalized_coord to the number of generalized coordinates",
+            )
+        if config.f_use_norm and not (config.use_huber or config.loss_func == "mae"):
+            raise ConfigError(
+                "loss.f_use_norm needs loss_func: mae or use_huber: true",
+                hint="remove f_use_norm, or choose one of these losses",
+            )
+        if config.use_huber and (self.active & {"pf", "gf"} or config.relative_f is not None):
+            raise ConfigError(
+                "use_huber cannot be combined with start_pref_pf, start_pref_gf or relative_f",
+                hint="switch use_huber off, or drop the other option",
+            )
+
+    @property
+    def labels_used(self) -> tuple[str, ...]:
+        """Names of the label fields that some active term reads."""
+        fields = {
+            "e": ("energy", "atom_energy_coeff"),
+            "f": ("force",),
+            "v": ("virial",),
+            "ae": ("atom_energy",),
+            "pf": ("force", "atom_pref"),
+            "gf": ("force", "drdq"),
+        }
+        return tuple(dict.fromkeys(name for term in sorted(self.active) for name in fields[term]))
+
+    def prefactor(self, term: str, learning_rate: float) -> float:
+        """Return limit + (start - limit) * lr / lr0 of a term."""
+        start = float(getattr(self.config, f"start_pref_{term}"))
+        limit = float(getattr(self.config, f"limit_pref_{term}"))
+        return limit + (start - limit) * (learning_rate / self.start_lr)
+
+    def __call__(
+        self, prediction: Any, labels: Labels, mask: Tensor, learning_rate: float
+    ) -> LossResult:
+        """Compare a prediction with its labels.
+
+        Args:
+            prediction: Has `energy (F,)`, `force (F, N, 3)`, `virial (F, 3, 3)`, `atom_energy (F, N)`.
+            labels: The labels, on the device of the prediction.
+            mask: (F, N), 1.0 for atoms that count and 0.0 for padding and excluded types.
+            learning_rate: Rate of this step; sets the prefactors.
+        """
+        # A sum that starts at zero keeps the dtype and the device of the energies.
+        result = _Sum(total=prediction.energy.new_zeros(()))
+        per_atom = 1.0 / mask.sum(-1)
+        if "e" in self.active:
+            self._add_energy(result, prediction, labels, per_atom, learning_rate)
+        if self.active & {"f", "pf", "gf"}:
+            self._add_forces(result, prediction, labels, mask, learning_rate)
+        if "v" in self.active:
+            self._add_virial(result, prediction, labels, per_atom, learning_rate)
+        if "ae" in self.active:
+            self._add_atom_energy(result, prediction, labels, mask, learning_rate)
+        result.metrics["rmse"] = torch.sqrt(result.total.detach())
+        return LossResult(total=result.total, metrics=result.metrics)
+
+    def _add_energy(
+        self, result: _Sum, prediction: Any, labels: Labels, per_atom: Tensor, rate: float
+    ) -> None:
+        name = f"{self._kind}_e"
+        if labels.energy is None:
+            return result.absent(name)
+        energy = prediction.energy
+        if self.config.enable_atom_ener_coeff and labels.atom_energy_coeff is not None:
+            energy = (labels.atom_energy_coeff * prediction.atom_energy).sum(-1)
+        prefactor = self.prefactor("e", rate)
+        value, shown = self._per_frame(energy[:, None], labels.energy[:, None], per_atom, 0)
+        result.add(prefactor, value, name, shown)
+
+    def _add_virial(
+        self, result: _Sum, prediction: Any, labels: Labels, per_atom: Tensor, rate: float
+    ) -> None:
+        name = f"{self._kind}_v"
+        if labels.virial is None:
+            return result.absent(name)
+        value, shown = self._per_frame(
+            prediction.virial.reshape(-1, 9), labels.virial.reshape(-1, 9), per_atom, 2
+        )
+        result.add(self.prefactor("v", rate), value, name, shown)
+
+    def _per_frame(
+        self, predicted: Tensor, label: Tensor, per_atom: Tensor, delta_index: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss and the displayed error of an extensive quantity (F, C)."""
+        if self.config.loss_func == "mae":
+            error = ((predicted - label).abs().mean(-1) * per_atom).mean()
+            return error, error
+        squared = (predicted - label).square().mean(-1)
+        shown = torch.sqrt((squared * per_atom**2).mean())
+        if self.config.use_huber:
+            scale = per_atom[:, None]
+            residual = scale * label - scale * predicted
+            return huber(residual, self._deltas[delta_index]).mean(), shown
+        power = 2 if self.config.intensive_ener_virial else 1
+        return (squared * per_atom**power).mean(), shown
+
+    def _add_forces(
+        self, result: _Sum, prediction: Any, labels: Labels, mask: Tensor, rate: float
+    ) -> None:
+        if labels.force is None:
+            for term in sorted(self.active & {"f", "pf", "gf"}):
+                # The generalized force has no L1 form: its error keeps its name.
+                result.absent(f"{'rmse' if term == 'gf' else self._kind}_{term}")
+            return
+        difference = labels.force - prediction.force
+        if self.config.relative_f is not None:
+            size = labels.force.norm(dim=-1, keepdim=True) + self.config.relative_f
+            difference = difference / size
+        if "f" in self.active:
+            value, shown = self._force_error(difference, mask)
+            result.add(self.prefactor("f", rate), value, f"{self._kind}_f", shown)
+        if "pf" in self.active:
+            self._add_weighted_force(result, difference, labels, mask, rate)
+        if "gf" in self.active:
+            self._add_generalized_force(result, prediction, labels, mask, rate)
+
+    def _force_error(self, difference: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and the displayed error of force differences (F, N, 3)."""
+        residual = difference
+        if self.config.f_use_norm:
+            residual = torch.linalg.vector_norm(difference, dim=-1, keepdim=True)
+        if self.config.loss_func == "mae":
+            error = atom_mean(residual.abs(), mask)
+            return error, error
+        squared = atom_mean(difference.square(), mask)
+        if self.config.use_huber:
+            return atom_mean(huber(residual, self._deltas[1]), mask), squared.sqrt()
+        return squared, squared.sqrt()
+
+    def _add_weighted_force(
+        self, result: _Sum, difference: Tensor, labels: Labels, mask: Tensor, rate: float
+    ) -> None:
+        name = f"{self._kind}_pf"
+        weight = labels.atom_pref
+        if weight is None:
+            if not self.config.use_default_pf:
+                return result.absent(name)
+            weight = torch.ones_like(mask)
+        measure: Callable[[Tensor], Tensor]
+        measure = torch.abs if self.config.loss_func == "mae" else torch.square
+        value = atom_mean(measure(difference) * weight[..., None], mask)
+        shown = value if self.config.loss_func == "mae" else value.sqrt()
+        result.add(self.prefactor("pf", rate), value, name, shown)
+
+    def _add_generalized_force(
+        self, result: _Sum, prediction: Any, labels: Labels, mask: Tensor, rate: float
+    ) -> None:
+        if labels.drdq is None:
+            return result.absent("rmse_gf")
+        assert labels.force is not None
+        difference = (labels.force - prediction.force) * mask[..., None]
+        generalized = torch.einsum("fnxg,fnx->fg", labels.drdq, difference)
+        value = generalized.square().mean()
+        result.add(self.prefactor("gf", rate), value, "rmse_gf", value.sqrt())
+
+    def _add_atom_energy(
+        self, result: _Sum, prediction: Any, labels: Labels, mask: Tensor, rate: float
+    ) -> None:
+        name = f"{self._kind}_ae"
+        if labels.atom_energy is None:
+            return result.absent(name)
+        difference = (labels.atom_energy - prediction.atom_energy)[..., None]
+        if self.config.loss_func == "mae":
+            value = shown = atom_mean(difference.abs(), mask)
+        else:
+            squared = atom_mean(difference.square(), mask)
+            shown = squared.sqrt()
+            value = squared
+            if self.config.use_huber:
+                value = atom_mean(huber(difference, self._deltas[0]), mask)
+        result.add(self.prefactor("ae", rate), value, name, shown)
+
+
+def huber(residual: Tensor, delta: float) -> Tensor:
+    """Return x^2 / 2 for |x| <= delta and delta (|x| - delta / 2) beyond, elementwise."""
+    size = residual.abs()
+    return torch.where(size <= delta, 0.5 * residual.square(), delta * (size - 0.5 * delta))
+
+
+def atom_mean(elements: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of (F, N, C) over the components of the atoms with mask 1; 0 if there are none."""
+    total = (elements * mask[..., None]).sum()
+    count = mask.sum() * elements.shape[-1]
+    return total / torch.where(count > 0, count, torch.ones_like(count))
