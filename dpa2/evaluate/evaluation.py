@@ -1,0 +1,44 @@
+"""The answer of a model: energies, forces and virials as numpy arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Predictions for F frames of N atoms.
+
+    Attributes:
+        energy: (F,) eV.
+        force: (F, N, 3) eV/Å, -dE/dcoord; zero for padding.
+        virial: (F, 3, 3) eV, -dE/dstrain.
+        atom_energy: (F, N) eV; zero for padding.
+        atom_virial: (F, N, 3, 3) eV, None unless asked for.
+        descriptor: (F, N, D), None unless asked for.
+    """
+
+    energy: FloatArray
+    force: FloatArray
+    virial: FloatArray
+    atom_energy: FloatArray | None = None
+    atom_virial: FloatArray | None = None
+    descriptor: FloatArray | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames F."""
+        return int(self.energy.shape[0])
+
+
+def join(parts: Sequence[Evaluation]) -> Evaluation:
+    """Join evaluations of consecutive frames; what the first part lacks stays None."""
+    joined = {}
+    for field in fields(Evaluation):
+        arrays = [getattr(part, field.name) for part in parts]
+        joined[field.name] = None if arrays[0] is None else np.concatenate(arrays)
+    return Evaluation(**joined)

@@ -1,0 +1,100 @@
+"""Parity plots: predictions against labels, ideally on the diagonal."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.evaluate.figures import COLOURS, GREY, new_figure, save_figure
+from dpa2.evaluate.metrics import ErrorStat, error_stat
+from dpa2.evaluate.quantities import QUANTITIES, Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FloatArray = NDArray[np.float64]
+
+_PANELS = ("energy_per_atom", "force", "virial_per_atom")
+_MAX_POINTS = 50_000
+
+
+class ParityPlot:
+    """Collects labels and predictions, and draws energies per atom, forces and virials per atom.
+
+    Args:
+        type_map: Element of each atom type; forces are coloured by it.
+    """
+
+    def __init__(self, type_map: Sequence[str]) -> None:
+        self.type_map = tuple(type_map)
+        # Single precision: enough for a dot, and forces of a large test set fill memory.
+        self._chunks: dict[str, list[NDArray[np.float32]]] = {key: [] for key in _PANELS}
+        self._groups: dict[str, list[NDArray[np.int64]]] = {key: [] for key in _PANELS}
+
+    def add(self, comparison: Comparison) -> None:
+        """Remember some frames."""
+        for key in _PANELS:
+            pair = comparison.pairs.get(key)
+            if pair is None:
+                continue
+            both = np.stack([pair.reference.ravel(), pair.prediction.ravel()])
+            self._chunks[key].append(both.astype(np.float32))
+            types = comparison.atom_types.repeat(3) if key == "force" else np.zeros(both.shape[1])
+            self._groups[key].append(types.astype(np.int64))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Draw what was collected, one panel a quantity, with its errors.
+
+        Raises:
+            DataError: If the name ends in no image format.
+        """
+        keys = [key for key in _PANELS if self._chunks[key]]
+        figure, panels = new_figure(max(1, len(keys)), width=4.2, height=4.2)
+        for key, panel in zip(keys, panels, strict=False):
+            both = np.concatenate(self._chunks[key], axis=1).astype(np.float64)
+            self._draw(panel, key, both, np.concatenate(self._groups[key]))
+        save_figure(figure, path)
+
+    def _draw(self, panel: "Axes", key: str, both: FloatArray, groups: NDArray[np.int64]) -> None:
+        quantity = QUANTITIES[key]
+        unit = quantity.unit
+        stat = error_stat(both[1] - both[0])
+        stride = -(-both.shape[1] // _MAX_POINTS)
+        if key == "energy_per_atom":
+            # Total energies are large and arbitrary: what matters is how they differ.
+            both = both - both[0].mean()
+        for colour, group in enumerate(np.unique(groups)):
+            dots = both[:, groups == group][:, ::stride]
+            label = self.type_map[group] if key == "force" else None
+            panel.plot(
+                *dots,
+                ".",
+                ms=3,
+                alpha=0.5,
+                mew=0,
+                color=COLOURS[colour % len(COLOURS)],
+                label=label,
+            )
+        _diagonal(panel, both)
+        panel.set_title(quantity.label)
+        offset = " - mean" if key == "energy_per_atom" else ""
+        panel.set_xlabel(f"label{offset} ({unit})")
+        panel.set_ylabel(f"prediction{offset} ({unit})")
+        panel.text(0.04, 0.96, _caption(stat, unit), transform=panel.transAxes, va="top", size=9)
+        if key == "force":
+            panel.legend(loc="lower right", markerscale=3, frameon=False)
+
+
+def _diagonal(panel: "Axes", both: FloatArray) -> None:
+    finite = both[np.isfinite(both)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 0.5
+    limits = (low - margin, high + margin)
+    panel.plot(limits, limits, color=GREY, linewidth=1, zorder=0)
+    panel.set(xlim=limits, ylim=limits, aspect="equal")
+
+
+def _caption(stat: ErrorStat, unit: str) -> str:
+    return f"RMSE {stat.rmse:.3g} {unit}\nMAE {stat.mae:.3g} {unit}"

@@ -1,0 +1,100 @@
+"""What a model is compared by: labelled numbers beside predicted ones, quantity by quantity.
+
+Axes: F frames, A atoms of all frames together, padding left out.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.data.frames import PADDING, Frames, IntArray
+from dpa2.evaluate.evaluation import Evaluation
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One line of the error table: its key, its name for people and its unit."""
+
+    key: str
+    label: str
+    unit: str
+
+
+QUANTITIES = {
+    quantity.key: quantity
+    for quantity in (
+        Quantity("energy", "Energy", "eV"),
+        Quantity("energy_per_atom", "Energy/atom", "eV"),
+        Quantity("force", "Force", "eV/Å"),
+        Quantity("force_weighted", "Force, weighted", "eV/Å"),
+        Quantity("virial", "Virial", "eV"),
+        Quantity("virial_per_atom", "Virial/atom", "eV"),
+        Quantity("stress", "Stress", "eV/Å³"),
+        Quantity("atom_energy", "Atom energy", "eV"),
+    )
+}
+"""All quantities, in the order of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Labels and predictions of one quantity, of equal shape.
+
+    Attributes:
+        reference: Labels, (F,), (F, 3, 3), (A,) or (A, 3).
+        prediction: What the model says, same shape.
+        weights: Weight of each number, or None where all count once.
+    """
+
+    reference: FloatArray
+    prediction: FloatArray
+    weights: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Some frames of one system as labelled and as predicted.
+
+    Attributes:
+        system: Name of the system.
+        num_frames: F.
+        pairs: The quantities that the data has labels for, in the order of `QUANTITIES`.
+        atom_types: (A,) type of each row of the pairs that count per atom.
+    """
+
+    system: str
+    num_frames: int
+    pairs: dict[str, Pair]
+    atom_types: IntArray
+
+
+def compare(frames: Frames, evaluation: Evaluation) -> Comparison:
+    """Set the labels of `frames` beside the predictions; what has no label is left out.
+
+    Per-atom values divide by the number of real atoms, and padding is not compared (deepmd-kit
+    counts padded atoms as perfectly predicted ones; where nothing is padded the two agree).
+    """
+    real = frames.atom_types != PADDING
+    num_atoms = frames.real_atoms.astype(np.float64)
+    pairs: dict[str, Pair] = {}
+    if frames.energy is not None:
+        pairs["energy"] = Pair(frames.energy, evaluation.energy)
+        pairs["energy_per_atom"] = Pair(frames.energy / num_atoms, evaluation.energy / num_atoms)
+    if frames.force is not None:
+        force = Pair(frames.force[real], evaluation.force[real])
+        pairs["force"] = force
+        if frames.atom_pref is not None:
+            weights = np.repeat(frames.atom_pref[real][:, None], 3, axis=1)
+            pairs["force_weighted"] = Pair(force.reference, force.prediction, weights)
+    if frames.virial is not None and frames.box is not None:
+        per_frame = num_atoms[:, None, None]
+        volume = np.abs(np.linalg.det(frames.box))[:, None, None]
+        pairs["virial"] = Pair(frames.virial, evaluation.virial)
+        pairs["virial_per_atom"] = Pair(frames.virial / per_frame, evaluation.virial / per_frame)
+        pairs["stress"] = Pair(-frames.virial / volume, -evaluation.virial / volume)
+    if frames.atom_energy is not None and evaluation.atom_energy is not None:
+        pairs["atom_energy"] = Pair(frames.atom_energy[real], evaluation.atom_energy[real])
+    return Comparison(frames.system, frames.num_frames, pairs, frames.atom_types[real])

@@ -1,0 +1,174 @@
+"""Test a model on labelled systems: errors per system and over all of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dpa2.data.system import System
+from dpa2.evaluate.metrics import Errors, errors_of, merge
+from dpa2.evaluate.quantities import QUANTITIES, Comparison, compare
+from schemas.errors import DataError
+
+if TYPE_CHECKING:
+    from dpa2.evaluate.potential import Potential
+
+_ATOMS_PER_STEP = 2_000
+"""How many atoms lie between two updates of the progress bar."""
+
+_LABELS = ["energy", "force", "virial", "atom_pref", "fparam", "aparam"]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemErrors:
+    """The errors on one system.
+
+    Attributes:
+        system: Its name, as the user wrote it.
+        num_frames: Frames compared.
+        num_atoms: Atoms per frame, padding included.
+        errors: Error by quantity; a quantity without labels is absent.
+    """
+
+    system: str
+    num_frames: int
+    num_atoms: int
+    errors: Errors
+
+
+@dataclass(frozen=True, slots=True)
+class TestReport:
+    """The errors on all systems.
+
+    Attributes:
+        systems: One entry a system, in the order given.
+        total: Errors over all of them, each number counting once.
+    """
+
+    __test__ = False  # pytest would collect it by its name
+
+    systems: list[SystemErrors]
+    total: Errors
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain containers; an error that is not a finite number becomes null."""
+        return {
+            "systems": [
+                {
+                    "system": entry.system,
+                    "num_frames": entry.num_frames,
+                    "num_atoms": entry.num_atoms,
+                    "errors": _errors_to_json(entry.errors),
+                }
+                for entry in self.systems
+            ],
+            "total": {
+                "num_systems": len(self.systems),
+                "num_frames": sum(entry.num_frames for entry in self.systems),
+                "errors": _errors_to_json(self.total),
+            },
+        }
+
+
+def _errors_to_json(errors: Errors) -> dict[str, dict[str, Any]]:
+    return {
+        key: {
+            "mae": stat.mae if np.isfinite(stat.mae) else None,
+            "rmse": stat.rmse if np.isfinite(stat.rmse) else None,
+            "unit": QUANTITIES[key].unit,
+            "count": stat.weight,
+        }
+        for key, stat in errors.items()
+    }
+
+
+def run_test(
+    potential: "Potential",
+    systems: Sequence[System],
+    *,
+    max_frames: int | None = None,
+    atomic: bool = False,
+    sinks: Sequence[Callable[[Comparison], None]] = (),
+    progress: Callable[[int], None] | None = None,
+) -> TestReport:
+    """Evaluate the first frames of each system and compare them with their labels.
+
+    Args:
+        potential: The model; the systems must have been opened with its type_map.
+        systems: What to test on. All are checked against the model before the first evaluation.
+        max_frames: At most so many frames of each system, the first ones; None takes all.
+        atomic: Compare the energies of atoms too; every system must have them.
+        sinks: Each is called with every chunk of compared frames (detail files, plots).
+        progress: Called with the number of frames done since the last call.
+
+    Raises:
+        DataError: If a system has no frames, no labels, or lacks what the model needs.
+    """
+    for system in systems:
+        _check(potential, system, atomic=atomic)
+    results = [
+        _test_system(potential, system, max_frames, atomic=atomic, sinks=sinks, progress=progress)
+        for system in systems
+    ]
+    return TestReport(results, merge(result.errors for result in results))
+
+
+def _check(potential: "Potential", system: System, *, atomic: bool) -> None:
+    if system.num_frames == 0:
+        raise DataError(f"{system.name}: no frames to test on")
+    if not any(map(system.has, ("energy", "force", "virial"))):
+        raise DataError(
+            f"{system.name}: no labels to compare with",
+            hint="it needs at least one of energy.npy, force.npy and virial.npy; "
+            "`zoo predict` evaluates structures without labels",
+        )
+    if atomic and not system.has("atom_energy"):
+        raise DataError(
+            f"{system.name}: --atomic compares energies of atoms, and it has none",
+            hint="add atom_ener.npy to its sets, or leave --atomic out",
+        )
+    for label, width, optional in (
+        ("fparam", potential.dim_fparam, potential.has_default_fparam),
+        ("aparam", potential.dim_aparam, False),
+    ):
+        if width and not system.has(label) and not optional:
+            raise DataError(
+                f"{system.name}: the model needs {width} {label} values and there is no {label}.npy"
+            )
+        if width and system.has(label) and system.width(label) != width:
+            raise DataError(
+                f"{system.name}: {label}.npy has {system.width(label)} values, the model takes {width}"
+            )
+
+
+def _test_system(
+    potential: "Potential",
+    system: System,
+    max_frames: int | None,
+    *,
+    atomic: bool,
+    sinks: Sequence[Callable[[Comparison], None]],
+    progress: Callable[[int], None] | None,
+) -> SystemErrors:
+    num_frames = system.num_frames if max_frames is None else min(max_frames, system.num_frames)
+    step = max(1, _ATOMS_PER_STEP // max(1, system.num_atoms))
+    labels = [*_LABELS, "atom_energy"] if atomic else _LABELS
+    parts: list[Errors] = []
+    for start in range(0, num_frames, step):
+        frames = system.frames(np.arange(start, min(start + step, num_frames)), labels)
+        evaluation = potential.predict(
+            frames.coord,
+            frames.box,
+            frames.atom_types,
+            fparam=frames.fparam if potential.dim_fparam else None,
+            aparam=frames.aparam if potential.dim_aparam else None,
+            atomic=False,
+        )
+        comparison = compare(frames, evaluation)
+        for sink in sinks:
+            sink(comparison)
+        parts.append(errors_of(comparison))
+        if progress is not None:
+            progress(frames.num_frames)
+    return SystemErrors(system.name, num_frames, system.num_atoms, merge(parts))
