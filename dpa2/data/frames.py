@@ -1,0 +1,141 @@
+"""Frames: a batch of structures with their labels, as plain numpy arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+PADDING = -1
+"""Atom type of a slot that holds no atom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Structures of equal (padded) size; float64 throughout, a missing label is None.
+
+    Atoms stay in the order of the file. Axes: F frames, N atoms.
+
+    Attributes:
+        system: Name of the system that the frames come from.
+        indices: (F,) frame numbers within that system.
+        coord: (F, N, 3) Å.
+        box: (F, 3, 3) Å, rows are cell vectors; None without periodic boundaries.
+        atom_types: (F, N) indices into the model's type_map, -1 where there is no atom.
+        energy: (F,) eV.
+        force: (F, N, 3) eV/Å.
+        virial: (F, 3, 3) eV.
+        atom_energy: (F, N) eV.
+        atom_pref: (F, N) weights of the force loss.
+        atom_energy_coeff: (F, N) coefficients of the energies of atoms in the energy.
+        drdq: (F, N, 3 * G) Å per unit of the G generalised coordinates.
+        fparam: (F, P) frame parameters.
+        aparam: (F, N, Q) atom parameters.
+        sources: Name of the system of each frame where a batch mixes systems, else empty.
+    """
+
+    system: str
+    indices: IntArray
+    coord: FloatArray
+    box: FloatArray | None
+    atom_types: IntArray
+    energy: FloatArray | None = None
+    force: FloatArray | None = None
+    virial: FloatArray | None = None
+    atom_energy: FloatArray | None = None
+    atom_pref: FloatArray | None = None
+    atom_energy_coeff: FloatArray | None = None
+    drdq: FloatArray | None = None
+    fparam: FloatArray | None = None
+    aparam: FloatArray | None = None
+    sources: tuple[str, ...] = ()
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames F."""
+        return int(self.coord.shape[0])
+
+    @property
+    def num_atoms(self) -> int:
+        """Number of atom slots N, padding included."""
+        return int(self.coord.shape[1])
+
+    @property
+    def real_atoms(self) -> IntArray:
+        """(F,) number of atoms per frame, padding left out."""
+        return np.asarray((self.atom_types != PADDING).sum(axis=1), dtype=np.int64)
+
+    def source(self, frame: int) -> str:
+        """Return the name of the system that a frame of this batch comes from."""
+        return self.sources[frame] if self.sources else self.system
+
+    def select(self, mask: NDArray[np.bool_] | IntArray) -> "Frames":
+        """Return the frames that a boolean mask (F,) or an array of positions names."""
+        positions = np.flatnonzero(mask) if mask.dtype == np.bool_ else mask
+        changes: dict[str, object] = {
+            name: None if value is None else value[positions]
+            for name, value in self._arrays().items()
+        }
+        if self.sources:
+            changes["sources"] = tuple(self.sources[i] for i in positions)
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def _arrays(self) -> dict[str, NDArray[np.generic] | None]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_ARRAYS}
+
+
+_NOT_ARRAYS = {"system", "sources"}
+_PER_ATOM = {
+    "coord",
+    "atom_types",
+    "force",
+    "atom_energy",
+    "atom_pref",
+    "atom_energy_coeff",
+    "drdq",
+    "aparam",
+}
+
+
+def stack(batches: Sequence[Frames]) -> Frames:
+    """Join frames of several systems into one batch, padding to the largest frame.
+
+    Padding has atom type -1 and zeros elsewhere. A label that any of the frames lacks is None.
+
+    Raises:
+        ValueError: If periodic and non-periodic frames would be joined, or nothing is given.
+    """
+    if not batches:
+        raise ValueError("no frames to join")
+    if len({batch.box is None for batch in batches}) > 1:
+        raise ValueError("periodic and non-periodic frames cannot share a batch")
+    if len(batches) == 1:
+        return batches[0]
+    num_atoms = max(batch.num_atoms for batch in batches)
+    tables = [batch._arrays() for batch in batches]  # noqa: SLF001 - same class
+    joined: dict[str, object] = {}
+    for name in tables[0]:
+        columns = [table[name] for table in tables]
+        present = [column for column in columns if column is not None]
+        if len(present) < len(columns):
+            joined[name] = None
+            continue
+        if name in _PER_ATOM:
+            fill = PADDING if name == "atom_types" else 0
+            present = [_pad_atoms(column, num_atoms, fill) for column in present]
+        joined[name] = np.concatenate(present)
+    names = list(dict.fromkeys(batch.system for batch in batches))
+    sources = tuple(batch.source(i) for batch in batches for i in range(batch.num_frames))
+    return Frames(system=" + ".join(names), sources=sources, **joined)  # type: ignore[arg-type]
+
+
+def _pad_atoms(array: NDArray[np.generic], num_atoms: int, fill: int) -> NDArray[np.generic]:
+    """Lengthen axis 1 to `num_atoms`."""
+    missing = num_atoms - array.shape[1]
+    if missing == 0:
+        return array
+    widths = [(0, 0), (0, missing), *[(0, 0)] * (array.ndim - 2)]
+    return np.pad(array, widths, constant_values=fill)
