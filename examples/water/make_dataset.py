@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["ase>=3.26", "tblite>=0.4", "numpy", "scipy", "rich"]
+# dependencies = ["ase>=3.29", "tblite>=0.5", "numpy", "scipy", "rich"]
 # ///
 """Make the data of this folder: 32 water molecules, labelled by GFN1-xTB and GFN2-xTB.
 
@@ -22,7 +22,6 @@ import numpy as np
 from ase import Atoms, units
 from ase.build import molecule
 from ase.md.langevinbaoab import LangevinBAOAB
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from flexible_water import FlexibleWater
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -135,8 +134,9 @@ def lattice(density: float, rng: np.random.Generator) -> Atoms:
 def langevin(
     atoms: Atoms, timestep: float, temperature: float, rng: np.random.Generator
 ) -> LangevinBAOAB:
-    """Return Langevin dynamics (Leimkuhler and Matthews 2013) that start from fresh velocities."""
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+    """Return Langevin dynamics (Leimkuhler and Matthews 2013) from fresh thermal velocities."""
+    spread = np.sqrt(atoms.get_masses() * (temperature * units.kB))
+    atoms.set_momenta(rng.standard_normal((len(atoms), 3)) * spread[:, None])
     return LangevinBAOAB(
         atoms, timestep * units.fs, temperature_K=temperature, T_tau=100 * units.fs, rng=rng
     )
