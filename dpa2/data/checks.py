@@ -31,18 +31,18 @@ def check_labels(frames: Frames, need: Collection[str] | None = None) -> None:
             continue
         place = bad[0].tolist()
         per_atom = name == "coord" or (name in LABELS and LABELS[name].per_atom)
+        where = _describe(frames, place, per_atom=per_atom, is_vector=name in {"coord", "force"})
         raise DataError(
-            f"{frames.source(place[0])}: {name} of {_describe(frames, place, per_atom=per_atom)} "
-            f"is {values[tuple(place)]}",
+            f"{frames.source(place[0])}: {name} of {where} is {values[tuple(place)]}",
             hint=f"{len(bad)} bad numbers in {len(np.unique(bad[:, 0]))} of {frames.num_frames} "
             "frames read; remove these frames from the data",
         )
 
 
-def _describe(frames: Frames, place: Sequence[int], *, per_atom: bool) -> str:
+def _describe(frames: Frames, place: Sequence[int], *, per_atom: bool, is_vector: bool) -> str:
     text = f"frame {int(frames.indices[place[0]])}"
     if per_atom:
         text += f", atom {place[1]}"
-        if len(place) == 3 and place[2] < 3:
-            text += f", {_AXES[place[2]]}"
+    if is_vector:
+        text += f", {_AXES[place[2]]}"
     return text

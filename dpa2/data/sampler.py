@@ -99,9 +99,11 @@ class Sampler:
     @property
     def steps_per_epoch(self) -> int:
         """Steps after which every system was seen once on average: ceil(max_i n_i / p_i)."""
-        steps = [
+        steps: list[float] = [
             count / probability
-            for count, probability in zip(self._num_batches, self.probabilities, strict=True)
+            for count, probability in zip(
+                self._num_batches, self.probabilities.tolist(), strict=True
+            )
             if probability > 0
         ]
         return ceil(max(steps))

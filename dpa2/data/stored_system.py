@@ -250,24 +250,27 @@ class StoredSystem(System):
 
     def _map_types(self, stored: IntArray, type_map: Sequence[str] | None) -> None:
         """Translate the system's type numbers to those of the model."""
+        if self.mixed and self.elements is None:
+            raise DataError(
+                f"{self.name} is of mixed type and has no type_map.raw",
+                hint="write the element names that real_atom_types numbers, one a line",
+            )
+        counts = self._count_mixed() if self.mixed else typemap.count_types(stored)
+        self._type_index, note = typemap.type_index(self.name, self.elements, type_map, counts)
         if not self.mixed:
-            self._type_index, note = typemap.type_index(
-                self.name, self.elements, type_map, stored[np.newaxis]
-            )
             self._types = typemap.translate(stored, self._type_index)
-        else:
-            if self.elements is None:
-                raise DataError(
-                    f"{self.name} is of mixed type and has no type_map.raw",
-                    hint="write the element names that real_atom_types.npy numbers, one a line",
-                )
-            every = [
-                self.store.rows(name, "real_atom_types", None).reshape(-1, self.num_atoms)
-                for name in self._sets
-            ]
-            self._type_index, note = typemap.type_index(
-                self.name, self.elements, type_map, np.concatenate(every).astype(np.int64)
-            )
         if note:
             self.warnings.append(note)
         self.type_map = list(type_map) if type_map is not None else self.elements
+
+    def _count_mixed(self) -> IntArray:
+        """Count the atoms of each type over all frames, set by set."""
+        total = np.zeros(0, dtype=np.int64)
+        for name in self._sets:
+            types = self.store.rows(name, "real_atom_types", None).astype(np.int64)
+            typemap.check_range(self.store.where(name, "real_atom_types"), types)
+            counts = typemap.count_types(types)
+            longer, shorter = sorted((total, counts), key=len, reverse=True)
+            longer[: len(shorter)] += shorter
+            total = longer
+        return total

@@ -58,7 +58,7 @@ def type_index(
     name: str,
     elements: list[str] | None,
     type_map: Sequence[str] | None,
-    types: IntArray,
+    counts: IntArray,
 ) -> tuple[IntArray, str | None]:
     """Return the model's number of each type of a system, and a note on what was odd.
 
@@ -66,7 +66,7 @@ def type_index(
         name: The system, for messages.
         elements: The system's own element names, None if it has no `type_map.raw`.
         type_map: The model's elements; None keeps the system's numbers.
-        types: (F, N) type numbers in use, -1 = padding.
+        counts: How many atoms have each of the system's types.
 
     Returns:
         An array that maps the system's numbers to the model's (-1 for an element that no atom uses
@@ -75,9 +75,6 @@ def type_index(
     Raises:
         DataError: If a type number has no name, or an element in use is not in `type_map`.
     """
-    counts = np.bincount(types[types >= 0].reshape(-1))
-    if types.size and types.min() < -1:
-        raise DataError(f"{name} has the type {types.min()}; -1 is padding, less means nothing")
     names = elements if elements is not None else type_map
     if names is not None and len(counts) > len(names):
         source = "type_map.raw" if elements is not None else "the model's type_map"
@@ -116,6 +113,21 @@ def type_index(
             "and no atom uses"
         )
     return index, note
+
+
+def count_types(types: IntArray) -> IntArray:
+    """Return how many atoms have each type, padding (-1) left out."""
+    return np.bincount(types[types >= 0].reshape(-1)).astype(np.int64)
+
+
+def check_range(where: str, types: IntArray) -> None:
+    """Refuse negative types other than padding.
+
+    Raises:
+        DataError: Naming the type.
+    """
+    if types.size and types.min() < -1:
+        raise DataError(f"{where} has the type {types.min()}; -1 is padding, less means nothing")
 
 
 def translate(types: IntArray, index: IntArray) -> IntArray:

@@ -1,0 +1,270 @@
+"""Systems in an LMDB data base: one msgpack record per frame (interop specification, 2.6)."""
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.data import typemap
+from dpa2.data.frames import FloatArray, Frames, IntArray
+from dpa2.data.labels import LABELS
+from dpa2.data.system import System
+from schemas.errors import DataError
+
+_RENAMED = {
+    "coords": "coord",
+    "cells": "box",
+    "energies": "energy",
+    "forces": "force",
+    "virials": "virial",
+    "atom_types": "atype",
+}
+_FIELD_OF_STEM = {stem: label.field for label in LABELS.values() for stem in label.stems}
+
+Record = dict[str, Any]
+
+
+class LmdbDatabase:
+    """The records of one data base, decoded on demand.
+
+    Args:
+        path: The data base, a folder with `data.mdb` or a single file.
+
+    Raises:
+        DataError: If it cannot be opened, or its `__metadata__` is missing or incomplete.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._environment = _environment(path)
+        metadata = self._unpack("__metadata__")
+        missing = [key for key in ("nframes", "type_map") if key not in metadata]
+        if missing:
+            raise DataError(f"{path}: __metadata__ has no {' and no '.join(missing)}")
+        self.num_frames = int(metadata["nframes"])
+        self.type_map = [str(element) for element in metadata["type_map"]]
+        self._format = str(metadata.get("frame_idx_fmt", "012d"))
+        ids = metadata.get("frame_system_ids")
+        self.system_ids: IntArray | None = (
+            None if ids is None else np.asarray(_decode(ids), dtype=np.int64)
+        )
+        if self.num_frames < 1:
+            raise DataError(f"{path} has no frames")
+        if self.system_ids is not None and len(self.system_ids) != self.num_frames:
+            raise DataError(
+                f"{path}: frame_system_ids lists {len(self.system_ids)} of {self.num_frames} frames"
+            )
+
+    def record(self, number: int) -> Record:
+        """Read one frame: arrays `coord`, `box`, `atype` and labels under their `Frames` names."""
+        raw = self._unpack(format(number, self._format))
+        found: Record = {}
+        for key, value in raw.items():
+            name = _RENAMED.get(key, key)
+            name = _FIELD_OF_STEM.get(name, name)
+            if name in LABELS or name in {"coord", "box", "atype"}:
+                found[name] = _decode(value)
+        for name in ("coord", "atype"):
+            if name not in found:
+                raise DataError(f"{self.path} frame {number} has no {name}")
+        found["atype"] = found["atype"].reshape(-1).astype(np.int64)
+        if found["coord"].size != 3 * found["atype"].size:
+            raise DataError(
+                f"{self.path} frame {number} has coord of shape {found['coord'].shape} "
+                f"for {found['atype'].size} atom types"
+            )
+        box = found.get("box")
+        if box is not None and not np.any(box):
+            del found["box"]  # an all-zero cell stands for no periodic boundaries
+        return found
+
+    def _unpack(self, key: str) -> Record:
+        import msgpack
+
+        with self._environment.begin() as transaction:
+            raw = transaction.get(key.encode())
+        if raw is None:
+            raise DataError(
+                f"{self.path} has no record {key}",
+                hint="it is no LMDB data set of deepmd-kit, or writing it was interrupted",
+            )
+        try:
+            record = msgpack.unpackb(raw, raw=False)
+        except (ValueError, msgpack.UnpackException) as error:
+            raise DataError(f"{self.path}: record {key} is damaged") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{self.path}: record {key} is no map")
+        return record
+
+
+class LmdbSystem(System):
+    """The frames of a data base that agree in size, boundaries and labels.
+
+    Args:
+        database: Where the records are.
+        name: How messages call this part.
+        numbers: Record numbers of the frames.
+        periodic: Whether they have a cell.
+        labels: Labels that all of them have.
+        type_index: From the data base's type numbers to the model's.
+    """
+
+    mixed = True
+
+    def __init__(
+        self,
+        database: LmdbDatabase,
+        name: str,
+        numbers: IntArray,
+        *,
+        periodic: bool,
+        labels: frozenset[str],
+        type_index: IntArray,
+    ) -> None:
+        self.name = name
+        self.path = database.path
+        self.num_frames = len(numbers)
+        self.num_atoms = int(database.record(int(numbers[0]))["atype"].size)
+        self.periodic = periodic
+        self.labels = labels
+        self.warnings = []
+        self._database = database
+        self._numbers = numbers
+        self._type_index = type_index
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The file of the data base."""
+        return [self.path / "data.mdb" if self.path.is_dir() else self.path]
+
+    def frames(
+        self, indices: Sequence[int] | IntArray, labels: Collection[str] | None = None
+    ) -> Frames:
+        """Read frames by number, in the given order."""
+        index = np.asarray(indices, dtype=np.int64).reshape(-1)
+        records = [self._database.record(int(self._numbers[i])) for i in index]
+        wanted = self.labels if labels is None else self.labels.intersection(labels)
+        values = {
+            name: self._join(
+                records,
+                name,
+                (self.num_atoms, *LABELS[name].shape)
+                if LABELS[name].per_atom
+                else LABELS[name].shape,
+            )
+            for name in sorted(wanted)
+        }
+        return Frames(
+            system=self.name,
+            indices=index,
+            coord=self._join(records, "coord", (self.num_atoms, 3)),
+            box=self._join(records, "box", (3, 3)) if self.periodic else None,
+            atom_types=self._types(records),
+            **values,  # type: ignore[arg-type] # only array fields are labels
+        )
+
+    def atom_types(self, indices: Sequence[int] | IntArray) -> IntArray:
+        """Read the types (F, N) of frames."""
+        numbers = self._numbers[np.asarray(indices, dtype=np.int64)]
+        return self._types([self._database.record(int(number)) for number in numbers])
+
+    def _types(self, records: Sequence[Record]) -> IntArray:
+        stored = np.stack([record["atype"] for record in records])
+        return typemap.translate(stored, self._type_index)
+
+    def _join(self, records: Sequence[Record], name: str, shape: tuple[int, ...]) -> FloatArray:
+        try:
+            rows = [np.asarray(record[name], dtype=np.float64).reshape(shape) for record in records]
+            return np.stack(rows)
+        except (ValueError, TypeError) as error:
+            found = sorted({np.shape(record[name]) for record in records})
+            raise DataError(
+                f"{self.name}: {name} has shape {' or '.join(map(str, found))}, "
+                f"numbers of shape {shape} expected"
+            ) from error
+
+
+def open_lmdb(path: Path, type_map: Sequence[str] | None) -> list[System]:
+    """Open a data base as one system per combination of system, size, boundaries and labels.
+
+    All records are looked at once. The order is that of `frame_system_ids`, then of size.
+
+    Raises:
+        DataError: If it cannot be read, or an element in use is not in `type_map`.
+    """
+    database = LmdbDatabase(path)
+    groups: dict[tuple[int, int, bool, frozenset[str]], list[int]] = {}
+    counts = np.zeros(0, dtype=np.int64)
+    for number in range(database.num_frames):
+        record = database.record(number)
+        types = record["atype"]
+        typemap.check_range(f"{path} frame {number}", types)
+        found = np.bincount(types[types >= 0], minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
+        system_id = 0 if database.system_ids is None else int(database.system_ids[number])
+        labels = frozenset(LABELS.keys() & record.keys())
+        key = (system_id, types.size, "box" in record, labels)
+        groups.setdefault(key, []).append(number)
+    index, note = typemap.type_index(str(path), database.type_map, type_map, counts)
+    systems: list[System] = [
+        LmdbSystem(
+            database,
+            _part_name(path, key, list(groups)),
+            np.array(groups[key], dtype=np.int64),
+            periodic=key[2],
+            labels=key[3],
+            type_index=index,
+        )
+        for key in sorted(groups, key=lambda key: (*key[:3], sorted(key[3])))
+    ]
+    if note:
+        systems[0].warnings.append(note)
+    return systems
+
+
+def _part_name(
+    path: Path,
+    key: tuple[int, int, bool, frozenset[str]],
+    keys: Sequence[tuple[int, int, bool, frozenset[str]]],
+) -> str:
+    """Name a part of a data base by what tells it from the others."""
+    texts = (
+        f"system {key[0]}",
+        f"{key[1]} atoms",
+        "with cell" if key[2] else "no cell",
+        "+".join(sorted(key[3])) or "no labels",
+    )
+    parts = [text for i, text in enumerate(texts) if len({other[i] for other in keys}) > 1]
+    return f"{path} ({', '.join(parts)})" if parts else str(path)
+
+
+def _decode(value: Any) -> NDArray[Any]:
+    """Turn an encoded array, a list or a number into an array."""
+    if isinstance(value, dict):
+        plain = {key.decode() if isinstance(key, bytes) else key: v for key, v in value.items()}
+        if "data" in plain and "type" in plain:
+            array = np.frombuffer(plain["data"], dtype=np.dtype(plain["type"]))
+            return array.reshape(tuple(plain["shape"])) if "shape" in plain else array
+    return np.asarray(value)
+
+
+@lru_cache(maxsize=16)
+def _environment(path: Path) -> Any:
+    try:
+        import lmdb
+        import msgpack  # noqa: F401 - needed for the records; fail here, once, for both
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{path} is an LMDB data base, and the package {error.name} is not installed",
+            hint="install it: pip install 'dpa-zoo[lmdb]'",
+        ) from error
+    try:
+        return lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir(), meminit=False)
+    except lmdb.Error as error:
+        raise DataError(
+            f"{path} is not a readable LMDB data base", hint="the file may be damaged or truncated"
+        ) from error
