@@ -1,4 +1,4 @@
-"""deepmd-kit's detail files: every label beside its prediction, as text that `numpy.loadtxt` reads."""
+"""deepmd-kit's detail files: every label beside its prediction, as `numpy.loadtxt` reads them."""
 
 import os
 from contextlib import ExitStack
@@ -26,9 +26,10 @@ _FILES = (
 class DetailFiles:
     """Writes `PREFIX.e.out`, `.e_peratom.out`, `.f.out`, `.v.out`, `.v_peratom.out` and `.s.out`.
 
-    Rows are `data... pred...` in `%.18e`, one per frame or, for forces, per atom. All systems go into
-    the same files, each under a header line of its own (deepmd-kit writes the first one only; readers
-    skip them as comments). A file appears for what has labels, and only when everything succeeded.
+    Rows are `data... pred...` in `%.18e`, one per frame or, for forces, per atom. All systems go
+    into the same files, each under a header line of its own (deepmd-kit writes the first one only;
+    readers skip them as comments). A file appears for what has labels, and only when everything
+    succeeded.
 
     Args:
         prefix: Path that the suffixes are appended to; its own dots stay (`run.v1` gives

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Evaluation:
 
 def join(parts: Sequence[Evaluation]) -> Evaluation:
     """Join evaluations of consecutive frames; what the first part lacks stays None."""
-    joined = {}
+    joined: dict[str, Any] = {}
     for field in fields(Evaluation):
         arrays = [getattr(part, field.name) for part in parts]
         joined[field.name] = None if arrays[0] is None else np.concatenate(arrays)

@@ -42,7 +42,7 @@ def plot_learning_curve(curve: LearningCurve, path: str | os.PathLike[str]) -> N
         panel.set_title(TITLES.get(metric, metric))
         if len(series) > 1:
             panel.legend(frameon=False, fontsize="small")
-    panels[-1].plot(curve.steps, curve.learning_rate, color=GREY, **_marker(curve))
+    panels[-1].plot(curve.steps, curve.learning_rate, color=GREY, marker=_marker(curve))
     panels[-1].set_title("Learning rate")
     for panel in panels:
         panel.set_yscale("log")
@@ -53,7 +53,7 @@ def plot_learning_curve(curve: LearningCurve, path: str | os.PathLike[str]) -> N
 def _draw(panel: "Axes", curve: LearningCurve, series: Sequence[Series]) -> None:
     branches = list(dict.fromkeys(entry.branch for entry in series))
     for entry in series:
-        # With one task, colours tell training from validation; with several, they tell the branches.
+        # With one task, colours tell training from validation; with several, the branches.
         colour = branches.index(entry.branch) if len(branches) > 1 else int(entry.split == "val")
         panel.plot(
             curve.steps,
@@ -62,13 +62,13 @@ def _draw(panel: "Axes", curve: LearningCurve, series: Sequence[Series]) -> None
             linestyle="--" if len(branches) > 1 and entry.split == "val" else "-",
             linewidth=1.2,
             label=entry.label,
-            **_marker(curve),
+            marker=_marker(curve),
         )
 
 
-def _marker(curve: LearningCurve) -> dict[str, str]:
-    """A line through one point is invisible."""
-    return {"marker": "o"} if len(curve.steps) == 1 else {}
+def _marker(curve: LearningCurve) -> str:
+    """Return a dot where there is one row only: a line through one point is invisible."""
+    return "o" if len(curve.steps) == 1 else ""
 
 
 def terminal_learning_curve(

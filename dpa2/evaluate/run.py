@@ -138,7 +138,8 @@ def _check(potential: "Potential", system: System, *, atomic: bool) -> None:
             )
         if width and system.has(label) and system.width(label) != width:
             raise DataError(
-                f"{system.name}: {label}.npy has {system.width(label)} values, the model takes {width}"
+                f"{system.name}: {label}.npy has {system.width(label)} values, "
+                f"the model takes {width}"
             )
 
 

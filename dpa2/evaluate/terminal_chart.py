@@ -77,7 +77,7 @@ def _drawable(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _resample(
     steps: NDArray[np.float64], values: NDArray[np.float64], columns: int
 ) -> list[tuple[int, float]]:
-    """Return a value for each column that has any: the geometric mean of the rows that fall in it."""
+    """Return a value for each column that has any: the geometric mean of its rows."""
     span = max(float(steps[-1] - steps[0]), 1.0)
     places = np.rint((steps - steps[0]) / span * (columns - 1)).astype(np.int64)
     usable = _drawable(values)

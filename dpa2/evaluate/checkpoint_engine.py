@@ -1,0 +1,139 @@
+"""Evaluation with our own network, from a checkpoint of this project or of deepmd-kit."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpa2.convert.deepmd import load_deepmd_state
+from dpa2.evaluate.evaluation import Evaluation
+from dpa2.evaluate.structures import ModelInputs, Structures
+from dpa2.io.checkpoint import Checkpoint, read_checkpoint
+from dpa2.model.build import build_model
+from dpa2.model.energy import EnergyModel
+from schemas.errors import CheckpointError
+from schemas.model import parse_model
+
+
+class CheckpointEngine:
+    """Evaluates with an `EnergyModel`.
+
+    Args:
+        model: The network, with its weights, on its device.
+        model_params: The section that it was built from.
+
+    Attributes:
+        inputs: What the model takes.
+        rcut: Cutoff of the neighbour search, Å.
+        device: Where it computes.
+    """
+
+    def __init__(self, model: EnergyModel, model_params: dict[str, Any]) -> None:
+        self.model = model.eval()
+        self.model_params = model_params
+        self.rcut = float(model.rcut)
+        self.device = model.device
+        self.inputs = ModelInputs(
+            tuple(model.type_map),
+            dim_fparam=model.fitting.num_fparam,
+            dim_aparam=model.fitting.num_aparam,
+            has_default_fparam=model.fitting.has_default_fparam,
+        )
+
+    def evaluate(
+        self, structures: Structures, *, atomic: bool, descriptor: bool
+    ) -> tuple[Evaluation, int]:
+        """Evaluate some frames at once; also return the number of neighbour pairs beyond `nsel`."""
+        graph = self.model.graph(structures.coord, structures.box, structures.atom_types)
+        prediction = self.model(
+            graph,
+            self._tensor(structures.fparam),
+            self._tensor(structures.aparam),
+            atomic_virial=atomic,
+            with_descriptor=descriptor,
+        )
+        evaluation = Evaluation(
+            energy=_array(prediction.energy),
+            force=_array(prediction.force),
+            virial=_array(prediction.virial),
+            atom_energy=_array(prediction.atom_energy),
+            atom_virial=_array(prediction.atom_virial) if atomic else None,
+            descriptor=_array(prediction.descriptor) if descriptor else None,
+        )
+        return evaluation, int(graph.num_dropped)
+
+    def _tensor(self, array: NDArray[np.float64] | None) -> Tensor | None:
+        return None if array is None else torch.tensor(array, device=self.device)
+
+
+def _array(tensor: Tensor) -> NDArray[np.float64]:
+    return np.asarray(tensor.detach().to("cpu", torch.float64).numpy())
+
+
+def open_checkpoint(
+    path: str | os.PathLike[str],
+    branch: str | None,
+    device: torch.device,
+    dtype: str | torch.dtype | None,
+) -> tuple[CheckpointEngine, list[str]]:
+    """Build the model of a checkpoint's branch; also return the names of all branches.
+
+    Raises:
+        CheckpointError: If the file or the branch cannot be used.
+        ConfigError: If the model is none that this engine runs.
+    """
+    checkpoint = read_checkpoint(Path(path))
+    section, tensors = checkpoint.branch(resolve_branch(checkpoint, branch))
+    model = build_model(parse_model(_with_precision(section, dtype)))
+    load_deepmd_state(model, tensors)
+    # Parameters are constants here: otherwise autograd would keep what their gradients need.
+    model.requires_grad_(False)
+    return CheckpointEngine(model.to(device), section), checkpoint.branches
+
+
+def resolve_branch(checkpoint: Checkpoint, name: str | None) -> str | None:
+    """Return a branch's exact name, given that name, an alias, or either in another case.
+
+    Raises:
+        CheckpointError: If there is no such branch; lists them, with the nearest name as a hint. No
+            name for several branches is left to the checkpoint to refuse.
+    """
+    branches = checkpoint.branches
+    if name is None or name in branches:
+        return name
+    sections = checkpoint.model_params.get("model_dict", {})
+    names = {branch.casefold(): branch for branch in branches}
+    for branch, section in sections.items():
+        for alias in section.get("model_branch_alias") or []:
+            names.setdefault(str(alias).casefold(), branch)
+    if name.casefold() in names:
+        return names[name.casefold()]
+    if not sections:
+        raise CheckpointError(
+            f"{checkpoint.path} is a single-task model: it has no branch `{name}`",
+            hint="leave the branch out",
+        )
+    near = difflib.get_close_matches(name.casefold(), names, n=1)
+    suggestion = f"did you mean `{names[near[0]]}`? " if near else ""
+    raise CheckpointError(
+        f"{checkpoint.path} has no branch `{name}`",
+        hint=f"{suggestion}branches: {', '.join(branches)}",
+    )
+
+
+def _with_precision(section: dict[str, Any], dtype: str | torch.dtype | None) -> dict[str, Any]:
+    """Return the model section, computing in another precision where one is asked for."""
+    if dtype is None:
+        return section
+    precision = str(dtype).removeprefix("torch.")
+    if precision not in ("float32", "float64"):
+        raise CheckpointError(f"cannot compute in {dtype}", hint="use float64 or float32")
+    changed = dict(section)
+    for name in ("descriptor", "fitting_net"):
+        changed[name] = {**section[name], "precision": precision}
+    return changed

@@ -1,0 +1,194 @@
+"""A trained model as people use it: structures in, energies and forces out."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from numpy.typing import ArrayLike
+
+from dpa2.evaluate.checkpoint_engine import CheckpointEngine, open_checkpoint
+from dpa2.evaluate.evaluation import Evaluation, join
+from dpa2.evaluate.structures import Structures, check_structures
+from dpa2.evaluate.torchscript_engine import TorchScriptEngine, is_torchscript, open_torchscript
+from schemas.errors import CheckpointError
+
+_ATOMS_PER_CALL = {"cpu": 512, "cuda": 8192}
+
+
+class DroppedNeighborsWarning(UserWarning):
+    """Some atoms have more neighbours than the model takes (`nsel`): the farthest are ignored."""
+
+
+class Potential:
+    """A DPA-2 energy model, ready to evaluate.
+
+    Args:
+        engine: What computes; `load` makes one from a file.
+        branches: Branches that the model's file holds.
+        atoms_per_call: Frames are evaluated in groups of at most so many atoms (and at least one
+            frame), which bounds the memory; None: 512 on a CPU, 8192 on a GPU.
+
+    Attributes:
+        num_dropped: Pairs within the cutoff so far that were ignored for being beyond `nsel`.
+    """
+
+    def __init__(
+        self,
+        engine: CheckpointEngine | TorchScriptEngine,
+        branches: Sequence[str],
+        *,
+        atoms_per_call: int | None = None,
+    ) -> None:
+        self._engine = engine
+        self._branches = list(branches)
+        self._atoms_per_call = atoms_per_call or _ATOMS_PER_CALL.get(engine.device.type, 512)
+        self.num_dropped = 0
+
+    @property
+    def type_map(self) -> list[str]:
+        """Element of each atom type."""
+        return list(self._engine.inputs.type_map)
+
+    @property
+    def rcut(self) -> float:
+        """Cutoff of the neighbour search, Å."""
+        return self._engine.rcut
+
+    @property
+    def branches(self) -> list[str]:
+        """Branches that the model's file holds; `["Default"]` for a single-task model."""
+        return list(self._branches)
+
+    @property
+    def model_params(self) -> dict[str, Any]:
+        """The `model` section that this branch was trained with."""
+        return dict(self._engine.model_params)
+
+    @property
+    def dim_fparam(self) -> int:
+        """Frame parameters that the model takes."""
+        return self._engine.inputs.dim_fparam
+
+    @property
+    def dim_aparam(self) -> int:
+        """Parameters per atom that the model takes."""
+        return self._engine.inputs.dim_aparam
+
+    @property
+    def has_default_fparam(self) -> bool:
+        """Whether fparam may be left out although the model takes it."""
+        return self._engine.inputs.has_default_fparam
+
+    def predict(
+        self,
+        coord: ArrayLike,
+        box: ArrayLike | None,
+        atype: Sequence[object] | ArrayLike,
+        fparam: ArrayLike | None = None,
+        aparam: ArrayLike | None = None,
+        atomic: bool = True,
+        descriptor: bool = False,
+    ) -> Evaluation:
+        """Evaluate structures with the same number of atoms.
+
+        Args:
+            coord: (F, N, 3) Å; also (N, 3), or flat.
+            box: (F, 3, 3) Å, rows are cell vectors; also (3, 3) or flat; None: not periodic.
+            atype: (N,) or (F, N) indices into `type_map` (-1 = no atom in this place) or element
+                symbols.
+            fparam: (F, P), or (P,) for all frames.
+            aparam: (F, N, Q), or (N, Q) for all frames.
+            atomic: Also compute atomic virials, which takes three more passes.
+            descriptor: Also return the descriptor.
+
+        Returns:
+            Numpy arrays in eV, eV/Å; always with energies of atoms.
+
+        Raises:
+            DataError: If a shape, an element or a number is wrong.
+        """
+        structures = check_structures(self._engine.inputs, coord, box, atype, fparam, aparam)
+        num_atoms = structures.coord.shape[1]
+        step = max(1, self._atoms_per_call // num_atoms)
+        parts: list[Evaluation] = []
+        start = 0
+        while start < structures.num_frames:
+            chunk = structures.frames(start, start + step)
+            try:
+                part, dropped = self._engine.evaluate(chunk, atomic=atomic, descriptor=descriptor)
+            except torch.OutOfMemoryError:
+                if chunk.num_frames == 1:
+                    raise
+                step = max(1, chunk.num_frames // 2)
+                self._atoms_per_call = step * num_atoms
+                torch.cuda.empty_cache()
+                continue
+            self._note_dropped(dropped, chunk)
+            parts.append(part)
+            start += chunk.num_frames
+        return join(parts)
+
+    def _note_dropped(self, dropped: int, structures: Structures) -> None:
+        if dropped and not self.num_dropped:
+            warnings.warn(
+                f"the model ignores {dropped} neighbour pairs in {structures.num_frames} frames: "
+                "atoms have more neighbours within the cutoff than its nsel, so energies may jump "
+                "as atoms move",
+                DroppedNeighborsWarning,
+                stacklevel=3,
+            )
+        self.num_dropped += dropped
+
+
+def load(
+    path: str | os.PathLike[str],
+    branch: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+) -> Potential:
+    """Open a model for evaluation.
+
+    Args:
+        path: A checkpoint (`.pt`) of this project or of deepmd-kit, or a frozen TorchScript model
+            (`.pth`).
+        branch: Which branch of a multi-task checkpoint; upper and lower case count the same, and
+            the aliases of a branch are names too.
+        device: `cpu`, `cuda`, `cuda:1` ...
+        dtype: Compute in `float64` or `float32` instead of the precision of the training; results
+            are float64 in any case. Checkpoints only.
+
+    Raises:
+        CheckpointError: If the file is not such a model, the branch is missing or unknown, or the
+            device is not there.
+    """
+    target = _device(device)
+    if is_torchscript(path):
+        if branch is not None:
+            raise CheckpointError(
+                f"{path} is a frozen model: it has no branches to choose from",
+                hint="leave the branch out",
+            )
+        if dtype is not None:
+            raise CheckpointError(
+                f"{path} is a frozen model: its precision is fixed",
+                hint="leave dtype out, or load the checkpoint it was made from",
+            )
+        return Potential(open_torchscript(path, target), ["Default"])
+    engine, branches = open_checkpoint(path, branch, target, dtype)
+    return Potential(engine, branches)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"there is no device called {device}", hint="use cpu, cuda or cuda:0"
+        ) from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise CheckpointError(
+            f"the device {device} is not available: torch sees no GPU here", hint="use cpu"
+        )
+    return chosen
