@@ -109,7 +109,8 @@ class LmdbSystem(System):
         numbers: Record numbers of the frames.
         periodic: Whether they have a cell.
         labels: Labels that all of them have.
-        type_index: From the data base's type numbers to the model's.
+        type_index: From the data base's type numbers to those of `type_map`.
+        type_map: Elements of the model, or of the data base.
     """
 
     mixed = True
@@ -123,6 +124,7 @@ class LmdbSystem(System):
         periodic: bool,
         labels: frozenset[str],
         type_index: IntArray,
+        type_map: list[str],
     ) -> None:
         self.name = name
         self.path = database.path
@@ -131,6 +133,7 @@ class LmdbSystem(System):
         self.periodic = periodic
         self.labels = labels
         self.warnings = []
+        self.type_map = type_map
         self._database = database
         self._numbers = numbers
         self._type_index = type_index
@@ -218,6 +221,7 @@ def open_lmdb(path: Path, type_map: Sequence[str] | None) -> list[System]:
             periodic=key[2],
             labels=key[3],
             type_index=index,
+            type_map=database.type_map if type_map is None else list(type_map),
         )
         for key in sorted(groups, key=lambda key: (*key[:3], sorted(key[3])))
     ]

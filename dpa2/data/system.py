@@ -21,6 +21,8 @@ class System(ABC):
         periodic: Whether the frames have a cell.
         mixed: Whether atom types differ from frame to frame.
         labels: Names of the labels present, as in `Frames`.
+        type_map: Element of each atom type: the model's where one was given, else the system's own,
+            None where there is neither.
         warnings: What was odd but readable, one sentence each.
     """
 
@@ -31,6 +33,7 @@ class System(ABC):
     periodic: bool
     mixed: bool
     labels: frozenset[str]
+    type_map: list[str] | None
     warnings: list[str]
 
     def has(self, label: str) -> bool:

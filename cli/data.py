@@ -1,0 +1,122 @@
+"""`zoo data`: convert data sets and look into them."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.output import Output
+
+data_app = typer.Typer(help="Convert data sets and look into them.", no_args_is_help=True)
+
+_LETTERS = {"energy": "E", "force": "F", "virial": "V"}
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and warnings only.")]
+
+
+@data_app.command("convert")
+def convert(
+    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Files or folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FMT",
+            help="extxyz, vasp/outcar, cp2k/output, qe/pw/scf, abacus/scf, lammps/dump, any other "
+            "format of dpdata, or deepmd. Guessed from the file name if left out.",
+        ),
+    ] = None,
+    type_map: Annotated[
+        str | None,
+        typer.Option("--type-map", metavar="'O H'", help="Elements, in order. Default: as found."),
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--split", help="Parts for training and validation; 1 for no validation.")
+    ] = "0.9/0.1",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random split.")] = 0,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Write mixed-type systems, one per number of atoms.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier conversion.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Convert files into OUTPUT/train and OUTPUT/validation (deepmd/npy)."""
+    from dpa2.data import convert as conversion
+
+    out = Output(json_mode=as_json, quiet=quiet)
+    with out.status(f"reading {len(inputs)} inputs"):
+        done = conversion.convert(
+            [Path(item) for item in inputs],
+            output,
+            format_name=format_name,
+            type_map=None if type_map is None else type_map.replace(",", " ").split(),
+            train_fraction=conversion.parse_split(split),
+            seed=seed,
+            mixed=mixed,
+            force=force,
+        )
+    for note in done.warnings:
+        out.warning(note)
+    out.result({"ok": True, **asdict(done), "output": str(done.output)})
+    out.table(
+        "",
+        ["system", "atoms", "cell", "train", "validation", "labels"],
+        [
+            [
+                system.name,
+                str(system.num_atoms),
+                "yes" if system.periodic else "no",
+                str(system.num_train),
+                str(system.num_validation),
+                " ".join(system.labels),
+            ]
+            for system in done.systems
+        ],
+    )
+    out.text(f"wrote {output}; elements: {' '.join(done.type_map)}")
+
+
+@data_app.command("info")
+def info(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Folders, HDF5 or LMDB.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """List systems: frames, atoms, elements, labels, ranges."""
+    from dpa2.data.overview import describe_all
+    from dpa2.data.systems import open_systems
+
+    out = Output(json_mode=as_json, quiet=quiet)
+    with out.status("reading data"):
+        systems = describe_all(open_systems(paths))
+    for system in systems:
+        for note in system.warnings:
+            out.warning(note)
+    out.result({"ok": True, "systems": [asdict(system) for system in systems]})
+    out.table(
+        "",
+        ["system", "frames", "atoms", "cell", "elements", "labels", "max |F| eV/Å"],
+        [
+            [
+                system.name,
+                str(system.num_frames),
+                str(system.num_atoms),
+                "yes" if system.periodic else "no",
+                "".join(f"{element}{count}" for element, count in system.composition.items()),
+                " ".join(_LETTERS.get(label, label) for label in system.labels),
+                "-" if system.max_force is None else f"{system.max_force:.2f}",
+            ]
+            for system in systems
+        ],
+    )
+    frames = sum(system.num_frames for system in systems)
+    out.text(f"{len(systems)} systems, {frames} frames (E energy, F force, V virial)")
+
+
+def register(app: typer.Typer) -> None:
+    """Add `zoo data` to the application."""
+    app.add_typer(data_app, name="data")
