@@ -1,5 +1,9 @@
 """The errors that a person may see: one sentence, a hint, never a traceback."""
 
+from collections.abc import Sequence
+
+from schemas.diagnostics import Diagnostic
+
 
 class ZooError(Exception):
     """Base of every failure this project can explain.
@@ -29,6 +33,16 @@ class ConfigError(ZooError):
     """A configuration is unusable; carries the diagnostics that say where."""
 
     exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        diagnostics: Sequence[Diagnostic] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.diagnostics = list(diagnostics)
 
 
 class TrainingError(ZooError):

@@ -1,0 +1,199 @@
+"""What pydantic finds wrong, said in the words of the input file."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from schemas.diagnostics import Finding, Path, dotted
+from schemas.outline import places, section_at
+from schemas.section import aliases
+from schemas.suggest import did_you_mean, nearest
+
+_WANTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "union_tag_not_found": "an object",
+}
+_BOUNDS = {
+    "greater_than": (">", "gt"),
+    "greater_than_equal": (">=", "ge"),
+    "less_than": ("<", "lt"),
+    "less_than_equal": ("<=", "le"),
+}
+_FORMER_NAMES = {"sel": "nsel", "three_body_nsel": "three_body_sel", "double": "float64"} | {
+    "fp64": "float64",
+    "fp32": "float32",
+    "single": "float32",
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+}
+"""What people write from habit, where the spelling alone would mislead the suggestion."""
+
+
+def real_path(data: Any, location: tuple[int | str, ...]) -> Path:
+    """Return the path in the data of an error's location, which also names union members."""
+    path: tuple[str | int, ...] = ()
+    value = data
+    for index, part in enumerate(location):
+        if isinstance(value, dict):
+            key = _key_in(data, value, path, part)
+            if key is None and index < len(location) - 1:
+                continue
+            path = (*path, part if key is None else key)
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            path = (*path, part)
+            value = value[part]
+    return path
+
+
+def _key_in(data: Any, value: Mapping[str, Any], path: Path, part: str | int) -> str | None:
+    """Return the key of an object that an error's location means, perhaps one of its aliases."""
+    if part in value:
+        return str(part)
+    section = section_at(data, path)
+    names = aliases(section) if section is not None else {}
+    return next((key for key in value if names.get(key) == part), None)
+
+
+def explain(data: Any, error: ErrorDetails) -> Finding:
+    """Return the finding for one error of pydantic."""
+    kind = error["type"]
+    path = real_path(data, error["loc"])
+    if kind == "missing":
+        return _missing(path)
+    if kind == "extra_forbidden":
+        return _unknown(data, path)
+    if kind in _WANTED:
+        return _wrong_type(path, _WANTED[kind], error["input"])
+    return _wrong_value(path, error)
+
+
+def _missing(path: Path) -> Finding:
+    name = path[-1]
+    where = f" in `{dotted(path[:-1])}`" if len(path) > 1 else ""
+    hint = None
+    if name == "learning_rate":
+        hint = 'write "learning_rate": {"type": "exp", "start_lr": 0.001, "stop_lr": 3.5e-08}'
+    elif name == "loss":
+        hint = 'write "loss": {} for the defaults'
+    elif name in ("repinit", "repformer"):
+        hint = "dpa2 needs both `repinit` and `repformer`"
+    elif name == "type_map":
+        hint = 'list the elements of the data, such as "type_map": ["O", "H"]'
+    elif name == "type":
+        hint = 'write "type": "dpa2"'
+    return Finding("ZOO101", path, f"required key `{name}` is missing{where}", hint)
+
+
+def _unknown(data: Any, path: Path) -> Finding:
+    name = str(path[-1])
+    section = section_at(data, path[:-1])
+    known = list(section.model_fields) if section is not None else []
+    others = aliases(section) if section is not None else {}
+    if name in known or name in others:
+        canonical = others.get(name, name)
+        message = f"`{name}` is another name of `{canonical}`, which is given too"
+        return Finding("ZOO106", path, message, f"keep `{canonical}` only", at="key")
+    message = f"unknown key `{name}`"
+    former = _FORMER_NAMES.get(name)
+    best = former if former in known else nearest(name, [*known, *others])
+    homes = [home for home in places().get(name, []) if home != dotted(path[:-1])]
+    if name.startswith(("repinit_", "repformer_")):
+        block, _, key = name.partition("_")
+        hint = f"this is the layout of 3.0 alpha; write `{key}` inside `{block}`"
+    elif homes and best is None:
+        quoted = [f"`{home}`" if home else "the top level" for home in homes]
+        hint = f"it belongs into {' or '.join(quoted)}"
+    elif best is not None:
+        return Finding("ZOO102", path, message, f"did you mean `{best}`?", at="key", fix=best)
+    elif former is not None:
+        hint = f"dpa2 has `{former}` inside `repinit` and `repformer`"
+    else:
+        hint = "remove it, or begin it with an underscore to keep it as a comment"
+    return Finding("ZOO102", path, message, hint, at="key")
+
+
+def _wrong_type(path: Path, wanted: str, value: Any) -> Finding:
+    name = dotted(path[-2:]) if path and isinstance(path[-1], int) else str(path[-1])
+    message = f"`{name}` must be {wanted}, not {shown(value)}"
+    right = _converted(wanted, value)
+    hint = f"write {right}" if right is not None else None
+    return Finding("ZOO103", path, message, hint, fix=right)
+
+
+def _converted(wanted: str, value: Any) -> str | None:
+    """Return the value as the type that was wanted, if it plainly is one."""
+    if wanted == "a whole number" and isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, str) and wanted in ("a whole number", "a number", "true or false"):
+        try:
+            read = json.loads(value.strip().lower())
+        except ValueError:
+            return None
+        is_flag = isinstance(read, bool)
+        fits = is_flag if wanted == "true or false" else not is_flag and read is not None
+        if fits and (wanted != "a whole number" or isinstance(read, int)):
+            return json.dumps(read)
+    return None
+
+
+def _wrong_value(path: Path, error: ErrorDetails) -> Finding:
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    name = dotted(path[-2:]) if path and isinstance(path[-1], int) else str(path[-1])
+    if kind in _BOUNDS:
+        sign, bound = _BOUNDS[kind]
+        message = f"`{name}` must be {sign} {shown(context[bound])}, not {shown(value)}"
+        return Finding("ZOO104", path, message)
+    if kind == "literal_error":
+        choices = [
+            part.strip("'") for part in context["expected"].replace(" or ", ", ").split(", ")
+        ]
+        return _choice(path, f"`{name}` cannot be {shown(value)}", value, choices)
+    if kind == "union_tag_invalid":
+        choices = [part.strip("'") for part in context["expected_tags"].split(", ")]
+        message = f"unknown type {shown(context['tag'])}"
+        return _choice((*path, "type"), message, context["tag"], choices)
+    if kind == "choice":
+        return _choice(path, error["msg"], value, list(context["choices"]))
+    if kind == "string_pattern_mismatch":
+        message = f"`{name}` must be a number, `auto` or `auto:FACTOR`, not {shown(value)}"
+        right = _converted("a whole number", value)
+        hint = f"write {right}" if right else 'such as "auto:1.2"'
+        return Finding("ZOO107", path, message, hint, fix=right)
+    if kind in ("too_short", "too_long", "string_too_short"):
+        bound = context.get("min_length", context.get("max_length"))
+        word = "at least" if kind != "too_long" else "at most"
+        message = (
+            f"`{name}` must have {word} {bound} entries, not {context.get('actual_length', 0)}"
+        )
+        return Finding("ZOO107", path, message)
+    if kind == "finite_number":
+        return Finding("ZOO005", path, f"`{name}` must be a finite number")
+    return Finding("ZOO107", path, error["msg"], context.get("hint"))
+
+
+def _choice(path: Path, message: str, value: Any, choices: list[str]) -> Finding:
+    former = _FORMER_NAMES.get(value.lower()) if isinstance(value, str) else None
+    best = former if former in choices else nearest(value, choices)
+    hint = f"did you mean `{best}`?" if best is not None else did_you_mean(value, choices)
+    return Finding("ZOO105", path, message, hint, fix=None if best is None else json.dumps(best))
+
+
+def shown(value: Any) -> str:
+    """Return a value as it is written in the file, shortened."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,59 @@
+"""The usable part of an input that has faults, so that the rules can check what there is."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+from pydantic_core import PydanticUndefined
+
+from schemas.diagnostics import Path
+from schemas.outline import child
+from schemas.section import Section, canonical_keys
+
+_S = TypeVar("_S", bound=Section)
+
+
+class UnusableError(Exception):
+    """A rule asked for a value that is missing or of which a fault is known already."""
+
+
+class _Partial:
+    """Stands in for a section: its sound values are attributes, the others raise."""
+
+    def __init__(self, values: dict[str, Any], given: set[str]) -> None:
+        self._values = values
+        self.model_fields_set = given
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise UnusableError(name) from None
+
+
+def partial(section: type[_S], data: Any, broken: Sequence[Path]) -> _S:
+    """Return what looks like a section but holds only the sound values of the data.
+
+    Args:
+        section: The class of the section.
+        data: The data, in which there are faults.
+        broken: Paths of these faults, relative to the section.
+    """
+    if not isinstance(data, dict) or () in broken:
+        return cast("_S", _Partial({}, set()))
+    plain = canonical_keys(section, data)
+    values: dict[str, Any] = {}
+    for name, field in section.model_fields.items():
+        below = [path[1:] for path in broken if path and _same(section, path[0], name)]
+        inner = child(section, name, plain.get(name))
+        if name in plain and inner is not None and plain[name] is not None:
+            values[name] = partial(inner, plain[name], below)
+        elif name in plain:
+            if not below:
+                values[name] = plain[name]
+        elif field.default is not PydanticUndefined:
+            values[name] = field.default
+    return cast("_S", _Partial(values, set(plain) & set(section.model_fields)))
+
+
+def _same(section: type[Section], key: str | int, name: str) -> bool:
+    return key == name or name in canonical_keys(section, {str(key): None})

@@ -1,0 +1,139 @@
+"""What the folders of training data contain, without reading the numbers in them."""
+
+import ast
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from schemas.data import DataSection
+from schemas.diagnostics import Path as DataPath
+from schemas.input import Input
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """One entry of `systems`: its path in the input, what is written, and the systems below."""
+
+    path: DataPath
+    written: str
+    systems: tuple[Path, ...]
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is an ordinary folder, not HDF5 or LMDB."""
+        return not is_container(self.written)
+
+
+def is_container(written: str) -> bool:
+    """Return whether an entry names an HDF5 or LMDB file instead of a folder."""
+    name = written.partition("#")[0].rstrip("/")
+    if name.endswith((".h5", ".hdf5", ".lmdb")) or "#" in written:
+        return True
+    return Path(name, "data.mdb").is_file()
+
+
+def sections(config: Input) -> Iterator[tuple[str, DataSection]]:
+    """Yield the data sections that are there, with their keys."""
+    yield "training_data", config.training.training_data
+    if config.training.validation_data is not None:
+        yield "validation_data", config.training.validation_data
+
+
+def roots(name: str, section: DataSection) -> list[Root]:
+    """Return the entries of a section's `systems` with the systems found below each."""
+    patterns = tuple(section.rglob_patterns or ())
+    path = ("training", name, "systems")
+    if isinstance(section.systems, str):
+        return [Root(path, section.systems, systems_below(section.systems, patterns))]
+    return [
+        Root((*path, index), written, systems_below(written, patterns))
+        for index, written in enumerate(section.systems)
+        if isinstance(written, str)
+    ]
+
+
+@cache
+def systems_below(written: str, patterns: tuple[str, ...] = ()) -> tuple[Path, ...]:
+    """Return the folders below a path (itself included) that hold `type.raw`, sorted."""
+    if is_container(written):
+        return ()
+    root = Path(written)
+    found: set[Path] = set()
+    for folder, _, files in os.walk(root, followlinks=True):
+        if "type.raw" in files:
+            found.add(Path(folder))
+    if patterns:
+        matched = {match for pattern in patterns for match in root.rglob(pattern)}
+        found &= matched
+    return tuple(sorted(found))
+
+
+def names_of_types(system: Path) -> list[str] | None:
+    """Return the names in `type_map.raw`, None if there is no such file."""
+    text = read_text(system / "type_map.raw")
+    return None if text is None else text.split()
+
+
+def type_indices(system: Path) -> list[int] | None:
+    """Return the indices in `type.raw`, None if they are not whole numbers."""
+    text = read_text(system / "type.raw")
+    try:
+        return None if text is None else [int(word) for word in text.split()]
+    except ValueError:
+        return None
+
+
+def sets_of(system: Path) -> list[Path]:
+    """Return the sets of a system, sorted."""
+    return sorted(path for path in system.glob("set.*") if path.is_dir())
+
+
+def has_label(system: Path, name: str) -> bool:
+    """Return whether the first set of a system has an array of this name."""
+    sets = sets_of(system)
+    return bool(sets) and (sets[0] / f"{name}.npy").is_file()
+
+
+def read_text(path: Path) -> str | None:
+    """Return the text of a small file, None if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayHeader:
+    """Shape and type of an array file."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def array_header(path: Path) -> ArrayHeader | None:
+    """Return the header of a `.npy` file, None if it is not one."""
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(8)
+            if magic[:6] != b"\x93NUMPY":
+                return None
+            layout = "<H" if magic[6] == 1 else "<I"
+            (length,) = struct.unpack(layout, stream.read(struct.calcsize(layout)))
+            header = ast.literal_eval(stream.read(min(length, 65536)).decode("latin-1"))
+            return ArrayHeader(tuple(header["shape"]), str(header["descr"]))
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error):
+        return None
+
+
+def missing_elements(config: Input) -> set[str]:
+    """Return the elements that some system has and the model has not."""
+    known = set(config.model.type_map)
+    missing: set[str] = set()
+    for name, section in sections(config):
+        for root in roots(name, section):
+            for system in root.systems:
+                missing |= set(names_of_types(system) or ()) - known
+    return missing

@@ -1,0 +1,83 @@
+"""Rules about what is learned and what the data have labels for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from schemas.input import Input
+from schemas.loss import PREFACTORS
+from schemas.rules.data_folders import Root, has_label, roots, sections, sets_of
+from schemas.rules.loss import term_is_on
+from schemas.rules.rule import Fault, rule, warning
+
+_FILES = {
+    "e": "energy",
+    "f": "force",
+    "v": "virial",
+    "ae": "atom_ener",
+    "pf": "atom_pref",
+    "gf": "drdq",
+    "h": "hessian",
+}
+
+
+def _training_roots(config: Input) -> list[Root]:
+    found = roots("training_data", config.training.training_data)
+    return found if all(root.is_folder for root in found) else []
+
+
+def _systems(config: Input) -> list[Path]:
+    found = [system for root in _training_roots(config) for system in root.systems]
+    return [system for system in found if sets_of(system)]
+
+
+@rule("ZOO421", "the data have what the loss learns")
+def labels_exist(config: Input) -> Iterator[Fault]:
+    """Warn of a term without labels: everywhere at its weight, in some systems at these."""
+    systems = _systems(config)
+    for suffix, file in _FILES.items():
+        if not systems or not term_is_on(config.loss, suffix):
+            continue
+        if suffix == "pf" and config.loss.use_default_pf:
+            continue
+        without = [system for system in systems if not has_label(system, file)]
+        given = f"start_pref_{suffix}" in config.loss.model_fields_set
+        if len(without) == len(systems) and suffix not in ("e", "f") and given:
+            message = f"no system has {file}.npy: the {PREFACTORS[suffix]} term has no effect"
+            yield warning(f"loss.start_pref_{suffix}", message)
+            continue
+        for root in _training_roots(config):
+            if any(system in without for system in root.systems):
+                message = (
+                    f"{root.written} has no {file}.npy: its {PREFACTORS[suffix]} is not learned"
+                )
+                yield warning(root.path, message)
+
+
+@rule("ZOO422", "forces that the data have are learned")
+def forces_are_learned(config: Input) -> Iterator[Fault]:
+    """Warn if there are forces and the loss leaves them out."""
+    loss = config.loss
+    if term_is_on(loss, "f") or term_is_on(loss, "pf") or loss.start_pref_f or loss.limit_pref_f:
+        return
+    if any(has_label(system, "force") for system in _systems(config)):
+        message = "the data have forces, but the force prefactors are 0: they are not learned"
+        yield warning("loss.start_pref_f", message)
+
+
+@rule("ZOO423", "the data have the parameters that the model takes")
+def parameters_exist(config: Input) -> Iterator[Fault]:
+    """Demand frame and atom parameters in every system where the model takes them."""
+    fitting = config.model.fitting_net
+    for number, key, file in (
+        (fitting.numb_fparam, "numb_fparam", "fparam"),
+        (fitting.numb_aparam, "numb_aparam", "aparam"),
+    ):
+        if number == 0 or (file == "fparam" and fitting.default_fparam is not None):
+            continue
+        for name, section in sections(config):
+            systems = [system for root in roots(name, section) for system in root.systems]
+            lacking = [item for item in systems if sets_of(item) and not has_label(item, file)]
+            if lacking:
+                message = f"{key} is {number}, but {lacking[0]} has no {file}.npy"
+                yield Fault(f"model.fitting_net.{key}", message)
+                break

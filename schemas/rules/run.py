@@ -1,0 +1,43 @@
+"""Run every rule over an input."""
+
+from schemas.diagnostics import Finding
+from schemas.input import Input
+from schemas.partial import UnusableError
+from schemas.rules import (  # noqa: F401 - importing a subject registers its rules
+    architecture,
+    effect,
+    elements,
+    geometry,
+    labels,
+    loss,
+    sampling,
+    schedule,
+    systems,
+    training,
+)
+from schemas.rules.rule import RULES
+
+
+def run_rules(config: Input) -> list[Finding]:
+    """Return what the rules find wrong.
+
+    The input may be partial (`schemas.partial`): a rule that needs a value that is missing or
+    faulty itself ends there.
+    """
+    findings = []
+    for rule in RULES:
+        try:
+            for fault in rule.find(config):
+                findings.append(
+                    Finding(
+                        rule.code,
+                        fault.parts,
+                        fault.message,
+                        fault.hint,
+                        severity=fault.severity,
+                        at=fault.at,
+                    )
+                )
+        except UnusableError:
+            continue
+    return findings

@@ -1,0 +1,99 @@
+"""Rules about batches and the probabilities of systems."""
+
+from collections.abc import Iterator
+
+from schemas.data import DataSection, parse_blocks
+from schemas.input import Input
+from schemas.rules.data_folders import array_header, roots, sections, sets_of
+from schemas.rules.rule import Fault, rule, warning
+
+_ROUNDING = 1e-8
+
+
+def _number_of_systems(name: str, section: DataSection) -> int | None:
+    """Return how many systems a section expands to, None if that cannot be seen here."""
+    entries = roots(name, section)
+    if any(not entry.is_folder or not entry.systems for entry in entries):
+        return None
+    return sum(len(entry.systems) for entry in entries)
+
+
+@rule("ZOO411", "a list of batch sizes has one for each system")
+def batch_sizes_fit(config: Input) -> Iterator[Fault]:
+    """Demand as many batch sizes as there are systems."""
+    for name, section in sections(config):
+        number = _number_of_systems(name, section)
+        sizes = section.batch_size
+        if isinstance(sizes, list) and number is not None and len(sizes) != number:
+            message = f"{len(sizes)} batch sizes for {number} systems"
+            yield Fault(f"training.{name}.batch_size", message)
+
+
+@rule("ZOO412", "batches are no larger than systems")
+def batches_are_filled(config: Input) -> Iterator[Fault]:
+    """Warn of a batch size that no system has frames for."""
+    for name, section in sections(config):
+        size = section.batch_size
+        if not isinstance(size, int):
+            continue
+        frames = [
+            sum(_frames(folder) for folder in sets_of(system))
+            for root in roots(name, section)
+            for system in root.systems
+        ]
+        if frames and 0 < min(frames) < size:
+            message = f"batch_size ({size}) is more than the {min(frames)} frames of a system"
+            yield warning(f"training.{name}.batch_size", message)
+
+
+def _frames(folder: object) -> int:
+    header = array_header(folder / "coord.npy")  # type: ignore[operator]
+    return header.shape[0] if header is not None and header.shape else 0
+
+
+@rule("ZOO413", "mix:N is for LMDB")
+def mixed_batches_need_lmdb(config: Input) -> Iterator[Fault]:
+    """Demand a data base where batches mix frames of different sizes."""
+    for name, section in sections(config):
+        rule_name = section.batch_size if isinstance(section.batch_size, str) else ""
+        folders = all(root.is_folder for root in roots(name, section))
+        if rule_name.startswith("mix:") and folders:
+            hint = 'use "auto:N", "max:N" or "mixed:N"'
+            yield Fault(f"training.{name}.batch_size", "`mix:N` works for LMDB data only", hint)
+
+
+@rule("ZOO414", "blocks of auto_prob are within the systems")
+def blocks_exist(config: Input) -> Iterator[Fault]:
+    """Demand that the blocks of systems are in order and there."""
+    for name, section in sections(config):
+        path = f"training.{name}.auto_prob"
+        blocks = parse_blocks(section.auto_prob)
+        number = _number_of_systems(name, section)
+        for first, end, _ in blocks:
+            if first >= end:
+                yield Fault(path, f"block {first}:{end} is empty", "a block is first:end:weight")
+            elif number is not None and end > number:
+                yield Fault(path, f"block {first}:{end} exceeds the {number} systems")
+        if blocks and sum(weight for _, _, weight in blocks) <= 0:
+            yield Fault(path, "the weights of all blocks are 0")
+
+
+@rule("ZOO415", "sys_probs has one for each system and sums to 1")
+def probabilities_fit(config: Input) -> Iterator[Fault]:
+    """Demand probabilities that can be drawn from; negative entries share the rest."""
+    for name, section in sections(config):
+        given = section.sys_probs
+        if given is None:
+            continue
+        path = ("training", name, "sys_probs")
+        number = _number_of_systems(name, section)
+        if number is not None and len(given) != number:
+            yield Fault(path, f"{len(given)} probabilities for {number} systems")
+        fixed = sum(value for value in given if value >= 0)
+        negative = [index for index, value in enumerate(given) if value < 0]
+        if negative and fixed >= 1 - _ROUNDING:
+            message = f"negative probability: it takes the rest, but the others sum to {fixed:g}"
+            yield Fault((*path, negative[0]), message)
+        elif fixed > 1 + _ROUNDING or (not negative and fixed < 1 - _ROUNDING):
+            hint = "they must sum to 1; an entry of -1 takes the rest"
+            yield Fault(path, f"the probabilities sum to {fixed:g}", hint)

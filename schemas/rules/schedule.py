@@ -1,0 +1,75 @@
+"""Rules about the learning rate."""
+
+from collections.abc import Iterator
+
+from schemas.input import Input
+from schemas.learning_rate import ExponentialDecay
+from schemas.rules.rule import Fault, rule, warning
+
+
+@rule("ZOO301", "stop_lr <= start_lr")
+def learning_rate_falls(config: Input) -> Iterator[Fault]:
+    """Demand that the last learning rate is not above the first."""
+    schedule = config.learning_rate
+    if schedule.stop_lr_ratio is not None and schedule.stop_lr_ratio > 1:
+        message = f"stop_lr_ratio ({schedule.stop_lr_ratio:g}) must be <= 1"
+        yield Fault("learning_rate.stop_lr_ratio", message)
+    elif schedule.stop_lr is not None and schedule.stop_lr > schedule.start_lr:
+        message = f"stop_lr ({schedule.stop_lr:g}) must be <= start_lr ({schedule.start_lr:g})"
+        yield Fault("learning_rate.stop_lr", message, "are the two swapped?")
+
+
+@rule("ZOO302", "stop_lr or stop_lr_ratio, not both")
+def one_end(config: Input) -> Iterator[Fault]:
+    """Demand that the last learning rate is given in one way."""
+    schedule = config.learning_rate
+    both = {"stop_lr", "stop_lr_ratio"} <= schedule.model_fields_set
+    if both and schedule.stop_lr is not None and schedule.stop_lr_ratio is not None:
+        yield Fault("learning_rate.stop_lr_ratio", "give stop_lr or stop_lr_ratio, not both")
+
+
+@rule("ZOO303", "warmup_steps or warmup_ratio, not both")
+def one_warmup(config: Input) -> Iterator[Fault]:
+    """Demand that the warm-up is given in one way."""
+    schedule = config.learning_rate
+    if schedule.warmup_steps and schedule.warmup_ratio is not None:
+        yield Fault("learning_rate.warmup_ratio", "give warmup_steps or warmup_ratio, not both")
+
+
+@rule("ZOO304", "warmup_steps < numb_steps")
+def warmup_ends(config: Input) -> Iterator[Fault]:
+    """Demand that the warm-up is shorter than the run."""
+    steps, warmup = config.training.numb_steps, config.learning_rate.warmup_steps
+    if steps is not None and warmup and warmup >= steps:
+        message = f"warmup_steps ({warmup}) must be < numb_steps ({steps})"
+        yield Fault("learning_rate.warmup_steps", message)
+
+
+@rule("ZOO305", "decay_steps < numb_steps")
+def decay_happens(config: Input) -> Iterator[Fault]:
+    """Warn of a decay interval as long as the run, which deepmd-kit replaces silently."""
+    schedule, steps = config.learning_rate, config.training.numb_steps
+    if getattr(schedule, "type", None) != "exp" or not steps:
+        return
+    assert not isinstance(schedule, str)
+    exponential: ExponentialDecay = schedule  # type: ignore[assignment]
+    decay = exponential.decay_steps
+    left = steps - schedule.warmup_steps
+    if exponential.decay_rate is None and decay >= left > 0:
+        used = 100 if left // 10 > 100 else left // 100 + 1
+        message = f"decay_steps ({decay}) >= numb_steps ({steps}): {used} is used instead"
+        yield warning("learning_rate.decay_steps", message, f"write {used} if that is meant")
+
+
+@rule("ZOO306", "stop_lr > 0")
+def learning_rate_stays_positive(config: Input) -> Iterator[Fault]:
+    """Refuse a learning rate that ends at 0 where that divides by zero; warn elsewhere."""
+    schedule = config.learning_rate
+    for name in ("stop_lr", "stop_lr_ratio"):
+        if getattr(schedule, name) != 0:
+            continue
+        path = f"learning_rate.{name}"
+        if schedule.type == "wsd":
+            yield Fault(path, f"{name} must be > 0 for wsd")
+        elif schedule.type == "exp":
+            yield warning(path, f"{name} is 0: the decay rate is computed as if it were 1e-10")

@@ -1,0 +1,126 @@
+"""Rules about the training run."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from schemas.input import Input
+from schemas.optimizer import TRAINED
+from schemas.rules.loss import term_is_on
+from schemas.rules.rule import Fault, rule, warning
+
+
+@rule("ZOO321", "numb_steps or numb_epoch")
+def length_is_given(config: Input) -> Iterator[Fault]:
+    """Demand the length of the run, in one way."""
+    steps, epochs = config.training.numb_steps, config.training.numb_epoch
+    if steps is None and epochs is None:
+        hint = 'such as "numb_steps": 1000000'
+        yield Fault("training.numb_steps", "training needs numb_steps or numb_epoch", hint)
+    elif steps is not None and epochs is not None:
+        yield Fault("training.numb_epoch", "give numb_steps or numb_epoch, not both")
+
+
+@rule("ZOO322", "numb_steps > 0")
+def run_has_steps(config: Input) -> Iterator[Fault]:
+    """Warn of a run without steps."""
+    if config.training.numb_steps == 0:
+        yield warning("training.numb_steps", "0 steps: nothing is trained")
+
+
+@rule("ZOO323", "save_freq <= numb_steps")
+def checkpoints_are_written(config: Input) -> Iterator[Fault]:
+    """Warn if a run writes no checkpoint before its end."""
+    steps, every = config.training.numb_steps, config.training.save_freq
+    given = "save_freq" in config.training.model_fields_set
+    if given and steps and every > steps:
+        message = f"save_freq ({every}) > numb_steps ({steps}): only the last step is saved"
+        yield warning("training.save_freq", message)
+
+
+@rule("ZOO324", "gradient_max_norm > 0")
+def gradient_is_clipped(config: Input) -> Iterator[Fault]:
+    """Warn of a limit of 0, which is none."""
+    if config.training.gradient_max_norm == 0:
+        message = "gradient_max_norm 0 switches gradient clipping off"
+        yield warning("training.gradient_max_norm", message, "remove it if that is meant")
+
+
+@rule("ZOO325", "seeds are not negative")
+def seeds_are_natural(config: Input) -> Iterator[Fault]:
+    """Warn of negative seeds, which not every generator takes."""
+    for path, seed in (
+        ("training.seed", config.training.seed),
+        ("model.descriptor.seed", config.model.descriptor.seed),
+        ("model.fitting_net.seed", config.model.fitting_net.seed),
+    ):
+        if isinstance(seed, int) and seed < 0:
+            yield warning(path, f"seed ({seed}) should be >= 0")
+
+
+@rule("ZOO326", "the folder of checkpoints exists")
+def checkpoint_folder_exists(config: Input) -> Iterator[Fault]:
+    """Warn if the folder of the checkpoints is new: it may be a slip of the pen."""
+    folder = Path(config.training.save_dir or "") / Path(config.training.save_ckpt).parent
+    if not folder.is_dir():
+        key = "save_dir" if config.training.save_dir else "save_ckpt"
+        yield warning(f"training.{key}", f"the folder {folder} does not exist; it will be created")
+
+
+@rule("ZOO327", "tensorboard is installed where it is used")
+def tensorboard_is_installed(config: Input) -> Iterator[Fault]:
+    """Demand the package that writes for TensorBoard."""
+    if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        hint = "pip install 'dpa-zoo[tensorboard]', or remove the key"
+        yield Fault("training.tensorboard", "the package tensorboard is not installed", hint)
+
+
+@rule("ZOO328", "enable_ema needs zero_stage < 2")
+def mean_of_whole_parameters(config: Input) -> Iterator[Fault]:
+    """Refuse a running mean of parameters that no process has as a whole."""
+    if config.training.enable_ema and config.training.zero_stage >= 2:
+        yield Fault("training.enable_ema", "enable_ema needs zero_stage 0 or 1")
+
+
+@rule("ZOO329", 'stat_file_mode "read" needs stat_file')
+def statistics_to_read(config: Input) -> Iterator[Fault]:
+    """Demand the file from which statistics are to be read."""
+    if config.training.stat_file_mode == "read" and not config.training.stat_file:
+        yield Fault("training.stat_file_mode", 'stat_file_mode "read" needs stat_file')
+
+
+@rule("ZOO330", "there are validation data")
+def validation_data_exist(config: Input) -> Iterator[Fault]:
+    """Warn of a run without validation data."""
+    if config.training.validation_data is None:
+        message = "there is no validation_data: overfitting will not show"
+        yield warning("training.validation_data", message)
+
+
+@rule("ZOO331", "full validation has what it needs")
+def full_validation_is_possible(config: Input) -> Iterator[Fault]:
+    """Demand data, weights and whole parameters for full validation."""
+    section, training = config.validating, config.training
+    is_on = section.full_validation or (section.ema_full_validation and training.enable_ema)
+    if not is_on or section.full_val_start == 1:
+        return
+    if training.validation_data is None:
+        yield Fault("validating.full_validation", "full validation needs training.validation_data")
+    if training.zero_stage >= 2:
+        yield Fault("validating.full_validation", "full validation needs zero_stage 0 or 1")
+    suffix = section.validation_metric.strip()[:1].lower()
+    if not term_is_on(config.loss, suffix):
+        message = (
+            f"validation_metric {section.validation_metric} needs start_pref_{suffix} and "
+            f"limit_pref_{suffix} of the loss to be non-zero"
+        )
+        yield Fault("validating.validation_metric", message)
+
+
+@rule("ZOO332", "the optimiser is one that the trainer runs")
+def optimizer_is_ours(config: Input) -> Iterator[Fault]:
+    """Refuse optimisers of deepmd-kit that this trainer does not run."""
+    kind = config.optimizer.type
+    if kind not in TRAINED:
+        hint = "use Adam or AdamW, or train with deepmd-kit"
+        yield Fault("optimizer.type", f"the optimiser {kind} is not one of this trainer", hint)

@@ -1,0 +1,75 @@
+"""What this engine trains: DPA-2 energy models; other kinds are known by name and refused."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from schemas.diagnostics import Finding, Path
+from schemas.input import Input
+from schemas.outline import child
+from schemas.section import Section, aliases
+from schemas.suggest import nearest
+
+_DESCRIPTORS = ["se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_t", "se_a_3be", "se_a_tpe", "se_a_ebd", "se_atten", "se_atten_v2", "dpa1", "dpa3", "dpa4", "DPA4", "dpa4c", "DPA4C", "SeZM", "sezm", "hybrid", "loc_frame", "se_e3_tebd", "se_a_ebd_v2", "se_a_tpe_v2", "se_a_mask"]
+_FITTINGS = ["dos", "property", "polar", "dipole", "population", "dpa4_ener", "sezm_ener"]
+_MODELS = ["dpa4", "DPA4", "SeZM", "sezm", "frozen", "pairtab", "pairwise_dprc", "linear_ener"]
+_LOSSES = ["dens", "ener_spin", "dos", "population", "property", "tensor"]
+_LOSS_OF_FITTING = {"polar": "tensor", "dipole": "tensor", "dpa4_ener": "ener", "sezm_ener": "ener"}
+_ENGINE = "this engine trains DPA-2 energy models"
+
+
+def foreign_sections(data: dict[str, Any]) -> list[Finding]:
+    """Return a finding at the `type` of each section that is of another kind of model."""
+    model = _object(data, "model")
+    kinds: list[tuple[Path, Any, list[str], str]] = [
+        (("model",), model, _MODELS, "standard"),
+        (("model", "descriptor"), _object(model, "descriptor"), _DESCRIPTORS, "dpa2"),
+        (("model", "fitting_net"), _object(model, "fitting_net"), _FITTINGS, "ener"),
+    ]
+    findings = []
+    for path, section, others, ours in kinds:
+        kind = section.get("type")
+        if isinstance(kind, str) and kind in others:
+            message = f"{path[-1]} of type `{kind}`: {_ENGINE}"
+            hint = f"use type `{ours}`, or train this model with deepmd-kit"
+            findings.append(Finding("ZOO108", (*path, "type"), message, hint))
+    return [*findings, *_loss_of_another_kind(data, _object(model, "fitting_net"))]
+
+
+def _loss_of_another_kind(data: dict[str, Any], fitting: dict[str, Any]) -> Iterator[Finding]:
+    fitting_kind = fitting.get("type", "ener")
+    loss_kind = _object(data, "loss").get("type", "ener")
+    wanted = fitting_kind
+    if isinstance(fitting_kind, str):
+        wanted = _LOSS_OF_FITTING.get(fitting_kind, fitting_kind)
+    if loss_kind == "ener_hess":
+        loss_kind = "ener"
+    known = loss_kind in (*_LOSSES, "ener") and fitting_kind in (*_FITTINGS, "ener")
+    if known and loss_kind != wanted:
+        message = f"loss `{loss_kind}` does not fit fitting_net `{fitting_kind}`"
+        yield Finding("ZOO108", ("loss", "type"), message, f"use loss type `{wanted}`; {_ENGINE}")
+    elif known and loss_kind != "ener":
+        hint = "use type `ener`, or train this model with deepmd-kit"
+        yield Finding("ZOO108", ("loss", "type"), f"loss of type `{loss_kind}`: {_ENGINE}", hint)
+
+
+def suspicious_comments(data: dict[str, Any]) -> list[Finding]:
+    """Return a warning for each key that only its underscore makes a comment."""
+    return list(_comments(Input, data, ()))
+
+
+def _comments(section: type[Section], data: dict[str, Any], path: Path) -> Iterator[Finding]:
+    known = [*section.model_fields, *aliases(section)]
+    for key, value in data.items():
+        if key.startswith("_"):
+            meant = nearest(key.lstrip("_"), known)
+            if meant == key.strip("_"):
+                message = f"`{key}` is a comment; `{meant}` is not set by it"
+                hint = f"write `{meant}`, or remove the line"
+                yield Finding("ZOO112", (*path, key), message, hint, severity="warning", at="key")
+        elif isinstance(value, dict) and (inner := child(section, key, value)) is not None:
+            yield from _comments(inner, value, (*path, key))
+
+
+def _object(data: Any, key: str) -> dict[str, Any]:
+    value = data.get(key) if isinstance(data, dict) else None
+    return value if isinstance(value, dict) else {}
