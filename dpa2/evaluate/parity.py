@@ -18,6 +18,7 @@ FloatArray = NDArray[np.float64]
 
 _PANELS = ("energy_per_atom", "force", "virial_per_atom")
 _MAX_POINTS = 50_000
+_CROWD = 500
 
 
 class ParityPlot:
@@ -29,8 +30,7 @@ class ParityPlot:
 
     def __init__(self, type_map: Sequence[str]) -> None:
         self.type_map = tuple(type_map)
-        # Single precision: enough for a dot, and forces of a large test set fill memory.
-        self._chunks: dict[str, list[NDArray[np.float32]]] = {key: [] for key in _PANELS}
+        self._chunks: dict[str, list[FloatArray]] = {key: [] for key in _PANELS}
         self._groups: dict[str, list[NDArray[np.int64]]] = {key: [] for key in _PANELS}
 
     def add(self, comparison: Comparison) -> None:
@@ -40,7 +40,7 @@ class ParityPlot:
             if pair is None:
                 continue
             both = np.stack([pair.reference.ravel(), pair.prediction.ravel()])
-            self._chunks[key].append(both.astype(np.float32))
+            self._chunks[key].append(both)
             types = comparison.atom_types.repeat(3) if key == "force" else np.zeros(both.shape[1])
             self._groups[key].append(types.astype(np.int64))
 
@@ -51,9 +51,9 @@ class ParityPlot:
             DataError: If the name ends in no image format.
         """
         keys = [key for key in _PANELS if self._chunks[key]]
-        figure, panels = new_figure(max(1, len(keys)), width=4.2, height=4.2)
+        figure, panels = new_figure(max(1, len(keys)), width=4.2, height=4.4)
         for key, panel in zip(keys, panels, strict=False):
-            both = np.concatenate(self._chunks[key], axis=1).astype(np.float64)
+            both = np.concatenate(self._chunks[key], axis=1)
             self._draw(panel, key, both, np.concatenate(self._groups[key]))
         save_figure(figure, path)
 
@@ -65,13 +65,14 @@ class ParityPlot:
         if key == "energy_per_atom":
             # Total energies are large and arbitrary: what matters is how they differ.
             both = both - both[0].mean()
+        size = 3 if both.shape[1] > _CROWD else 7
         for colour, group in enumerate(np.unique(groups)):
             dots = both[:, groups == group][:, ::stride]
             label = self.type_map[group] if key == "force" else None
             panel.plot(
                 *dots,
                 ".",
-                ms=3,
+                ms=size,
                 alpha=0.5,
                 mew=0,
                 color=COLOURS[colour % len(COLOURS)],
@@ -79,12 +80,12 @@ class ParityPlot:
             )
         _diagonal(panel, both)
         panel.set_title(quantity.label)
-        offset = " - mean" if key == "energy_per_atom" else ""
+        offset = " - mean label" if key == "energy_per_atom" else ""
         panel.set_xlabel(f"label{offset} ({unit})")
         panel.set_ylabel(f"prediction{offset} ({unit})")
         panel.text(0.04, 0.96, _caption(stat, unit), transform=panel.transAxes, va="top", size=9)
         if key == "force":
-            panel.legend(loc="lower right", markerscale=3, frameon=False)
+            panel.legend(loc="lower right", markerscale=2, frameon=False)
 
 
 def _diagonal(panel: "Axes", both: FloatArray) -> None:
@@ -93,7 +94,8 @@ def _diagonal(panel: "Axes", both: FloatArray) -> None:
     margin = 0.05 * (high - low) or 0.5
     limits = (low - margin, high + margin)
     panel.plot(limits, limits, color=GREY, linewidth=1, zorder=0)
-    panel.set(xlim=limits, ylim=limits, aspect="equal")
+    panel.set(xlim=limits, ylim=limits)
+    panel.set_box_aspect(1)
 
 
 def _caption(stat: ErrorStat, unit: str) -> str:

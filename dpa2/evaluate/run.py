@@ -1,13 +1,18 @@
 """Test a model on labelled systems: errors per system and over all of them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dpa2.data.system import System
+from dpa2.evaluate.details import DetailFiles
+from dpa2.evaluate.figures import figure_format
 from dpa2.evaluate.metrics import Errors, errors_of, merge
+from dpa2.evaluate.parity import ParityPlot
 from dpa2.evaluate.quantities import QUANTITIES, Comparison, compare
 from schemas.errors import DataError
 
@@ -112,6 +117,59 @@ def run_test(
         for system in systems
     ]
     return TestReport(results, merge(result.errors for result in results))
+
+
+def run_test_with_files(
+    potential: "Potential",
+    systems: Sequence[System],
+    *,
+    max_frames: int | None = None,
+    atomic: bool = False,
+    detail_prefix: str | None = None,
+    plot: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> TestReport:
+    """Do `run_test`, and write detail files and a parity plot where they are asked for.
+
+    Raises:
+        DataError: As `run_test`; also if the plot's name ends in no image format.
+    """
+    with ExitStack() as files:
+        sinks: list[Callable[[Comparison], None]] = []
+        if detail_prefix is not None:
+            sinks.append(files.enter_context(DetailFiles(detail_prefix)).add)
+        parity = None
+        if plot is not None:
+            figure_format(plot)
+            parity = ParityPlot(potential.type_map)
+            sinks.append(parity.add)
+        report = run_test(
+            potential,
+            systems,
+            max_frames=max_frames,
+            atomic=atomic,
+            sinks=sinks,
+            progress=progress,
+        )
+        if parity is not None and plot is not None:
+            parity.save(plot)
+    return report
+
+
+def read_list(path: Path) -> list[str]:
+    """Read a file with one system per line; empty lines and `#` comments are skipped.
+
+    Raises:
+        DataError: If it is no text file or names nothing.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file", hint="write one path per line") from error
+    systems = [line for line in lines if line and not line.startswith("#")]
+    if not systems:
+        raise DataError(f"{path}: names no systems", hint="write one path per line")
+    return systems
 
 
 def _check(potential: "Potential", system: System, *, atomic: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,10 @@ def open_torchscript(path: str | os.PathLike[str], device: torch.device) -> Torc
         CheckpointError: If the file needs code that is not here, is damaged, or is no energy model.
     """
     try:
-        module = torch.jit.load(os.fspath(path), map_location=device)  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            # torch deprecates TorchScript, which is still what deepmd-kit and LAMMPS load.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            module = torch.jit.load(os.fspath(path), map_location=device)  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         if "Unknown builtin op" in str(error) or "unknown type name" in str(error):
             raise CheckpointError(

@@ -1,0 +1,90 @@
+"""`zoo predict`: energies, forces and stress of structure files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import Branch, Device, Json, Quiet
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from dpa2.interfaces.predict import Predicted
+
+
+def predict(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Any format ASE reads, or deepmd systems."),
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint (.pt) or frozen (.pth).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Extended XYZ file to write.")],
+    fparam: Annotated[
+        str | None, typer.Option("--fparam", help="Frame parameters, as 1.0,2.0")
+    ] = None,
+    atomic: Annotated[
+        bool, typer.Option("--atomic", "-a", help="Write energies of atoms too.")
+    ] = False,
+    branch: Branch = None,
+    device: Device = "cpu",
+    json_mode: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate structures and write them with energy, forces, stress and virial.
+
+    Example: zoo predict -m model.ckpt.pt POSCAR water.xyz -o predicted.extxyz
+    """
+    from cli.progress import progress_bar, shown_warnings
+    from dpa2.evaluate.potential import load
+    from dpa2.interfaces.predict import predict_files
+
+    out = Output(json_mode=json_mode, quiet=quiet)
+    with shown_warnings(out):
+        with out.status(f"loading {model}"):
+            potential = load(model, branch, device)
+        with progress_bar(out, "structures", None) as advance:
+            structures = predict_files(
+                potential,
+                files,
+                output,
+                fparam=_numbers(fparam),
+                atomic=atomic,
+                progress=advance,
+            )
+    out.result(
+        {
+            "ok": True,
+            "model": model,
+            "branch": branch,
+            "output": str(output),
+            "structures": [structure.to_json() for structure in structures],
+        }
+    )
+    _print(out, structures)
+    out.info(f"wrote {output}")
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"--fparam {text}: write numbers with commas, 1.0,2.0") from error
+
+
+def _print(out: Output, structures: "list[Predicted]") -> None:
+    rows = []
+    for file in dict.fromkeys(structure.file for structure in structures):
+        here = [structure for structure in structures if structure.file == file]
+        per_atom = [structure.energy / structure.num_atoms for structure in here]
+        largest = max(structure.max_force for structure in here)
+        mean = sum(per_atom) / len(per_atom)
+        rows.append((file, str(len(here)), here[0].formula, f"{mean:.6f}", f"{largest:.4g}"))
+    columns = ("file", "structures", "first", "mean energy (eV/atom)", "largest force (eV/Å)")
+    out.table("", columns, rows)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(predict)
