@@ -1,0 +1,137 @@
+"""From frames of a data set to what one training step consumes."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from dpa2.data.checks import check_labels
+from dpa2.data.frames import Frames
+from dpa2.data.sampler import Sampler
+from dpa2.model.energy import EnergyModel, Prediction, tensors_to
+from dpa2.model.graph import Graph
+from dpa2.train.loss import EnergyLoss, Labels
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Frames with their neighbours, labels on the device of the model.
+
+    Attributes:
+        frames: The numpy original, to name culprits by.
+        graph: Neighbours.
+        labels: What the loss compares with.
+        mask: (F, N) float64, 1 for atoms that count in the loss.
+        fparam: (F, P) or None.
+        aparam: (F, N, Q) or None.
+    """
+
+    frames: Frames
+    graph: Graph
+    labels: Labels
+    mask: Tensor
+    fparam: Tensor | None
+    aparam: Tensor | None
+
+    def predict(self, model: EnergyModel, *, create_graph: bool) -> Prediction:
+        """Run the model; `create_graph=True` keeps what the backward pass of a loss needs."""
+        prediction: Prediction = model(
+            self.graph, self.fparam, self.aparam, create_graph=create_graph
+        )
+        return prediction
+
+
+class BatchBuilder:
+    """Makes batches for a model and a loss.
+
+    Args:
+        model: Its neighbour search and device are used.
+        loss: Decides which labels are needed.
+    """
+
+    def __init__(self, model: EnergyModel, loss: EnergyLoss) -> None:
+        self.model = model
+        self.loss = loss
+        fitting = model.fitting
+        inputs = (("fparam", fitting.num_fparam), ("aparam", fitting.num_aparam))
+        self.inputs = tuple(name for name, width in inputs if width)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Fields of `Frames` to read beside coordinates, cells and types."""
+        return (*self.loss.labels_used, *self.inputs)
+
+    def build(self, frames: Frames) -> Batch:
+        """Search neighbours and convert labels.
+
+        Raises:
+            DataError: When a number is not finite; names system, frame and atom.
+        """
+        check_labels(frames, self.needed)
+        device = self.model.device
+        graph = self.model.graph(frames.coord, frames.box, frames.atom_types)
+        types = torch.tensor(frames.atom_types, device=device)
+        # Padding counts as little as atoms of excluded types, as in deepmd-kit's mask.
+        mask = self.model.contributes_T[types.clamp(min=0)] * (types >= 0)
+        values = {name: tensors_to(device, getattr(frames, name)) for name in self.needed}
+        inputs: dict[str, Any] = {name: values.pop(name, None) for name in ("fparam", "aparam")}
+        drdq = values.get("drdq")
+        if drdq is not None:
+            num_coordinates = self.loss.config.numb_generalized_coord
+            values["drdq"] = drdq.reshape(*drdq.shape[:2], 3, num_coordinates)
+        return Batch(frames, graph, Labels(**values), mask, **inputs)
+
+
+class BatchStream:
+    """Batches of a sampler, the next one prepared in the background while the model works.
+
+    Drawing waits until `prefetch` is called, so that the sampler's state between `next` and `prefetch`
+    is exactly that of the consumed batches: that is where checkpoints are taken.
+
+    Args:
+        sampler: Where frames come from.
+        builder: What makes batches of them.
+    """
+
+    def __init__(self, sampler: Sampler, builder: BatchBuilder) -> None:
+        self.sampler = sampler
+        self.builder = builder
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+        self._pending: Future[Batch] | None = None
+
+    def next(self) -> Batch:
+        """Return the next batch."""
+        pending, self._pending = self._pending, None
+        return self._draw() if pending is None else pending.result()
+
+    def prefetch(self) -> None:
+        """Begin with the batch after the one just consumed."""
+        if self._pending is None:
+            self._pending = self._worker.submit(self._draw)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a batch was drawn that no step has used yet."""
+        return self._pending is not None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sampler's state; only while nothing is being prefetched."""
+        assert self._pending is None, "the sampler is ahead of the training"
+        return self.sampler.state_dict()
+
+    def _draw(self) -> Batch:
+        return self.builder.build(self.sampler.next())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._worker.shutdown(wait=True, cancel_futures=True)

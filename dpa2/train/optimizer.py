@@ -1,0 +1,122 @@
+"""Adam and AdamW with deepmd-kit's settings, and their state in deepmd-kit's numbering (spec 4.4, 6.3)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from schemas.errors import CheckpointError, ConfigError
+
+NumberedParameters = Sequence[tuple[str, Parameter | None]]
+"""All parameters in deepmd-kit's order. None stands for one of its zero-length parameters, which take a
+number in its optimiser and never have a state."""
+
+_CLASSES = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
+
+def build_optimizer(
+    config: Any, parameters: NumberedParameters, start_lr: float
+) -> torch.optim.Optimizer:
+    """Return the optimiser of a checked `optimizer` section.
+
+    Args:
+        config: The section (`schemas.optimizer`).
+        parameters: The model's parameters in deepmd-kit's order.
+        start_lr: Learning rate of the schedule after its warm-up, kept as `initial_lr`.
+
+    Raises:
+        ConfigError: For the optimisers that only deepmd-kit itself has.
+    """
+    kind = _CLASSES.get(config.type)
+    if kind is None:
+        raise ConfigError(
+            f"the optimizer {config.type} is not supported",
+            hint="set optimizer.type to Adam or AdamW, or train with deepmd-kit",
+        )
+    present = [parameter for _, parameter in parameters if parameter is not None]
+    on_gpu = present[0].device.type != "cpu"
+    optimizer = kind(
+        present,
+        lr=start_lr,
+        betas=(float(config.adam_beta1), float(config.adam_beta2)),
+        weight_decay=float(config.weight_decay),
+        fused=on_gpu,
+    )
+    for group in optimizer.param_groups:
+        group["initial_lr"] = start_lr
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def optimizer_section(
+    optimizer: torch.optim.Optimizer, parameters: NumberedParameters
+) -> dict[str, Any]:
+    """Return the `optimizer` section of a checkpoint, numbered as deepmd-kit numbers parameters."""
+    positions = _positions(parameters)
+    plain = optimizer.state_dict()
+    (group,) = plain["param_groups"]
+    return {
+        "state": {positions[index]: dict(state) for index, state in plain["state"].items()},
+        "param_groups": [{**group, "params": list(range(len(parameters)))}],
+    }
+
+
+def load_optimizer_section(
+    optimizer: torch.optim.Optimizer,
+    section: Mapping[str, Any],
+    parameters: NumberedParameters,
+) -> None:
+    """Restore the optimiser from a checkpoint of ours or of deepmd-kit.
+
+    Raises:
+        CheckpointError: When the section is of another optimiser or of another model.
+    """
+    numbers = {position: index for index, position in enumerate(_positions(parameters))}
+    present = [(name, parameter) for name, parameter in parameters if parameter is not None]
+    state: dict[int, Any] = {}
+    for position, moments in section["state"].items():
+        index = numbers.get(int(position))
+        if index is None or not {"step", "exp_avg", "exp_avg_sq"} <= set(moments):
+            raise CheckpointError(
+                "the optimizer state in the checkpoint is not Adam's, or belongs to another model",
+                hint="start from its weights alone: --init-model instead of --restart",
+            )
+        name, parameter = present[index]
+        for key in ("exp_avg", "exp_avg_sq"):
+            if moments[key].shape != parameter.shape:
+                raise CheckpointError(
+                    f"the optimizer state of {name} has shape {tuple(moments[key].shape)}, the "
+                    f"parameter {tuple(parameter.shape)}",
+                    hint="the model section of the input differs from the checkpoint's",
+                )
+        state[index] = moments
+    own = optimizer.state_dict()
+    (group,) = own["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": [group]})
+
+
+def clip_gradients(parameters: NumberedParameters, max_norm: float) -> Tensor | None:
+    """Scale the gradients down so that their joint L2 norm is at most `max_norm`.
+
+    Returns:
+        The norm before, still on the device; None when there is no limit (0).
+    """
+    if max_norm <= 0.0:
+        return None
+    trained = [p for _, p in parameters if p is not None and p.grad is not None]
+    norms = [torch.linalg.vector_norm(p.grad) for p in trained if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack([value.double() for value in norms]))
+    torch.nn.utils.clip_grads_with_norm_(trained, max_norm, norm)
+    return norm
+
+
+def _positions(parameters: NumberedParameters) -> list[int]:
+    """Return deepmd-kit's number of each parameter that really exists."""
+    return [i for i, (_, parameter) in enumerate(parameters) if parameter is not None]

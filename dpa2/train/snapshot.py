@@ -1,0 +1,151 @@
+"""Everything a run has to remember, from and to a checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpa2.convert.deepmd import deepmd_parameters, load_deepmd_state, to_deepmd_state
+from dpa2.io.checkpoint import Checkpoint, write_checkpoint
+from dpa2.train.average import ParameterAverage
+from dpa2.train.optimizer import NumberedParameters, load_optimizer_section, optimizer_section
+from dpa2.train.task import Task
+from schemas.errors import CheckpointError
+
+FORMAT = 1
+"""Version of our own section of a checkpoint; readers refuse a higher one."""
+
+
+def all_parameters(tasks: Mapping[str, Task]) -> NumberedParameters:
+    """Return the parameters of all tasks in deepmd-kit's order, shared ones once."""
+    listed = []
+    seen: set[int] = set()
+    for task in tasks.values():
+        for name, parameter in deepmd_parameters(task.model):
+            if parameter is None or id(parameter) not in seen:
+                listed.append((name, parameter))
+            if parameter is not None:
+                seen.add(id(parameter))
+    return listed
+
+
+class Snapshot:
+    """Saves and restores the state of a run.
+
+    Args:
+        tasks: The branches.
+        optimizer: The optimiser.
+        average: The running mean of the parameters, or None.
+        model_params: The normalised `model` section, as it goes into the file.
+        window: Sums behind the displayed averages (`disp_avg`), by branch.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        optimizer: torch.optim.Optimizer,
+        average: ParameterAverage | None,
+        model_params: Mapping[str, Any],
+        window: dict[str, dict[str, float]],
+    ) -> None:
+        self.tasks = tasks
+        self.optimizer = optimizer
+        self.average = average
+        self.model_params = model_params
+        self.window = window
+        self.parameters = all_parameters(tasks)
+
+    def save(self, path: Path, *, steps_done: int, learning_rate: float) -> None:
+        """Write the checkpoint after `steps_done` steps, the last with `learning_rate`."""
+        write_checkpoint(
+            path,
+            tensors=self._tensors(),
+            model_params=self.model_params,
+            step=max(steps_done - 1, 0),
+            learning_rate=learning_rate,
+            optimizer=optimizer_section(self.optimizer, self.parameters),
+            ema=None if self.average is None else self.average.section(),
+            state={**self._own_state(), "steps_done": steps_done},
+        )
+
+    def save_weights(self, path: Path, *, steps_done: int, learning_rate: float) -> None:
+        """Write the weights alone, without what a restart needs."""
+        write_checkpoint(
+            path,
+            tensors=self._tensors(),
+            model_params=self.model_params,
+            step=max(steps_done - 1, 0),
+            learning_rate=learning_rate,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> int:
+        """Continue the run of a checkpoint.
+
+        A file of deepmd-kit brings weights, optimiser and averages; its data order is not recorded, so
+        that ours begins anew. deepmd-kit itself repeats the last step on `--restart`; here the next
+        step follows, for its files too.
+
+        Returns:
+            The number of steps already done.
+
+        Raises:
+            CheckpointError: When the file does not fit the input, or holds weights only.
+        """
+        if checkpoint.optimizer is None or checkpoint.step is None:
+            raise CheckpointError(
+                f"{checkpoint.path} holds weights only and cannot be restarted from",
+                hint="start a new run from its weights: --init-model",
+            )
+        self.load_weights(checkpoint)
+        load_optimizer_section(self.optimizer, checkpoint.optimizer, self.parameters)
+        if self.average is not None:
+            if checkpoint.ema is not None:
+                self.average.load(checkpoint.ema)
+            else:
+                self.average.reset()  # deepmd-kit too starts from the restored weights then
+        if checkpoint.state is not None:
+            self._restore_own_state(checkpoint.state, checkpoint.path)
+            return int(checkpoint.state["steps_done"])
+        return checkpoint.step + 1
+
+    def load_weights(self, checkpoint: Checkpoint) -> None:
+        """Copy the weights and statistics of all branches."""
+        for name, task in self.tasks.items():
+            branch = name if len(checkpoint.branches) > 1 else None
+            load_deepmd_state(task.model, checkpoint.branch(branch)[1])
+
+    def _tensors(self) -> dict[str, Any]:
+        return {
+            name: {key: tensor.cpu() for key, tensor in to_deepmd_state(task.model).items()}
+            for name, task in self.tasks.items()
+        }
+
+    def _own_state(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "training_data": {n: t.stream.state_dict() for n, t in self.tasks.items()},
+            "validation_data": {
+                n: t.validation.state_dict()
+                for n, t in self.tasks.items()
+                if t.validation is not None
+            },
+            "window": self.window,
+            "torch_generator": torch.get_rng_state(),
+        }
+
+    def _restore_own_state(self, state: Mapping[str, Any], path: Path) -> None:
+        if state["format"] > FORMAT:
+            raise CheckpointError(
+                f"{path} was written by a newer version of zoo (state format {state['format']}, this "
+                f"version reads up to {FORMAT})",
+                hint="upgrade zoo, or start from the weights alone: --init-model",
+            )
+        for name, task in self.tasks.items():
+            if name in state["training_data"]:
+                task.stream.sampler.load_state_dict(state["training_data"][name])
+            if task.validation is not None and name in state["validation_data"]:
+                task.validation.sampler.load_state_dict(state["validation_data"][name])
+        self.window.clear()
+        self.window.update({name: dict(sums) for name, sums in state["window"].items()})
+        torch.set_rng_state(state["torch_generator"])

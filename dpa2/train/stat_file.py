@@ -1,0 +1,172 @@
+"""`stat_file`: statistics kept between runs, in deepmd-kit's own layout (interop-spec 5.4).
+
+The same tree is an HDF5 file (`.h5`, `.hdf5`) or a folder of `.npy` files. One entry is ours: a
+fingerprint of the data, so that statistics of other data are refused instead of used. deepmd-kit looks
+up entries by name and does not notice it.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.data.fingerprint import fingerprint
+from dpa2.data.system import System
+from dpa2.io.atomic import atomic_write
+from schemas.errors import DataError
+
+Array = NDArray[Any]
+
+FINGERPRINT = "dpa_zoo_fingerprint"
+_HDF5_SUFFIXES = {".h5", ".hdf5"}
+
+
+class StatisticsFile:
+    """Named arrays below the folder (or group) of a type map.
+
+    Args:
+        path: An HDF5 file or a folder; need not exist in update mode.
+        type_map: The model's element names.
+        read_only: Mode `read`: whatever is missing is an error.
+
+    Raises:
+        DataError: When the file cannot be read, or is missing in mode `read`.
+    """
+
+    def __init__(self, path: Path, type_map: Sequence[str], *, read_only: bool) -> None:
+        self.path = path
+        self.root = " ".join(type_map)
+        self.read_only = read_only
+        self.is_folder = path.is_dir() or (
+            not path.exists() and path.suffix.lower() not in _HDF5_SUFFIXES
+        )
+        if read_only and not path.exists():
+            raise DataError(
+                f"the statistics file {path} does not exist and stat_file_mode is `read`",
+                hint="set training.stat_file_mode to `update` to compute it",
+            )
+
+    def read(self, names: Sequence[str]) -> dict[str, Array] | None:
+        """Return the entries of these names; None when any of them is missing.
+
+        Raises:
+            DataError: When one is missing in mode `read`, or the file is damaged.
+        """
+        found = self._read_folder(names) if self.is_folder else self._read_hdf5(names)
+        missing = [name for name in names if name not in found]
+        if not missing:
+            return found
+        if self.read_only:
+            raise DataError(
+                f"the statistics file {self.path} has no {', '.join(missing)} for the elements "
+                f"{self.root}, and stat_file_mode is `read`",
+                hint="set training.stat_file_mode to `update` to compute what is missing",
+            )
+        return None
+
+    def write(self, entries: Mapping[str, Array]) -> None:
+        """Add or replace entries, all of them or none."""
+        if self.is_folder:
+            for name, array in entries.items():
+                target = (self.path / self.root / name).with_suffix(".npy")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                buffer = io.BytesIO()
+                np.save(buffer, array)
+                with atomic_write(target) as stream:
+                    stream.write(buffer.getvalue())
+            return
+        self._write_hdf5(entries)
+
+    def check_fingerprint(self, expected: str) -> bool:
+        """Return whether the file says which data it is from; False for deepmd-kit's own files.
+
+        Raises:
+            DataError: When it is from other data.
+        """
+        reader = self._read_folder if self.is_folder else self._read_hdf5
+        stored = reader([FINGERPRINT]).get(FINGERPRINT)
+        if stored is None:
+            return False
+        if stored.ravel()[0].decode() != expected:
+            raise DataError(
+                f"the statistics in {self.path} are of other data or settings than this run's",
+                hint="delete the file or name another one in training.stat_file",
+            )
+        return True
+
+    def _read_folder(self, names: Sequence[str]) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for name in names:
+            file = (self.path / self.root / name).with_suffix(".npy")
+            if file.is_file():
+                try:
+                    found[name] = np.load(file, allow_pickle=False)
+                except (ValueError, OSError, EOFError) as error:
+                    raise DataError(
+                        f"{file} is damaged: {error}", hint="delete the statistics folder"
+                    ) from error
+        return found
+
+    def _read_hdf5(self, names: Sequence[str]) -> dict[str, Array]:
+        import h5py
+
+        if not self.path.exists():
+            return {}
+        try:
+            with h5py.File(self.path, "r") as file:
+                group = file.get(self.root, {})
+                return {name: group[name][()] for name in names if name in group}
+        except OSError as error:
+            raise DataError(
+                f"the statistics file {self.path} cannot be read: {error}",
+                hint="delete it; it will be computed again",
+            ) from error
+
+    def _write_hdf5(self, entries: Mapping[str, Array]) -> None:
+        import h5py
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{self.path.name}.", dir=self.path.parent) as folder:
+            copy = Path(folder) / "statistics"
+            if self.path.exists():
+                shutil.copyfile(self.path, copy)
+            with h5py.File(copy, "a") as file:
+                group = file.require_group(self.root)
+                for name, array in entries.items():
+                    if name in group:
+                        del group[name]
+                    group.create_dataset(name, data=array)
+            with atomic_write(self.path) as stream:
+                stream.write(copy.read_bytes())
+
+
+def environment_key(num_types: int, rcut: float, rcut_smth: float, nsel: int) -> str:
+    """Return deepmd-kit's name for the statistics of a descriptor block: a hash of its shape."""
+    shape = {
+        "type": "se_a",
+        "ntypes": num_types,
+        "rcut": round(rcut, 2),
+        "rcut_smth": round(rcut_smth, 2),
+        "nsel": nsel,
+        "sel": [nsel],
+        "mixed_types": True,
+    }
+    return hashlib.sha1(json.dumps(shape).encode(), usedforsecurity=False).hexdigest()
+
+
+def statistics_fingerprint(systems: Sequence[System], settings: Mapping[str, Any]) -> str:
+    """Return a hash of the training data and of the options that change their statistics.
+
+    Args:
+        systems: The training systems.
+        settings: Options that are not part of the names of entries.
+    """
+    text = json.dumps([fingerprint(systems), settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,315 @@
+"""Statistics of the training data that are part of the model: normalisation and energy bias (spec 5)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dpa2.data.distances import far_enough
+from dpa2.data.frames import Frames
+from dpa2.data.sampler import Sampler
+from dpa2.model.electron_configuration import SYMBOLS
+from dpa2.model.energy import EnergyModel, tensors_to
+from dpa2.train.energy_bias import EnergyBias, fit_energy_bias
+from dpa2.train.environment_statistics import (
+    BlockMoments,
+    environment_moments,
+    set_normalisation,
+)
+from dpa2.train.moments import Moments
+from dpa2.train.stat_file import (
+    FINGERPRINT,
+    StatisticsFile,
+    environment_key,
+    statistics_fingerprint,
+)
+from schemas.errors import DataError
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What was found in the data.
+
+    Attributes:
+        observed_types: Elements that occur, by atomic number.
+        bias: (T,) eV.
+        from_file: Whether everything came from the stat_file.
+    """
+
+    observed_types: list[str]
+    bias: NDArray[np.float64]
+    from_file: bool
+
+
+def draw_frames(sampler: Sampler, num_batches: int, seed: int | None) -> list[Frames]:
+    """Return up to `num_batches` batches of each system, drawn at random without repetition.
+
+    The sampler lends its systems and batch sizes; its own stream is not touched.
+    """
+    drawn = []
+    for number, (system, size) in enumerate(
+        zip(sampler.systems, sampler.batch_sizes, strict=True)
+    ):
+        order = np.random.default_rng([seed or 0, number]).permutation(system.num_frames)
+        frames = system.frames(np.sort(order[: num_batches * size]))
+        if sampler.min_pair_dist > 0:
+            frames = frames.select(far_enough(frames, sampler.min_pair_dist))
+        if frames.num_frames:
+            drawn.append(frames)
+    if not drawn:
+        raise DataError(
+            f"no frame is left for the statistics: all have atoms closer than min_pair_dist "
+            f"{sampler.min_pair_dist} Å",
+            hint="lower training_data.min_pair_dist, or check that coordinates are in Å",
+        )
+    return drawn
+
+
+class StatisticsBuilder:
+    """Computes the statistics of a model, or takes them from a `stat_file`.
+
+    Args:
+        model: The model whose buffers are filled.
+        frames: Returns the frames to look at; called only if something has to be computed.
+        store: The open stat_file, or None.
+        say: Receives lines for the log.
+    """
+
+    def __init__(
+        self,
+        model: EnergyModel,
+        frames: Callable[[], Sequence[Frames]],
+        store: StatisticsFile | None,
+        say: Say,
+    ) -> None:
+        self.model = model
+        self.store = store
+        self.say = say
+        self.num_types = len(model.type_map)
+        self._source = frames
+        self._frames: Sequence[Frames] | None = None
+
+    def run(self) -> Statistics:
+        """Fill the buffers of the model.
+
+        Raises:
+            DataError: When the data lack what is needed, or the stat_file is read-only and incomplete.
+        """
+        self._normalise_environment()
+        self._normalise_parameters()
+        bias = self._fit_bias()
+        observed = self._observed_types()
+        self.model.statistics_changed()
+        return Statistics(observed, bias, from_file=self._frames is None)
+
+    @property
+    def frames(self) -> Sequence[Frames]:
+        """The frames to look at, read once."""
+        if self._frames is None:
+            self._frames = self._source()
+        return self._frames
+
+    def _load(self, names: Sequence[str]) -> dict[str, NDArray[Any]] | None:
+        return None if self.store is None else self.store.read(names)
+
+    def _save(self, entries: dict[str, NDArray[Any]]) -> None:
+        if self.store is not None:
+            self.store.write(entries)
+
+    def _normalise_environment(self) -> None:
+        blocks = self.model.descriptor.blocks()
+        groups = {
+            name: environment_key(self.num_types, block.rcut, block.rcut_smth, block.nsel)
+            for name, block in blocks.items()
+        }
+        known: dict[str, BlockMoments] = {}
+        for name, group in groups.items():
+            keys = [f"{part}_{t}" for t in range(self.num_types) for part in "ra"]
+            stored = self._load([f"{group}/{key}" for key in keys])
+            if stored is not None:
+                known[name] = {k: Moments.from_array(stored[f"{group}/{k}"]) for k in keys}
+        missing = {name: block for name, block in blocks.items() if name not in known}
+        if missing:
+            config = self.model.config
+            found = environment_moments(
+                self.frames,
+                missing,
+                self.num_types,
+                protection=config.descriptor.env_protection,
+                keep=_kept_pairs(config, self.num_types),
+            )
+            known |= found.blocks
+            for name, block in missing.items():
+                if found.largest[name] > block.nsel:
+                    self.say(
+                        f"warning: an atom has {found.largest[name]} neighbours within "
+                        f"{block.rcut} Å, but {name} keeps only the nearest {block.nsel}"
+                    )
+                self._save(
+                    {f"{groups[name]}/{key}": m.to_array() for key, m in known[name].items()}
+                )
+        for name, block in blocks.items():
+            set_normalisation(block, known[name])
+
+    def _normalise_parameters(self) -> None:
+        """Set mean and spread of fparam and aparam."""
+        fitting = self.model.fitting
+        for name, width in (("fparam", fitting.num_fparam), ("aparam", fitting.num_aparam)):
+            if not width:
+                continue
+            stored = self._load([name])
+            if stored is None:
+                computed = self._parameter_moments(name, width)
+                if computed is None:
+                    continue
+                stored = {name: computed}
+                self._save(stored)
+            table = stored[name]
+            moments = [Moments.from_array(row) for row in table]
+            smallest = self.model.config.data_stat_protect
+            mean = torch.tensor([m.mean() for m in moments], dtype=torch.float64)
+            inverse = 1.0 / torch.tensor([m.spread(smallest) for m in moments], dtype=torch.float64)
+            getattr(fitting, f"{name}_avg").copy_(mean)
+            getattr(fitting, f"{name}_inv_std").copy_(inverse)
+
+    def _parameter_moments(self, name: str, width: int) -> NDArray[np.float64] | None:
+        """Return (width, 3): count, sum, sum of squares of each component; None: all by default."""
+        parts = [getattr(batch, name) for batch in self.frames]
+        present = [part.reshape(-1, width) for part in parts if part is not None]
+        if not present and name == "fparam" and self.model.fitting.has_default_fparam:
+            return None
+        if not present:
+            raise DataError(
+                f"the model uses {width} {name}, but the training data have no {name}.npy",
+                hint=f"add {name}.npy to every set, or set model.fitting_net.numb_{name} to 0",
+            )
+        values = np.concatenate(present)
+        return np.stack([Moments.of(values[:, i]).to_array() for i in range(width)])
+
+    def _fit_bias(self) -> NDArray[np.float64]:
+        names = ["bias_atom_energy", "std_atom_energy"]
+        stored = self._load(names)
+        if stored is None:
+            config = self.model.config
+            fitted = fit_energy_bias(
+                self.frames,
+                self.num_types,
+                preset=preset_bias(config),
+                excluded_types=config.atom_exclude_types,
+            )
+            if fitted.rmse_per_atom is not None:
+                self.say(
+                    f"energy per element fitted; {fitted.rmse_per_atom:.3e} eV/atom are left to learn"
+                )
+            stored = {names[0]: fitted.bias[:, None], names[1]: fitted.std[:, None]}
+            self._save(stored)
+        bias, std = (stored[name].reshape(self.num_types) for name in names)
+        self.model.out_bias.copy_(torch.from_numpy(np.array(bias)))
+        self.model.out_std.copy_(torch.from_numpy(np.array(std)))
+        return np.array(bias)
+
+    def _observed_types(self) -> list[str]:
+        stored = self._load(["observed_type"])
+        if stored is not None:
+            return [value.decode() for value in stored["observed_type"].tolist()]
+        seen = {int(t) for batch in self.frames for t in np.unique(batch.atom_types) if t >= 0}
+        names = [self.model.type_map[kind] for kind in sorted(seen)]
+        order = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+        observed = sorted(names, key=lambda name: order.get(name, len(order)))
+        self._save({"observed_type": np.array(observed, dtype="S")})
+        return observed
+
+
+def initialise_statistics(
+    model: EnergyModel,
+    sampler: Sampler,
+    *,
+    stat_file: Path | None,
+    read_only: bool,
+    seed: int | None,
+    say: Say,
+) -> Statistics:
+    """Set davg, dstd, the energy bias and fparam/aparam statistics of a fresh model.
+
+    Args:
+        model: The model; its buffers are changed.
+        sampler: Lends its systems and batch sizes.
+        stat_file: Where statistics are kept between runs, or None.
+        read_only: `stat_file_mode` is `read`.
+        seed: Seed of the choice of frames.
+        say: Receives lines for the log.
+
+    Raises:
+        DataError: When the stat_file is of other data or incomplete, or data lack what is needed.
+    """
+    store = None
+    if stat_file is not None:
+        store = StatisticsFile(stat_file, model.type_map, read_only=read_only)
+        fingerprint = statistics_fingerprint(sampler.systems, _settings(model))
+        known = store.check_fingerprint(fingerprint)
+        if not known and not read_only:
+            store.write({FINGERPRINT: np.array([fingerprint], dtype="S")})
+    num_batches = model.config.data_stat_nbatch
+    builder = StatisticsBuilder(
+        model, lambda: draw_frames(sampler, num_batches, seed), store, say
+    )
+    return builder.run()
+
+
+def change_bias(
+    model: EnergyModel, batches: Sequence[Frames], predict: Callable[[Frames], NDArray[np.float64]]
+) -> EnergyBias:
+    """Add to the energy bias what the trained model leaves over (`change-by-statistic`).
+
+    Args:
+        model: The model; its bias is changed.
+        batches: Frames with energies.
+        predict: Returns the model's atomic energies (F, N) in eV.
+    """
+    atoms = [predict(batch) for batch in batches]
+    fitted = fit_energy_bias(
+        batches,
+        len(model.type_map),
+        preset=preset_bias(model.config),
+        excluded_types=model.config.atom_exclude_types,
+        predicted=[values.sum(axis=1) for values in atoms],
+        predicted_atoms=atoms,
+    )
+    model.out_bias.add_(tensors_to(model.device, fitted.bias))
+    model.out_std.copy_(torch.from_numpy(fitted.std))
+    return fitted
+
+
+def preset_bias(config: Any) -> list[float | None] | None:
+    """Return `preset_out_bias.energy` as one number (eV) or None per type; None when none is given."""
+    given = (config.preset_out_bias or {}).get("energy")
+    if given is None or all(value is None for value in given):
+        return None
+    return [value[0] if isinstance(value, list) else value for value in given]
+
+
+def _kept_pairs(config: Any, num_types: int) -> NDArray[np.bool_]:
+    keep = np.ones((num_types, num_types), dtype=np.bool_)
+    for a, b in [*config.pair_exclude_types, *config.descriptor.exclude_types]:
+        if 0 <= a < num_types and 0 <= b < num_types:
+            keep[a, b] = keep[b, a] = False
+    return keep
+
+
+def _settings(model: EnergyModel) -> dict[str, Any]:
+    """Options that change statistics without changing the names of their entries."""
+    config = model.config
+    return {
+        "data_stat_nbatch": config.data_stat_nbatch,
+        "env_protection": config.descriptor.env_protection,
+        "exclude_types": config.descriptor.exclude_types,
+        "pair_exclude_types": config.pair_exclude_types,
+        "atom_exclude_types": config.atom_exclude_types,
+        "preset_out_bias": preset_bias(config),
+    }
