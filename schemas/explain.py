@@ -167,14 +167,14 @@ def _wrong_value(path: Path, error: ErrorDetails) -> Finding:
         return _choice(path, error["msg"], value, list(context["choices"]))
     if kind == "string_pattern_mismatch":
         message = f"`{name}` must be a number, `auto` or `auto:FACTOR`, not {shown(value)}"
-        right = _converted("a whole number", value)
-        hint = f"write {right}" if right else 'such as "auto:1.2"'
-        return Finding("ZOO107", path, message, hint, fix=right)
+        number = _converted("a whole number", value)
+        hint = f"write {number}" if number else 'such as "auto:1.2"'
+        return Finding("ZOO107", path, message, hint, fix=number)
     if kind in ("too_short", "too_long", "string_too_short"):
-        bound = context.get("min_length", context.get("max_length"))
+        limit = context.get("min_length", context.get("max_length"))
         word = "at least" if kind != "too_long" else "at most"
         message = (
-            f"`{name}` must have {word} {bound} entries, not {context.get('actual_length', 0)}"
+            f"`{name}` must have {word} {limit} entries, not {context.get('actual_length', 0)}"
         )
         return Finding("ZOO107", path, message)
     if kind == "finite_number":

@@ -5,13 +5,21 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    PositiveInt,
+    Tag,
+    ValidationError,
+)
 
 from schemas.descriptor import Descriptor
 from schemas.errors import ConfigError
 from schemas.fitting import EnergyFitting
 from schemas.network import TypePairs, list_or_single
-from schemas.section import NO_DEFAULT, Section
+from schemas.section import NO_DEFAULT, Section, without_comments
 
 PresetBias = Annotated[
     Annotated[float | None, Tag("single")] | Annotated[list[float], Tag("list")],
@@ -40,13 +48,15 @@ class Model(Section):
     """Pairs of type indices that are removed from the neighbour list."""
     atom_exclude_types: list[int] = []
     """Type indices whose atoms contribute no energy."""
-    preset_out_bias: dict[str, list[PresetBias]] | None = None
+    preset_out_bias: Annotated[
+        dict[str, list[PresetBias]] | None, BeforeValidator(without_comments)
+    ] = None
     """Energy bias of each type in eV, by output name; null means fitted to the data."""
     srtab_add_bias: bool = True
     """Ignored by deepmd-kit's PyTorch backend."""
     model_branch_alias: list[str] = []
     """Other names of this branch in a multi-task model."""
-    info: dict[str, Any] = {}
+    info: Annotated[dict[str, Any], BeforeValidator(without_comments)] = {}
     """Free text about the model, kept in its files."""
     finetune_head: Annotated[str | None, NO_DEFAULT] = None
     """Branch of the pre-trained model from which fine-tuning starts."""

@@ -1,6 +1,6 @@
 """What this engine trains: DPA-2 energy models; other kinds are known by name and refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from schemas.diagnostics import Finding, Path
@@ -9,7 +9,12 @@ from schemas.outline import child
 from schemas.section import Section, aliases
 from schemas.suggest import nearest
 
-_DESCRIPTORS = ["se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_t", "se_a_3be", "se_a_tpe", "se_a_ebd", "se_atten", "se_atten_v2", "dpa1", "dpa3", "dpa4", "DPA4", "dpa4c", "DPA4C", "SeZM", "sezm", "hybrid", "loc_frame", "se_e3_tebd", "se_a_ebd_v2", "se_a_tpe_v2", "se_a_mask"]
+_DESCRIPTORS = (
+    "se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_t", "se_a_3be", "se_a_tpe",
+    "se_a_ebd", "se_atten", "se_atten_v2", "dpa1", "dpa3", "dpa4", "DPA4", "dpa4c", "DPA4C",
+    "SeZM", "sezm", "hybrid", "loc_frame", "se_e3_tebd", "se_a_ebd_v2", "se_a_tpe_v2",
+    "se_a_mask",
+)  # fmt: skip
 _FITTINGS = ["dos", "property", "polar", "dipole", "population", "dpa4_ener", "sezm_ener"]
 _MODELS = ["dpa4", "DPA4", "SeZM", "sezm", "frozen", "pairtab", "pairwise_dprc", "linear_ener"]
 _LOSSES = ["dens", "ener_spin", "dos", "population", "property", "tensor"]
@@ -20,7 +25,7 @@ _ENGINE = "this engine trains DPA-2 energy models"
 def foreign_sections(data: dict[str, Any]) -> list[Finding]:
     """Return a finding at the `type` of each section that is of another kind of model."""
     model = _object(data, "model")
-    kinds: list[tuple[Path, Any, list[str], str]] = [
+    kinds: list[tuple[Path, dict[str, Any], Sequence[str], str]] = [
         (("model",), model, _MODELS, "standard"),
         (("model", "descriptor"), _object(model, "descriptor"), _DESCRIPTORS, "dpa2"),
         (("model", "fitting_net"), _object(model, "fitting_net"), _FITTINGS, "ener"),

@@ -30,6 +30,13 @@ def is_comment(key: object) -> bool:
     return isinstance(key, str) and (key.startswith("_") or key == "$schema")
 
 
+def without_comments(value: Any) -> Any:
+    """Return a free-form object without its comments; anything else as it is."""
+    if not isinstance(value, dict):
+        return value
+    return {key: item for key, item in value.items() if not is_comment(key)}
+
+
 class Section(BaseModel):
     """A section of the input file: strict, unknown keys refused, immutable.
 

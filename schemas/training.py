@@ -14,7 +14,7 @@ class MixedPrecision(Section):
 
     output_prec: Precision = "float32"
     """Ignored by deepmd-kit's PyTorch backend."""
-    compute_prec: Precision = "float16"
+    compute_prec: Precision
     """Ignored by deepmd-kit's PyTorch backend."""
 
 

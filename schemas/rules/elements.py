@@ -55,14 +55,14 @@ def electron_configurations_exist(config: Input) -> Iterator[Fault]:
 def excluded_types_exist(config: Input) -> Iterator[Fault]:
     """Demand that indices of excluded types are within type_map."""
     number = len(config.model.type_map)
-    lists: list[tuple[tuple[str, ...], list[int] | list[list[int]]]] = [
+    pairs = (
         (("model", "descriptor", "exclude_types"), config.model.descriptor.exclude_types),
         (("model", "pair_exclude_types"), config.model.pair_exclude_types),
-        (("model", "atom_exclude_types"), config.model.atom_exclude_types),
-    ]
-    for path, entries in lists:
+        (("model", "atom_exclude_types"), [[index] for index in config.model.atom_exclude_types]),
+    )
+    for path, entries in pairs:
         for position, entry in enumerate(entries):
-            for index in entry if isinstance(entry, list) else [entry]:
+            for index in entry:
                 if not 0 <= index < number:
                     message = f"type index {index} is outside type_map ({number} types)"
                     yield Fault((*path, position), message, f"indices go from 0 to {number - 1}")

@@ -1,5 +1,7 @@
 """Run every rule over an input."""
 
+from collections.abc import Iterator
+
 from schemas.diagnostics import Finding
 from schemas.input import Input
 from schemas.partial import UnusableError
@@ -15,7 +17,7 @@ from schemas.rules import (  # noqa: F401 - importing a subject registers its ru
     systems,
     training,
 )
-from schemas.rules.rule import RULES
+from schemas.rules.rule import RULES, Rule
 
 
 def run_rules(config: Input) -> list[Finding]:
@@ -24,20 +26,19 @@ def run_rules(config: Input) -> list[Finding]:
     The input may be partial (`schemas.partial`): a rule that needs a value that is missing or
     faulty itself ends there.
     """
-    findings = []
-    for rule in RULES:
-        try:
-            for fault in rule.find(config):
-                findings.append(
-                    Finding(
-                        rule.code,
-                        fault.parts,
-                        fault.message,
-                        fault.hint,
-                        severity=fault.severity,
-                        at=fault.at,
-                    )
-                )
-        except UnusableError:
-            continue
-    return findings
+    return [finding for rule in RULES for finding in _findings(rule, config)]
+
+
+def _findings(rule: Rule, config: Input) -> Iterator[Finding]:
+    try:
+        for fault in rule.find(config):
+            yield Finding(
+                rule.code,
+                fault.parts,
+                fault.message,
+                fault.hint,
+                severity=fault.severity,
+                at=fault.at,
+            )
+    except UnusableError:
+        return

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from schemas.input import Input
-from schemas.learning_rate import ExponentialDecay
 from schemas.rules.rule import Fault, rule, warning
 
 
@@ -49,13 +48,11 @@ def warmup_ends(config: Input) -> Iterator[Fault]:
 def decay_happens(config: Input) -> Iterator[Fault]:
     """Warn of a decay interval as long as the run, which deepmd-kit replaces silently."""
     schedule, steps = config.learning_rate, config.training.numb_steps
-    if getattr(schedule, "type", None) != "exp" or not steps:
+    if schedule.type != "exp" or not steps:
         return
-    assert not isinstance(schedule, str)
-    exponential: ExponentialDecay = schedule  # type: ignore[assignment]
-    decay = exponential.decay_steps
+    decay = schedule.decay_steps
     left = steps - schedule.warmup_steps
-    if exponential.decay_rate is None and decay >= left > 0:
+    if schedule.decay_rate is None and decay >= left > 0:
         used = 100 if left // 10 > 100 else left // 100 + 1
         message = f"decay_steps ({decay}) >= numb_steps ({steps}): {used} is used instead"
         yield warning("learning_rate.decay_steps", message, f"write {used} if that is meant")
