@@ -42,14 +42,16 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no log lines.")] = False,
 ) -> None:
     """Train a model; interrupt with Ctrl-C at any time and continue with --restart."""
-    from cli.render import show_diagnostics
+    from cli.render import render
     from schemas.check import check_file
 
     out = Output(json_mode=as_json, quiet=quiet)
     report = check_file(input_file, overrides or [])
-    if report.diagnostics:
-        show_diagnostics(report, out)
+    for line in render(report, "full"):
+        typer.echo(line, err=True)
     if report.config is None:
+        faults = [item.document() for item in report.diagnostics]
+        out.result({"ok": False, "file": report.name, "diagnostics": faults})
         raise typer.Exit(1)
 
     from dpa2.train.run import train as run_training

@@ -1,26 +1,274 @@
-"""Validation on all validation data from time to time; the best checkpoints are kept."""
+"""Validation on all of the validation data from time to time; the best checkpoints are kept."""
 
+# deepmd-kit's `validating` section (interop-spec 1.8b): same schedule, columns, names and choice.
+
+import contextlib
+import math
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.data.sampler import iterate
+from dpa2.data.system import System
+from dpa2.io.atomic import write_text
+from dpa2.train.average import ParameterAverage
+from dpa2.train.batch import Batch
 from dpa2.train.snapshot import Snapshot
 from dpa2.train.task import Task
+from schemas.errors import ConfigError
+
+_BATCH = "auto:256"
+_NOTE = (
+    "# E uses per-atom energy, F uses component-wise force errors, and the second-rank column is S, "
+    "stress as the negated virial divided by the cell volume, or V, virial normalized by natoms, "
+    "following `validation_metric`.\n"
+)
+_UNITS = {"E": "meV/atom", "F": "meV/Å", "S": "meV/Å³", "V": "meV/atom"}
+_SIGNIFICANT = 5
+_PER_MILLE = 1000.0  # eV -> meV
+
+
+@dataclass
+class _Error:
+    """Sums behind a MAE and an RMSE."""
+
+    absolute: float = 0.0
+    squared: float = 0.0
+    count: int = 0
+
+    def add(self, difference: NDArray[np.float64]) -> None:
+        self.absolute += float(np.abs(difference).sum())
+        self.squared += float(np.square(difference).sum())
+        self.count += difference.size
+
+    def value(self, kind: str) -> float:
+        if not self.count:
+            return math.nan
+        return self.absolute / self.count if kind == "MAE" else math.sqrt(self.squared / self.count)
 
 
 class FullValidation:
-    """Placeholder."""
+    """Evaluates all validation frames and keeps the best few checkpoints.
+
+    Args:
+        config: The checked `validating` section.
+        task: The model and its validation data.
+        snapshot: Writes checkpoints; its `best` remembers the ranking between runs.
+        average: Judge the averaged weights instead of the current ones.
+        folder: Where relative paths start.
+        checkpoints: Folder of the best checkpoints.
+        num_steps: Steps of the whole training.
+        resumed_at: Steps done before a restart; None for a new run.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        task: Task,
+        snapshot: Snapshot,
+        average: ParameterAverage | None,
+        folder: Path,
+        checkpoints: Path,
+        num_steps: int,
+        resumed_at: int | None,
+    ) -> None:
+        self.config = config
+        self.task = task
+        self.snapshot = snapshot
+        self.average = average
+        self.checkpoints = checkpoints
+        self.prefix = "best.ckpt" if average is None else "best_ema.ckpt"
+        log = Path(config.full_val_file)
+        if average is not None:
+            log = log.with_name(f"{log.stem}_ema{log.suffix}")
+        self.log = folder / log
+        start = float(config.full_val_start)
+        self.start = int(num_steps * start) if start < 1.0 else int(start)
+        self.never = start == 1.0
+        self.family, self.kind = config.validation_metric.strip().upper().split(":")
+        self.families = ("E", "F", "V" if self.family == "V" else "S")
+        self._step_width = max(len("step"), len(str(num_steps)))
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        kept = "" if resumed_at is None else _rows_until(self.log, resumed_at)
+        write_text(self.log, kept or self._header())
+        if resumed_at is None:
+            self.records.clear()
+        self._remove_outranked()
+
+    @property
+    def records(self) -> list[list[float]]:
+        """`[error, step]` of the best checkpoints, best first."""
+        return self.snapshot.best.setdefault(self.prefix, [])
 
     def due(self, step: int) -> bool:
-        """Return whether."""
-        return False
+        """Return whether a validation belongs to this step (counted from 1)."""
+        if self.never or step < self.start:
+            return False
+        return (step - self.start) % int(self.config.validation_freq) == 0
 
     def run(self, step: int, learning_rate: float) -> str:
-        """Run."""
-        return ""
+        """Validate, log, keep the checkpoint if it is among the best; return a line for the log.
+
+        Raises:
+            ConfigError: When the data lack the label that the metric needs.
+        """
+        with self.average.applied() if self.average is not None else contextlib.nullcontext():
+            errors = self._evaluate()
+            chosen = errors[self.family].value(self.kind)
+            if math.isnan(chosen):
+                raise ConfigError(
+                    f"validating.validation_metric is {self.config.validation_metric}, but the "
+                    "validation data lack this label",
+                    hint="choose another metric, or add the label to the validation data",
+                )
+            saved = self._keep(step, learning_rate, chosen)
+        row = self._row(step, errors)
+        label = f"{self.family}:{self.kind} = {_number(chosen * _PER_MILLE)} {_UNITS[self.family]}"
+        if saved is not None:
+            row += f"# saved best checkpoint: {saved} ({label})\n"
+        with self.log.open("a") as stream:
+            stream.write(row)
+        return f"Batch {step:7d}: full validation: {label}" + (f"; saved {saved}" if saved else "")
+
+    def _evaluate(self) -> dict[str, _Error]:
+        errors = {family: _Error() for family in (*self.families, self.family)}
+        assert self.task.validation is not None
+        systems: list[System] = self.task.validation.sampler.systems
+        needed = ("energy", "force", "virial", *self.task.builder.inputs)
+        for frames in iterate(systems, _BATCH, need=needed):
+            self._compare(self.task.builder.build(frames), errors)
+        return errors
+
+    def _compare(self, batch: Batch, errors: dict[str, _Error]) -> None:
+        frames = batch.frames
+        prediction = batch.predict(self.task.model, create_graph=False)
+        num_atoms = frames.real_atoms
+        if frames.energy is not None:
+            difference = prediction.energy.cpu().numpy() - frames.energy
+            errors["E"].add(difference / num_atoms)
+        if frames.force is not None:
+            real = frames.atom_types >= 0
+            errors["F"].add((prediction.force.cpu().numpy() - frames.force)[real])
+        if frames.virial is not None and frames.box is not None:
+            difference = prediction.virial.cpu().numpy() - frames.virial
+            if "V" in errors:
+                errors["V"].add(difference / num_atoms[:, None, None])
+            if "S" in errors:
+                volume = np.abs(np.linalg.det(frames.box))
+                errors["S"].add(-difference / volume[:, None, None])
+
+    def _keep(self, step: int, learning_rate: float, error: float) -> Path | None:
+        """Save the checkpoint if it ranks; return its path."""
+        ranking = sorted([*self.records, [error, step]])[: int(self.config.max_best_ckpt)]
+        self.records[:] = ranking
+        if [error, step] not in ranking or not self.config.save_best:
+            return None
+        path = self._path(step, ranking.index([error, step]) + 1)
+        self._remove_outranked()
+        if self.average is None:
+            self.snapshot.save(path, steps_done=step, learning_rate=learning_rate)
+        else:
+            self.snapshot.save_weights(path, steps_done=step, learning_rate=learning_rate)
+        return path
+
+    def _path(self, step: int, rank: int) -> Path:
+        return self.checkpoints / f"{self.prefix}-{step}.t-{rank}.pt"
+
+    def _remove_outranked(self) -> None:
+        """Give kept files the name of their present rank, delete the others."""
+        ranks = {int(step): rank for rank, (_, step) in enumerate(self.records, start=1)}
+        pattern = re.compile(rf"{re.escape(self.prefix)}-(\d+)\.t-\d+\.pt")
+        for path in sorted(self.checkpoints.glob(f"{self.prefix}-*.t-*.pt")):
+            match = pattern.fullmatch(path.name)
+            rank = ranks.get(int(match.group(1))) if match else None
+            if rank is None:
+                path.unlink()
+            elif match:
+                path.rename(self._path(int(match.group(1)), rank))
+
+    def _columns(self) -> list[tuple[str, str, str]]:
+        """Return (family, kind, title) of each column."""
+        return [
+            (family, kind, f"{family}_{kind}({_UNITS[family]})")
+            for family in self.families
+            for kind in ("MAE", "RMSE")
+        ]
+
+    def _header(self) -> str:
+        titles = [f"{title:^{max(len(title), 10)}s}" for _, _, title in self._columns()]
+        return " ".join([f"# {'step':^{self._step_width}s}", *titles]) + "\n" + _NOTE
+
+    def _row(self, step: int, errors: dict[str, _Error]) -> str:
+        cells = [
+            f"{_number(errors[family].value(kind) * _PER_MILLE):^{max(len(title), 10)}s}"
+            for family, kind, title in self._columns()
+        ]
+        return " ".join([f"  {step:^{self._step_width}d}", *cells]) + "\n"
 
 
 def full_validations(
-    config: Any, task: Task, snapshot: Snapshot, folder: Path, num_steps: int, *, resumed_at: int | None
+    config: Any,
+    task: Task,
+    snapshot: Snapshot,
+    folder: Path,
+    num_steps: int,
+    *,
+    resumed_at: int | None,
 ) -> tuple[FullValidation, ...]:
-    """Return."""
-    return ()
+    """Return the validations that the `validating` section asks for.
+
+    Args:
+        config: The checked input.
+        task: The model and its data.
+        snapshot: Writes checkpoints.
+        folder: Where relative paths start.
+        num_steps: Steps of the whole training.
+        resumed_at: Steps done before a restart; None for a new run.
+
+    Raises:
+        ConfigError: When there is no validation data.
+    """
+    section = config.validating
+    averages: list[ParameterAverage | None] = []
+    if section.full_validation:
+        averages.append(None)
+    if section.ema_full_validation and snapshot.average is not None:
+        averages.append(snapshot.average)
+    if averages and task.validation is None:
+        raise ConfigError(
+            "validating.full_validation needs training.validation_data",
+            hint="add validation_data, or set full_validation to false",
+        )
+    directory = section.save_best_dir or Path(config.training.save_ckpt).parent
+    return tuple(
+        FullValidation(
+            section, task, snapshot, average, folder, folder / directory, num_steps, resumed_at
+        )
+        for average in averages
+    )
+
+
+def _number(value: float) -> str:
+    """Return five significant digits without an exponent, as deepmd-kit prints them."""
+    if not math.isfinite(value) or value == 0.0:
+        return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan" if value else "0")
+    decimals = _SIGNIFICANT - math.floor(math.log10(abs(value))) - 1
+    if decimals > 16:
+        return f"{value:.{_SIGNIFICANT - 1}e}"
+    return f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}"
+
+
+def _rows_until(path: Path, step: int) -> str:
+    """Return the log up to a step; what was validated later will be validated again."""
+    kept = []
+    if path.is_file():
+        for line in path.read_text().splitlines(keepends=True):
+            first = line.split(maxsplit=1)[0] if line.strip() else ""
+            if first.isdigit() and int(first) > step:
+                break
+            kept.append(line)
+    return "".join(kept)

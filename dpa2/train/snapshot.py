@@ -39,6 +39,9 @@ class Snapshot:
         average: The running mean of the parameters, or None.
         model_params: The normalised `model` section, as it goes into the file.
         window: Sums behind the displayed averages (`disp_avg`), by branch.
+
+    Attributes:
+        best: `[error, step]` of the best checkpoints, by their prefix (`full_validation`).
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Snapshot:
         self.average = average
         self.model_params = model_params
         self.window = window
+        self.best: dict[str, list[list[float]]] = {}
         self.parameters = all_parameters(tasks)
 
     def save(self, path: Path, *, steps_done: int, learning_rate: float) -> None:
@@ -131,6 +135,7 @@ class Snapshot:
                 if t.validation is not None
             },
             "window": self.window,
+            "best": self.best,
             "torch_generator": torch.get_rng_state(),
         }
 
@@ -148,4 +153,5 @@ class Snapshot:
                 task.validation.sampler.load_state_dict(state["validation_data"][name])
         self.window.clear()
         self.window.update({name: dict(sums) for name, sums in state["window"].items()})
+        self.best.update({name: [list(r) for r in rows] for name, rows in state["best"].items()})
         torch.set_rng_state(state["torch_generator"])

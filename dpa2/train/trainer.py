@@ -122,7 +122,7 @@ class Trainer:
         step = index + 1
         task = self._choose_task()
         batch = task.stream.next()
-        if not stop and not self._saves_after(step):
+        if not stop and not self._pauses_after(step):
             task.stream.prefetch()
         learning_rate = self.schedule.applied(index)
         optimizer = self.snapshot.optimizer
@@ -138,6 +138,7 @@ class Trainer:
         self._report(step, task, result.metrics, learning_rate, norm)
         for validation in self.validations:
             if validation.due(step):
+                self.guard.settle()
                 self.progress.line(validation.run(step, learning_rate))
         if self._saves_after(step):
             self.guard.settle()
@@ -148,6 +149,10 @@ class Trainer:
         """Return the task of the next step; multi-task training will draw one here."""
         (task,) = self.tasks.values()
         return task
+
+    def _pauses_after(self, step: int) -> bool:
+        """Return whether the sampler's state may be needed after this step."""
+        return self._saves_after(step) or any(v.due(step) for v in self.validations)
 
     def _saves_after(self, step: int) -> bool:
         return step == self.schedule.num_steps or step % int(self.config.save_freq) == 0
