@@ -39,7 +39,9 @@ def train(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON on stdout.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no log lines.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, no log lines.")
+    ] = False,
 ) -> None:
     """Train a model; interrupt with Ctrl-C at any time and continue with --restart."""
     from cli.render import render

@@ -1,6 +1,7 @@
 """Files that are either complete or not there, whatever interrupts their writing."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,19 +10,21 @@ from typing import IO, Any
 
 from schemas.errors import TrainingError
 
+_TEMPORARY = re.compile(r"\..+\.(\d+)-[0-9a-f]{8}\.tmp")
+
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     """Open a binary file that replaces `path` when the block ends without an exception.
 
-    The bytes go to a hidden file of the same folder, are flushed to the disk, and take the name in one
-    step. A reader sees the old file or the new one; after a crash the old one is still there.
+    The bytes go to a hidden file of the same folder, are flushed to the disk, and take the name in
+    one step. A reader sees the old file or the new one; after a crash the old one is still there.
 
     Raises:
         TrainingError: When the disk is full or the folder cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _temporary_name(target)
     try:
         with temporary.open("xb") as stream:
             yield stream
@@ -56,9 +59,31 @@ def write_json(path: Path | str, document: Any, *, indent: int = 4) -> None:
 def replace_symlink(link: Path | str, target: str) -> None:
     """Point a symbolic link at `target` (relative to the link's folder) in one step."""
     path = Path(link)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _temporary_name(path)
     temporary.symlink_to(target)
     temporary.replace(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files in `folder` whose writers were killed; those of living ones stay."""
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and not _is_alive(int(match.group(1))):
+            path.unlink(missing_ok=True)
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

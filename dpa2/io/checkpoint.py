@@ -1,8 +1,8 @@
-"""Checkpoints in deepmd-kit's own `.pt` layout (interop-spec 4), read safely and written atomically.
+"""Checkpoints in deepmd-kit's own `.pt` layout (interop-spec 4): read safely, written atomically.
 
-A file is a dictionary: `model` (tensors under `model.<branch>.` and `_extra_state` with the model section
-and the step), `optimizer`, `ema`, and our `dpa_zoo` (what an exact resumption needs beyond that).
-deepmd-kit reads only the keys it knows, so the last one does not disturb it.
+A file is a dictionary: `model` (tensors under `model.<branch>.` and `_extra_state` with the model
+section and the step), `optimizer`, `ema`, and our `dpa_zoo` (what an exact resumption needs beyond
+that). deepmd-kit reads only the keys it knows, so the last one does not disturb it.
 """
 
 import sys
@@ -65,7 +65,8 @@ class Checkpoint:
             name: Which branch; may be left out where there is only one.
 
         Raises:
-            CheckpointError: When the file has several branches and none, or an unknown one, is named.
+            CheckpointError: When the file has several branches and none, or an unknown one, is
+                named.
         """
         branches = self.branches
         chosen = name if name is not None or len(branches) > 1 else branches[0]
@@ -89,8 +90,8 @@ class Checkpoint:
 def read_checkpoint(path: Path | str) -> Checkpoint:
     """Read a checkpoint of deepmd-kit or of ours; the tensors arrive on the CPU.
 
-    No code in the file is ever run (`weights_only=True`). As with `dp`, the suffix `.pt` may be left
-    out.
+    No code in the file is ever run (`weights_only=True`). As with `dp`, the suffix `.pt` may be
+    left out.
 
     Raises:
         CheckpointError: Says what the file is when it is not a checkpoint.
@@ -103,7 +104,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     refuse_other_formats(file)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch has no error class of its own for bad files
+    except Exception as error:
         raise unreadable(file, error) from error
     return _interpret(file, content)
 
@@ -120,9 +121,9 @@ def _interpret(path: Path, content: Any) -> Checkpoint:
     if not isinstance(params, Mapping):
         keys = ", ".join(str(key) for key in list(content)[:6])
         raise CheckpointError(
-            f"{path} does not describe its model (it has no _extra_state.model_params; its keys are: "
-            f"{keys})",
-            hint="it is a PyTorch file of another program, or a checkpoint of a deepmd-kit older than 3",
+            f"{path} does not describe its model: it has no _extra_state.model_params; its keys "
+            f"are {keys}",
+            hint="it is a PyTorch file of another program, or of a deepmd-kit older than 3",
         )
     infos = extra.get("train_infos", {}) if isinstance(extra, Mapping) else {}
     tensors = OrderedDict((key, value) for key, value in model.items() if key != _EXTRA)
@@ -170,12 +171,16 @@ def write_checkpoint(
         "model_params": model_params,
         "train_infos": {"lr": float(learning_rate), "step": int(step)},
     }
-    names = ((f"{_PREFIX}{branch}.{key}", t) for branch, d in tensors.items() for key, t in d.items())
-    document: dict[str, Any] = {"model": OrderedDict([(_EXTRA, extra), *names])}
-    for key, value in (("optimizer", optimizer), ("ema", ema), (STATE_KEY, state)):
-        if value is not None:
-            document[key] = value
-    content = canonical(document)
+    names = (
+        (f"{_PREFIX}{branch}.{key}", t) for branch, d in tensors.items() for key, t in d.items()
+    )
+    sections = {
+        "model": OrderedDict([(_EXTRA, extra), *names]),
+        "optimizer": optimizer,
+        "ema": ema,
+        STATE_KEY: state,
+    }
+    content = canonical({key: value for key, value in sections.items() if value is not None})
     content["model"] = _with_metadata(OrderedDict(content["model"]))
     with atomic_write(path) as stream:
         torch.save(content, stream)
@@ -184,8 +189,8 @@ def write_checkpoint(
 def canonical(value: Any) -> Any:
     """Return a copy in fresh plain containers with one object per distinct string.
 
-    Pickle writes a repeated object as a back reference. Rebuilding everything makes its output depend
-    on the values alone, not on how the program came by them.
+    Pickle writes a repeated object as a back reference. Rebuilding everything makes its output
+    depend on the values alone, not on how the program came by them.
     """
     if isinstance(value, str):
         return sys.intern(value)

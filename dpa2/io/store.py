@@ -1,11 +1,11 @@
-"""Names, the newest-file link and the pruning of a run's numbered checkpoints (interop-spec 4.1)."""
+"""Names, newest-file link and pruning of a run's numbered checkpoints (interop-spec 4.1)."""
 
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpa2.io.atomic import replace_symlink, write_text
+from dpa2.io.atomic import remove_leftovers, replace_symlink, write_text
 
 SUFFIX = ".pt"
 
@@ -18,7 +18,8 @@ class CheckpointStore:
         prefix: Path without the step, such as `model.ckpt`; `<prefix>.pt` links to the newest file.
         directory: Folder of the numbered files.
         max_keep: How many to keep; 0 or less keeps all.
-        pointer: Text file that names the newest checkpoint (`dp freeze -c FOLDER` reads it), or None.
+        pointer: Text file that names the newest checkpoint (`dp freeze -c FOLDER` reads it), or
+            None.
     """
 
     prefix: Path
@@ -36,9 +37,11 @@ class CheckpointStore:
         return self.prefix.with_name(self.prefix.name + SUFFIX)
 
     def prepare(self) -> None:
-        """Create the folders."""
+        """Create the folders; clear away what a killed run left half written."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.prefix.parent.mkdir(parents=True, exist_ok=True)
+        for folder in {self.directory, self.prefix.parent}:
+            remove_leftovers(folder)
 
     def publish(self, path: Path) -> None:
         """Let the link and the pointer file lead to a finished checkpoint."""

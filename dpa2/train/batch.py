@@ -75,7 +75,8 @@ class BatchBuilder:
         graph = self.model.graph(frames.coord, frames.box, frames.atom_types)
         types = torch.tensor(frames.atom_types, device=device)
         # Padding counts as little as atoms of excluded types, as in deepmd-kit's mask.
-        mask = self.model.contributes_T[types.clamp(min=0)] * (types >= 0)
+        contributes = self.model.get_buffer("contributes_T")
+        mask = contributes[types.clamp(min=0)] * (types >= 0)
         values = {name: tensors_to(device, getattr(frames, name)) for name in self.needed}
         inputs: dict[str, Any] = {name: values.pop(name, None) for name in ("fparam", "aparam")}
         drdq = values.get("drdq")
@@ -88,8 +89,8 @@ class BatchBuilder:
 class BatchStream:
     """Batches of a sampler, the next one prepared in the background while the model works.
 
-    Drawing waits until `prefetch` is called, so that the sampler's state between `next` and `prefetch`
-    is exactly that of the consumed batches: that is where checkpoints are taken.
+    Drawing waits until `prefetch` is called, so that the sampler's state between `next` and
+    `prefetch` is exactly that of the consumed batches: that is where checkpoints are taken.
 
     Args:
         sampler: Where frames come from.

@@ -91,7 +91,7 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         self.every = every
-        self._writer: Any = SummaryWriter(log_dir=str(folder))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(log_dir=str(folder))
 
     def due(self, step: int) -> bool:
         """Return whether a point belongs to this step (counted from 1)."""

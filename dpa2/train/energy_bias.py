@@ -20,8 +20,8 @@ class EnergyBias:
 
     Attributes:
         bias: (T,) eV.
-        std: (T,) eV: spread of the frames' energies around the fit (the same for all types), or of the
-            energies of the atoms of a type where the data label them.
+        std: (T,) eV: spread of the frames' energies around the fit (the same for all types), or
+            of the energies of the atoms of a type where the data label them.
         rmse_per_atom: eV, of the fit; None when only energies of atoms are labelled.
     """
 
@@ -41,9 +41,10 @@ def fit_energy_bias(
 ) -> EnergyBias:
     """Fit an energy per type to the labels of frames (interop-spec 5.3).
 
-    Energies of frames are fitted by least squares; the solution of smallest norm where the data leave a
-    choice (elements in a fixed ratio). Where no frame has an energy, the energies of atoms are averaged.
-    (deepmd-kit 3.2 fits the frames even where atoms are labelled; spec 5.3 says otherwise.)
+    Energies of frames are fitted by least squares; the solution of smallest norm where the data
+    leave a choice (elements in a fixed ratio). Where no frame has an energy, the energies of atoms
+    are averaged. (deepmd-kit 3.2 fits the frames even where atoms are labelled; spec 5.3 says
+    otherwise.)
 
     Args:
         batches: The frames, those without energies included.
@@ -79,7 +80,7 @@ def _fit_frames(
     if not labelled:
         return None
     counts = np.concatenate([_type_counts(batches[i], num_types) for i in labelled])
-    energy = np.concatenate([batches[i].energy for i in labelled])  # type: ignore[misc]
+    energy = np.concatenate([batches[i].energy for i in labelled])
     if predicted is not None:
         energy = energy - np.concatenate([predicted[i] for i in labelled])
     counts[:, sorted(excluded_types)] = 0.0
@@ -104,7 +105,7 @@ def _average_atoms(
     if not labelled:
         return None
     types = np.concatenate([batches[i].atom_types.ravel() for i in labelled])
-    energy = np.concatenate([batches[i].atom_energy.ravel() for i in labelled])  # type: ignore[union-attr]
+    energy = np.concatenate([b.atom_energy.ravel() for b in batches if b.atom_energy is not None])
     if predicted is not None:
         energy = energy - np.concatenate([predicted[i].ravel() for i in labelled])
     bias = np.zeros(num_types)
@@ -118,6 +119,6 @@ def _average_atoms(
 
 def _type_counts(batch: Frames, num_types: int) -> FloatArray:
     """Return (F, T) numbers of atoms."""
-    return np.stack([(batch.atom_types == kind).sum(axis=1) for kind in range(num_types)], -1).astype(
-        np.float64
-    )
+    return np.stack(
+        [(batch.atom_types == kind).sum(axis=1) for kind in range(num_types)], -1
+    ).astype(np.float64)

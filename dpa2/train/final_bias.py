@@ -1,4 +1,4 @@
-"""`change_bias_after_training`: what the trained model leaves over goes into the energy per element."""
+"""`change_bias_after_training`: what the model leaves over goes into the energy per element."""
 
 from collections.abc import Callable
 from typing import Any

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.sampler import iterate
-from dpa2.data.system import System
 from dpa2.io.atomic import write_text
 from dpa2.train.average import ParameterAverage
 from dpa2.train.batch import Batch
@@ -23,8 +22,8 @@ from schemas.errors import ConfigError
 
 _BATCH = "auto:256"
 _NOTE = (
-    "# E uses per-atom energy, F uses component-wise force errors, and the second-rank column is S, "
-    "stress as the negated virial divided by the cell volume, or V, virial normalized by natoms, "
+    "# E uses per-atom energy, F uses component-wise force errors, and the second-rank column "
+    "is S, stress as the negated virial divided by the cell volume, or V, virial normalized by natoms, "
     "following `validation_metric`.\n"
 )
 _UNITS = {"E": "meV/atom", "F": "meV/Å", "S": "meV/Å³", "V": "meV/atom"}
@@ -137,7 +136,7 @@ class FullValidation:
     def _evaluate(self) -> dict[str, _Error]:
         errors = {family: _Error() for family in (*self.families, self.family)}
         assert self.task.validation is not None
-        systems: list[System] = self.task.validation.sampler.systems
+        systems = self.task.validation.sampler.systems
         needed = ("energy", "force", "virial", *self.task.builder.inputs)
         for frames in iterate(systems, _BATCH, need=needed):
             self._compare(self.task.builder.build(frames), errors)

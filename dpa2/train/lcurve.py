@@ -57,9 +57,9 @@ class LearningCurve:
 
     Args:
         path: The file.
-        resume_after: Steps already done when a run is resumed: later rows of the file, written before
-            the interruption, are dropped, so that the curve equals the undisturbed one. None starts a
-            new file.
+        resume_after: Steps already done when a run is resumed: later rows of the file, written
+            before the interruption, are dropped, so that the curve equals the undisturbed one. None
+            starts a new file.
     """
 
     def __init__(self, path: Path, resume_after: int | None = None) -> None:

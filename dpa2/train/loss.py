@@ -1,13 +1,13 @@
 """The energy loss: which residuals, how each is reduced to a number, and how the numbers add up.
 
-Interop-spec 6.2; every value equals deepmd-kit 3.2's `ener` loss. Per-atom terms are means over all real
-atoms of the batch (a label counts once), per-frame terms are means over frames divided by powers of the
-frame's number of atoms. A term whose label is absent adds nothing and is displayed as nan.
+Interop-spec 6.2; every value equals deepmd-kit 3.2's `ener` loss. Per-atom terms are means over all
+real atoms of the batch (a label counts once), per-frame terms are means over frames divided by
+powers of the frame's number of atoms. A term whose label is absent adds nothing and is displayed as
+nan.
 """
 
 # Axes:  F frames   N atoms   G generalized coordinates
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +74,7 @@ class EnergyLoss:
 
     Args:
         config: The section (`schemas.loss`).
-        start_lr: Learning rate at which the prefactors have their start values, eV-free.
+        start_lr: Learning rate at which the prefactors have their start values.
 
     Raises:
         ConfigError: For a combination that has no meaning, or a Hessian prefactor (not supported).
@@ -144,7 +144,8 @@ class EnergyLoss:
         """Compare a prediction with its labels.
 
         Args:
-            prediction: Has `energy (F,)`, `force (F, N, 3)`, `virial (F, 3, 3)`, `atom_energy (F, N)`.
+            prediction: Has `energy (F,)`, `force (F, N, 3)`, `virial (F, 3, 3)`, `atom_energy
+                (F, N)`.
             labels: The labels, on the device of the prediction.
             mask: (F, N), 1.0 for atoms that count and 0.0 for padding and excluded types.
             learning_rate: Rate of this step; sets the prefactors.
@@ -168,7 +169,8 @@ class EnergyLoss:
     ) -> None:
         name = f"{self._kind}_e"
         if labels.energy is None:
-            return result.absent(name)
+            result.absent(name)
+            return
         energy = prediction.energy
         if self.config.enable_atom_ener_coeff and labels.atom_energy_coeff is not None:
             energy = (labels.atom_energy_coeff * prediction.atom_energy).sum(-1)
@@ -181,7 +183,8 @@ class EnergyLoss:
     ) -> None:
         name = f"{self._kind}_v"
         if labels.virial is None:
-            return result.absent(name)
+            result.absent(name)
+            return
         value, shown = self._per_frame(
             prediction.virial.reshape(-1, 9), labels.virial.reshape(-1, 9), per_atom, 2
         )
@@ -243,9 +246,9 @@ class EnergyLoss:
         weight = labels.atom_pref
         if weight is None:
             if not self.config.use_default_pf:
-                return result.absent(name)
+                result.absent(name)
+                return
             weight = torch.ones_like(mask)
-        measure: Callable[[Tensor], Tensor]
         measure = torch.abs if self.config.loss_func == "mae" else torch.square
         value = atom_mean(measure(difference) * weight[..., None], mask)
         shown = value if self.config.loss_func == "mae" else value.sqrt()
@@ -255,7 +258,8 @@ class EnergyLoss:
         self, result: _Sum, prediction: Any, labels: Labels, mask: Tensor, rate: float
     ) -> None:
         if labels.drdq is None:
-            return result.absent("rmse_gf")
+            result.absent("rmse_gf")
+            return
         assert labels.force is not None
         difference = (labels.force - prediction.force) * mask[..., None]
         generalized = torch.einsum("fnxg,fnx->fg", labels.drdq, difference)
@@ -267,7 +271,8 @@ class EnergyLoss:
     ) -> None:
         name = f"{self._kind}_ae"
         if labels.atom_energy is None:
-            return result.absent(name)
+            result.absent(name)
+            return
         difference = (labels.atom_energy - prediction.atom_energy)[..., None]
         if self.config.loss_func == "mae":
             value = shown = atom_mean(difference.abs(), mask)
@@ -287,7 +292,7 @@ def huber(residual: Tensor, delta: float) -> Tensor:
 
 
 def atom_mean(elements: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of (F, N, C) over the components of the atoms with mask 1; 0 if there are none."""
+    """Return the mean of (F, N, C) over components and atoms with mask 1; 0 if there are none."""
     total = (elements * mask[..., None]).sum()
     count = mask.sum() * elements.shape[-1]
     return total / torch.where(count > 0, count, torch.ones_like(count))

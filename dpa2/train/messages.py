@@ -1,6 +1,6 @@
 """Lines of the training log, in deepmd-kit's wording (interop-spec 6.6)."""
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 
 
@@ -13,10 +13,10 @@ def errors_line(
     return f"Batch {step:7d}: {label}: {numbers}{rate}"
 
 
-def timing_line(step: int, seconds: float, remaining: datetime.timedelta | None) -> str:
+def timing_line(step: int, seconds: float, remaining: dt.timedelta | None) -> str:
     """Return `Batch 100: total wall time = 3.21 s, eta = 0:01:30 at 2026-01-01 12:00`."""
     line = f"Batch {step:7d}: total wall time = {seconds:.2f} s"
     if remaining is None:
         return line
-    end = datetime.datetime.now().astimezone() + remaining
+    end = dt.datetime.now().astimezone() + remaining
     return f"{line}, eta = {remaining} at {end:%Y-%m-%d %H:%M}"

@@ -27,9 +27,7 @@ class NeighborStatistics:
     most: dict[float, int]
 
 
-def neighbor_statistics(
-    batches: Iterable[Frames], cutoffs: Sequence[float]
-) -> NeighborStatistics:
+def neighbor_statistics(batches: Iterable[Frames], cutoffs: Sequence[float]) -> NeighborStatistics:
     """Count neighbours in all frames, padding left out.
 
     Args:

@@ -11,8 +11,8 @@ from schemas.errors import TrainingError
 class FiniteGuard:
     """Watches the loss without making a GPU wait.
 
-    On a CPU each loss is looked at immediately. On a GPU a step's loss is looked at while the next step
-    is already queued: its value is there by then, so that nothing stalls.
+    On a CPU each loss is looked at immediately. On a GPU a step's loss is looked at while the next
+    step is already queued: its value is there by then, so that nothing stalls.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ def explain(step: int, task: Task, batch: Batch) -> TrainingError:
     where = _culprit(task, batch)
     return TrainingError(
         f"the loss is not a number at step {step}: {where}",
-        hint="nothing of this step was saved; look at that structure (atoms too close? wrong units?), "
+        hint="nothing of this step was saved; look at that structure (atoms too close? units?), "
         "lower learning_rate.start_lr, or set training.gradient_max_norm",
     )
 

@@ -1,4 +1,4 @@
-"""Adam and AdamW with deepmd-kit's settings, and their state in deepmd-kit's numbering (spec 4.4, 6.3)."""
+"""Adam and AdamW with deepmd-kit's settings, and their state in its numbering (spec 4.4, 6.3)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from torch.nn import Parameter
 from schemas.errors import CheckpointError, ConfigError
 
 NumberedParameters = Sequence[tuple[str, Parameter | None]]
-"""All parameters in deepmd-kit's order. None stands for one of its zero-length parameters, which take a
-number in its optimiser and never have a state."""
+"""All parameters in deepmd-kit's order. None stands for one of its zero-length parameters, which
+take a number in its optimiser and never have a state."""
 
 _CLASSES = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
@@ -37,7 +37,7 @@ def build_optimizer(
         )
     present = [parameter for _, parameter in parameters if parameter is not None]
     on_gpu = present[0].device.type != "cpu"
-    optimizer = kind(
+    optimizer: torch.optim.Optimizer = kind(
         present,
         lr=start_lr,
         betas=(float(config.adam_beta1), float(config.adam_beta2)),
@@ -112,7 +112,7 @@ def clip_gradients(parameters: NumberedParameters, max_norm: float) -> Tensor | 
         return None
     trained = [p for _, p in parameters if p is not None and p.grad is not None]
     norms = [torch.linalg.vector_norm(p.grad) for p in trained if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack([value.double() for value in norms]))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([value.double() for value in norms]))
     torch.nn.utils.clip_grads_with_norm_(trained, max_norm, norm)
     return norm
 

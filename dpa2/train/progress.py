@@ -1,6 +1,6 @@
-"""Progress of a run for people: a live bar on a terminal or in a notebook, plain lines elsewhere."""
+"""Progress of a run for people: a live bar on a terminal or in a notebook, else plain lines."""
 
-import datetime
+import datetime as dt
 import sys
 import time
 from collections.abc import Mapping
@@ -54,11 +54,11 @@ class Progress:
     def line(self, text: str) -> None:
         """Show a line of the log."""
 
-    def remaining(self, step: int) -> datetime.timedelta | None:
+    def remaining(self, step: int) -> dt.timedelta | None:
         """Return the expected time to the end; None before the first interval."""
         if self._seconds_per_step is None:
             return None
-        return datetime.timedelta(seconds=int(self._seconds_per_step * (self.num_steps - step)))
+        return dt.timedelta(seconds=int(self._seconds_per_step * (self.num_steps - step)))
 
     def _measure(self, step: int) -> None:
         """Update the averaged time of a step."""
@@ -83,7 +83,7 @@ class Progress:
 class LineProgress(Progress):
     """Plain lines on stderr, one per display step."""
 
-    def advance(self, step: int, metrics: Metrics | None = None) -> None:
+    def advance(self, step: int, metrics: Metrics | None = None) -> None:  # noqa: ARG002
         """Keep the clock."""
         if time.monotonic() - self._last_refresh >= _SECONDS_BETWEEN_REFRESHES:
             self._measure(step)
@@ -111,7 +111,9 @@ class BarProgress(Progress):
             refresh_per_second=4,
             transient=True,
         )
-        self._task = self._bar.add_task("training", total=num_steps, completed=start_step, summary="")
+        self._task = self._bar.add_task(
+            "training", total=num_steps, completed=start_step, summary=""
+        )
 
     def __enter__(self) -> Self:
         self._bar.start()

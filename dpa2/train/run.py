@@ -49,8 +49,8 @@ class TrainResult:
         num_steps: Steps of the whole training.
         steps_done: Steps done, earlier runs included.
         learning_rate: Rate of the last step.
-        metrics: Errors of the last step on its training batch, by deepmd-kit's names; empty when this
-            run did no step.
+        metrics: Errors of the last step on its training batch, by deepmd-kit's names; empty
+            when this run did no step.
         seconds: Wall time of the loop.
         stopped_by: Name of the signal that ended the run early, or None.
     """
@@ -252,6 +252,7 @@ class _Run:
         training = self.config.training
         if training.numb_steps is not None:
             return int(training.numb_steps)
+        assert training.numb_epoch is not None
         return math.ceil(training.numb_epoch * task.stream.sampler.steps_per_epoch)
 
     def _resume(self, snapshot: Snapshot) -> int:
@@ -353,4 +354,3 @@ def _seed(seed: Any, stream: int) -> int | None:
         return None
     number = seed[0] if isinstance(seed, list) else seed
     return int(number) if stream == 0 else int(number) * 2654435761 % 2**32 + stream
-

@@ -1,8 +1,9 @@
 """Learning-rate schedules: warm-up, then exponential, cosine or warm-up-stable-decay.
 
-Every value equals deepmd-kit 3.2's to the last bit (interop-spec 6.1): the optimiser's trajectory, the
-prefactors of the loss and the last column of `lcurve.out` all hang on it. That is why the formulas go
-through numpy's array functions, whose `power` and `cos` may round differently from `math`'s.
+Every value equals deepmd-kit 3.2's to the last bit (interop-spec 6.1): the optimiser's trajectory,
+the prefactors of the loss and the last column of `lcurve.out` all hang on it. That is why the
+formulas go through numpy's array functions, whose `power` and `cos` may round differently from
+`math`'s.
 """
 
 from collections.abc import Callable
@@ -115,8 +116,8 @@ def exponential_decay(
         start_lr: Rate at t = 0.
         stop_lr: Lower limit; also fixes the rate when `decay_rate` is None.
         total: Steps over which the rate falls from `start_lr` to `stop_lr`.
-        decay_steps: Steps between two decays. Not smaller than `total` and no `decay_rate`: replaced by
-            a hundredth of `total` (100 at most), as deepmd-kit does.
+        decay_steps: Steps between two decays. Not smaller than `total` and no `decay_rate`:
+            replaced by a hundredth of `total` (100 at most), as deepmd-kit does.
         decay_rate: Factor of one decay, or None to reach `stop_lr` at the end.
         smooth: Decay at every step instead of every `decay_steps`.
     """

@@ -86,9 +86,9 @@ class Snapshot:
     def restore(self, checkpoint: Checkpoint) -> int:
         """Continue the run of a checkpoint.
 
-        A file of deepmd-kit brings weights, optimiser and averages; its data order is not recorded, so
-        that ours begins anew. deepmd-kit itself repeats the last step on `--restart`; here the next
-        step follows, for its files too.
+        A file of deepmd-kit brings weights, optimiser and averages; its data order is not recorded,
+        so that ours begins anew. deepmd-kit itself repeats the last step on `--restart`; here the
+        next step follows, for its files too.
 
         Returns:
             The number of steps already done.
@@ -142,8 +142,8 @@ class Snapshot:
     def _restore_own_state(self, state: Mapping[str, Any], path: Path) -> None:
         if state["format"] > FORMAT:
             raise CheckpointError(
-                f"{path} was written by a newer version of zoo (state format {state['format']}, this "
-                f"version reads up to {FORMAT})",
+                f"{path} was written by a newer zoo (state format {state['format']}; this one reads "
+                f"up to {FORMAT})",
                 hint="upgrade zoo, or start from the weights alone: --init-model",
             )
         for name, task in self.tasks.items():

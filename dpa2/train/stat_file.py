@@ -1,8 +1,8 @@
 """`stat_file`: statistics kept between runs, in deepmd-kit's own layout (interop-spec 5.4).
 
 The same tree is an HDF5 file (`.h5`, `.hdf5`) or a folder of `.npy` files. One entry is ours: a
-fingerprint of the data, so that statistics of other data are refused instead of used. deepmd-kit looks
-up entries by name and does not notice it.
+fingerprint of the data, so that statistics of other data are refused instead of used. deepmd-kit
+looks up entries by name and does not notice it.
 """
 
 import hashlib

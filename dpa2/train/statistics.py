@@ -1,4 +1,4 @@
-"""Statistics of the training data that are part of the model: normalisation and energy bias (spec 5)."""
+"""Statistics of the data that are part of the model: normalisation and energy bias (spec 5)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from dpa2.data.distances import far_enough
 from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
 from dpa2.model.electron_configuration import SYMBOLS
-from dpa2.model.energy import EnergyModel, tensors_to
+from dpa2.model.energy import EnergyModel
 from dpa2.train.energy_bias import EnergyBias, fit_energy_bias
 from dpa2.train.environment_statistics import (
     BlockMoments,
@@ -53,9 +53,7 @@ def draw_frames(sampler: Sampler, num_batches: int, seed: int | None) -> list[Fr
     The sampler lends its systems and batch sizes; its own stream is not touched.
     """
     drawn = []
-    for number, (system, size) in enumerate(
-        zip(sampler.systems, sampler.batch_sizes, strict=True)
-    ):
+    for number, (system, size) in enumerate(zip(sampler.systems, sampler.batch_sizes, strict=True)):
         order = np.random.default_rng([seed or 0, number]).permutation(system.num_frames)
         frames = system.frames(np.sort(order[: num_batches * size]))
         if sampler.min_pair_dist > 0:
@@ -99,7 +97,8 @@ class StatisticsBuilder:
         """Fill the buffers of the model.
 
         Raises:
-            DataError: When the data lack what is needed, or the stat_file is read-only and incomplete.
+            DataError: When the data lack what is needed, or the stat_file is read-only and
+                incomplete.
         """
         self._normalise_environment()
         self._normalise_parameters()
@@ -205,7 +204,7 @@ class StatisticsBuilder:
             )
             if fitted.rmse_per_atom is not None:
                 self.say(
-                    f"energy per element fitted; {fitted.rmse_per_atom:.3e} eV/atom are left to learn"
+                    f"energy per element fitted; {fitted.rmse_per_atom:.3e} eV/atom left to learn"
                 )
             stored = {names[0]: fitted.bias[:, None], names[1]: fitted.std[:, None]}
             self._save(stored)
@@ -256,9 +255,7 @@ def initialise_statistics(
         if not known and not read_only:
             store.write({FINGERPRINT: np.array([fingerprint], dtype="S")})
     num_batches = model.config.data_stat_nbatch
-    builder = StatisticsBuilder(
-        model, lambda: draw_frames(sampler, num_batches, seed), store, say
-    )
+    builder = StatisticsBuilder(model, lambda: draw_frames(sampler, num_batches, seed), store, say)
     return builder.run()
 
 
@@ -281,13 +278,13 @@ def change_bias(
         predicted=[values.sum(axis=1) for values in atoms],
         predicted_atoms=atoms,
     )
-    model.out_bias.add_(tensors_to(model.device, fitted.bias))
+    model.out_bias.add_(torch.from_numpy(fitted.bias).to(model.device))
     model.out_std.copy_(torch.from_numpy(fitted.std))
     return fitted
 
 
 def preset_bias(config: Any) -> list[float | None] | None:
-    """Return `preset_out_bias.energy` as one number (eV) or None per type; None when none is given."""
+    """Return `preset_out_bias.energy`, a number (eV) or None per type; None when none is given."""
     given = (config.preset_out_bias or {}).get("energy")
     if given is None or all(value is None for value in given):
         return None

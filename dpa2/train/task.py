@@ -1,4 +1,4 @@
-"""A task: one model with its data and its loss. A training is a loop over tasks; today there is one."""
+"""A task: one model with its data and its loss. A training loops over tasks; today over one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +63,4 @@ def as_numbers(metrics: Mapping[str, torch.Tensor | float]) -> dict[str, float]:
     tensors = {name: value for name, value in metrics.items() if isinstance(value, torch.Tensor)}
     numbers = torch.stack(list(tensors.values())).tolist() if tensors else []
     found = dict(zip(tensors, numbers, strict=True))
-    return {
-        name: found[name] if name in found else float(value) for name, value in metrics.items()
-    }
+    return {name: found[name] if name in found else float(value) for name, value in metrics.items()}

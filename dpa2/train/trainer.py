@@ -53,7 +53,8 @@ class Trainer:
         display: Rows and lines.
         progress: The bar.
         tensorboard: Curves, or None.
-        validations: Full validations (of the weights, of their averages) that choose best checkpoints.
+        validations: Full validations (of the weights, of their averages) that choose best
+            checkpoints.
     """
 
     def __init__(
