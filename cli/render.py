@@ -1,8 +1,10 @@
 """Diagnostics as text: full with the line at fault, concise, or GitHub annotations."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from cli.output import Output
 from schemas.check import Report
 from schemas.diagnostics import Diagnostic, Severity, dotted
 
@@ -69,3 +71,12 @@ def _escaped(parts: Iterable[str | None], also: str = "") -> str:
     for char in "%\r\n" + also:
         text = text.replace(char, f"%{ord(char):02X}")
     return text
+
+
+def show_diagnostics(report: Report, output: Output) -> None:
+    """Print a report's diagnostics on stderr before a run; `--quiet` leaves out all but errors."""
+    for item in report.diagnostics:
+        if output.quiet and item.severity != "error":
+            continue
+        lines = [_headline(report, item), *_excerpt(report, item)]
+        sys.stderr.write("\n".join(lines) + "\n")

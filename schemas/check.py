@@ -17,7 +17,7 @@ from schemas.outline import as_written
 from schemas.overrides import apply_overrides
 from schemas.partial import partial
 from schemas.rules import run_rules
-from schemas.scope import foreign_sections, suspicious_comments
+from schemas.scope import foreign_sections, settle_variants, suspicious_comments
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,10 @@ def check_text(text: str, name: str = "input.json", overrides: Sequence[str] = (
     migration.run()
     findings += migration.findings
     config: Input | None = None
-    broken: list[Path] = []
+    broken = [item.path for item in document.findings if item.code == "ZOO005"]
     foreign = foreign_sections(data)
     findings += foreign
+    findings += settle_variants(data)
     hidden = [finding.path[:-1] for finding in foreign]
     try:
         config = Input.model_validate(data)
@@ -95,7 +96,8 @@ def check_text(text: str, name: str = "input.json", overrides: Sequence[str] = (
             if not any(_below(finding.path, path) for path in hidden):
                 findings.append(finding)
     broken += hidden
-    findings += run_rules(partial(Input, data, broken) if config is None else config)
+    sound = config if config is not None and not broken else partial(Input, data, broken)
+    findings += run_rules(sound)
     return _report(document, config, findings, migration, overridden)
 
 

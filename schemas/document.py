@@ -15,6 +15,7 @@ YAML_SUFFIXES = (".yaml", ".yml")
 JSON_SUFFIXES = (".json",)
 _LARGEST = 200_000
 """Most values of a document; YAML references can multiply a small text beyond any memory."""
+_LARGEST_INTEGER = 2**63
 
 
 @dataclass(slots=True)
@@ -157,6 +158,11 @@ class _Walk:
                 self.value(item, nodes[index] if index < len(nodes) else None, (*path, index))
                 for index, item in enumerate(tree)
             ]
+        if isinstance(tree, str):
+            return self.text(tree, path)
+        if isinstance(tree, int) and abs(tree) >= _LARGEST_INTEGER:
+            message = "this number is too large"
+            self.document.findings.append(Finding("ZOO005", path, message))
         if isinstance(tree, float) and not math.isfinite(tree):
             written = _text_of(self.document, path)
             message = f"`{written or tree}` is not a finite number"
@@ -164,11 +170,20 @@ class _Walk:
             self.document.findings.append(Finding("ZOO005", path, message, hint))
         return tree
 
+    def text(self, written: str, path: Path) -> str:
+        """Return a text without what is no character: half a surrogate pair, or a NUL."""
+        cleaned = written.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
+        if cleaned != written:
+            message = "this text contains what is no character: half a surrogate pair, or a NUL"
+            self.document.findings.append(Finding("ZOO001", path, message))
+        return cleaned
+
     def pairs(
         self, tree: _Object, nodes: list[tuple[yaml.Node, yaml.Node]], path: Path
     ) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for index, (key, item) in enumerate(tree):
+        for index, (written, item) in enumerate(tree):
+            key = self.text(written, path)
             key_node, value_node = nodes[index] if nodes else (None, None)
             if key in result:
                 self.duplicate(key, (*path, key), key_node)
@@ -187,7 +202,7 @@ class _Walk:
         }
         result: dict[str, Any] = {}
         for key, item in tree.items():
-            name = key if isinstance(key, str) else json.dumps(key, default=str)
+            name = self.text(key if isinstance(key, str) else json.dumps(key, default=str), path)
             key_node, value_node = nodes.get(name, (None, None))
             if key_node is not None:
                 self.document.keys[(*path, name)] = _span(key_node)

@@ -159,10 +159,6 @@ def _wrong_value(path: Path, error: ErrorDetails) -> Finding:
             part.strip("'") for part in context["expected"].replace(" or ", ", ").split(", ")
         ]
         return _choice(path, f"`{name}` cannot be {shown(value)}", value, choices)
-    if kind == "union_tag_invalid":
-        choices = [part.strip("'") for part in context["expected_tags"].split(", ")]
-        message = f"unknown type {shown(context['tag'])}"
-        return _choice((*path, "type"), message, context["tag"], choices)
     if kind == "choice":
         return _choice(path, error["msg"], value, list(context["choices"]))
     if kind == "string_pattern_mismatch":

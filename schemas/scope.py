@@ -1,13 +1,17 @@
 """What this engine trains: DPA-2 energy models; other kinds are known by name and refused."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from schemas.diagnostics import Finding, Path
+from schemas.explain import shown
 from schemas.input import Input
+from schemas.learning_rate import SCHEDULES
+from schemas.optimizer import OPTIMIZERS
 from schemas.outline import child
 from schemas.section import Section, aliases
-from schemas.suggest import nearest
+from schemas.suggest import did_you_mean, nearest
 
 _DESCRIPTORS = (
     "se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_t", "se_a_3be", "se_a_tpe",
@@ -55,6 +59,26 @@ def _loss_of_another_kind(data: dict[str, Any], fitting: dict[str, Any]) -> Iter
     elif known and loss_kind != "ener":
         hint = "use type `ener`, or train this model with deepmd-kit"
         yield Finding("ZOO108", ("loss", "type"), f"loss of type `{loss_kind}`: {_ENGINE}", hint)
+
+
+def settle_variants(data: dict[str, Any]) -> list[Finding]:
+    """Replace unknown types of schedule and optimiser by the nearest, with a finding for each.
+
+    The section can then be checked as what it was probably meant to be.
+    """
+    findings = []
+    for name, choices in (("learning_rate", SCHEDULES), ("optimizer", OPTIMIZERS)):
+        section = data.get(name)
+        if not isinstance(section, dict) or section.get("type", choices[0]) in choices:
+            continue
+        written = section["type"]
+        message = f"unknown {name} type {shown(written)}"
+        best = nearest(written, choices)
+        fix = None if best is None else json.dumps(best)
+        hint = did_you_mean(written, choices)
+        findings.append(Finding("ZOO105", (name, "type"), message, hint, fix=fix))
+        data[name] = {**section, "type": best or choices[0]}
+    return findings
 
 
 def suspicious_comments(data: dict[str, Any]) -> list[Finding]:
