@@ -5,6 +5,7 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpa2.data.batching import apply_batch_size, epoch_length
 from dpa2.data.distances import far_enough
@@ -13,7 +14,8 @@ from dpa2.data.probabilities import system_probabilities
 from dpa2.data.system import System
 from schemas.errors import DataError
 
-_MAX_EMPTY_DRAWS = 10_000
+_MAX_EMPTY_DRAWS = 1000
+_UNKNOWN = -1
 
 
 class Sampler:
@@ -69,6 +71,7 @@ class Sampler:
         self._epochs = [0] * len(self.systems)
         self._positions = [0] * len(self.systems)
         self._orders: dict[int, IntArray] = {}
+        self._verdicts: dict[int, NDArray[np.int8]] = {}
         self._families = _families(self.systems, self._need) if self._batching.mixes else []
 
     def __iter__(self) -> Iterator[Frames]:
@@ -186,11 +189,22 @@ class Sampler:
         frames = self.systems[number].frames(indices, self._need)
         if self.min_pair_dist <= 0:
             return frames
-        keep = far_enough(frames, self.min_pair_dist)
+        keep = self._keep(number, frames)
         self.num_skipped += int((~keep).sum())
         if keep.all():
             return frames
         return frames.select(keep) if keep.any() else None
+
+    def _keep(self, number: int, frames: Frames) -> NDArray[np.bool_]:
+        """Return (F,) which frames have all atoms far enough apart; each frame is measured once."""
+        known = self._verdicts.setdefault(
+            number, np.full(self.systems[number].num_frames, _UNKNOWN, dtype=np.int8)
+        )
+        new = known[frames.indices] == _UNKNOWN
+        if new.any():
+            fresh = frames.select(new)
+            known[fresh.indices] = far_enough(fresh, self.min_pair_dist)
+        return np.asarray(known[frames.indices] == 1, dtype=np.bool_)
 
 
 def iterate(
