@@ -99,7 +99,7 @@ class StoredSystem(System):
         if self.mixed:
             stored = self._gather(index, "real_atom_types").reshape(len(index), -1)
             return typemap.translate(stored, self._type_index)
-        return np.broadcast_to(self._types, (len(index), self.num_atoms))
+        return np.tile(self._types, (len(index), 1))
 
     def _read(self, index: IntArray, stem: str, shape: tuple[int, ...]) -> FloatArray:
         values = self._gather(index, stem).astype(np.float64, copy=False)

@@ -1,0 +1,45 @@
+"""Frames with atoms too close, against a sum over many images."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from dpa2.data.distances import far_enough
+from dpa2.data.frames import Frames
+
+
+def closest(coord, box):
+    """Return the smallest distance of two atoms or images, by brute force."""
+    shifts = np.array([np.array(cell) @ box for cell in product(range(-4, 5), repeat=3)])
+    vectors = coord[None, :, None] - coord[:, None, None] + shifts
+    distances = np.linalg.norm(vectors, axis=-1)
+    return distances[distances > 0].min()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_verdict_is_that_of_brute_force_in_skewed_and_small_cells(seed):
+    rng = np.random.default_rng(seed)
+    box = np.diag([3.0, 4.0, 5.0]) + np.tril(rng.uniform(-2, 2, (3, 3)), -1)
+    coord = rng.uniform(-6, 6, (1 + seed, 3))
+    shortest = closest(coord, box)
+    frames = Frames(
+        system="cell",
+        indices=np.zeros(1, dtype=np.int64),
+        coord=coord[np.newaxis],
+        box=box[np.newaxis],
+        atom_types=np.zeros((1, len(coord)), dtype=np.int64),
+    )
+    assert far_enough(frames, shortest - 1e-9).all()
+    assert not far_enough(frames, shortest + 1e-9).any()
+
+
+def test_padding_is_no_atom():
+    frames = Frames(
+        system="padded",
+        indices=np.zeros(1, dtype=np.int64),
+        coord=np.zeros((1, 3, 3)),
+        box=None,
+        atom_types=np.array([[0, -1, -1]]),
+    )
+    assert far_enough(frames, 1.0).all()
