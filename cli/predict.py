@@ -80,8 +80,8 @@ def _print(out: Output, structures: "list[Predicted]") -> None:
         per_atom = [structure.energy / structure.num_atoms for structure in here]
         largest = max(structure.max_force for structure in here)
         mean = sum(per_atom) / len(per_atom)
-        rows.append((file, str(len(here)), here[0].formula, f"{mean:.6f}", f"{largest:.4g}"))
-    columns = ("file", "structures", "first", "mean energy (eV/atom)", "largest force (eV/Å)")
+        rows.append((file, str(len(here)), f"{mean:.6f}", f"{largest:.4g}"))
+    columns = ("file", "structures", "mean E/atom (eV)", "largest F (eV/Å)")
     out.table("", columns, rows)
 
 

@@ -1,0 +1,161 @@
+"""`zoo test`, `zoo predict` and `zoo plot` from the outside."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import cli.plot
+import cli.predict
+import cli.test
+from schemas.errors import CheckpointError, DataError
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "small"
+MODEL = str(GOLDEN / "model.pt")
+
+
+@pytest.fixture(scope="module")
+def app():
+    application = typer.Typer()
+    for command in (cli.test, cli.predict, cli.plot):
+        command.register(application)
+    return application
+
+
+@pytest.fixture
+def run(app):
+    def invoke(*arguments):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def system(tmp_path):
+    with np.load(GOLDEN / "expected.npz") as archive:
+        frames = dict(archive)
+    sets = tmp_path / "water" / "set.000"
+    sets.mkdir(parents=True)
+    (tmp_path / "water" / "type_map.raw").write_text("O\nH\n")
+    np.savetxt(tmp_path / "water" / "type.raw", frames["atype"], fmt="%d")
+    for name, shift in (("coord", 0), ("box", 0), ("energy", 0.5), ("force", 0.25)):
+        array = frames[name] + shift
+        np.save(sets / f"{name}.npy", array.reshape(len(array), -1))
+    return tmp_path / "water"
+
+
+def test_test_prints_a_table_for_each_system_and_the_total(run, system):
+    result = run("test", "-m", MODEL, "-s", system, system, "-q")
+    assert result.exit_code == 0
+    assert result.stdout.count("Force") == 3
+    assert "0.25" in result.stdout
+    assert "eV/Å" in result.stdout
+    assert "all 2 systems, weighted" in result.stdout
+    assert "Virial" not in result.stdout
+
+
+def test_many_systems_make_one_table(run, system):
+    result = run("test", "-m", MODEL, *["-s", system] * 5, "-n", 1, "-q")
+    assert "RMSE by system" in result.stdout
+    assert "all 5 systems, weighted" in result.stdout
+
+
+def test_test_gives_json(run, system, tmp_path):
+    listed = tmp_path / "list"
+    listed.write_text(f"{system}\n")
+    result = run("test", "-m", MODEL, "-f", listed, "-n", 1, "--json", "-q")
+    document = json.loads(result.stdout)
+    assert document["ok"] is True
+    assert document["total"]["errors"]["force"]["rmse"] == pytest.approx(0.25)
+    assert document["total"]["errors"]["force"]["unit"] == "eV/Å"
+    assert document["systems"][0]["num_frames"] == 1
+
+
+def test_test_writes_details_and_a_plot(run, system, tmp_path):
+    run("test", "-m", MODEL, "-s", system, "-d", tmp_path / "x", "--plot", tmp_path / "p.png")
+    assert np.loadtxt(tmp_path / "x.f.out").shape[1] == 6
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_test_needs_data(run):
+    result = run("test", "-m", MODEL)
+    assert result.exit_code == 2
+    assert "--system" in result.output
+
+
+def test_test_refuses_what_does_not_exist(run, system):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        run("test", "-m", "nothing.pt", "-s", system)
+    with pytest.raises(DataError, match="no such file or folder"):
+        run("test", "-m", MODEL, "-s", "nothing")
+
+
+def test_all_elements_are_checked_before_the_first_evaluation(run, system, tmp_path):
+    other = tmp_path / "other"
+    system.rename(other)
+    (other / "type_map.raw").write_text("O\nKr\n")
+    with pytest.raises(DataError, match="Kr"):
+        run("test", "-m", MODEL, "-s", other, "-d", tmp_path / "x")
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_predict_writes_what_ase_reads(run, system, tmp_path):
+    import ase.io
+
+    output = tmp_path / "predicted.extxyz"
+    result = run("predict", "-m", MODEL, system, "-o", output, "--json", "-a", "-q")
+    document = json.loads(result.stdout)
+    with np.load(GOLDEN / "expected.npz") as archive:
+        expected = dict(archive)
+    structures = ase.io.read(output, index=":")
+    assert len(structures) == len(document["structures"]) == len(expected["coord"])
+    for index, atoms in enumerate(structures):
+        energy = expected["energy"].reshape(-1)[index]
+        assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-7)
+        assert document["structures"][index]["energy"] == pytest.approx(energy, abs=1e-10)
+        np.testing.assert_allclose(atoms.get_forces(), expected["force"][index], atol=1e-7)
+        virial = -atoms.get_stress(voigt=False) * atoms.get_volume()
+        symmetric = expected["virial"][index].reshape(3, 3)
+        np.testing.assert_allclose(virial, (symmetric + symmetric.T) / 2, atol=1e-6)
+        assert atoms.get_potential_energies().sum() == pytest.approx(energy, abs=1e-6)
+    again = run("predict", "-m", MODEL, output, "-o", tmp_path / "b.extxyz", "--json", "-q")
+    energies = [entry["energy"] for entry in json.loads(again.stdout)["structures"]]
+    np.testing.assert_allclose(energies, expected["energy"].reshape(-1), atol=1e-5)
+
+
+def test_predict_names_the_structure_that_does_not_fit(run, tmp_path):
+    path = tmp_path / "two.xyz"
+    path.write_text("1\n\nO 0 0 0\n1\n\nXe 0 0 0\n")
+    with pytest.raises(DataError, match=r"two\.xyz, structure 1 .* does not know Xe"):
+        run("predict", "-m", MODEL, path, "-o", tmp_path / "out.xyz")
+    assert not (tmp_path / "out.xyz").exists()
+
+
+def test_predict_refuses_files_that_hold_no_structure(run, tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("hello\n")
+    with pytest.raises(DataError, match="ASE cannot read"):
+        run("predict", "-m", MODEL, path, "-o", tmp_path / "out.xyz")
+    with pytest.raises(DataError, match="both input and output"):
+        run("predict", "-m", MODEL, path, "-o", path)
+
+
+def test_plot_draws_to_the_terminal_and_to_a_file(run, tmp_path):
+    path = tmp_path / "lcurve.out"
+    path.write_text("# step  rmse_trn  rmse_f_trn  lr\n 1 2.0 0.5 1e-3\n 100 1.0 nan 1e-4\n")
+    result = run("plot", path, "-o", tmp_path / "curve.png")
+    assert "Force RMSE (eV/Å)" in result.stdout
+    assert (tmp_path / "curve.png").exists()
+    document = json.loads(run("plot", path, "--json", "-q").stdout)
+    assert document["last"] == {
+        "step": 100,
+        "learning_rate": 1e-4,
+        "rmse_trn": 1.0,
+        "rmse_f_trn": 0.5,
+    }

@@ -1,0 +1,50 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dpa2.evaluate.potential import Potential, load
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="session")
+def water_model() -> Path:
+    return GOLDEN / "small" / "model.pt"
+
+
+@pytest.fixture(scope="session")
+def water(water_model: Path) -> Potential:
+    return load(water_model)
+
+
+@pytest.fixture(scope="session")
+def frames() -> dict[str, Any]:
+    with np.load(GOLDEN / "small" / "expected.npz") as archive:
+        return dict(archive)
+
+
+@pytest.fixture
+def system(tmp_path: Path, frames: dict[str, Any]) -> Path:
+    """Write a labelled system whose labels are off by known amounts."""
+    return write_system(tmp_path / "system", frames)
+
+
+def write_system(folder: Path, frames: dict[str, Any], *, virial: bool = True) -> Path:
+    num_frames = frames["coord"].shape[0]
+    sets = folder / "set.000"
+    sets.mkdir(parents=True)
+    (folder / "type_map.raw").write_text("O\nH\n")
+    np.savetxt(folder / "type.raw", frames["atype"], fmt="%d")
+    arrays = {
+        "coord": frames["coord"],
+        "box": frames["box"],
+        "energy": frames["energy"] + 0.5,
+        "force": frames["force"] - 0.25,
+    }
+    if virial:
+        arrays["virial"] = frames["virial"] + 2.0
+    for name, array in arrays.items():
+        np.save(sets / f"{name}.npy", array.reshape(num_frames, -1))
+    return folder
