@@ -1,0 +1,249 @@
+"""From the checked `model` section to the network (spec 1.2 - 1.5, 3.12)."""
+
+import os
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dpa2.model.descriptor import Descriptor
+from dpa2.model.energy import EnergyModel
+from dpa2.model.fitting import EnergyFitting
+from dpa2.model.layers import Linear
+from dpa2.model.masks import pair_table
+from dpa2.model.repformer import Repformer
+from dpa2.model.repformer_layer import RepformerOptions
+from dpa2.model.repinit import Repinit
+from dpa2.model.seeds import descend
+from dpa2.model.statistics import EnvironmentStatistics
+from dpa2.model.three_body import ThreeBody
+from dpa2.model.type_embedding import TypeEmbedding
+from dpa2.model.type_pairs import TypedEmbedding
+from schemas.descriptor import Descriptor as DescriptorConfig
+from schemas.errors import ConfigError
+from schemas.model import Model
+
+DEFAULT_LN_EPS = 1e-5
+PRECISIONS = {
+    "float16": torch.float16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Return the torch dtype of a `precision` option; `default` follows DP_INTERFACE_PREC."""
+    if precision == "default":
+        low = os.environ.get("DP_INTERFACE_PREC", "high").lower() == "low"
+        return torch.float32 if low else torch.float64
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"precision `{precision}` is not one a network can have",
+            hint=f"use one of {', '.join(PRECISIONS)}, default",
+        )
+    return PRECISIONS[precision]
+
+
+def build_model(config: Model) -> EnergyModel:
+    """Build a DPA-2 energy model with deepmd-kit's initial weights for the same seeds.
+
+    Args:
+        config: The checked model section; every neighbour capacity is a number.
+
+    Raises:
+        ConfigError: If a capacity is still `auto`, or the precision is unusable.
+    """
+    descriptor = build_descriptor(config)
+    settings = config.fitting_net
+    fitting = EnergyFitting(
+        config.descriptor.repformer.g1_dim
+        + (config.descriptor.repinit.tebd_dim if config.descriptor.concat_output_tebd else 0),
+        len(config.type_map),
+        list(settings.neuron),
+        activation=settings.activation_function,
+        timestep=settings.resnet_dt,
+        num_fparam=settings.numb_fparam,
+        num_aparam=settings.numb_aparam,
+        default_fparam=settings.default_fparam,
+        dim_case=settings.dim_case_embd,
+        aparam_as_mask=settings.use_aparam_as_mask,
+        subtract_vacuum=any(energy is not None for energy in settings.atom_ener),
+        dtype=dtype_of(settings.precision),
+        seed=settings.seed,
+    )
+    trainable = settings.trainable
+    if not (all(trainable) if isinstance(trainable, list) else trainable):
+        fitting.requires_grad_(False)
+    keep: NDArray[np.bool_] | None = None
+    table = pair_table(len(config.type_map), [list(pair) for pair in config.pair_exclude_types])
+    if table is not None:
+        keep = table.numpy()
+    return EnergyModel(config, descriptor, fitting, keep)
+
+
+def build_descriptor(config: Model) -> Descriptor:
+    """Build the descriptor of a model section."""
+    d = config.descriptor
+    dtype = dtype_of(d.precision)
+    keep = pair_table(len(config.type_map), [list(pair) for pair in d.exclude_types])
+    type_embedding = TypeEmbedding(
+        list(config.type_map),
+        d.repinit.tebd_dim,
+        use_econf=d.use_econf_tebd,
+        bias=d.use_tebd_bias,
+        dtype=dtype,
+        seed=descend(d.seed, 2),
+    )
+    width = d.repinit.neuron[-1] * d.repinit.axis_neuron
+    if d.repinit.use_three_body:
+        width += d.repinit.three_body_neuron[-1]
+    g1_dim = d.repformer.g1_dim
+    shape_map = None
+    if width != g1_dim:
+        shape_map = Linear(
+            width, g1_dim, bias=False, dtype=dtype, seed=descend(d.seed, 3), glorot=True
+        )
+    type_map = None
+    if d.add_tebd_to_repinit_out:
+        type_map = Linear(
+            d.repinit.tebd_dim, g1_dim, bias=False, dtype=dtype, seed=descend(d.seed, 4)
+        )
+    descriptor = Descriptor(
+        type_embedding,
+        _repinit(config, dtype, keep),
+        _three_body(config, dtype, keep) if d.repinit.use_three_body else None,
+        shape_map,
+        type_map,
+        _repformer(config, dtype, keep),
+        concat_types=d.concat_output_tebd,
+        dtype=dtype,
+    )
+    if not d.trainable:
+        descriptor.requires_grad_(False)
+    return descriptor
+
+
+def capacity(value: int | str, where: str) -> int:
+    """Return a neighbour capacity, which must be a number by now."""
+    if isinstance(value, str):
+        raise ConfigError(
+            f"model.descriptor.{where} is `{value}`, which needs the training data to resolve",
+            hint="train with this input, or write the number of neighbours",
+        )
+    return value
+
+
+def _repinit(config: Model, dtype: torch.dtype, keep: torch.Tensor | None) -> Repinit:
+    d = config.descriptor
+    r = d.repinit
+    return Repinit(
+        EnvironmentStatistics(
+            len(config.type_map),
+            rcut=r.rcut,
+            rcut_smth=r.rcut_smth,
+            nsel=capacity(r.nsel, "repinit.nsel"),
+            set_davg_zero=r.set_davg_zero,
+            dtype=dtype,
+        ),
+        TypedEmbedding(
+            list(r.neuron),
+            r.tebd_dim,
+            mode=r.tebd_input_mode,
+            one_side=r.type_one_side,
+            activation=r.activation_function,
+            timestep=r.resnet_dt,
+            dtype=dtype,
+            seed=descend(d.seed, 0),
+        ),
+        num_axis=r.axis_neuron,
+        smooth=d.smooth,
+        protection=d.env_protection,
+        keep=keep,
+    )
+
+
+def _three_body(config: Model, dtype: torch.dtype, keep: torch.Tensor | None) -> ThreeBody:
+    d = config.descriptor
+    r = d.repinit
+    return ThreeBody(
+        EnvironmentStatistics(
+            len(config.type_map),
+            rcut=r.three_body_rcut,
+            rcut_smth=r.three_body_rcut_smth,
+            nsel=capacity(r.three_body_sel, "repinit.three_body_sel"),
+            set_davg_zero=r.set_davg_zero,
+            dtype=dtype,
+        ),
+        TypedEmbedding(
+            list(r.three_body_neuron),
+            r.tebd_dim,
+            mode=r.tebd_input_mode,
+            one_side=False,
+            activation=r.activation_function,
+            timestep=r.resnet_dt,
+            dtype=dtype,
+            seed=descend(d.seed, 5),
+        ),
+        smooth=d.smooth,
+        protection=d.env_protection,
+        keep=keep,
+    )
+
+
+def _repformer(config: Model, dtype: torch.dtype, keep: torch.Tensor | None) -> Repformer:
+    d = config.descriptor
+    r = d.repformer
+    made = Repformer(
+        EnvironmentStatistics(
+            len(config.type_map),
+            rcut=r.rcut,
+            rcut_smth=r.rcut_smth,
+            nsel=capacity(r.nsel, "repformer.nsel"),
+            set_davg_zero=r.set_davg_zero,
+            dtype=dtype,
+        ),
+        _options(d, dtype),
+        num_layers=r.nlayers,
+        use_sqrt=r.use_sqrt_nnei,
+        direct_dist=r.direct_dist,
+        protection=d.env_protection,
+        keep=keep,
+        seed=descend(d.seed, 1),
+    )
+    if not r.trainable_ln:
+        for layer in made.layers:
+            attention = layer.pair_attention
+            if attention is not None and attention.norm is not None:
+                attention.norm.requires_grad_(False)
+    return made
+
+
+def _options(d: DescriptorConfig, dtype: torch.dtype) -> RepformerOptions:
+    r = d.repformer
+    return RepformerOptions(
+        g1_dim=r.g1_dim,
+        g2_dim=r.g2_dim,
+        axis_neuron=r.axis_neuron,
+        update_g1_has_conv=r.update_g1_has_conv,
+        update_g1_has_drrd=r.update_g1_has_drrd,
+        update_g1_has_grrg=r.update_g1_has_grrg,
+        update_g1_has_attn=r.update_g1_has_attn,
+        update_g2_has_g1g1=r.update_g2_has_g1g1,
+        update_g2_has_attn=r.update_g2_has_attn,
+        update_h2=r.update_h2,
+        attn1_hidden=r.attn1_hidden,
+        attn1_nhead=r.attn1_nhead,
+        attn2_hidden=r.attn2_hidden,
+        attn2_nhead=r.attn2_nhead,
+        attn2_has_gate=r.attn2_has_gate,
+        activation_function=r.activation_function,
+        update_style=r.update_style,
+        update_residual=r.update_residual,
+        update_residual_init=r.update_residual_init,
+        smooth=d.smooth,
+        g1_out_conv=r.g1_out_conv,
+        g1_out_mlp=r.g1_out_mlp,
+        ln_eps=DEFAULT_LN_EPS if r.ln_eps is None else r.ln_eps,
+        dtype=dtype,
+    )

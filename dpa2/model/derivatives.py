@@ -1,0 +1,77 @@
+"""Forces and virials from the gradient with respect to displacements; the only caller of grad."""
+
+# Axes:  F frames   N atoms (all frames, in processing order)   E pairs (all slots of all blocks)
+#        X, Y = x, y, z
+
+import torch
+from torch import Tensor
+
+from dpa2.model.blocks import NeighborBlock
+
+
+def displacement_gradient(
+    energy: Tensor, blocks: list[NeighborBlock], *, create_graph: bool, retain_graph: bool
+) -> Tensor:
+    """Return d energy / d displacement of every slot (E, 3), eV/Å.
+
+    Args:
+        energy: A scalar, eV.
+        blocks: Whose `disp` are the leaves.
+        create_graph: Keep the result differentiable, as the loss needs it.
+        retain_graph: Keep the graph for another gradient.
+    """
+    grads = torch.autograd.grad(
+        [energy],
+        [block.disp for block in blocks],
+        create_graph=create_graph,
+        retain_graph=retain_graph or create_graph,
+        allow_unused=True,
+    )
+    parts = [
+        (torch.zeros_like(block.disp) if grad is None else grad).flatten(0, 1)
+        for grad, block in zip(grads, blocks, strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def forces(gradient_EX: Tensor, center_E: Tensor, neighbor_E: Tensor, num_atoms: int) -> Tensor:
+    """Return forces (N, 3): a displacement is neighbour minus centre, so F_c += g and F_n -= g."""
+    force_NX = gradient_EX.new_zeros(num_atoms, 3)
+    force_NX = force_NX.index_add(0, center_E, gradient_EX)
+    return force_NX.index_add(0, neighbor_E, gradient_EX, alpha=-1)
+
+
+def virials(gradient_EX: Tensor, disp_EX: Tensor, frame_E: Tensor, num_frames: int) -> Tensor:
+    """Return virials (F, 3, 3) = -dE/dstrain, eV; V_ab = -sum g_a d_b over the frame's pairs."""
+    outer_EXY = gradient_EX.unsqueeze(-1) * disp_EX.unsqueeze(-2)
+    virial_FXY = gradient_EX.new_zeros(num_frames, 3, 3)
+    return virial_FXY.index_add(0, frame_E, outer_EXY, alpha=-1)
+
+
+def atomic_virials(
+    gradient_EX: Tensor,
+    moment_gradients_YEX: Tensor,
+    disp_EX: Tensor,
+    coord_NX: Tensor,
+    center_E: Tensor,
+    neighbor_E: Tensor,
+) -> Tensor:
+    """Return atomic virials (N, 3, 3), eV (spec 3.10).
+
+    Each pair end carries force times position, plus the gradient of sum_i x_ib e_i, in which the
+    positions x_i count as constants; the second part moves virial between atoms and sums to 0.
+
+    Args:
+        gradient_EX: (E, 3) gradient of the energy.
+        moment_gradients_YEX: (3, E, 3) gradients of sum_i x_ib e_i for b = x, y, z.
+        disp_EX: (E, 3).
+        coord_NX: (N, 3) positions; the split between atoms depends on them, the sum does not.
+        center_E: Centre atom of each slot.
+        neighbor_E: Neighbour atom of each slot.
+    """
+    center_EX = coord_NX[center_E]
+    moment_EXY = moment_gradients_YEX.permute(1, 2, 0)
+    at_center = gradient_EX.unsqueeze(-1) * center_EX.unsqueeze(-2) - moment_EXY
+    at_neighbor = moment_EXY - gradient_EX.unsqueeze(-1) * (center_EX + disp_EX).unsqueeze(-2)
+    result = gradient_EX.new_zeros(coord_NX.shape[0], 3, 3)
+    return result.index_add(0, center_E, at_center).index_add(0, neighbor_E, at_neighbor)

@@ -1,0 +1,141 @@
+"""The DPA-2 descriptor: repinit, then repformer, per block of atoms (spec 3.5; DPA-2 paper)."""
+
+# Axes:  N centre atoms (all)   T types   A atom channels (g1_dim)   D descriptor width
+#        E type-embedding width (tebd_dim)
+
+from typing import Dict, List, Optional
+
+import torch
+from torch import Tensor, nn
+
+from dpa2.model.blocks import NeighborBlock
+from dpa2.model.layers import Linear
+from dpa2.model.pair_geometry import AttentionFactors, PairGeometry
+from dpa2.model.repformer import Repformer
+from dpa2.model.repinit import Repinit
+from dpa2.model.statistics import EnvironmentStatistics
+from dpa2.model.three_body import ThreeBody
+from dpa2.model.type_embedding import TypeEmbedding
+
+
+class Descriptor(nn.Module):
+    """Describe every atom by what is around it, blind to rotations and to the order of atoms.
+
+    Args:
+        type_embedding: Table of type vectors.
+        repinit: Two-body part.
+        three_body: Three-body part or None.
+        shape_map: To `g1_dim`; None where the width already agrees.
+        type_map: Adds the type embedding to g1 (`add_tebd_to_repinit_out`), or None.
+        repformer: The layers.
+        concat_types: Append the type embedding to the output (`concat_output_tebd`).
+        dtype: Precision of the descriptor.
+    """
+
+    def __init__(
+        self,
+        type_embedding: TypeEmbedding,
+        repinit: Repinit,
+        three_body: Optional[ThreeBody],  # noqa: UP045
+        shape_map: Optional[Linear],  # noqa: UP045
+        type_map: Optional[Linear],  # noqa: UP045
+        repformer: Repformer,
+        *,
+        concat_types: bool,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.type_embedding = type_embedding
+        self.repinit = repinit
+        self.three_body: Optional[ThreeBody] = three_body  # noqa: UP045
+        self.shape_map: Optional[Linear] = shape_map  # noqa: UP045
+        self.type_map: Optional[Linear] = type_map  # noqa: UP045
+        self.repformer = repformer
+        self.concat_types = concat_types
+        self.dtype = dtype
+
+    @torch.jit.unused
+    def blocks(self) -> Dict[str, EnvironmentStatistics]:  # noqa: UP006
+        """Return the statistics of each part, by deepmd-kit's names of the parts."""
+        found = {"repinit": self.repinit.statistics}
+        if self.three_body is not None:
+            found["repinit_three_body"] = self.three_body.statistics
+        found["repformers"] = self.repformer.statistics
+        return found
+
+    @torch.jit.unused
+    def refresh(self) -> None:
+        """Call after statistics change: notes which closed forms they need."""
+        self.repinit.refresh()
+        if self.three_body is not None:
+            self.three_body.refresh()
+
+    def initial_atoms(self, blocks: List[NeighborBlock], tebd_TE: Tensor) -> Tensor:  # noqa: UP006
+        """Return g1 before the repformer (N, A)."""
+        num_types = tebd_TE.shape[0]
+        table = self.repinit.embedding.table(tebd_TE)
+        table_three = table
+        three_body = self.three_body
+        if three_body is not None:
+            table_three = three_body.embedding.table(tebd_TE)
+        parts: List[Tensor] = []  # noqa: UP006
+        for block in blocks:
+            g1 = self.repinit(block, table, num_types)
+            if three_body is not None:
+                g1 = torch.cat([g1, three_body(block, table_three, num_types)], dim=-1)
+            parts.append(g1)
+        g1_NA = torch.cat(parts)
+        shape_map = self.shape_map
+        if shape_map is not None:
+            g1_NA = shape_map(g1_NA)
+        type_map = self.type_map
+        if type_map is not None:
+            types = torch.cat([block.types for block in blocks])
+            g1_NA = g1_NA + type_map(tebd_TE).index_select(0, types)
+        return g1_NA
+
+    def forward(self, blocks: List[NeighborBlock]) -> Tensor:  # noqa: UP006
+        """Return the descriptor (N, D) of all centres, in the descriptor's precision.
+
+        Args:
+            blocks: Consecutive blocks that cover all atoms; neighbours index the same atoms.
+        """
+        tebd_TE = self.type_embedding()
+        repformer = self.repformer
+        g1_NA = repformer.activation(self.initial_atoms(blocks, tebd_TE))
+        geometries: List[PairGeometry] = []  # noqa: UP006
+        factors: List[Optional[AttentionFactors]] = []  # noqa: UP006, UP045
+        g2: List[Tensor] = []  # noqa: UP006
+        h2: List[Tensor] = []  # noqa: UP006
+        for block in blocks:
+            geometry = repformer.geometry(block)
+            geometries.append(geometry)
+            factors.append(repformer.shared_factors(geometry))
+            g2.append(repformer.first_pairs(block))
+            h2.append(geometry.h2)
+        for layer in repformer.layers:
+            folded = layer.fold()
+            parts: List[Tensor] = []  # noqa: UP006
+            for i, block in enumerate(blocks):
+                K = block.width_repformer
+                index = block.neighbors[:, :K]
+                g1_NKA = g1_NA.index_select(0, index.flatten()).view(
+                    index.shape[0], K, g1_NA.shape[1]
+                )
+                updated, g2_new, h2_new = layer(
+                    g1_NA[block.start : block.stop],
+                    g1_NKA,
+                    g2[i],
+                    h2[i],
+                    geometries[i],
+                    factors[i],
+                    folded,
+                )
+                parts.append(updated)
+                g2[i] = g2_new
+                h2[i] = h2_new
+            g1_NA = torch.cat(parts)
+        if self.concat_types:
+            types = torch.cat([block.types for block in blocks])
+            g1_NA = torch.cat([g1_NA, tebd_TE.index_select(0, types)], dim=-1)
+        return g1_NA

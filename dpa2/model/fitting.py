@@ -1,0 +1,117 @@
+"""The energy fitting net: descriptor to atomic energy (spec 3.9)."""
+
+# Axes:  N atoms   D descriptor width   T types
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from dpa2.model.activations import Activation
+from dpa2.model.layers import Linear, hidden
+from dpa2.model.seeds import Seed, descend
+
+
+class EnergyFitting(nn.Module):
+    """One network for all types; fparam, aparam and a case vector are appended to its input.
+
+    Args:
+        dim_descriptor: D.
+        num_types: T.
+        neuron: Widths of the hidden layers.
+        activation: Name.
+        timestep: `resnet_dt`.
+        num_fparam: `numb_fparam`.
+        num_aparam: `numb_aparam`.
+        default_fparam: Used where no fparam is given.
+        dim_case: `dim_case_embd`.
+        aparam_as_mask: `use_aparam_as_mask`: aparam does not enter the network.
+        subtract_vacuum: Subtract the network's value for an empty descriptor (spec 1.5, atom_ener).
+        dtype: Of the parameters.
+        seed: `seed` of the fitting net.
+    """
+
+    def __init__(
+        self,
+        dim_descriptor: int,
+        num_types: int,
+        neuron: list[int],
+        *,
+        activation: str,
+        timestep: bool,
+        num_fparam: int,
+        num_aparam: int,
+        default_fparam: Optional[list[float]],  # noqa: UP045
+        dim_case: int,
+        aparam_as_mask: bool,
+        subtract_vacuum: bool,
+        dtype: torch.dtype,
+        seed: Seed,
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.num_fparam = num_fparam
+        self.num_aparam = num_aparam
+        self.dim_case = dim_case
+        self.feeds_aparam = num_aparam > 0 and not aparam_as_mask
+        self.subtract_vacuum = subtract_vacuum
+        width = dim_descriptor + num_fparam + (num_aparam if self.feeds_aparam else 0) + dim_case
+        widths = [width, *neuron]
+        net_seed = descend(seed, 0)
+        self.hidden_layers = nn.ModuleList(
+            Linear(a, b, timestep=timestep, dtype=dtype, seed=descend(net_seed, k))
+            for k, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        )
+        self.output = Linear(widths[-1], 1, dtype=dtype, seed=descend(net_seed, len(neuron)))
+        self.activation = Activation(activation)
+        self.register_buffer("bias_atom_e", torch.zeros(num_types, 1, dtype=dtype))
+        self.register_buffer("fparam_avg", torch.zeros(num_fparam, dtype=dtype))
+        self.register_buffer("fparam_inv_std", torch.ones(num_fparam, dtype=dtype))
+        self.register_buffer("aparam_avg", torch.zeros(num_aparam, dtype=dtype))
+        self.register_buffer("aparam_inv_std", torch.ones(num_aparam, dtype=dtype))
+        self.register_buffer("case_embd", torch.zeros(dim_case, dtype=dtype))
+        self.has_default_fparam = default_fparam is not None and num_fparam > 0
+        values = default_fparam if default_fparam is not None and num_fparam > 0 else []
+        self.register_buffer("default_fparam_tensor", torch.tensor(values, dtype=dtype))
+
+    def network(self, x_ND: Tensor) -> Tensor:
+        """Return the bare network's value (N,)."""
+        for layer in self.hidden_layers:
+            x_ND = hidden(x_ND, layer, self.activation)
+        return self.output(x_ND).squeeze(-1)
+
+    def forward(
+        self,
+        descriptor_ND: Tensor,
+        types_N: Tensor,
+        fparam_N: Optional[Tensor],  # noqa: UP045
+        aparam_N: Optional[Tensor],  # noqa: UP045
+    ) -> Tensor:
+        """Return atomic energies (N,) in eV, without the fitted bias.
+
+        Args:
+            descriptor_ND: (N, D).
+            types_N: (N,) type of each atom.
+            fparam_N: (N, numb_fparam) the frame's parameters, repeated per atom.
+            aparam_N: (N, numb_aparam).
+        """
+        x_ND = descriptor_ND.to(self.dtype)
+        zero_ND = torch.zeros_like(x_ND) if self.subtract_vacuum else x_ND
+        extra: list[Tensor] = []
+        if self.num_fparam > 0:
+            if fparam_N is None:
+                fparam_N = self.default_fparam_tensor.unsqueeze(0).expand(x_ND.shape[0], -1)
+            extra.append((fparam_N.to(self.dtype) - self.fparam_avg) * self.fparam_inv_std)
+        if self.feeds_aparam:
+            assert aparam_N is not None
+            extra.append((aparam_N.to(self.dtype) - self.aparam_avg) * self.aparam_inv_std)
+        if self.dim_case > 0:
+            extra.append(self.case_embd.unsqueeze(0).expand(x_ND.shape[0], -1))
+        if len(extra) > 0:
+            tail = torch.cat(extra, dim=-1)
+            x_ND = torch.cat([x_ND, tail], dim=-1)
+            zero_ND = torch.cat([zero_ND, tail], dim=-1)
+        energy_N = self.network(x_ND)
+        if self.subtract_vacuum:
+            energy_N = energy_N - self.network(zero_ND)
+        return energy_N.to(torch.float64) + self.bias_atom_e.to(torch.float64)[types_N, 0]

@@ -1,0 +1,165 @@
+"""The building block of every network here: a linear layer with activation and skip (spec 3.6)."""
+
+# Axes:  R rows (pairs, triples or atoms)   C channels
+
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from dpa2.model.activations import Activation
+from dpa2.model.seeds import Seed, descend, generator
+
+
+class Linear(nn.Module):
+    """y = x W + b, with deepmd-kit's initial values.
+
+    `weight` is stored (in, out). `timestep`, when present, scales the activation of a layer with a
+    skip connection; it is applied by the network that owns the layer.
+
+    Args:
+        num_in: Input width.
+        num_out: Output width.
+        bias: Whether there is a bias.
+        timestep: Whether a timestep is wanted; it exists only where a skip connection does.
+        dtype: Of all parameters.
+        seed: Position in the seed tree.
+        glorot: Draw the weight from Glorot's uniform distribution instead of a normal one.
+    """
+
+    def __init__(
+        self,
+        num_in: int,
+        num_out: int,
+        *,
+        bias: bool = True,
+        timestep: bool = False,
+        dtype: torch.dtype = torch.float64,
+        seed: Seed = None,
+        glorot: bool = False,
+    ) -> None:
+        super().__init__()
+        random = generator(seed)
+        weight = torch.empty(num_in, num_out, dtype=dtype)
+        if glorot:
+            nn.init.xavier_uniform_(weight, generator=random)
+        else:
+            weight.normal_(0.0, 1.0 / (num_in + num_out) ** 0.5, generator=random)
+        self.weight = nn.Parameter(weight)
+        self.bias: Optional[nn.Parameter] = None  # noqa: UP045 - TorchScript reads this spelling
+        self.timestep: Optional[nn.Parameter] = None  # noqa: UP045
+        if bias:
+            drawn = torch.empty(num_out, dtype=dtype).normal_(0.0, 1.0, generator=random)
+            self.bias = nn.Parameter(drawn)
+        if timestep and num_out in (num_in, 2 * num_in):
+            drawn = torch.empty(num_out, dtype=dtype).normal_(0.1, 0.001, generator=random)
+            self.timestep = nn.Parameter(drawn)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x W + b for x of shape (..., in)."""
+        return torch.nn.functional.linear(x, self.weight.t(), self.bias)
+
+
+def hidden(x_RC: Tensor, layer: Linear, activation: Activation) -> Tensor:
+    """Apply one hidden layer with its skip connection: act(x W + b) * timestep + skip(x).
+
+    The skip adds `x` where input and output width agree, `[x, x]` where the width doubles.
+    """
+    return close_hidden(x_RC, activation(layer(x_RC)), layer.timestep)
+
+
+def close_hidden(x_RC: Tensor, y_RC: Tensor, timestep: Optional[Tensor]) -> Tensor:  # noqa: UP045
+    """Finish a hidden layer whose activation is `y_RC`: timestep, then skip from `x_RC`."""
+    if timestep is not None:
+        y_RC = y_RC * timestep
+    num_in = x_RC.shape[-1]
+    num_out = y_RC.shape[-1]
+    if num_in == num_out:
+        return y_RC + x_RC
+    if num_out == 2 * num_in:
+        # Adding to both halves by broadcasting saves building [x, x].
+        halves = y_RC.unflatten(-1, [2, num_in]) + x_RC.unsqueeze(-2)
+        return halves.flatten(-2)
+    return y_RC
+
+
+class EmbeddingNetwork(nn.Module):
+    """A stack of hidden layers (no output layer), deepmd-kit's embedding net.
+
+    Args:
+        num_in: Width of the input.
+        neuron: Width of every layer.
+        activation: Name of the activation function.
+        timestep: `resnet_dt`.
+        dtype: Of all parameters.
+        seed: Layer k is seeded with child k.
+    """
+
+    def __init__(
+        self,
+        num_in: int,
+        neuron: list[int],
+        *,
+        activation: str,
+        timestep: bool,
+        dtype: torch.dtype,
+        seed: Seed,
+    ) -> None:
+        super().__init__()
+        widths = [num_in, *neuron]
+        self.layers = nn.ModuleList(
+            Linear(a, b, timestep=timestep, dtype=dtype, seed=descend(seed, k))
+            for k, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        )
+        self.activation = Activation(activation)
+        self.num_in = num_in
+        self.num_first = neuron[0]
+
+    def forward(self, x_RC: Tensor) -> Tensor:
+        """Return the network at `x_RC` (R, in) -> (R, neuron[-1])."""
+        for layer in self.layers:
+            x_RC = hidden(x_RC, layer, self.activation)
+        return x_RC
+
+    def splits_first_layer(self) -> bool:
+        """Tell whether type inputs enter only through the first layer's sum (no skip from them)."""
+        return self.num_in == 1 or self.num_first not in (self.num_in, 2 * self.num_in)
+
+    def first_terms(self, inputs_TC: Tensor, first_row: int) -> Tensor:
+        """Return what `inputs_TC`, fed from input `first_row` on, add to the first layer.
+
+        Concatenated inputs enter a linear layer as a sum, so types become tables, a row each.
+        """
+        rows: Optional[Tensor] = None  # noqa: UP045
+        for k, layer in enumerate(self.layers):
+            if k == 0:
+                rows = layer.weight[first_row : first_row + inputs_TC.shape[-1]]
+        assert rows is not None
+        return inputs_TC @ rows
+
+    def first_bias(self) -> Tensor:
+        """Return the bias of the first layer."""
+        bias: Optional[Tensor] = None  # noqa: UP045
+        for k, layer in enumerate(self.layers):
+            if k == 0:
+                bias = layer.bias
+        assert bias is not None
+        return bias
+
+    def from_first_sum(self, scalar_R: Tensor, others_RC: Tensor) -> Tensor:
+        """Evaluate with input 0 = `scalar_R` and everything else of the first sum = `others_RC`.
+
+        Args:
+            scalar_R: (R,) the geometric input.
+            others_RC: (R, neuron[0]) or broadcastable to it, bias included.
+        """
+        x_RC = others_RC
+        for k, layer in enumerate(self.layers):
+            if k == 0:
+                scalar_R1 = scalar_R.unsqueeze(-1)
+                y_RC = self.activation(torch.addcmul(others_RC, scalar_R1, layer.weight[0]))
+                # The input itself is at hand only when it is the scalar alone.
+                x_RC = close_hidden(scalar_R1, y_RC, layer.timestep) if self.num_in == 1 else y_RC
+            else:
+                x_RC = hidden(x_RC, layer, self.activation)
+        return x_RC
