@@ -1,6 +1,7 @@
 """What pydantic finds wrong, said in the words of the input file."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,7 +112,7 @@ def _unknown(data: Any, path: Path) -> Finding:
     if name.startswith(("repinit_", "repformer_")):
         block, _, key = name.partition("_")
         hint = f"this is the layout of 3.0 alpha; write `{key}` inside `{block}`"
-    elif homes and best is None:
+    elif homes and former is None:
         quoted = [f"`{home}`" if home else "the top level" for home in homes]
         hint = f"it belongs into {' or '.join(quoted)}"
     elif best is not None:
@@ -143,7 +144,8 @@ def _converted(wanted: str, value: Any) -> str | None:
         is_flag = isinstance(read, bool)
         fits = is_flag if wanted == "true or false" else not is_flag and read is not None
         if fits and (wanted != "a whole number" or isinstance(read, int)):
-            return json.dumps(read)
+            text = json.dumps(read)
+            return re.sub(r"^(-?\d+)e", r"\1.0e", text)  # YAML reads 1e-3 as a text
     return None
 
 

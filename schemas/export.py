@@ -24,7 +24,7 @@ def json_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = document.get("$defs", {})
     for name, definition in [*definitions.items(), ("Input", document)]:
         if name in classes and "properties" in definition:
-            _open_to_comments_and_aliases(definition, classes[name])
+            _complete(definition, classes[name])
     document["properties"]["$schema"] = {"type": "string", "description": "This schema."}
     return {
         "$schema": GenerateJsonSchema.schema_dialect,
@@ -33,9 +33,11 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _open_to_comments_and_aliases(definition: dict[str, Any], section: type[Section]) -> None:
+def _complete(definition: dict[str, Any], section: type[Section]) -> None:
     properties: dict[str, Any] = definition["properties"]
     names = aliases(section)
+    for name, entry in properties.items():
+        entry.setdefault("description", section.model_fields[name].description or "")
     for alias, name in names.items():
         description = f"Another name of `{name}`. {properties[name].get('description', '')}"
         properties[alias] = {**properties[name], "description": description.strip()}

@@ -2,6 +2,7 @@
 
 # ruff: noqa: RUF012 - pydantic copies mutable defaults
 
+import copy
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -96,8 +97,9 @@ def parse_model(mapping: Mapping[str, Any]) -> Model:
     Raises:
         ConfigError: The section is not one of a DPA-2 energy model.
     """
-    present = {key: value for key, value in mapping.items() if key not in WRITTEN_BY_DEEPMD}
-    cleaned: dict[str, Any] = _without_nulls(present)
+    cleaned: dict[str, Any] = {
+        key: value for key, value in mapping.items() if key not in WRITTEN_BY_DEEPMD
+    }
     if "model_dict" in cleaned:
         raise ConfigError(
             f"the model has several branches: {', '.join(cleaned['model_dict'])}",
@@ -112,7 +114,7 @@ def parse_model(mapping: Mapping[str, Any]) -> Model:
                 hint=f"this engine runs DPA-2 energy models: {name} of type `{known}`",
             )
     try:
-        return Model.model_validate(cleaned)
+        return Model.model_validate(_without_wrong_nulls(cleaned))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -123,7 +125,20 @@ def parse_model(mapping: Mapping[str, Any]) -> Model:
         ) from error
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return value
+def _without_wrong_nulls(section: dict[str, Any]) -> dict[str, Any]:
+    """Return the section without the nulls that the schema does not allow."""
+    try:
+        Model.model_validate(section)
+    except ValidationError as error:
+        wrong = [item["loc"] for item in error.errors() if item["input"] is None]
+    else:
+        return section
+    result = copy.deepcopy(section)
+    for location in wrong:
+        holder: Any = result
+        for part in location[:-1]:
+            if isinstance(holder, dict):
+                holder = holder.get(part, holder)  # a part may name a variant, not a key
+        if isinstance(holder, dict):
+            holder.pop(location[-1], None)
+    return result

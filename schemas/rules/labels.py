@@ -57,7 +57,9 @@ def labels_exist(config: Input) -> Iterator[Fault]:
 def forces_are_learned(config: Input) -> Iterator[Fault]:
     """Warn if there are forces and the loss leaves them out."""
     loss = config.loss
-    if term_is_on(loss, "f") or term_is_on(loss, "pf") or loss.start_pref_f or loss.limit_pref_f:
+    learned = [suffix for suffix in PREFACTORS if term_is_on(loss, suffix)]
+    half_on = loss.start_pref_f or loss.limit_pref_f  # another rule speaks of that
+    if not learned or "f" in learned or "pf" in learned or half_on:
         return
     if any(has_label(system, "force") for system in _systems(config)):
         message = "the data have forces, but the force prefactors are 0: they are not learned"

@@ -17,6 +17,7 @@ from schemas.rules import (  # noqa: F401 - importing a subject registers its ru
     systems,
     training,
 )
+from schemas.rules.data_folders import systems_below
 from schemas.rules.rule import RULES, Rule
 
 
@@ -26,6 +27,7 @@ def run_rules(config: Input) -> list[Finding]:
     The input may be partial (`schemas.partial`): a rule that needs a value that is missing or
     faulty itself ends there.
     """
+    systems_below.cache_clear()  # folders may have changed since the last check
     return [finding for rule in RULES for finding in _findings(rule, config)]
 
 

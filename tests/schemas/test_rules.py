@@ -1,0 +1,299 @@
+"""Each rule finds its fault, at the right place, and nothing else."""
+
+import pytest
+
+from schemas.rules import run_rules  # noqa: F401 - registers the rules
+from schemas.rules.rule import RULES
+
+REPINIT = "model.descriptor.repinit"
+REPFORMER = "model.descriptor.repformer"
+FITTING = "model.fitting_net"
+TRAINING_DATA = "training.training_data"
+THREE_BODY_KEYS = ("three_body_rcut", "three_body_rcut_smth", "three_body_sel")
+REMOVE = "<remove>"
+
+CASES = [
+    ("error", "ZOO201", f"{REPINIT}.rcut_smth", {f"{REPINIT}.rcut_smth": 6.0}),
+    ("error", "ZOO202", f"{REPFORMER}.rcut_smth", {f"{REPFORMER}.rcut_smth": 4.5}),
+    ("error", "ZOO203", f"{REPINIT}.three_body_rcut_smth", {f"{REPINIT}.three_body_rcut_smth": 4}),
+    (
+        "error",
+        "ZOO204",
+        f"{REPFORMER}.rcut",
+        {f"{REPFORMER}.rcut": 6.0, f"{REPFORMER}.nsel": 50},
+    ),
+    (
+        "error",
+        "ZOO205",
+        f"{REPFORMER}.nsel",
+        {f"{REPFORMER}.nsel": 100, f"{REPFORMER}.rcut": 5.0},
+    ),
+    ("error", "ZOO206", f"{REPINIT}.three_body_rcut", {f"{REPINIT}.three_body_rcut": 7.0}),
+    (
+        "error",
+        "ZOO207",
+        f"{REPINIT}.three_body_sel",
+        {f"{REPINIT}.three_body_sel": 101, f"{REPINIT}.three_body_rcut": 5},
+    ),
+    (
+        "error",
+        "ZOO208",
+        f"{REPINIT}.three_body_sel",
+        {f"{REPINIT}.three_body_rcut": 3.5} | {f"{REPINIT}.three_body_sel": 41},
+    ),
+    (
+        "warning",
+        "ZOO209",
+        f"{REPINIT}.three_body_sel",
+        {f"{REPINIT}.nsel": "auto"}
+        | {f"{REPINIT}.three_body_sel": "auto:1.2", f"{REPFORMER}.nsel": "auto"},
+    ),
+    ("warning", "ZOO210", f"{REPINIT}.rcut", {f"{REPINIT}.rcut": 20.0}),
+    ("warning", "ZOO211", f"{REPINIT}.use_three_body", {f"{REPINIT}.use_three_body": False}),
+    (
+        "warning",
+        "ZOO212",
+        f"{REPINIT}.three_body_rcut",
+        {f"{REPINIT}.{key}": REMOVE for key in THREE_BODY_KEYS},
+    ),
+    ("error", "ZOO221", f"{REPINIT}.axis_neuron", {f"{REPINIT}.axis_neuron": 33}),
+    ("error", "ZOO222", f"{REPFORMER}.axis_neuron", {f"{REPFORMER}.axis_neuron": 9}),
+    (
+        "error",
+        "ZOO223",
+        f"{REPFORMER}.update_g1_has_conv",
+        {f"{REPFORMER}.update_g1_has_grrg": False, f"{REPFORMER}.update_g1_has_drrd": False},
+    ),
+    ("warning", "ZOO224", f"{REPFORMER}.attn2_hidden", {f"{REPFORMER}.attn2_hidden": 33}),
+    ("warning", "ZOO225", f"{REPFORMER}.attn1_hidden", {f"{REPFORMER}.attn1_hidden": 999}),
+    ("warning", "ZOO226", "model.descriptor.precision", {"model.descriptor.precision": "bfloat16"}),
+    (
+        "warning",
+        "ZOO227",
+        "model.descriptor.trainable",
+        {"model.descriptor.trainable": False, f"{FITTING}.trainable": [True, False]},
+    ),
+    ("error", "ZOO228", f"{FITTING}.default_fparam", {f"{FITTING}.default_fparam": [1.0]}),
+    ("error", "ZOO229", f"{FITTING}.atom_ener", {f"{FITTING}.atom_ener": [1.0]}),
+    ("warning", "ZOO229", f"{FITTING}.atom_ener", {f"{FITTING}.atom_ener": [1.0, None]}),
+    ("warning", "ZOO230", f"{FITTING}.dim_case_embd", {f"{FITTING}.dim_case_embd": 2}),
+    ("error", "ZOO231", "model.preset_out_bias.energy", {"model.preset_out_bias.energy": [None]}),
+    ("error", "ZOO241", "model.type_map.2", {"model.type_map": ["O", "H", "O"]}),
+    ("warning", "ZOO242", "model.type_map.2", {"model.type_map": ["O", "H", "Xx"]}),
+    (
+        "error",
+        "ZOO243",
+        "model.type_map.2",
+        {"model.type_map": ["O", "H", "Xx"], "model.descriptor.use_econf_tebd": True},
+    ),
+    (
+        "error",
+        "ZOO244",
+        "model.descriptor.exclude_types.0",
+        {"model.descriptor.exclude_types": [[0, 5]]},
+    ),
+    (
+        "error",
+        "ZOO244",
+        "model.pair_exclude_types.1",
+        {"model.pair_exclude_types": [[0, 1], [-1, 0]]},
+    ),
+    ("error", "ZOO244", "model.atom_exclude_types.0", {"model.atom_exclude_types": [2]}),
+    ("error", "ZOO301", "learning_rate.stop_lr", {"learning_rate.stop_lr": 0.01}),
+    (
+        "error",
+        "ZOO301",
+        "learning_rate.stop_lr_ratio",
+        {"learning_rate.stop_lr": None, "learning_rate.stop_lr_ratio": 2},
+    ),
+    ("error", "ZOO302", "learning_rate.stop_lr_ratio", {"learning_rate.stop_lr_ratio": 0.1}),
+    (
+        "error",
+        "ZOO303",
+        "learning_rate.warmup_ratio",
+        {"learning_rate.warmup_ratio": 0.1, "learning_rate.warmup_steps": 5},
+    ),
+    ("error", "ZOO304", "learning_rate.warmup_steps", {"learning_rate.warmup_steps": 10000}),
+    ("warning", "ZOO305", "learning_rate.decay_steps", {"learning_rate.decay_steps": 10000}),
+    ("warning", "ZOO306", "learning_rate.stop_lr", {"learning_rate.stop_lr": 0}),
+    (
+        "error",
+        "ZOO306",
+        "learning_rate.stop_lr",
+        {"learning_rate": {"type": "wsd", "start_lr": 0.001, "stop_lr": 0.0}},
+    ),
+    ("warning", "ZOO311", "loss.limit_pref_ae", {"loss.start_pref_ae": 1}),
+    (
+        "error",
+        "ZOO312",
+        "loss",
+        {f"loss.{a}_pref_{b}": 0 for a in ("start", "limit") for b in "ef"},
+    ),
+    ("error", "ZOO313", "loss.relative_f", {"loss.use_huber": True, "loss.relative_f": 1.0}),
+    ("error", "ZOO313", "loss.start_pref_h", {"loss.use_huber": True, "loss.start_pref_h": 1}),
+    ("error", "ZOO314", "loss.f_use_norm", {"loss.f_use_norm": True}),
+    (
+        "error",
+        "ZOO315",
+        "loss.numb_generalized_coord",
+        {"loss.start_pref_gf": 1, "loss.limit_pref_gf": 1},
+    ),
+    ("error", "ZOO321", "training.numb_steps", {"training.numb_steps": REMOVE}),
+    ("error", "ZOO321", "training.numb_epoch", {"training.numb_epoch": 3}),
+    ("warning", "ZOO322", "training.numb_steps", {"training.numb_steps": 0}),
+    ("warning", "ZOO323", "training.save_freq", {"training.save_freq": 20000}),
+    ("warning", "ZOO324", "training.gradient_max_norm", {"training.gradient_max_norm": 0}),
+    ("warning", "ZOO325", "training.seed", {"training.seed": -1}),
+    ("warning", "ZOO326", "training.save_ckpt", {"training.save_ckpt": "no/such/model"}),
+    (
+        "error",
+        "ZOO328",
+        "training.enable_ema",
+        {"training.enable_ema": True, "training.zero_stage": 2},
+    ),
+    ("error", "ZOO329", "training.stat_file_mode", {"training.stat_file_mode": "read"}),
+    ("warning", "ZOO330", "training.validation_data", {"training.validation_data": REMOVE}),
+    (
+        "error",
+        "ZOO331",
+        "validating.validation_metric",
+        {"validating.full_validation": True, "validating.validation_metric": "V:MAE"},
+    ),
+    ("error", "ZOO332", "optimizer.type", {"optimizer.type": "LKF"}),
+    ("warning", "ZOO111", "training.acc_freq", {"training.acc_freq": 2}),
+    ("warning", "ZOO111", f"{FITTING}.rcond", {f"{FITTING}.rcond": 0.001}),
+    ("error", "ZOO113", "model.spin", {"model.spin": {"use_spin": [True, False]}}),
+    ("error", "ZOO113", "model.type_embedding", {"model.type_embedding": {}}),
+    (
+        "error",
+        "ZOO401",
+        f"{TRAINING_DATA}.systems.1",
+        {f"{TRAINING_DATA}.systems": ["data/a", "data/nowhere"]},
+    ),
+    ("error", "ZOO401", f"{TRAINING_DATA}.systems.0", {f"{TRAINING_DATA}.systems": ["data/*"]}),
+    (
+        "error",
+        "ZOO402",
+        f"{TRAINING_DATA}.systems.0",
+        {f"{TRAINING_DATA}.systems": ["data/a/set.000"]},
+    ),
+    (
+        "warning",
+        "ZOO405",
+        f"{TRAINING_DATA}.systems.1",
+        {f"{TRAINING_DATA}.systems": ["data/a", "./data/a"]},
+    ),
+    (
+        "warning",
+        "ZOO406",
+        "training.validation_data.systems",
+        {"training.validation_data.systems": "data/a"},
+    ),
+    ("error", "ZOO411", f"{TRAINING_DATA}.batch_size", {f"{TRAINING_DATA}.batch_size": [1]}),
+    ("warning", "ZOO412", f"{TRAINING_DATA}.batch_size", {f"{TRAINING_DATA}.batch_size": 100}),
+    ("error", "ZOO413", f"{TRAINING_DATA}.batch_size", {f"{TRAINING_DATA}.batch_size": "mix:64"}),
+    (
+        "error",
+        "ZOO414",
+        f"{TRAINING_DATA}.auto_prob",
+        {f"{TRAINING_DATA}.auto_prob": "prob_sys_size;0:9:1.0"},
+    ),
+    ("error", "ZOO415", f"{TRAINING_DATA}.sys_probs", {f"{TRAINING_DATA}.sys_probs": [0.5, 0.7]}),
+    (
+        "error",
+        "ZOO415",
+        f"{TRAINING_DATA}.sys_probs.0",
+        {f"{TRAINING_DATA}.sys_probs": [-0.5, 1.0]},
+    ),
+    ("warning", "ZOO421", "loss.start_pref_v", {"loss.start_pref_v": 1, "loss.limit_pref_v": 1}),
+    ("warning", "ZOO422", "loss.start_pref_f", {"loss.start_pref_f": 0, "loss.limit_pref_f": 0}),
+    ("error", "ZOO423", f"{FITTING}.numb_fparam", {f"{FITTING}.numb_fparam": 2}),
+]
+
+
+CONSEQUENCES = {
+    "ZOO206": {"ZOO208"},
+    "ZOO243": {"ZOO242"},
+    "ZOO313": {"ZOO421"},
+    "ZOO315": {"ZOO421"},
+}
+"""Rules that a case breaks too, necessarily."""
+
+
+@pytest.mark.parametrize(("severity", "code", "path", "changes"), CASES)
+def test_a_rule_finds_its_fault_and_nothing_else(severity, code, path, changes, faults, removed):
+    changes = {key: removed if value == REMOVE else value for key, value in changes.items()}
+    found = faults(changes)
+    assert (severity, code, path) in found
+    others = {other for _, other, _ in found} - {code}
+    assert others <= CONSEQUENCES.get(code, set())
+
+
+def test_the_unchanged_input_is_silent(faults):
+    assert faults({}) == []
+
+
+def test_every_rule_has_a_case():
+    elsewhere = {"ZOO327", "ZOO403", "ZOO404"}
+    assert {rule.code for rule in RULES} == {case[1] for case in CASES} | elsewhere
+
+
+def test_codes_are_distinct():
+    codes = [rule.code for rule in RULES]
+    assert len(codes) == len(set(codes))
+
+
+def test_a_missing_tensorboard_is_an_error(faults, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert faults({"training.tensorboard": True}) == [("error", "ZOO327", "training.tensorboard")]
+
+
+def test_an_element_of_the_data_that_the_model_lacks_is_an_error(faults, workspace, make_system):
+    make_system(workspace / "data" / "salt", names="O H Na")
+    found = faults({f"{TRAINING_DATA}.systems": ["data/a", "data/salt"]})
+    assert found == [("error", "ZOO404", f"{TRAINING_DATA}.systems.1")]
+
+
+def test_a_misspelt_element_is_an_error_where_the_data_have_it(faults):
+    found = faults({"model.type_map": ["O", "hydrogen"]})
+    assert ("error", "ZOO242", "model.type_map.1") in found
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda system: (system / "type_map.raw").write_text(""), "empty"),
+        (lambda system: (system / "type.raw").write_text("0 1 7"), "index 7"),
+        (lambda system: (system / "type.raw").write_text("O H H"), "type index"),
+        (lambda system: (system / "set.000" / "box.npy").unlink(), "nopbc"),
+        (lambda system: (system / "set.000" / "coord.npy").unlink(), "coord.npy"),
+        (lambda system: (system / "set.000" / "force.npy").write_text("<html>"), "not an array"),
+    ],
+)
+def test_a_system_that_is_not_whole_is_an_error(check, workspace, spoil, words):
+    spoil(workspace / "data" / "a")
+    report = check()
+    assert [item.code for item in report.diagnostics] == ["ZOO403"]
+    assert words in report.diagnostics[0].message
+    assert report.diagnostics[0].path == ("training", "training_data", "systems", 0)
+
+
+def test_one_fault_does_not_hide_another(faults):
+    found = faults(
+        {
+            f"{REPINIT}.nsell": 3,
+            f"{REPINIT}.axis_neuron": "4",
+            f"{REPFORMER}.rcut_smth": 9.0,
+            "learning_rate.type": "cosin",
+            "loss.f_use_norm": True,
+            "training.numb_steps": -1,
+        }
+    )
+    assert {code for _, code, _ in found} == {
+        "ZOO102",
+        "ZOO103",
+        "ZOO104",
+        "ZOO105",
+        "ZOO202",
+        "ZOO314",
+    }
