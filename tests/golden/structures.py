@@ -43,6 +43,11 @@ def grid_sites(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndar
     return grid + rng.uniform(-0.08, 0.08, size=grid.shape) / np.array(shape)
 
 
+def wrapped(coord: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Move atoms (N, 3) into the cell (3, 3)."""
+    return (coord @ np.linalg.inv(box) % 1) @ box
+
+
 def periodic_water(
     seed: int,
     shape: tuple[int, int, int] = (2, 2, 1),
@@ -56,10 +61,7 @@ def periodic_water(
     for _ in range(num_frames):
         box = np.diag(edges) * rng.uniform(0.98, 1.02, size=(3, 1))
         box[np.tril_indices(3, -1)] = tilt * rng.uniform(-1, 1, size=3)
-        coord = water_molecules(rng, grid_sites(rng, shape) @ box)
-        # Atoms may lie outside the cell, as they do in trajectories that were never wrapped.
-        coord[:3] += box[0]
-        coords.append(coord)
+        coords.append(wrapped(water_molecules(rng, grid_sites(rng, shape) @ box), box))
         boxes.append(box)
     atype = np.tile([0, 1, 1], int(np.prod(shape)))
     return Structure(np.stack(coords), np.stack(boxes), atype)
@@ -79,7 +81,7 @@ def five_elements(seed: int) -> Structure:
     box = np.array([[6.1, 0.0, 0.0], [2.1, 5.4, 0.0], [-1.4, 1.9, 5.6]])
     axes = [(np.arange(n) + 0.5) / n for n in (3, 3, 2)]
     sites = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)[:14]
-    frames = [(sites + rng.uniform(-0.05, 0.05, size=sites.shape)) @ box for _ in range(2)]
+    frames = [(sites + rng.uniform(-0.05, 0.05, size=sites.shape)) % 1 @ box for _ in range(2)]
     return Structure(np.stack(frames), np.stack([box, box * 1.03]), rng.permutation(14) % 5)
 
 
@@ -108,3 +110,12 @@ def padded_with_virtual_atoms(seed: int) -> Structure:
     atype[1, :3] = -1
     coord[1, :3] = 0.0
     return Structure(coord, frames.box, atype)
+
+
+def out_of_the_cell(seed: int) -> Structure:
+    """Return water with one molecule a cell vector away, as in trajectories never wrapped."""
+    frames = periodic_water(seed)
+    assert frames.box is not None
+    coord = frames.coord.copy()
+    coord[:, :3] += frames.box[:, :1] - frames.box[:, 2:]
+    return Structure(coord, frames.box, frames.atype)
