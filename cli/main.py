@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli import errors
+from cli import data, errors, plot, predict, test, train, validate
 from cli.version import VERSION
 
 app = typer.Typer(
@@ -36,6 +36,10 @@ def root(
     """Validate, train, freeze and test DPA-2 models."""
 
 
+for command in (validate, data, train, test, predict, plot):
+    command.register(app)
+
+
 def main() -> None:
     """Run the command line; the only place where exceptions end."""
     try:
@@ -44,7 +48,3 @@ def main() -> None:
         sys.exit(errors.report(error, json_mode="--json" in sys.argv))
     except KeyboardInterrupt as error:
         sys.exit(errors.report(error, json_mode="--json" in sys.argv))
-
-
-# Commands register themselves on `app` when their file is imported; each keeps its heavy imports
-# inside the command function.

@@ -41,20 +41,25 @@ class Output:
         if not self.json_mode:
             sys.stdout.write(line + "\n")
 
-    def table(
-        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
-    ) -> None:
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stdout: the first column left-aligned, the others right-aligned."""
         if self.json_mode:
             return
         from rich import box
+        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+        table = Table(title=escape(title) or None, box=box.SIMPLE_HEAD, title_justify="left")
         for index, column in enumerate(columns):
-            table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+            left = index == 0
+            table.add_column(
+                escape(column),
+                justify="left" if left else "right",
+                no_wrap=not left,
+                overflow="fold",
+            )
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*(escape(cell) for cell in row))
         self.console(stderr=False).print(table)
 
     def info(self, message: str) -> None:

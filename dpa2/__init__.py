@@ -14,11 +14,15 @@ __all__ = ["load", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load` and `train` on first use (PEP 562)."""
+    """Import `load`, `train` and `ase` on first use (PEP 562)."""
     if name == "load":
         from dpa2.evaluate.potential import load
 
         return load
+    if name == "ase":
+        import importlib
+
+        return importlib.import_module("dpa2.ase")
     if name == "train":
         from dpa2.train.run import train
 
