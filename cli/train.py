@@ -1,6 +1,7 @@
 """`zoo train`: train a DPA-2 model from an input file."""
 
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,9 +69,11 @@ def train(
     )
     out.result(_document(result))
     if result.stopped_by is not None:
+        again = [str(input_file), "--restart", str(result.checkpoint)]
+        again += [part for change in overrides or [] for part in ("--set", change)]
         out.info(
             f"{result.stopped_by}: stopped after {result.steps_done} of {result.num_steps} steps; "
-            f"continue with\n  zoo train {input_file} --restart {result.checkpoint}"
+            f"continue with\n  zoo train {shlex.join(again)}"
         )
         raise typer.Exit(130)
     out.info(

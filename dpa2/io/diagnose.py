@@ -35,8 +35,7 @@ def refuse_other_formats(path: Path) -> None:
             f"{path} is a folder, not a checkpoint",
             hint=f"name the file in it, for example {path / 'model.ckpt.pt'}",
         )
-    with path.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+    head = _head(path)
     if not head:
         raise CheckpointError(
             f"{path} is empty", hint="the download or the copy failed; fetch it again"
@@ -98,7 +97,7 @@ def unreadable(path: Path, error: Exception) -> CheckpointError:
             hint="a checkpoint holds only tensors, numbers and text; do not trust this file, or "
             "save it again as a plain dictionary of tensors",
         )
-    if path.open("rb").read(2) == b"PK":
+    if _head(path).startswith(b"PK"):
         return CheckpointError(
             f"{path} is damaged: {reason.splitlines()[0]}",
             hint="the download or the copy was cut short; fetch it again",
@@ -108,5 +107,9 @@ def unreadable(path: Path, error: Exception) -> CheckpointError:
 
 
 def _looks_like_pickle(path: Path) -> bool:
+    return _head(path).startswith(pickle.PROTO)
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as stream:
-        return stream.read(1) == pickle.PROTO
+        return stream.read(_HEAD_BYTES)

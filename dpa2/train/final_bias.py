@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dpa2.data.frames import Frames
@@ -32,8 +31,7 @@ def change_final_bias(config: Any, task: Task, say: Callable[[str], None]) -> No
             one = batch.select(np.array([f]))
             graph = model.graph(one.coord, one.box, one.atom_types)
             fparam, aparam = (tensors_to(model.device, v) for v in (one.fparam, one.aparam))
-            with torch.no_grad():
-                parts.append(model(graph, fparam, aparam).atom_energy.cpu().numpy())
+            parts.append(model(graph, fparam, aparam).atom_energy.cpu().numpy())
         return np.concatenate(parts)
 
     change_bias(model, batches, atomic_energies)

@@ -22,9 +22,9 @@ from schemas.errors import ConfigError
 
 _BATCH = "auto:256"
 _NOTE = (
-    "# E uses per-atom energy, F uses component-wise force errors, and the second-rank column "
-    "is S, stress as the negated virial divided by the cell volume, or V, virial normalized by natoms, "
-    "following `validation_metric`.\n"
+    "# E uses per-atom energy, F uses component-wise force errors, "
+    "and the second-rank column is S, stress as the negated virial divided by the "
+    "cell volume, or V, virial normalized by natoms, following `validation_metric`.\n"
 )
 _UNITS = {"E": "meV/atom", "F": "meV/Å", "S": "meV/Å³", "V": "meV/atom"}
 _SIGNIFICANT = 5

@@ -16,6 +16,7 @@ from dpa2.io.atomic import write_json
 from dpa2.io.checkpoint import SINGLE_TASK_BRANCH, Checkpoint, read_checkpoint
 from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
 from dpa2.model.build import build_model
+from dpa2.model.seeds import mix
 from dpa2.train.average import ParameterAverage
 from dpa2.train.batch import BatchBuilder, BatchStream
 from dpa2.train.display import Display, TensorBoard
@@ -112,7 +113,9 @@ def train(
         is_restart=restart is not None,
         shows_progress=progress,
     )
-    return run.execute(output)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        _seed_global_generator(checked_input.training.seed)
+        return run.execute(output)
 
 
 class _Run:
@@ -346,6 +349,15 @@ def _refuse_unsupported(config: Input) -> None:
     for key, is_asked in asked.items():
         if is_asked:
             raise ConfigError(f"{key} is not supported", hint=f"remove {key} from the input")
+
+
+def _seed_global_generator(seed: Any) -> None:
+    """Seed torch's generator, from which layers without a seed of their own draw, as deepmd-kit.
+
+    Without a seed the generator starts anywhere: torch's default one differs in every process.
+    """
+    if seed is not None:
+        torch.manual_seed(mix([0, *seed] if isinstance(seed, list) else [0, seed]))
 
 
 def _seed(seed: Any, stream: int) -> int | None:

@@ -142,8 +142,8 @@ class Snapshot:
     def _restore_own_state(self, state: Mapping[str, Any], path: Path) -> None:
         if state["format"] > FORMAT:
             raise CheckpointError(
-                f"{path} was written by a newer zoo (state format {state['format']}; this one reads "
-                f"up to {FORMAT})",
+                f"{path} was written by a newer zoo (state format {state['format']}, this one "
+                f"knows {FORMAT})",
                 hint="upgrade zoo, or start from the weights alone: --init-model",
             )
         for name, task in self.tasks.items():
