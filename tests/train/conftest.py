@@ -51,7 +51,7 @@ def tiny_input(tmp_path, monkeypatch, model_section):
     write_system(tmp_path / "v", 8, 2, seed=3)
     return {
         "model": copy.deepcopy(model_section),
-        "learning_rate": {"type": "exp", "start_lr": 5e-3, "stop_lr": 1e-4, "decay_steps": 4},
+        "learning_rate": {"type": "exp", "start_lr": 5e-3, "stop_lr": 1e-4, "decay_steps": 1},
         "loss": {
             "start_pref_e": 0.02,
             "limit_pref_e": 1,

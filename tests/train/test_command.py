@@ -1,0 +1,62 @@
+"""`zoo train`: exit codes, what goes to stdout and what to stderr."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def input_file(tiny_input):
+    path = Path("input.json")
+    path.write_text(json.dumps(tiny_input))
+    return str(path)
+
+
+def test_the_result_is_one_json_document_on_stdout(input_file):
+    result = runner.invoke(app, ["train", input_file, "--json"])
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert document["ok"] is True
+    assert document["steps_done"] == 4
+    assert document["checkpoint"] == "model.ckpt-4.pt"
+    assert set(document["errors"]) == {"rmse", "rmse_e", "rmse_f"}
+    assert "Batch" in result.stderr
+
+
+def test_keys_can_be_set_on_the_command_line(input_file):
+    result = runner.invoke(app, ["train", input_file, "--json", "--set", "training.numb_steps=2"])
+    assert json.loads(result.stdout)["num_steps"] == 2
+    assert json.loads(Path("out.json").read_text())["training"]["numb_steps"] == 2
+
+
+def test_quiet_says_nothing(input_file):
+    result = runner.invoke(app, ["train", input_file, "--quiet"])
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_faulty_input_is_refused_before_anything_is_written(input_file):
+    result = runner.invoke(app, ["train", input_file, "--json", "--set", "training.numb_stepz=2"])
+    document = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert document["ok"] is False
+    assert "numb_steps" in json.dumps(document["diagnostics"])
+    assert "numb_stepz" in result.stderr
+    assert not Path("out.json").exists()
+    assert not Path("lcurve.out").exists()
+
+
+def test_a_run_can_be_restarted(input_file):
+    runner.invoke(app, ["train", input_file])
+    result = runner.invoke(
+        app,
+        ["train", input_file, "--restart", "model.ckpt.pt", "--set", "training.numb_steps=6"],
+    )
+    assert result.exit_code == 0
+    assert "4 of them done before" in result.stderr
+    assert Path("model.ckpt-6.pt").exists()
