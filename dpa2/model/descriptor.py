@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dpa2.model.blocks import NeighborBlock
+from dpa2.model.halo import Halo, exchange
 from dpa2.model.layers import Linear
 from dpa2.model.pair_geometry import AttentionFactors, PairGeometry
 from dpa2.model.repformer import Repformer
@@ -36,9 +37,9 @@ class Descriptor(nn.Module):
         self,
         type_embedding: TypeEmbedding,
         repinit: Repinit,
-        three_body: Optional[ThreeBody],  # noqa: UP045
-        shape_map: Optional[Linear],  # noqa: UP045
-        type_map: Optional[Linear],  # noqa: UP045
+        three_body: Optional[ThreeBody],
+        shape_map: Optional[Linear],
+        type_map: Optional[Linear],
         repformer: Repformer,
         *,
         concat_types: bool,
@@ -47,15 +48,15 @@ class Descriptor(nn.Module):
         super().__init__()
         self.type_embedding = type_embedding
         self.repinit = repinit
-        self.three_body: Optional[ThreeBody] = three_body  # noqa: UP045
-        self.shape_map: Optional[Linear] = shape_map  # noqa: UP045
-        self.type_map: Optional[Linear] = type_map  # noqa: UP045
+        self.three_body: Optional[ThreeBody] = three_body
+        self.shape_map: Optional[Linear] = shape_map
+        self.type_map: Optional[Linear] = type_map
         self.repformer = repformer
         self.concat_types = concat_types
         self.dtype = dtype
 
     @torch.jit.unused
-    def blocks(self) -> Dict[str, EnvironmentStatistics]:  # noqa: UP006
+    def blocks(self) -> Dict[str, EnvironmentStatistics]:
         """Return the statistics of each part, by deepmd-kit's names of the parts."""
         found = {"repinit": self.repinit.statistics}
         if self.three_body is not None:
@@ -70,7 +71,7 @@ class Descriptor(nn.Module):
         if self.three_body is not None:
             self.three_body.refresh()
 
-    def initial_atoms(self, blocks: List[NeighborBlock], tebd_TE: Tensor) -> Tensor:  # noqa: UP006
+    def initial_atoms(self, blocks: List[NeighborBlock], tebd_TE: Tensor) -> Tensor:
         """Return g1 before the repformer (N, A)."""
         num_types = tebd_TE.shape[0]
         table = self.repinit.embedding.table(tebd_TE)
@@ -78,7 +79,7 @@ class Descriptor(nn.Module):
         three_body = self.three_body
         if three_body is not None:
             table_three = three_body.embedding.table(tebd_TE)
-        parts: List[Tensor] = []  # noqa: UP006
+        parts: List[Tensor] = []
         for block in blocks:
             g1 = self.repinit(block, table, num_types)
             if three_body is not None:
@@ -94,19 +95,21 @@ class Descriptor(nn.Module):
             g1_NA = g1_NA + type_map(tebd_TE).index_select(0, types)
         return g1_NA
 
-    def forward(self, blocks: List[NeighborBlock]) -> Tensor:  # noqa: UP006
+    def forward(self, blocks: List[NeighborBlock], halo: Optional[Halo] = None) -> Tensor:
         """Return the descriptor (N, D) of all centres, in the descriptor's precision.
 
         Args:
-            blocks: Consecutive blocks that cover all atoms; neighbours index the same atoms.
+            blocks: Consecutive blocks that cover all atoms; neighbours index the same atoms, or
+                the rows of the halo's table.
+            halo: Completes the table of features in parallel runs.
         """
         tebd_TE = self.type_embedding()
         repformer = self.repformer
         g1_NA = repformer.activation(self.initial_atoms(blocks, tebd_TE))
-        geometries: List[PairGeometry] = []  # noqa: UP006
-        factors: List[Optional[AttentionFactors]] = []  # noqa: UP006, UP045
-        g2: List[Tensor] = []  # noqa: UP006
-        h2: List[Tensor] = []  # noqa: UP006
+        geometries: List[PairGeometry] = []
+        factors: List[Optional[AttentionFactors]] = []
+        g2: List[Tensor] = []
+        h2: List[Tensor] = []
         for block in blocks:
             geometry = repformer.geometry(block)
             geometries.append(geometry)
@@ -114,12 +117,13 @@ class Descriptor(nn.Module):
             g2.append(repformer.first_pairs(block))
             h2.append(geometry.h2)
         for layer in repformer.layers:
-            folded = layer.fold()
-            parts: List[Tensor] = []  # noqa: UP006
+            folded = layer.fold()  # type: ignore[operator]
+            table_MA = g1_NA if halo is None else exchange(g1_NA, halo)
+            parts: List[Tensor] = []
             for i, block in enumerate(blocks):
                 K = block.width_repformer
                 index = block.neighbors[:, :K]
-                g1_NKA = g1_NA.index_select(0, index.flatten()).view(
+                g1_NKA = table_MA.index_select(0, index.flatten()).view(
                     index.shape[0], K, g1_NA.shape[1]
                 )
                 updated, g2_new, h2_new = layer(
