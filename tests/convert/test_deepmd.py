@@ -1,0 +1,176 @@
+"""deepmd-kit's state dictionaries in and out: nothing lost, nothing invented, nothing silent."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from schemas.errors import CheckpointError
+from schemas.model import parse_model
+
+from dpa2.convert.deepmd import deepmd_parameters, load_deepmd_state, to_deepmd_state
+from dpa2.io.checkpoint import read_checkpoint
+from dpa2.model.build import build_model
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
+REPINIT = "atomic_model.descriptor.repinit."
+MATRIX = REPINIT + "filter_layers.networks.0.layers.0.matrix"
+MEAN = REPINIT + "mean"
+TRAINED = GOLDEN / "training"
+
+
+def bits(tensor):
+    return (
+        tuple(tensor.shape),
+        tensor.dtype,
+        tensor.contiguous().view(-1).view(torch.uint8).tolist(),
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_loaded_is_written_back_bit_by_bit(checkpoint, name):
+    model, state = checkpoint(name)
+    load_deepmd_state(model, state)
+    written = to_deepmd_state(model)
+    assert set(written) == set(state)
+    assert [key for key in state if bits(written[key]) != bits(state[key])] == []
+
+
+def test_both_names_of_a_weight_share_its_storage(checkpoint):
+    written = to_deepmd_state(checkpoint("medium")[0])
+    twins = [key for key in written if "._networks." in key]
+    assert len(twins) > 10
+    for key in twins:
+        assert (
+            written[key].data_ptr() == written[key.replace("._networks.", ".networks.")].data_ptr()
+        )
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        MATRIX,
+        MEAN,
+        "atomic_model.out_bias",
+        "atomic_model.descriptor.repformers.layers.1.g1_residual.0",
+        "atomic_model.descriptor.g1_shape_tranform.matrix",
+        "atomic_model.fitting_net.filter_layers.networks.0.layers.1.idt",
+    ],
+)
+def test_a_missing_tensor_is_named(checkpoint, key):
+    model, state = checkpoint("medium")
+    del state[key]
+    with pytest.raises(CheckpointError, match="lacks") as raised:
+        load_deepmd_state(model, state)
+    assert key in raised.value.message
+    assert raised.value.hint
+
+
+def test_a_surplus_tensor_is_named(checkpoint):
+    model, state = checkpoint("medium")
+    key = "atomic_model.descriptor.repformers.layers.7.linear1.matrix"
+    state[key] = torch.zeros(2, 2, dtype=torch.float64)
+    with pytest.raises(CheckpointError) as raised:
+        load_deepmd_state(model, state)
+    assert key in raised.value.message
+
+
+def test_an_empty_surplus_tensor_is_a_placeholder_of_another_version(checkpoint):
+    model, state = checkpoint("medium")
+    state["atomic_model.descriptor.repinit.compress_extra.0"] = torch.zeros(0)
+    load_deepmd_state(model, state)
+
+
+@pytest.mark.parametrize("key", [MATRIX, MEAN, "atomic_model.out_std"])
+def test_a_tensor_of_another_shape_is_named_with_both_shapes(checkpoint, key):
+    model, state = checkpoint("medium")
+    expected = tuple(state[key].shape)
+    state[key] = state[key][:, :-1] if key != MATRIX else state[key].T
+    with pytest.raises(CheckpointError, match="shape") as raised:
+        load_deepmd_state(model, state)
+    for part in (key, str(expected), str(tuple(state[key].shape))):
+        assert part in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "key", ["type_embd_data", "compress_data.0", "compress_info.0", "compress_data.1"]
+)
+def test_a_compressed_model_is_refused_with_advice(checkpoint, key):
+    model, state = checkpoint("strip_two_side")
+    state[REPINIT + key] = torch.ones(4, 4, dtype=torch.float64)
+    with pytest.raises(CheckpointError, match="compressed") as raised:
+        load_deepmd_state(model, state)
+    assert "uncompressed" in raised.value.hint
+
+
+def parameter_names(state):
+    """Return deepmd-kit's parameters: all that is neither a buffer nor a second name."""
+    buffers = {
+        *("min_nbor_dist", "out_bias", "out_std", "mean", "stddev", "type_embd_data"),
+        *("bias_atom_e", "case_embd", "default_fparam_tensor"),
+        *("fparam_avg", "fparam_inv_std", "aparam_avg", "aparam_inv_std"),
+    }
+    return [k for k in state if "._networks." not in k and k.rsplit(".", 1)[-1] not in buffers]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parameters_are_numbered_as_in_a_file_of_deepmd_kit(checkpoint, name):
+    model, state = checkpoint(name)
+    listed = deepmd_parameters(model)
+    assert [key for key, _ in listed] == parameter_names(state)
+    for key, parameter in listed:
+        if parameter is None:
+            assert state[key].numel() == 0
+        else:
+            assert tuple(parameter.shape) == tuple(state[key].shape)
+
+
+def test_every_parameter_of_the_model_has_a_number(checkpoint):
+    model, _ = checkpoint("every_update_res_residual")
+    numbered = [parameter for _, parameter in deepmd_parameters(model) if parameter is not None]
+    assert len({id(p) for p in numbered}) == len(numbered)
+    assert {id(p) for p in numbered} == {id(p) for p in model.parameters()}
+
+
+def test_the_moments_of_deepmd_kits_optimiser_fit_the_parameters_of_their_number():
+    checkpoint = read_checkpoint(TRAINED / "adam" / "model.pt")
+    section, _ = checkpoint.branch()
+    listed = deepmd_parameters(build_model(parse_model(section)))
+    moments = checkpoint.optimizer["state"]
+    assert len(checkpoint.optimizer["param_groups"][0]["params"]) == len(listed)
+    assert set(moments) == {n for n, (_, parameter) in enumerate(listed) if parameter is not None}
+    for number, moment in moments.items():
+        assert moment["exp_avg"].shape == listed[number][1].shape
+
+
+def test_statistics_that_repeat_over_slots_are_kept_once(checkpoint):
+    model, state = checkpoint("davg_all_columns")
+    load_deepmd_state(model, state)
+    for name, block in model.descriptor.blocks().items():
+        assert not block.per_slot()
+        key = f"atomic_model.descriptor.{name}.mean"
+        np.testing.assert_array_equal(block.mean[:, 0], state[key][:, 0])
+        assert block.mean.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["repinit", "repinit_three_body", "repformers"])
+@pytest.mark.parametrize("which", ["mean", "stddev"])
+def test_statistics_that_differ_between_slots_are_all_kept(checkpoint, name, which):
+    model, state = checkpoint("davg_all_columns")
+    key = f"atomic_model.descriptor.{name}.{which}"
+    values = state[key].clone()
+    values += 0.01 * torch.arange(values.shape[1], dtype=values.dtype)[None, :, None]
+    state[key] = values
+    load_deepmd_state(model, state)
+    written = to_deepmd_state(model)
+    assert model.descriptor.blocks()[name].per_slot()
+    assert [k for k in state if bits(written[k]) != bits(state[k])] == []
+
+
+def test_a_refused_file_leaves_statistics_alone(checkpoint):
+    model, state = checkpoint("davg_all_columns")
+    del state["atomic_model.fitting_net.bias_atom_e"]
+    with pytest.raises(CheckpointError):
+        load_deepmd_state(model, state)
+    assert not model.descriptor.blocks()["repinit"].mean.any()
