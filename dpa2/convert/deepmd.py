@@ -175,7 +175,7 @@ def _statistics(prefix: str, statistics: EnvironmentStatistics) -> Iterator[Entr
 
 
 def _network(prefix: str, network: EmbeddingNetwork) -> Iterator[Entry]:
-    for index, layer in enumerate(network.layers):
+    for index, layer in enumerate([network.first, *network.rest]):
         assert isinstance(layer, Linear)
         tail = f".0.layers.{index}."
         yield from _linear(f"{prefix}networks{tail}", layer, twin=f"{prefix}_networks{tail}")

@@ -54,10 +54,10 @@ class PairAttention(nn.Module):
         self.query_key = Linear(
             pair_dim, 2 * hidden * num_heads, bias=False, dtype=dtype, seed=descend(seed, 7)
         )
-        self.value: Optional[Linear] = None  # noqa: UP045
-        self.head_map: Optional[Linear] = None  # noqa: UP045
-        self.norm: Optional[nn.LayerNorm] = None  # noqa: UP045
-        self.vector_map: Optional[Linear] = None  # noqa: UP045
+        self.value: Optional[Linear] = None
+        self.head_map: Optional[Linear] = None
+        self.norm: Optional[nn.LayerNorm] = None
+        self.vector_map: Optional[Linear] = None
         if with_pair_update:
             self.value = Linear(
                 pair_dim, pair_dim * num_heads, bias=False, dtype=dtype, seed=descend(seed, 8, 0)

@@ -12,7 +12,7 @@ from dpa2.model.fitting import EnergyFitting
 from dpa2.model.layers import Linear
 from dpa2.model.masks import pair_table
 from dpa2.model.repformer import Repformer
-from dpa2.model.repformer_layer import RepformerOptions
+from dpa2.model.repformer_layer import RepformerLayer, RepformerOptions
 from dpa2.model.repinit import Repinit
 from dpa2.model.seeds import descend
 from dpa2.model.statistics import EnvironmentStatistics
@@ -213,6 +213,7 @@ def _repformer(config: Model, dtype: torch.dtype, keep: torch.Tensor | None) -> 
     )
     if not r.trainable_ln:
         for layer in made.layers:
+            assert isinstance(layer, RepformerLayer)
             attention = layer.pair_attention
             if attention is not None and attention.norm is not None:
                 attention.norm.requires_grad_(False)

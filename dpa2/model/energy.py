@@ -54,6 +54,7 @@ class EnergyModel(nn.Module):
     out_bias: Tensor
     out_std: Tensor
     min_nbor_dist: Tensor
+    contributes_T: Tensor
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 # Axes:  N atoms   D descriptor width   T types
 
+from itertools import pairwise
 from typing import Optional
 
 import torch
@@ -31,6 +32,14 @@ class EnergyFitting(nn.Module):
         seed: `seed` of the fitting net.
     """
 
+    bias_atom_e: Tensor
+    fparam_avg: Tensor
+    fparam_inv_std: Tensor
+    aparam_avg: Tensor
+    aparam_inv_std: Tensor
+    case_embd: Tensor
+    default_fparam_tensor: Tensor
+
     def __init__(
         self,
         dim_descriptor: int,
@@ -41,7 +50,7 @@ class EnergyFitting(nn.Module):
         timestep: bool,
         num_fparam: int,
         num_aparam: int,
-        default_fparam: Optional[list[float]],  # noqa: UP045
+        default_fparam: Optional[list[float]],
         dim_case: int,
         aparam_as_mask: bool,
         subtract_vacuum: bool,
@@ -60,7 +69,7 @@ class EnergyFitting(nn.Module):
         net_seed = descend(seed, 0)
         self.hidden_layers = nn.ModuleList(
             Linear(a, b, timestep=timestep, dtype=dtype, seed=descend(net_seed, k))
-            for k, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for k, (a, b) in enumerate(pairwise(widths))
         )
         self.output = Linear(widths[-1], 1, dtype=dtype, seed=descend(net_seed, len(neuron)))
         self.activation = Activation(activation)
@@ -77,15 +86,15 @@ class EnergyFitting(nn.Module):
     def network(self, x_ND: Tensor) -> Tensor:
         """Return the bare network's value (N,)."""
         for layer in self.hidden_layers:
-            x_ND = hidden(x_ND, layer, self.activation)
+            x_ND = hidden(x_ND, layer, self.activation)  # type: ignore[arg-type]
         return self.output(x_ND).squeeze(-1)
 
     def forward(
         self,
         descriptor_ND: Tensor,
         types_N: Tensor,
-        fparam_N: Optional[Tensor],  # noqa: UP045
-        aparam_N: Optional[Tensor],  # noqa: UP045
+        fparam_N: Optional[Tensor],
+        aparam_N: Optional[Tensor],
     ) -> Tensor:
         """Return atomic energies (N,) in eV, without the fitted bias.
 

@@ -2,6 +2,7 @@
 
 # Axes:  R rows (pairs, triples or atoms)   C channels
 
+from itertools import pairwise
 from typing import Optional
 
 import torch
@@ -46,8 +47,8 @@ class Linear(nn.Module):
         else:
             weight.normal_(0.0, 1.0 / (num_in + num_out) ** 0.5, generator=random)
         self.weight = nn.Parameter(weight)
-        self.bias: Optional[nn.Parameter] = None  # noqa: UP045 - TorchScript reads this spelling
-        self.timestep: Optional[nn.Parameter] = None  # noqa: UP045
+        self.bias: Optional[nn.Parameter] = None
+        self.timestep: Optional[nn.Parameter] = None
         if bias:
             drawn = torch.empty(num_out, dtype=dtype).normal_(0.0, 1.0, generator=random)
             self.bias = nn.Parameter(drawn)
@@ -68,7 +69,7 @@ def hidden(x_RC: Tensor, layer: Linear, activation: Activation) -> Tensor:
     return close_hidden(x_RC, activation(layer(x_RC)), layer.timestep)
 
 
-def close_hidden(x_RC: Tensor, y_RC: Tensor, timestep: Optional[Tensor]) -> Tensor:  # noqa: UP045
+def close_hidden(x_RC: Tensor, y_RC: Tensor, timestep: Optional[Tensor]) -> Tensor:
     """Finish a hidden layer whose activation is `y_RC`: timestep, then skip from `x_RC`."""
     if timestep is not None:
         y_RC = y_RC * timestep
@@ -78,7 +79,8 @@ def close_hidden(x_RC: Tensor, y_RC: Tensor, timestep: Optional[Tensor]) -> Tens
         return y_RC + x_RC
     if num_out == 2 * num_in:
         # Adding to both halves by broadcasting saves building [x, x].
-        halves = y_RC.unflatten(-1, [2, num_in]) + x_RC.unsqueeze(-2)
+        halves = y_RC.unflatten(-1, [2, num_in])  # type: ignore[no-untyped-call]
+        halves = halves + x_RC.unsqueeze(-2)
         return halves.flatten(-2)
     return y_RC
 
@@ -106,10 +108,12 @@ class EmbeddingNetwork(nn.Module):
         seed: Seed,
     ) -> None:
         super().__init__()
-        widths = [num_in, *neuron]
-        self.layers = nn.ModuleList(
+        self.first = Linear(
+            num_in, neuron[0], timestep=timestep, dtype=dtype, seed=descend(seed, 0)
+        )
+        self.rest = nn.ModuleList(
             Linear(a, b, timestep=timestep, dtype=dtype, seed=descend(seed, k))
-            for k, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for k, (a, b) in enumerate(pairwise(neuron), start=1)
         )
         self.activation = Activation(activation)
         self.num_in = num_in
@@ -117,9 +121,7 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, x_RC: Tensor) -> Tensor:
         """Return the network at `x_RC` (R, in) -> (R, neuron[-1])."""
-        for layer in self.layers:
-            x_RC = hidden(x_RC, layer, self.activation)
-        return x_RC
+        return self.after_first(hidden(x_RC, self.first, self.activation))
 
     def splits_first_layer(self) -> bool:
         """Tell whether type inputs enter only through the first layer's sum (no skip from them)."""
@@ -130,19 +132,11 @@ class EmbeddingNetwork(nn.Module):
 
         Concatenated inputs enter a linear layer as a sum, so types become tables, a row each.
         """
-        rows: Optional[Tensor] = None  # noqa: UP045
-        for k, layer in enumerate(self.layers):
-            if k == 0:
-                rows = layer.weight[first_row : first_row + inputs_TC.shape[-1]]
-        assert rows is not None
-        return inputs_TC @ rows
+        return inputs_TC @ self.first.weight[first_row : first_row + inputs_TC.shape[-1]]
 
     def first_bias(self) -> Tensor:
         """Return the bias of the first layer."""
-        bias: Optional[Tensor] = None  # noqa: UP045
-        for k, layer in enumerate(self.layers):
-            if k == 0:
-                bias = layer.bias
+        bias = self.first.bias
         assert bias is not None
         return bias
 
@@ -153,13 +147,15 @@ class EmbeddingNetwork(nn.Module):
             scalar_R: (R,) the geometric input.
             others_RC: (R, neuron[0]) or broadcastable to it, bias included.
         """
-        x_RC = others_RC
-        for k, layer in enumerate(self.layers):
-            if k == 0:
-                scalar_R1 = scalar_R.unsqueeze(-1)
-                y_RC = self.activation(torch.addcmul(others_RC, scalar_R1, layer.weight[0]))
-                # The input itself is at hand only when it is the scalar alone.
-                x_RC = close_hidden(scalar_R1, y_RC, layer.timestep) if self.num_in == 1 else y_RC
-            else:
-                x_RC = hidden(x_RC, layer, self.activation)
+        scalar_R1 = scalar_R.unsqueeze(-1)
+        y_RC = self.activation(torch.addcmul(others_RC, scalar_R1, self.first.weight[0]))
+        # The input itself is at hand, for a skip, only when it is the scalar alone.
+        if self.num_in == 1:
+            y_RC = close_hidden(scalar_R1, y_RC, self.first.timestep)
+        return self.after_first(y_RC)
+
+    def after_first(self, x_RC: Tensor) -> Tensor:
+        """Apply all layers but the first."""
+        for layer in self.rest:
+            x_RC = hidden(x_RC, layer, self.activation)  # type: ignore[arg-type]
         return x_RC

@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def filled(present_NK: Tensor, lengths_N: Tensor, width: int) -> Tensor:
-    """Return (N, width) bool: whether a slot holds a neighbour of the list of length `lengths_N`."""
+    """Return (N, width) bool: whether a slot is filled in the list of length `lengths_N`."""
     slots_K = torch.arange(width, device=lengths_N.device)
     return present_NK[:, :width] & (slots_K.unsqueeze(0) < lengths_N.unsqueeze(1))
 
 
-def pair_table(num_types: int, exclude_types: list[list[int]]) -> Optional[Tensor]:  # noqa: UP045
+def pair_table(num_types: int, exclude_types: list[list[int]]) -> Optional[Tensor]:
     """Return (T, T) bool, False where a pair of types is excluded; None if nothing is."""
     if not exclude_types:
         return None

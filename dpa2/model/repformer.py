@@ -38,6 +38,8 @@ class Repformer(nn.Module):
         seed: Child 1 of the descriptor's seed.
     """
 
+    keep_TT: Optional[Tensor]
+
     def __init__(
         self,
         statistics: EnvironmentStatistics,
@@ -47,7 +49,7 @@ class Repformer(nn.Module):
         use_sqrt: bool,
         direct_dist: bool,
         protection: float,
-        keep: Optional[Tensor],  # noqa: UP045
+        keep: Optional[Tensor],
         seed: Seed,
     ) -> None:
         super().__init__()
@@ -110,7 +112,7 @@ class Repformer(nn.Module):
         g2_NKP = torch.addcmul(bias, radial_NK.unsqueeze(-1), layer.weight[0])
         return self.activation(g2_NKP)
 
-    def shared_factors(self, geometry: PairGeometry) -> Optional[AttentionFactors]:  # noqa: UP045
+    def shared_factors(self, geometry: PairGeometry) -> Optional[AttentionFactors]:
         """Return the attention factors that all layers share, if they do."""
         if not self.shares_factors:
             return None

@@ -50,8 +50,8 @@ class RepformerOptions:
 class FoldedWeights(NamedTuple):
     """Products of weights that a layer uses for every block, computed once a pass."""
 
-    query_key: Optional[Tensor]  # noqa: UP045
-    value: Optional[Tensor]  # noqa: UP045
+    query_key: Optional[Tensor]
+    value: Optional[Tensor]
 
 
 class RepformerLayer(nn.Module):
@@ -85,20 +85,20 @@ class RepformerLayer(nn.Module):
         num_linear1 += o.axis_neuron * A if self.has_drrd else 0
         num_linear1 += P if self.has_conv and not o.g1_out_conv else 0
         self.linear1 = linear(num_linear1, A, 1)
-        self.self_mlp: Optional[Linear] = linear(A, A, 15) if o.g1_out_mlp else None  # noqa: UP045
-        self.conv_map: Optional[Linear] = None  # noqa: UP045
+        self.self_mlp: Optional[Linear] = linear(A, A, 15) if o.g1_out_mlp else None
+        self.conv_map: Optional[Linear] = None
         if self.has_conv:
             self.conv_map = (
                 linear(P, A, 4, bias=False) if o.g1_out_conv else linear(A, P, 4, bias=False)
             )
-        self.local_attention: Optional[LocalAttention] = None  # noqa: UP045
+        self.local_attention: Optional[LocalAttention] = None
         if o.update_g1_has_attn:
             self.local_attention = LocalAttention(
                 A, o.attn1_hidden, o.attn1_nhead, dtype=o.dtype, seed=descend(seed, 13)
             )
-        self.linear2: Optional[Linear] = None  # noqa: UP045
-        self.atom_pair_map: Optional[Linear] = None  # noqa: UP045
-        self.pair_attention: Optional[PairAttention] = None  # noqa: UP045
+        self.linear2: Optional[Linear] = None
+        self.atom_pair_map: Optional[Linear] = None
+        self.pair_attention: Optional[PairAttention] = None
         self.updates_pairs_by_attention = False
         self.updates_vectors = False
         if not is_last:
@@ -145,8 +145,8 @@ class RepformerLayer(nn.Module):
 
     def fold(self) -> FoldedWeights:
         """Compute the weight products that all blocks share."""
-        query_key: Optional[Tensor] = None  # noqa: UP045
-        value: Optional[Tensor] = None  # noqa: UP045
+        query_key: Optional[Tensor] = None
+        value: Optional[Tensor] = None
         attention = self.pair_attention
         if attention is not None:
             query_key = attention.fold_query_key()
@@ -161,9 +161,9 @@ class RepformerLayer(nn.Module):
         g2_NKP: Tensor,
         h2_NKX: Tensor,
         geometry: PairGeometry,
-        factors: Optional[AttentionFactors],  # noqa: UP045
+        factors: Optional[AttentionFactors],
         folded: FoldedWeights,
-    ) -> Tuple[Tensor, Tensor, Tensor]:  # noqa: UP006
+    ) -> Tuple[Tensor, Tensor, Tensor]:
         """Return the updated (g1 (N, A), g2 (N, K, P), h2 (N, K, 3)) of a block.
 
         Args:
@@ -180,12 +180,12 @@ class RepformerLayer(nn.Module):
             return g1_new, g2_NKP, h2_NKX
         linear2 = self.linear2
         assert linear2 is not None
-        updates: List[Tensor] = [g2_NKP, self.activation(linear2(g2_NKP))]  # noqa: UP006
+        updates: List[Tensor] = [g2_NKP, self.activation(linear2(g2_NKP))]
         atom_pair_map = self.atom_pair_map
         if atom_pair_map is not None:
             product = g1_NKA * g1_NA.unsqueeze(1)
             updates.append(atom_pair_map(product) * geometry.weight.unsqueeze(-1))
-        vectors: List[Tensor] = [h2_NKX]  # noqa: UP006
+        vectors: List[Tensor] = [h2_NKX]
         attention = self.pair_attention
         if attention is not None:
             form = folded.query_key
@@ -218,8 +218,8 @@ class RepformerLayer(nn.Module):
         # convolution, the last three for drrd.
         left_NKQ = torch.cat([g2_NKP, h2_NKX], dim=-1) * w_NK1
         sums_NQA = torch.bmm(left_NKQ.transpose(1, 2), g1_NKA)
-        parts: List[Tensor] = []  # noqa: UP006
-        updates: List[Tensor] = [g1_NA]  # noqa: UP006
+        parts: List[Tensor] = []
+        updates: List[Tensor] = [g1_NA]
         self_mlp = self.self_mlp
         if self_mlp is not None:
             updates.append(self.activation(self_mlp(g1_NA)))

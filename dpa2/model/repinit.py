@@ -27,6 +27,8 @@ class Repinit(nn.Module):
         keep: (T, T) bool table of pairs that are not excluded, or None.
     """
 
+    keep_TT: Optional[Tensor]
+
     def __init__(
         self,
         statistics: EnvironmentStatistics,
@@ -35,7 +37,7 @@ class Repinit(nn.Module):
         num_axis: int,
         smooth: bool,
         protection: float,
-        keep: Optional[Tensor],  # noqa: UP045
+        keep: Optional[Tensor],
     ) -> None:
         super().__init__()
         self.statistics = statistics
@@ -73,11 +75,11 @@ class Repinit(nn.Module):
         env_NKR = stats(raw_NKR, block.types)
         if keep_TT is not None:
             kept_NK = kept(keep_TT, block.types, neighbor_types_NK)
-            used_NK = kept_NK | ~used_NK if self.needs_empty_slots else used_NK & kept_NK
+            used_NK = (kept_NK | ~used_NK) if self.needs_empty_slots else (kept_NK & used_NK)
         if keep_TT is not None or (self.has_mean and not self.needs_empty_slots):
             env_NKR = env_NKR * used_NK.unsqueeze(-1)
         pair_NK = neighbor_types_NK * num_types + block.types.unsqueeze(1)
-        switch: Optional[Tensor] = None  # noqa: UP045
+        switch: Optional[Tensor] = None
         if self.smooth:
             switch = w_NK.flatten()
         g_RC = self.embedding(
@@ -98,7 +100,7 @@ class Repinit(nn.Module):
         """
         env_NR = self.statistics.empty_slot().index_select(0, block.types)
         pair_N = block.pad_types * num_types + block.types
-        switch: Optional[Tensor] = None  # noqa: UP045
+        switch: Optional[Tensor] = None
         if self.smooth:
             switch = torch.zeros_like(env_NR[:, 0])
         g_NC = self.embedding(env_NR[:, 0], table.index_select(0, pair_N), switch)

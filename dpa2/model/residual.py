@@ -36,7 +36,7 @@ class Residual(nn.Module):
             scales.append(nn.Parameter(scale))
         self.scales = nn.ParameterList(scales)
 
-    def forward(self, updates: List[Tensor]) -> Tensor:  # noqa: UP006
+    def forward(self, updates: List[Tensor]) -> Tensor:
         """Return the combination of `updates`, whose first entry is the feature itself."""
         result = updates[0]
         num_updates = len(updates) - 1

@@ -26,6 +26,8 @@ class ThreeBody(nn.Module):
         keep: (T, T) bool table of pairs that are not excluded, or None.
     """
 
+    keep_TT: Optional[Tensor]
+
     def __init__(
         self,
         statistics: EnvironmentStatistics,
@@ -33,7 +35,7 @@ class ThreeBody(nn.Module):
         *,
         smooth: bool,
         protection: float,
-        keep: Optional[Tensor],  # noqa: UP045
+        keep: Optional[Tensor],
     ) -> None:
         super().__init__()
         self.statistics = statistics
@@ -85,7 +87,7 @@ class ThreeBody(nn.Module):
         n_NK3 = env_NKR[..., 1:]
         c_NKK = torch.bmm(n_NK3, n_NK3.transpose(1, 2))
         pair_NKK = neighbor_types_NK.unsqueeze(2) * num_types + neighbor_types_NK.unsqueeze(1)
-        switch: Optional[Tensor] = None  # noqa: UP045
+        switch: Optional[Tensor] = None
         if self.smooth:
             switch = (w_NK.unsqueeze(2) * w_NK.unsqueeze(1)).flatten()
         g_RC = self.embedding(c_NKK.flatten(), table.index_select(0, pair_NKK.flatten()), switch)

@@ -22,6 +22,8 @@ class TypeEmbedding(nn.Module):
         seed: Seed of the embedding (child 2 of the descriptor's).
     """
 
+    rows_TC: Tensor
+
     def __init__(
         self,
         type_map: list[str],

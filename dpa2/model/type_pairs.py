@@ -1,4 +1,4 @@
-"""Embedding networks over (a geometric scalar, the types of two atoms): concat or strip (spec 3.7)."""
+"""Embedding networks over a scalar and the types of two atoms: concat or strip (spec 3.7)."""
 
 # Axes:  R pairs   T types   C channels
 
@@ -53,7 +53,7 @@ class TypedEmbedding(nn.Module):
             dtype=dtype,
             seed=descend(seed, 1),
         )
-        self.type_network: Optional[EmbeddingNetwork] = None  # noqa: UP045
+        self.type_network: Optional[EmbeddingNetwork] = None
         if self.strip:
             self.type_network = EmbeddingNetwork(
                 num_types_in,
@@ -82,7 +82,7 @@ class TypedEmbedding(nn.Module):
             return self.network.first_terms(inputs, 1) + self.network.first_bias()
         return inputs
 
-    def forward(self, scalar_R: Tensor, rows_RC: Tensor, switch_R: Optional[Tensor]) -> Tensor:  # noqa: UP045
+    def forward(self, scalar_R: Tensor, rows_RC: Tensor, switch_R: Optional[Tensor]) -> Tensor:
         """Return G (R, neuron[-1]).
 
         Args:
