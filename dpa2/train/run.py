@@ -1,6 +1,5 @@
 """`train`: from an input file to a finished run."""
 
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,6 @@ from dpa2.io.atomic import write_json
 from dpa2.io.checkpoint import SINGLE_TASK_BRANCH, Checkpoint, read_checkpoint
 from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
 from dpa2.model.build import build_model
-from dpa2.model.seeds import mix
 from dpa2.train.average import ParameterAverage
 from dpa2.train.batch import BatchBuilder, BatchStream
 from dpa2.train.display import Display, TensorBoard
@@ -26,14 +24,20 @@ from dpa2.train.lcurve import LearningCurve
 from dpa2.train.loss import EnergyLoss
 from dpa2.train.neighbor_statistics import resolve_auto_nsel
 from dpa2.train.optimizer import build_optimizer
+from dpa2.train.preparation import (
+    choose_device,
+    read_input,
+    refuse_unsupported,
+    seed_global_generator,
+    stream_seed,
+)
 from dpa2.train.progress import Progress, choose_progress
 from dpa2.train.schedule import Schedule, build_schedule
 from dpa2.train.snapshot import Snapshot, all_parameters
 from dpa2.train.statistics import initialise_statistics
 from dpa2.train.task import Task
 from dpa2.train.trainer import Trainer
-from schemas.check import check_text, checked, load_input
-from schemas.errors import ConfigError, TrainingError
+from schemas.errors import ConfigError
 from schemas.input import Input
 from schemas.normalize import normalized
 
@@ -102,19 +106,19 @@ def train(
             "a run is either restarted or initialised from a model, not both",
             hint="--restart continues a run; --init-model starts a new one from its weights",
         )
-    checked_input = _checked_input(config, overrides)
+    checked_input = read_input(config, overrides)
     start = restart if restart is not None else init_model
     checkpoint = None if start is None else read_checkpoint(Path(start))
     run = _Run(
         checked_input,
         Path(output_dir or "."),
-        _choose_device(device),
+        choose_device(device),
         checkpoint,
         is_restart=restart is not None,
         shows_progress=progress,
     )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
-        _seed_global_generator(checked_input.training.seed)
+        seed_global_generator(checked_input.training.seed)
         return run.execute(output)
 
 
@@ -142,7 +146,7 @@ class _Run:
     def execute(self, output: str) -> TrainResult:
         """Build, train, and tell what came out."""
         config = self.config.training
-        _refuse_unsupported(self.config)
+        refuse_unsupported(self.config)
         self.folder.mkdir(parents=True, exist_ok=True)
         task, model_params = self._build_task()
         self._write_normalised_input(output, model_params)
@@ -206,7 +210,9 @@ class _Run:
         if min_distance is not None:
             model.min_nbor_dist.fill_(min_distance)
         builder = BatchBuilder(model, loss)
-        sampler = self._sampler(training.training_data, systems, builder, _seed(training.seed, 0))
+        sampler = self._sampler(
+            training.training_data, systems, builder, stream_seed(training.seed, 0)
+        )
         self.notes += sampler.warnings
         model_params = normalized(model_config)
         if self.checkpoint is None:
@@ -215,7 +221,7 @@ class _Run:
                 sampler,
                 stat_file=None if training.stat_file is None else Path(training.stat_file),
                 read_only=training.stat_file_mode == "read",
-                seed=_seed(training.seed, 0),
+                seed=stream_seed(training.seed, 0),
                 say=self.notes.append,
             )
             model_params["info"] = {**model_params["info"], "observed_type": found.observed_types}
@@ -226,7 +232,7 @@ class _Run:
         if training.validation_data is not None:
             data = training.validation_data
             opened = open_systems(data.systems, model_config.type_map, data.rglob_patterns)
-            seed = _seed(training.seed, _VALIDATION_STREAM)
+            seed = stream_seed(training.seed, _VALIDATION_STREAM)
             validation = BatchStream(self._sampler(data, opened, builder, seed), builder)
         task = Task(
             SINGLE_TASK_BRANCH,
@@ -306,63 +312,3 @@ class _Run:
         )
         begin = f"Start to train {schedule.num_steps} steps"
         progress.line(f"{begin}, {start_step} of them done before" if start_step else begin)
-
-
-def _checked_input(
-    config: str | os.PathLike[str] | Mapping[str, Any] | Input, overrides: Sequence[str]
-) -> Input:
-    if isinstance(config, Input):
-        if overrides:
-            raise ValueError("overrides apply to a file or a mapping, not to a checked input")
-        return config
-    if isinstance(config, Mapping):
-        return checked(check_text(json.dumps(config), "input.json", overrides))
-    return load_input(Path(config), overrides)
-
-
-def _choose_device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(
-            f"the device `{name}` cannot be used: {str(error).splitlines()[0]}",
-            hint="use --device cpu, or install a PyTorch that supports this GPU",
-        ) from error
-    return device
-
-
-def _refuse_unsupported(config: Input) -> None:
-    """Refuse what the input may ask of deepmd-kit but not of us, instead of ignoring it."""
-    training = config.training
-    asked = {
-        "training.zero_stage": training.zero_stage > 0,
-        "training.profiling": training.profiling,
-        "training.enable_profiler": training.enable_profiler,
-        "model.use_srtab": config.model.use_srtab is not None,
-        "model.spin": config.model.spin is not None,
-        "model.modifier": config.model.modifier is not None,
-        "model.bridging_method": config.model.bridging_method != "None",
-    }
-    for key, is_asked in asked.items():
-        if is_asked:
-            raise ConfigError(f"{key} is not supported", hint=f"remove {key} from the input")
-
-
-def _seed_global_generator(seed: Any) -> None:
-    """Seed torch's generator, from which layers without a seed of their own draw, as deepmd-kit.
-
-    Without a seed the generator starts anywhere: torch's default one differs in every process.
-    """
-    if seed is not None:
-        torch.manual_seed(mix([0, *seed] if isinstance(seed, list) else [0, seed]))
-
-
-def _seed(seed: Any, stream: int) -> int | None:
-    """Return the seed of a stream of random numbers; None stays random."""
-    if seed is None:
-        return None
-    number = seed[0] if isinstance(seed, list) else seed
-    return int(number) if stream == 0 else int(number) * 2654435761 % 2**32 + stream

@@ -114,10 +114,22 @@ class Snapshot:
         return checkpoint.step + 1
 
     def load_weights(self, checkpoint: Checkpoint) -> None:
-        """Copy the weights and statistics of all branches."""
+        """Copy the weights and statistics of all branches.
+
+        Raises:
+            CheckpointError: When they are of another model.
+        """
         for name, task in self.tasks.items():
             branch = name if len(checkpoint.branches) > 1 else None
-            load_deepmd_state(task.model, checkpoint.branch(branch)[1])
+            _, tensors = checkpoint.branch(branch)
+            try:
+                load_deepmd_state(task.model, tensors)
+            except CheckpointError as error:
+                raise CheckpointError(
+                    f"{checkpoint.path} does not fit the model of the input: {error.message}",
+                    hint="use the model section that the checkpoint was trained with; the out.json "
+                    "beside it has it",
+                ) from error
 
     def _tensors(self) -> dict[str, Any]:
         return {

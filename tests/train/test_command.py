@@ -45,7 +45,7 @@ def test_a_faulty_input_is_refused_before_anything_is_written(input_file):
     document = json.loads(result.stdout)
     assert result.exit_code == 1
     assert document["ok"] is False
-    assert "numb_steps" in json.dumps(document["diagnostics"])
+    assert document["diagnostics"][0]["path"] == ["training", "numb_stepz"]
     assert "numb_stepz" in result.stderr
     assert not Path("out.json").exists()
     assert not Path("lcurve.out").exists()

@@ -1,0 +1,85 @@
+"""What stands before a training: a checked input, a device, seeds."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpa2.model.seeds import mix
+from schemas.check import check_text, checked, load_input
+from schemas.errors import ConfigError, TrainingError
+from schemas.input import Input
+
+
+def read_input(
+    config: str | os.PathLike[str] | Mapping[str, Any] | Input, overrides: Sequence[str]
+) -> Input:
+    """Return the checked input of a file, a mapping, or what is one already.
+
+    Raises:
+        ConfigError: When the input has faults.
+        ValueError: When overrides come with an input that is checked already.
+    """
+    if isinstance(config, Input):
+        if overrides:
+            raise ValueError("overrides apply to a file or a mapping, not to a checked input")
+        return config
+    if isinstance(config, Mapping):
+        return checked(check_text(json.dumps(config), "input.json", overrides))
+    return load_input(Path(config), overrides)
+
+
+def choose_device(name: str | None) -> torch.device:
+    """Return the device of that name; None: a GPU if there is one.
+
+    Raises:
+        TrainingError: When it cannot be used.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(
+            f"the device `{name}` cannot be used: {str(error).splitlines()[0]}",
+            hint="use --device cpu, or install a PyTorch that supports this GPU",
+        ) from error
+    return device
+
+
+def refuse_unsupported(config: Input) -> None:
+    """Refuse what the input may ask of deepmd-kit but not of us, instead of ignoring it."""
+    training = config.training
+    asked = {
+        "training.zero_stage": training.zero_stage > 0,
+        "training.profiling": training.profiling,
+        "training.enable_profiler": training.enable_profiler,
+        "model.use_srtab": config.model.use_srtab is not None,
+        "model.spin": config.model.spin is not None,
+        "model.modifier": config.model.modifier is not None,
+        "model.bridging_method": config.model.bridging_method != "None",
+    }
+    for key, is_asked in asked.items():
+        if is_asked:
+            raise ConfigError(f"{key} is not supported", hint=f"remove {key} from the input")
+
+
+def seed_global_generator(seed: Any) -> None:
+    """Seed torch's generator, from which layers without a seed of their own draw, as deepmd-kit.
+
+    Without a seed the generator starts anywhere: torch's default one differs in every process.
+    """
+    if seed is not None:
+        torch.manual_seed(mix([0, *seed] if isinstance(seed, list) else [0, seed]))
+
+
+def stream_seed(seed: Any, stream: int) -> int | None:
+    """Return the seed of a stream of random numbers; None stays random."""
+    if seed is None:
+        return None
+    number = seed[0] if isinstance(seed, list) else seed
+    return int(number) if stream == 0 else int(number) * 2654435761 % 2**32 + stream
