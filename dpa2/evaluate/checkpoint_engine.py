@@ -50,20 +50,29 @@ class CheckpointEngine:
     ) -> tuple[Evaluation, int]:
         """Evaluate some frames at once; also return the number of neighbour pairs beyond `nsel`."""
         graph = self.model.graph(structures.coord, structures.box, structures.atom_types)
+        # deepmd-kit orders equal distances otherwise for descriptors (`dpa2.model.slot_order`).
+        apart = descriptor and self.model.cutoffs().keep_slots
         prediction = self.model(
             graph,
             self._tensor(structures.fparam),
             self._tensor(structures.aparam),
             atomic_virial=atomic,
-            with_descriptor=descriptor,
+            with_descriptor=descriptor and not apart,
         )
+        described = prediction.descriptor
+        if apart:
+            described = self.model.describe(
+                self.model.graph(
+                    structures.coord, structures.box, structures.atom_types, for_descriptor=True
+                )
+            )
         evaluation = Evaluation(
             energy=_array(prediction.energy),
             force=_array(prediction.force),
             virial=_array(prediction.virial),
             atom_energy=_array(prediction.atom_energy),
             atom_virial=_array(prediction.atom_virial) if atomic else None,
-            descriptor=_array(prediction.descriptor) if descriptor else None,
+            descriptor=None if described is None else _array(described),
         )
         return evaluation, int(graph.num_dropped)
 

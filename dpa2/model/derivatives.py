@@ -3,6 +3,8 @@
 # Axes:  F frames   N atoms (all frames, in processing order)   E pairs (all slots of all blocks)
 #        X, Y = x, y, z
 
+from typing import List, Optional
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from dpa2.model.blocks import NeighborBlock
 
 
 def displacement_gradient(
-    energy: Tensor, blocks: list[NeighborBlock], *, create_graph: bool, retain_graph: bool
+    energy: Tensor, blocks: List[NeighborBlock], *, create_graph: bool, retain_graph: bool
 ) -> Tensor:
     """Return d energy / d displacement of every slot (E, 3), eV/Å.
 
@@ -20,17 +22,20 @@ def displacement_gradient(
         create_graph: Keep the result differentiable, as the loss needs it.
         retain_graph: Keep the graph for another gradient.
     """
-    grads = torch.autograd.grad(
-        [energy],
-        [block.disp for block in blocks],
-        create_graph=create_graph,
-        retain_graph=retain_graph or create_graph,
-        allow_unused=True,
+    # Written so that TorchScript compiles it too: a loop, and a list that may hold None.
+    grads: List[Optional[Tensor]] = list(
+        torch.autograd.grad(
+            [energy],
+            [block.disp for block in blocks],
+            create_graph=create_graph,
+            retain_graph=retain_graph or create_graph,
+            allow_unused=True,
+        )
     )
-    parts = [
-        (torch.zeros_like(block.disp) if grad is None else grad).flatten(0, 1)
-        for grad, block in zip(grads, blocks, strict=True)
-    ]
+    parts: List[Tensor] = []
+    for i, block in enumerate(blocks):
+        grad = grads[i]
+        parts.append((torch.zeros_like(block.disp) if grad is None else grad).flatten(0, 1))
     return torch.cat(parts)
 
 

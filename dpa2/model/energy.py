@@ -127,6 +127,8 @@ class EnergyModel(nn.Module):
         coord: NDArray[np.float64],
         box: NDArray[np.float64] | None,
         atom_types: NDArray[np.int64],
+        *,
+        for_descriptor: bool = False,
     ) -> Graph:
         """Search the neighbours of a batch of frames.
 
@@ -134,11 +136,20 @@ class EnergyModel(nn.Module):
             coord: (F, N, 3) Å.
             box: (F, 3, 3) Å, rows are vectors; None: not periodic.
             atom_types: (F, N) index into the type map, -1 is padding.
+            for_descriptor: See `slot_order`; only models with statistics per slot notice.
 
         Raises:
             DataError: If a frame has a position that is not finite or a cell without volume.
         """
-        return build_graph(coord, box, atom_types, self.cutoffs(), self.plan(), self.device)
+        return build_graph(
+            coord,
+            box,
+            atom_types,
+            self.cutoffs(),
+            self.plan(),
+            self.device,
+            for_descriptor=for_descriptor,
+        )
 
     def statistics_changed(self) -> None:
         """Call after buffers of statistics were set: notes which closed forms they need."""
@@ -186,6 +197,11 @@ class EnergyModel(nn.Module):
             else None,
             descriptor=self._padded(descriptor_AD.detach(), graph) if with_descriptor else None,
         )
+
+    def describe(self, graph: Graph) -> Tensor:
+        """Return the descriptors (F, N, D) of a batch, without gradients."""
+        with torch.no_grad():
+            return self._padded(self.descriptor(self._cast(graph.blocks)).to(torch.float64), graph)
 
     def atomic_energies(
         self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dpa2.model.blocks import NeighborBlock
 from dpa2.model.neighbors import Cutoffs, Neighbors, search
+from dpa2.model.slot_order import images_per_side
 
 # Elements of a block's largest tensor: small enough to stay in a core's cache between operators.
 BLOCK_ELEMENTS = 1 << 18
@@ -81,6 +82,8 @@ def build_graph(
     cutoffs: Cutoffs,
     plan: BlockPlan,
     device: torch.device,
+    *,
+    for_descriptor: bool = False,
 ) -> Graph:
     """Search neighbours and lay out blocks.
 
@@ -91,6 +94,7 @@ def build_graph(
         cutoffs: Radii and capacities of the lists.
         plan: How to cut.
         device: Where the tensors go.
+        for_descriptor: Order neighbours at equal distance as deepmd-kit's descriptors do.
 
     Raises:
         DataError: If a frame has a position that is not finite or a cell without volume.
@@ -99,10 +103,11 @@ def build_graph(
     real = atom_types >= 0
     found: list[Neighbors] = []
     placed: list[NDArray[np.float64]] = []
+    images = images_per_side(box, cutoffs.rcut) if for_descriptor and box is not None else None
     for f in range(num_frames):
         cell = None if box is None else box[f]
         positions = np.asarray(coord[f][real[f]], dtype=np.float64)
-        found.append(search(positions, cell, atom_types[f][real[f]], cutoffs))
+        found.append(search(positions, cell, atom_types[f][real[f]], cutoffs, images))
         placed.append(positions)
     merged = _merge(found)
     types = atom_types[real]

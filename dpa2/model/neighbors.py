@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from schemas.errors import DataError
 
+from dpa2.model.slot_order import descriptor_order, energy_order
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -97,8 +99,7 @@ def pairs_within(
         quantities="ijS",
     )
     i, j = i.astype(np.int64), j.astype(np.int64)
-    # Rounded as deepmd-kit rounds them: position of the image first, then the difference. It decides
-    # the order of images at the same distance, which matters where slots have their own statistics.
+    # Rounded as deepmd-kit rounds them, image first, then difference: see `slot_order`.
     image = coord[j]
     if box is not None:
         image = image + (shift[:, :, None] * box).sum(axis=1)
@@ -107,7 +108,13 @@ def pairs_within(
     return i, j, displacement, distance
 
 
-def search(coord: Floats, box: Floats | None, types: Integers, cutoffs: Cutoffs) -> Neighbors:
+def search(
+    coord: Floats,
+    box: Floats | None,
+    types: Integers,
+    cutoffs: Cutoffs,
+    descriptor_images: Integers | None = None,
+) -> Neighbors:
     """Return the neighbour lists of one frame of real atoms.
 
     Args:
@@ -115,17 +122,23 @@ def search(coord: Floats, box: Floats | None, types: Integers, cutoffs: Cutoffs)
         box: (3, 3) Å, rows are vectors; None: not periodic.
         types: (N,) type of each atom, >= 0.
         cutoffs: Radii and capacities.
+        descriptor_images: Order equal distances as deepmd-kit's descriptors do (`slot_order`).
 
     Raises:
         DataError: If a coordinate is not finite or the cell has no volume.
     """
     num_atoms = len(coord)
     i, j, disp, distance = pairs_within(coord, box, cutoffs.rcut)
-    if cutoffs.keep_slots:
-        order = _order_with_ties(i, distance, num_atoms, cutoffs.nsel)
+    if cutoffs.keep_slots and box is not None and num_atoms > 0:
+        if descriptor_images is None:
+            i, j, disp, distance = energy_order((i, j, disp, distance), num_atoms)
+        else:
+            i, j, disp, distance = descriptor_order(
+                coord, box, cutoffs.rcut, cutoffs.nsel, descriptor_images
+            )
     else:
         order = np.lexsort((distance, i))
-    i, j, disp, distance = i[order], j[order], disp[order], distance[order]
+        i, j, disp, distance = i[order], j[order], disp[order], distance[order]
     rank = _rank_in_group(i, num_atoms)
     kept = rank < cutoffs.nsel
     num_dropped = int(len(kept) - np.count_nonzero(kept))
@@ -159,24 +172,3 @@ def _rank_in_group(group: Integers, num_groups: int) -> Integers:
         group, minlength=num_groups
     )
     return np.arange(len(group), dtype=np.int64) - starts[group]
-
-
-def _order_with_ties(center: Integers, distance: Floats, num_atoms: int, nsel: int) -> Integers:
-    """Return the order of pairs by centre and distance, ties broken as deepmd-kit breaks them.
-
-    In cells smaller than the cutoff an atom sees images of one atom at exactly one distance. Their
-    order is arbitrary, but where slots have statistics of their own it changes the energy.
-    deepmd-kit sorts with torch's unstable sort; the same sort of the same rows gives the same order.
-    """
-    counts = np.bincount(center, minlength=num_atoms)
-    grouped = np.argsort(center, kind="stable")
-    width = int(counts.max(initial=0))
-    pair = torch.full((num_atoms, width), -1, dtype=torch.int64)
-    pair[center[grouped], _rank_in_group(center[grouped], num_atoms)] = torch.from_numpy(grouped)
-    length = torch.from_numpy(distance)[pair.clamp_min(0)].masked_fill(pair < 0, torch.inf)
-    pair = pair.gather(1, torch.argsort(length, dim=-1))[:, :nsel]
-    nearest = pair[pair >= 0].numpy()
-    # What `nsel` cuts off follows at the end of each centre's run, to be counted as dropped.
-    left = np.setdiff1d(grouped, nearest)
-    order = np.concatenate([nearest, left])
-    return np.asarray(order[np.argsort(center[order], kind="stable")])

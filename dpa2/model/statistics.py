@@ -7,8 +7,8 @@ from torch import Tensor, nn
 class EnvironmentStatistics(nn.Module):
     """The normalisation (R - mean) / stddev of one block's environment matrix.
 
-    deepmd-kit stores a row per neighbour slot. Its statistics make all slots alike, and then one row
-    per type is kept here (S = 1); files in which slots differ keep them all (S = nsel).
+    deepmd-kit stores a row per neighbour slot. Its statistics make all slots alike, and then one
+    row per type is kept here (S = 1); files in which slots differ keep them all (S = nsel).
 
     Args:
         num_types: Length of the type map.
