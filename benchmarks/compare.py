@@ -134,7 +134,7 @@ def table(result: dict[str, Any]) -> str:
     """Return one comparison as text."""
     names = list(result["contestants"])
     step = "training step" if result["what"] == "train" else "energy + force + virial"
-    titles = ("median", f"x {names[0]}", "min", "max", "peak MB", "set-up", "max dF")
+    titles = ("median", "ratio", "min", "max", "peak MB", "set-up", "max dF")
     widths = (10, 10, 8, 8, 9, 9, 10)
     lines = [
         f"{result['model']} DPA-2, 192 water atoms, float64, {result['threads']} threads: {step}",
