@@ -135,6 +135,7 @@ class LocalAttention(nn.Module):
         self.num_heads = num_heads
         self.hidden = hidden
         self.atom_dim = atom_dim
+        self.shift = ATTENTION_SHIFT
         self.query = Linear(
             atom_dim, hidden * num_heads, bias=False, dtype=dtype, seed=descend(seed, 0)
         )
@@ -167,7 +168,7 @@ class LocalAttention(nn.Module):
         w_N1K = geometry.weight.unsqueeze(1)
         if smooth:
             shift_K = empty_slot_shift(w_N1K.shape[2], geometry.num_extra, w_N1K)
-            logits_NHK = (logits_NHK + ATTENTION_SHIFT) * w_N1K + shift_K
+            logits_NHK = (logits_NHK + self.shift) * w_N1K + shift_K
         else:
             logits_NHK = logits_NHK.masked_fill(~geometry.filled.unsqueeze(1), -1e30)
         weights_NHK = torch.softmax(logits_NHK, dim=-1) * w_N1K

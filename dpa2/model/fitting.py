@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dpa2.model.activations import Activation
-from dpa2.model.layers import Linear, hidden
+from dpa2.model.layers import Linear, close_hidden
 from dpa2.model.seeds import Seed, descend
 
 
@@ -83,11 +83,16 @@ class EnergyFitting(nn.Module):
         values = default_fparam if default_fparam is not None and num_fparam > 0 else []
         self.register_buffer("default_fparam_tensor", torch.tensor(values, dtype=dtype))
 
+    def features(self, x_ND: Tensor) -> Tensor:
+        """Return the last hidden layer's activations (N, neuron[-1])."""
+        for layer in self.hidden_layers:
+            y_ND = self.activation(layer(x_ND))
+            x_ND = close_hidden(x_ND, y_ND, layer.timestep)  # type: ignore[arg-type]
+        return x_ND
+
     def network(self, x_ND: Tensor) -> Tensor:
         """Return the bare network's value (N,)."""
-        for layer in self.hidden_layers:
-            x_ND = hidden(x_ND, layer, self.activation)  # type: ignore[arg-type]
-        return self.output(x_ND).squeeze(-1)
+        return self.output(self.features(x_ND)).squeeze(-1)
 
     def forward(
         self,
@@ -104,9 +109,19 @@ class EnergyFitting(nn.Module):
             fparam_N: (N, numb_fparam) the frame's parameters, repeated per atom.
             aparam_N: (N, numb_aparam).
         """
+        x_ND = self.inputs(descriptor_ND, fparam_N, aparam_N)
+        energy_N = self.network(x_ND)
+        if self.subtract_vacuum:
+            vacuum_ND = self.inputs(torch.zeros_like(descriptor_ND), fparam_N, aparam_N)
+            energy_N = energy_N - self.network(vacuum_ND)
+        return energy_N.to(torch.float64) + self.bias_atom_e.to(torch.float64)[types_N, 0]
+
+    def inputs(
+        self, descriptor_ND: Tensor, fparam_N: Optional[Tensor], aparam_N: Optional[Tensor]
+    ) -> Tensor:
+        """Return what the network sees (N, D + ...), in its precision."""
         x_ND = descriptor_ND.to(self.dtype)
-        zero_ND = torch.zeros_like(x_ND) if self.subtract_vacuum else x_ND
-        extra: list[Tensor] = []
+        extra: list[Tensor] = [x_ND]
         if self.num_fparam > 0:
             if fparam_N is None:
                 fparam_N = self.default_fparam_tensor.unsqueeze(0).expand(x_ND.shape[0], -1)
@@ -116,11 +131,4 @@ class EnergyFitting(nn.Module):
             extra.append((aparam_N.to(self.dtype) - self.aparam_avg) * self.aparam_inv_std)
         if self.dim_case > 0:
             extra.append(self.case_embd.unsqueeze(0).expand(x_ND.shape[0], -1))
-        if len(extra) > 0:
-            tail = torch.cat(extra, dim=-1)
-            x_ND = torch.cat([x_ND, tail], dim=-1)
-            zero_ND = torch.cat([zero_ND, tail], dim=-1)
-        energy_N = self.network(x_ND)
-        if self.subtract_vacuum:
-            energy_N = energy_N - self.network(zero_ND)
-        return energy_N.to(torch.float64) + self.bias_atom_e.to(torch.float64)[types_N, 0]
+        return x_ND if len(extra) == 1 else torch.cat(extra, dim=-1)

@@ -61,16 +61,11 @@ class Linear(nn.Module):
         return torch.nn.functional.linear(x, self.weight.t(), self.bias)
 
 
-def hidden(x_RC: Tensor, layer: Linear, activation: Activation) -> Tensor:
-    """Apply one hidden layer with its skip connection: act(x W + b) * timestep + skip(x).
+def close_hidden(x_RC: Tensor, y_RC: Tensor, timestep: Optional[Tensor]) -> Tensor:
+    """Finish a hidden layer, act(x W + b) * timestep + skip(x), whose activation is `y_RC`.
 
     The skip adds `x` where input and output width agree, `[x, x]` where the width doubles.
     """
-    return close_hidden(x_RC, activation(layer(x_RC)), layer.timestep)
-
-
-def close_hidden(x_RC: Tensor, y_RC: Tensor, timestep: Optional[Tensor]) -> Tensor:
-    """Finish a hidden layer whose activation is `y_RC`: timestep, then skip from `x_RC`."""
     if timestep is not None:
         y_RC = y_RC * timestep
     num_in = x_RC.shape[-1]
@@ -121,7 +116,8 @@ class EmbeddingNetwork(nn.Module):
 
     def forward(self, x_RC: Tensor) -> Tensor:
         """Return the network at `x_RC` (R, in) -> (R, neuron[-1])."""
-        return self.after_first(hidden(x_RC, self.first, self.activation))
+        y_RC = self.activation(self.first(x_RC))
+        return self.after_first(close_hidden(x_RC, y_RC, self.first.timestep))
 
     def splits_first_layer(self) -> bool:
         """Tell whether type inputs enter only through the first layer's sum (no skip from them)."""
@@ -157,5 +153,6 @@ class EmbeddingNetwork(nn.Module):
     def after_first(self, x_RC: Tensor) -> Tensor:
         """Apply all layers but the first."""
         for layer in self.rest:
-            x_RC = hidden(x_RC, layer, self.activation)  # type: ignore[arg-type]
+            y_RC = self.activation(layer(x_RC))
+            x_RC = close_hidden(x_RC, y_RC, layer.timestep)  # type: ignore[arg-type]
         return x_RC

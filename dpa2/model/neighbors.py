@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from schemas.errors import DataError
-
 from dpa2.model.slot_order import descriptor_order, energy_order
+from schemas.errors import DataError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# deepmd-kit shifts attention weights by this before the switch and back after it.
+# deepmd-kit shifts attention weights by this before the switch and back after it. TorchScript does
+# not see constants of a module: they reach it as default arguments.
 ATTENTION_SHIFT = 20.0
 
 
@@ -42,21 +43,28 @@ class AttentionFactors(NamedTuple):
     outer: Tensor
 
 
-def empty_slot_shift(width: int, num_extra: int, like: Tensor) -> Tensor:
+def empty_slot_shift(
+    width: int, num_extra: int, like: Tensor, attention_shift: float = ATTENTION_SHIFT
+) -> Tensor:
     """Return (width,) additions to the attention logits of empty slots.
 
     deepmd-kit's softmax runs over all nsel slots, and each empty one adds exp(-20) to its
     denominator. A block leaves one empty slot at its end; log(1 + num_extra) on its logit makes it
     stand for itself and for the `num_extra` slots that the block leaves out.
     """
-    shift = torch.full([width], -ATTENTION_SHIFT, dtype=like.dtype, device=like.device)
+    shift = torch.full([width], -attention_shift, dtype=like.dtype, device=like.device)
     if num_extra > 0:
         shift[width - 1] += torch.log1p(torch.tensor(float(num_extra), dtype=torch.float64)).item()
     return shift
 
 
 def attention_factors(
-    geometry: PairGeometry, h2_NKX: Tensor, hidden: int, has_gate: bool, smooth: bool
+    geometry: PairGeometry,
+    h2_NKX: Tensor,
+    hidden: int,
+    has_gate: bool,
+    smooth: bool,
+    attention_shift: float = ATTENTION_SHIFT,
 ) -> AttentionFactors:
     """Fold switch, gate, mask and every constant factor of the pair attention (spec 3.8)."""
     w_NK = geometry.weight
@@ -67,7 +75,7 @@ def attention_factors(
     if smooth:
         scale_NKK = (wwgate_NKK if has_gate else ww_NKK) * (1.0 / hidden**0.5)
         shift_K = empty_slot_shift(w_NK.shape[1], geometry.num_extra, w_NK)
-        return AttentionFactors(scale_NKK, ww_NKK * ATTENTION_SHIFT + shift_K, outer_NKK)
+        return AttentionFactors(scale_NKK, ww_NKK * attention_shift + shift_K, outer_NKK)
     # Empty slots never win against filled ones; where a centre has none at all, `outer` is 0.
     far = torch.zeros_like(w_NK).masked_fill(~geometry.filled, -1e30)
     scale = gate_NKK if has_gate else torch.ones_like(gate_NKK)

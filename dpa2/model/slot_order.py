@@ -1,9 +1,9 @@
 """The order of neighbours at equal distance, where it matters.
 
-In cells smaller than the cutoff an atom sees images of one atom at exactly one distance. Their order
-is arbitrary, and matters only where neighbour slots have statistics of their own. deepmd-kit's order
-is that of torch's unstable sorts of particular arrays, one for its energies and another for its
-descriptors; the same sorts of the same arrays give the same orders.
+In cells smaller than the cutoff an atom sees images of one atom at exactly one distance. Their
+order is arbitrary, and matters only where neighbour slots have statistics of their own.
+deepmd-kit's order is that of torch's unstable sorts of particular arrays, one for its energies and
+another for its descriptors; the same sorts of the same arrays give the same orders.
 """
 
 import numpy as np
@@ -53,8 +53,8 @@ def descriptor_order(coord: Floats, box: Floats, rcut: float, nsel: int, images:
         nsel: Neighbours beyond it are left out.
         images: Of the batch, from `images_per_side`.
     """
-    cell = torch.from_numpy(np.ascontiguousarray(box))
-    scaled = torch.matmul(torch.from_numpy(np.ascontiguousarray(coord)), torch.linalg.inv(cell))
+    cell = torch.tensor(box)
+    scaled = torch.matmul(torch.tensor(coord), torch.linalg.inv(cell))
     wrapped = torch.matmul(torch.remainder(scaled, 1.0), cell)
     ranges = [torch.arange(-int(n), int(n) + 1, dtype=torch.float64) for n in images]
     shifts = torch.cartesian_prod(*ranges)
