@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from schemas.model import parse_model
 
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
+from schemas.model import parse_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from schemas.errors import CheckpointError
-from schemas.model import parse_model
 
 from dpa2.convert.deepmd import deepmd_parameters, load_deepmd_state, to_deepmd_state
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
+from schemas.errors import CheckpointError
+from schemas.model import parse_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))

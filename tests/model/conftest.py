@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from schemas.model import parse_model
 
 from dpa2.convert.deepmd import load_deepmd_state
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel, Prediction
+from schemas.model import parse_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -3,10 +3,10 @@
 import hashlib
 
 import pytest
-from schemas.model import parse_model
 
 from dpa2.convert.deepmd import to_deepmd_state
 from dpa2.model.build import build_model
+from schemas.model import parse_model
 
 MODELS = (
     "published sizes",
