@@ -132,7 +132,6 @@ def summary(item: Contestant, first: Contestant) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """Return one comparison as text."""
-    names = list(result["contestants"])
     step = "training step" if result["what"] == "train" else "energy + force + virial"
     titles = ("median", "ratio", "min", "max", "peak MB", "set-up", "max dF")
     widths = (10, 10, 8, 8, 9, 9, 10)

@@ -63,7 +63,7 @@ def train_eager(folder: Path) -> Step:
         loss.backward()
         trainer.optimizer.step()
         trainer.scheduler.step()
-        return {"loss": float(loss)}
+        return {"loss": float(loss.detach())}
 
     return step
 
@@ -79,7 +79,7 @@ def train_expt(folder: Path) -> Step:
 
     def step() -> dict[str, Any]:
         result = trainer.train_step(task, 0)
-        return {"loss": float(result.payload["loss"])}
+        return {"loss": float(result.payload["loss"].detach())}
 
     return step
 

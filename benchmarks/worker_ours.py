@@ -48,7 +48,7 @@ def train(folder: Path) -> Step:
         result = task.compare(batch, rate, create_graph=True)
         result.total.backward()
         optimizer.step()
-        return {"loss": float(result.total)}
+        return {"loss": float(result.total.detach())}
 
     return step
 
