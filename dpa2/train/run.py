@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,12 +178,9 @@ class _Run:
                 progress,
                 self._tensorboard(),
                 validations,
+                self._final_change(task, progress),
             )
             outcome = trainer.run(start_step)
-            finished = outcome.steps_done == schedule.num_steps
-            if config.change_bias_after_training and finished and start_step < schedule.num_steps:
-                change_final_bias(self.config, task, progress.line)
-                trainer.save(outcome.steps_done)
         return TrainResult(
             checkpoint=outcome.checkpoint,
             curve=curve_path,
@@ -287,6 +284,11 @@ class _Run:
         store = CheckpointStore(prefix, directory, keep, pointer=self.folder / "checkpoint")
         store.prepare()
         return store, CheckpointStore(ema_prefix(prefix), directory, keep_ema)
+
+    def _final_change(self, task: Task, progress: Progress) -> Callable[[], None] | None:
+        if not self.config.training.change_bias_after_training:
+            return None
+        return lambda: change_final_bias(self.config, task, progress.line)
 
     def _tensorboard(self) -> TensorBoard | None:
         training = self.config.training

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Trainer:
         tensorboard: Curves, or None.
         validations: Full validations (of the weights, of their averages) that choose best
             checkpoints.
+        finish: Called after the last step, before its checkpoint is written; or None.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Trainer:
         progress: Progress,
         tensorboard: TensorBoard | None = None,
         validations: tuple[FullValidation, ...] = (),
+        finish: Callable[[], None] | None = None,
     ) -> None:
         self.config = config
         self.tasks = tasks
@@ -80,6 +82,7 @@ class Trainer:
         self.progress = progress
         self.tensorboard = tensorboard
         self.validations = validations
+        self.finish = finish
         self.max_norm = float(config.gradient_max_norm or 0.0)
         self.guard = FiniteGuard()
         self._saved_at = -1
@@ -143,6 +146,8 @@ class Trainer:
                 self.progress.line(validation.run(step, learning_rate))
         if self._saves_after(step):
             self.guard.settle()
+            if step == self.schedule.num_steps and self.finish is not None:
+                self.finish()
             self.save(step)
         return result.metrics
 
