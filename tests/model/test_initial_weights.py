@@ -48,6 +48,6 @@ def test_another_seed_gives_other_weights(initial_weights, part):
         to_deepmd_state(build_model(parse_model(which))) for which in (section, changed)
     )
     moved = {key for key in before if not before[key].equal(after[key])}
-    assert moved
+    weights = {key for key in before if key.endswith(".matrix") and ".attn2_lm." not in key}
+    assert {key for key in weights if f".{part}." in key} <= moved
     assert {key.split(".")[1] for key in moved} == {part}
-    assert all(key in moved for key in before if key.endswith(".matrix") and f".{part}." in key)

@@ -98,8 +98,8 @@ def draw_sections() -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(20260101)
     columns = {}
     for path, values in OPTIONS.items():
-        repeats = -(-NUM_DRAWS // len(values))
-        columns[path] = [values[k] for k in rng.permutation(len(values) * repeats) % len(values)]
+        # Every value the same number of times, give or take one.
+        columns[path] = [values[k % len(values)] for k in rng.permutation(NUM_DRAWS)]
         assert len(values) <= NUM_DRAWS
     for draw in range(NUM_DRAWS):
         section = deepcopy(BASE)

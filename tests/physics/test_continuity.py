@@ -1,6 +1,5 @@
 """Energies and forces of smooth models are continuous when a neighbour comes or goes."""
 
-
 import numpy as np
 import pytest
 

@@ -61,7 +61,7 @@ def test_another_choice_of_cell_vectors_changes_nothing(drawn):
 
 def test_the_order_of_atoms_does_not_matter(drawn):
     system = drawn.system()
-    # deepmd-kit's empty slots look up the type of the frame's first atom, so that one keeps its type.
+    # Atom 4 is of the type of the first atom, which deepmd-kit's empty slots look up.
     order = np.array([4, 3, 5, 1, 0, 2])
     assert system.types[0, order[0]] == system.types[0, 0]
     before = drawn.predict(system, with_descriptor=True)
