@@ -1,0 +1,160 @@
+"""What a frozen model says about itself: the questions deepmd-kit and LAMMPS ask (spec 8.1)."""
+
+import json
+from typing import Any, Dict, List, Optional
+
+import torch
+from torch import Tensor, nn
+
+from dpa2.model.energy import EnergyModel
+
+
+class ModelFacts(nn.Module):
+    """Scripted methods that return constants.
+
+    Args:
+        model: The model to be frozen.
+        model_params: The `model` section it was trained with.
+    """
+
+    min_nbor_dist: Tensor
+
+    def __init__(self, model: EnergyModel, model_params: Dict[str, Any]) -> None:
+        super().__init__()
+        self.register_buffer("min_nbor_dist", model.min_nbor_dist.detach().clone())
+        self.rcut = float(model.rcut)
+        self.nsel = int(model.cutoffs().nsel)
+        self.type_map = list(model.type_map)
+        self.num_fparam = model.fitting.num_fparam
+        self.num_aparam = model.fitting.num_aparam
+        self.defaults_fparam = model.fitting.has_default_fparam
+        self.model_def_script = json.dumps(model_params)
+        observed = (model_params.get("info") or {}).get("observed_type")
+        self.observed_types = torch.jit.Attribute(
+            list(self.type_map if observed is None else observed), List[str]
+        )
+        excluded = model.config.atom_exclude_types
+        self.sel_type = torch.jit.Attribute(
+            [k for k in range(len(self.type_map)) if k not in excluded], List[int]
+        )
+
+    @torch.jit.export
+    def get_rcut(self) -> float:
+        """Return the cutoff, Å."""
+        return self.rcut
+
+    @torch.jit.export
+    def get_sel(self) -> List[int]:
+        """Return the neighbour capacity, one entry for all types."""
+        return [self.nsel]
+
+    @torch.jit.export
+    def get_nsel(self) -> int:
+        """Return the neighbour capacity."""
+        return self.nsel
+
+    @torch.jit.export
+    def get_nnei(self) -> int:
+        """Return the neighbour capacity."""
+        return self.nsel
+
+    @torch.jit.export
+    def get_ntypes(self) -> int:
+        """Return the number of types."""
+        return len(self.type_map)
+
+    @torch.jit.export
+    def get_type_map(self) -> List[str]:
+        """Return the element of each type."""
+        return self.type_map
+
+    @torch.jit.export
+    def get_sel_type(self) -> List[int]:
+        """Return the types whose atoms have energies."""
+        return self.sel_type
+
+    @torch.jit.export
+    def get_dim_fparam(self) -> int:
+        """Return how many frame parameters the model takes."""
+        return self.num_fparam
+
+    @torch.jit.export
+    def get_dim_aparam(self) -> int:
+        """Return how many parameters per atom the model takes."""
+        return self.num_aparam
+
+    @torch.jit.export
+    def has_default_fparam(self) -> bool:
+        """Tell whether fparam may be left out although the model takes it."""
+        return self.defaults_fparam
+
+    @torch.jit.export
+    def is_aparam_nall(self) -> bool:
+        """Tell whether aparam covers ghosts."""
+        return False
+
+    @torch.jit.export
+    def get_dim_chg_spin(self) -> int:
+        """Return how many charge and spin conditions the model takes."""
+        return 0
+
+    @torch.jit.export
+    def get_default_chg_spin(self) -> Optional[Tensor]:
+        """Return the default charge and spin conditions."""
+        return None
+
+    @torch.jit.export
+    def has_chg_spin_ebd(self) -> bool:
+        """Tell whether the model takes charge and spin."""
+        return False
+
+    @torch.jit.export
+    def has_default_chg_spin(self) -> bool:
+        """Tell whether charge and spin have defaults."""
+        return False
+
+    @torch.jit.export
+    def mixed_types(self) -> bool:
+        """Tell whether one neighbour list holds all types."""
+        return True
+
+    @torch.jit.export
+    def has_message_passing(self) -> bool:
+        """Tell whether features of ghosts are needed."""
+        return True
+
+    @torch.jit.export
+    def need_sorted_nlist_for_lower(self) -> bool:
+        """Tell whether `forward_lower` sorts the list it is given."""
+        return True
+
+    @torch.jit.export
+    def model_output_type(self) -> List[str]:
+        """Return what the model predicts for atoms."""
+        return ["energy", "mask"]
+
+    @torch.jit.export
+    def do_grad_r(self, var_name: Optional[str] = None) -> bool:
+        """Tell whether there are forces."""
+        return True
+
+    @torch.jit.export
+    def do_grad_c(self, var_name: Optional[str] = None) -> bool:
+        """Tell whether there are virials."""
+        return True
+
+    @torch.jit.export
+    def get_min_nbor_dist(self) -> Optional[float]:
+        """Return the shortest distance of the training data, Å, where known."""
+        distance = float(self.min_nbor_dist.item())
+        return None if distance < 0 else distance
+
+    @torch.jit.export
+    def get_observed_type_list(self) -> List[str]:
+        """Return the elements of the training data."""
+        return self.observed_types
+
+    @torch.jit.export
+    def get_model_def_script(self) -> str:
+        """Return the `model` section as JSON."""
+        return self.model_def_script

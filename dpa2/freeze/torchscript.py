@@ -1,0 +1,131 @@
+"""Write a checkpoint's branch as a TorchScript file for deepmd-kit, LAMMPS and everything C++."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpa2.convert.deepmd import load_deepmd_state
+from dpa2.evaluate.checkpoint_engine import resolve_branch
+from dpa2.freeze.border import declare_border_operator
+from dpa2.freeze.frozen_model import FrozenEnergyModel
+from dpa2.io.atomic import atomic_write
+from dpa2.io.checkpoint import Checkpoint, read_checkpoint
+from dpa2.model.build import build_model
+from dpa2.model.energy import EnergyModel
+from schemas.errors import CheckpointError
+from schemas.model import parse_model
+
+SUFFIX = ".pth"
+# deepmd-kit keeps a data modifier in this extra file; an empty one means none.
+_EXTRA_FILES = {"data_modifier.pth": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        checkpoint: Where the weights come from.
+        branch: Branch of the checkpoint; `Default` for a single-task model.
+        type_map: Element of each type.
+        num_parameters: Trainable numbers in it.
+        num_bytes: Size of the file.
+    """
+
+    path: Path
+    checkpoint: Path
+    branch: str
+    type_map: list[str]
+    num_parameters: int
+    num_bytes: int
+
+
+def script(model: EnergyModel, model_params: dict[str, Any]) -> torch.jit.ScriptModule:
+    """Return the TorchScript module of a model, which is taken apart.
+
+    Args:
+        model: A trained model; not to be used afterwards.
+        model_params: The `model` section it was trained with.
+    """
+    declare_border_operator()
+    with warnings.catch_warnings():
+        # torch deprecates TorchScript, which is still what deepmd-kit and LAMMPS load.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        frozen = FrozenEnergyModel(model, model_params).eval()
+        return torch.jit.script(frozen)
+
+
+def freeze(
+    checkpoint: Path | str, output: Path | str = "frozen_model.pth", branch: str | None = None
+) -> Frozen:
+    """Freeze a checkpoint of this project or of deepmd-kit.
+
+    Args:
+        checkpoint: The file, or a folder with a `checkpoint` file that names it.
+        output: What to write; the suffix becomes `.pth`.
+        branch: Branch of a multi-task model: its name or an alias, in any case.
+
+    Raises:
+        CheckpointError: If the file or the branch cannot be used.
+        ConfigError: If the model is none that this engine runs.
+        TrainingError: If the output cannot be written; an older file of that name is untouched.
+    """
+    target = Path(output)
+    if target.suffix != SUFFIX:
+        target = target.with_name(target.name + SUFFIX)
+    source = read_checkpoint(find_checkpoint(Path(checkpoint)))
+    name = chosen_branch(source, branch)
+    section, tensors = source.branch(name)
+    model = build_model(parse_model(section))
+    load_deepmd_state(model, tensors)
+    num_parameters = sum(p.numel() for p in model.parameters())
+    type_map = list(model.type_map)
+    module = script(model, section)
+    with atomic_write(target) as stream:
+        torch.jit.save(module, stream, _extra_files=_EXTRA_FILES)
+    return Frozen(target, source.path, name, type_map, num_parameters, target.stat().st_size)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint that a folder's `checkpoint` file names, or `path` itself if a file.
+
+    Raises:
+        CheckpointError: If the folder does not say, or says wrongly.
+    """
+    if not path.is_dir():
+        return path
+    pointer = path / "checkpoint"
+    if not pointer.is_file():
+        found = sorted(item.name for item in path.glob("*.pt"))
+        raise CheckpointError(
+            f"the folder {path} has no file `checkpoint` that names its newest checkpoint",
+            hint=f"name one of: {', '.join(found)}" if found else "give a model.ckpt-N.pt",
+        )
+    text = pointer.read_text(errors="replace").strip()
+    named = path / text
+    if not text or "\n" in text or not named.is_file():
+        raise CheckpointError(
+            f"{pointer} names `{text[:80]}`, which is not a file in {path}",
+            hint="name the checkpoint itself",
+        )
+    return named
+
+
+def chosen_branch(checkpoint: Checkpoint, branch: str | None) -> str:
+    """Return the branch to freeze.
+
+    Raises:
+        CheckpointError: If there are several and none was named, or the name is unknown.
+    """
+    branches = checkpoint.branches
+    name = resolve_branch(checkpoint, branch)
+    if name is None and len(branches) > 1:
+        raise CheckpointError(
+            f"{checkpoint.path} holds {len(branches)} branches: {', '.join(branches)}",
+            hint=f"a frozen model has one: choose it with --branch {branches[0]}",
+        )
+    return branches[0] if name is None else name
