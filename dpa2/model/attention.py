@@ -96,7 +96,9 @@ class PairAttention(nn.Module):
 
     def pair_update(self, weights_NKHK: Tensor, g2_NKP: Tensor, map_HPP: Tensor) -> Tensor:
         """Return the normalised update of g2 (N, K, P)."""
-        head_map, norm = self.head_map, self.norm
+        # One assignment each: in a tuple TorchScript would lose that they are modules.
+        head_map = self.head_map
+        norm = self.norm
         assert head_map is not None
         assert norm is not None
         N, K, P = g2_NKP.shape
