@@ -15,8 +15,10 @@ from dpa2.model.blocks import NeighborBlock
 from dpa2.model.neighbors import Cutoffs, Neighbors, search
 from dpa2.model.slot_order import images_per_side
 
-# Elements of a block's largest tensor: small enough to stay in a core's cache between operators.
+# Elements of a block's largest tensor. On a CPU small enough to stay in a core's cache between
+# operators; a GPU has no such cache and wants few, large kernels that still fit its memory.
 BLOCK_ELEMENTS = 1 << 18
+BLOCK_ELEMENTS_ACCELERATOR = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ def build_graph(
     # deepmd-kit's empty slots look up the first atom of their frame (spec 3.7); padding counts as 0
     pad_types = np.maximum(atom_types[:, 0], 0)[frame] if num_atoms else types
     order = np.argsort(merged.num_repformer, kind="stable")
-    layout = _Layout(merged, order, types, pad_types, cutoffs, plan)
+    budget = BLOCK_ELEMENTS if device.type == "cpu" else BLOCK_ELEMENTS_ACCELERATOR
+    layout = _Layout(merged, order, types, pad_types, cutoffs, plan, budget)
     return Graph(
         num_frames=num_frames,
         num_atoms=num_atoms,
@@ -155,7 +158,9 @@ class _Layout:
         pad_types: NDArray[np.int64],
         cutoffs: Cutoffs,
         plan: BlockPlan,
+        budget: int,
     ) -> None:
+        self.budget = budget
         self.cutoffs = cutoffs
         self.plan = plan
         num_atoms = len(order)
@@ -206,7 +211,7 @@ class _Layout:
         per_atom = max(
             repinit * self.plan.pair_channels, repformer**2 * self.plan.square_channels, 1
         )
-        size = max(1, BLOCK_ELEMENTS // per_atom)
+        size = max(1, self.budget // per_atom)
         if self.plan.max_atoms:
             size = min(size, self.plan.max_atoms)
         # Equal blocks: no small one is left over at the end.
