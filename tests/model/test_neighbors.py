@@ -115,6 +115,7 @@ LISTS = {
     "all full": Cutoffs(5.0, 30, (3.0, 4), (4.0, 12)),
     "repinit fuller than the shorter lists": Cutoffs(5.0, 9, (3.0, 40), (4.0, 30)),
     "three-body wider than repformer": Cutoffs(5.0, 60, (4.5, 30), (4.0, 7)),
+    "a wider list holds fewer": Cutoffs(5.0, 60, (4.5, 6), (4.0, 30)),
     "equal radii": Cutoffs(4.0, 20, (4.0, 8), (4.0, 12)),
     "no three-body": Cutoffs(5.0, 14, None, (3.5, 8)),
     "excluded pairs": Cutoffs(5.0, 20, (3.0, 3), (4.0, 10), KEEP),
