@@ -1,8 +1,8 @@
 """The operator `deepmd::border_op`: declared here, implemented by deepmd-kit's C++ library.
 
-A frozen model calls it between layers when LAMMPS runs it. TorchScript must know its schema to write
-or to read such a file, so where deepmd-kit has not registered the operator, it is declared without an
-implementation.
+A frozen model calls it between layers when LAMMPS runs it. TorchScript must know its schema to
+write or to read such a file, so where deepmd-kit has not registered the operator, it is declared
+without an implementation.
 """
 
 import torch
@@ -18,13 +18,11 @@ _declared: list[torch.library.Library] = []
 
 def declare_border_operator() -> None:
     """Make `deepmd::border_op` known to TorchScript; call before scripting or loading a model."""
-    # deepmd-kit without its C++ library puts a Python function in the operator's place
-    namespace = torch.ops.deepmd
-    if "border_op" in namespace.__dict__ and not isinstance(
-        namespace.__dict__["border_op"], torch._ops.OpOverloadPacket
-    ):
-        del namespace.__dict__["border_op"]
-    if not hasattr(namespace, "border_op"):
-        library = torch.library.Library("deepmd", "FRAGMENT")  # noqa: TOR901 - kept in `_declared`
-        library.define(_SCHEMA)
+    # deepmd-kit without its C++ library leaves a Python function in `torch.ops.deepmd`, which does
+    # not make an operator; the registry knows.
+    if not torch._C._jit_get_schemas_for_operator("deepmd::border_op"):  # noqa: SLF001
+        library = torch.library.Library("deepmd", "FRAGMENT")  # type: ignore[no-untyped-call]
+        library.define(_SCHEMA)  # type: ignore[no-untyped-call]
         _declared.append(library)
+        # That function would be scripted in the operator's place.
+        torch.ops.deepmd.__dict__.pop("border_op", None)

@@ -1,8 +1,10 @@
+# ruff: noqa: SLF001 - the tables of tensors and children of torch's modules
 """Weights of a frozen model: named as deepmd-kit names them, plain constants in our network.
 
-deepmd-kit rebuilds its own model from a frozen file's state dict (`dp change-bias`, `convert-backend`),
-so that must have exactly its keys. Our network therefore holds its tensors as constants, which no state
-dict lists, and a tree of nameless modules carries the same tensors under deepmd-kit's names.
+deepmd-kit rebuilds its own model from a frozen file's state dict (`dp change-bias`,
+`convert-backend`), so that must have exactly its keys. Our network therefore holds its tensors as
+constants, which no state dict lists, and a tree of modules without code carries the same tensors
+under deepmd-kit's names.
 """
 
 from typing import List

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - deepmd-kit passes a name that has one meaning here
 """What a frozen model says about itself: the questions deepmd-kit and LAMMPS ask (spec 8.1)."""
 
 import json
@@ -17,6 +18,9 @@ class ModelFacts(nn.Module):
         model_params: The `model` section it was trained with.
     """
 
+    # TorchScript cannot tell the type of an empty list without these.
+    observed_types: List[str]
+    sel_type: List[int]
     min_nbor_dist: Tensor
 
     def __init__(self, model: EnergyModel, model_params: Dict[str, Any]) -> None:
@@ -30,13 +34,9 @@ class ModelFacts(nn.Module):
         self.defaults_fparam = model.fitting.has_default_fparam
         self.model_def_script = json.dumps(model_params)
         observed = (model_params.get("info") or {}).get("observed_type")
-        self.observed_types = torch.jit.Attribute(
-            list(self.type_map if observed is None else observed), List[str]
-        )
+        self.observed_types = list(self.type_map if observed is None else observed)
         excluded = model.config.atom_exclude_types
-        self.sel_type = torch.jit.Attribute(
-            [k for k in range(len(self.type_map)) if k not in excluded], List[int]
-        )
+        self.sel_type = [k for k in range(len(self.type_map)) if k not in excluded]
 
     @torch.jit.export
     def get_rcut(self) -> float:

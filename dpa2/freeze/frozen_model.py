@@ -1,6 +1,7 @@
+# ruff: noqa: ARG002 - deepmd-kit passes arguments that only other models use
 """The scripted model: our network behind the methods that deepmd-kit and LAMMPS call (spec 8.1)."""
 
-# Axes:  F frames   N atoms per frame   M atoms and ghosts per frame   A centres of all frames (F * N)
+# Axes:  F frames   N atoms per frame   M atoms and ghosts per frame   A all centres
 #        E slots of all blocks   T types   X, Y = x, y, z
 
 from typing import Any, Dict, List, Optional, Tuple
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dpa2.freeze.constants import make_constant, named_weights
 from dpa2.freeze.facts import ModelFacts
-from dpa2.freeze.images import all_pairs, extend
+from dpa2.freeze.images import Extended, all_pairs, extend
 from dpa2.freeze.layout import Laid, Layout, cast
 from dpa2.freeze.lists import nearest_neighbors
 from dpa2.model import derivatives
@@ -21,8 +22,8 @@ from dpa2.model.halo import Halo
 class FrozenEnergyModel(ModelFacts):
     """An energy model as deepmd-kit's readers of `.pth` files expect it.
 
-    Lengths are in Å, energies in eV. Inputs may be float32 or float64; energies and virials of frames
-    are float64, everything else has the type of the positions.
+    Lengths are in Å, energies in eV. Inputs may be float32 or float64; energies and virials of
+    frames are float64, everything else has the type of the positions.
 
     `forward_common` and `forward_common_lower` are compiled because the others call them. Exported
     methods would have no default arguments while TorchScript compiles their callers.
@@ -55,8 +56,8 @@ class FrozenEnergyModel(ModelFacts):
         """Evaluate frames; see `forward_common` for the arguments.
 
         Returns:
-            atom_energy (F, N, 1), energy (F, 1), force (F, N, 3), virial (F, 9), mask (F, N) and, on
-            request, atom_virial (F, N, 9).
+            atom_energy (F, N, 1), energy (F, 1), force (F, N, 3), virial (F, 9), mask (F, N) and,
+            on request, atom_virial (F, N, 9).
         """
         found = self.forward_common(coord, atype, box, fparam, aparam, do_atomic_virial)
         result = {
@@ -86,8 +87,8 @@ class FrozenEnergyModel(ModelFacts):
         """Evaluate atoms with ghosts; see `forward_common_lower` for the arguments.
 
         Returns:
-            atom_energy (F, N, 1), energy (F, 1), extended_force (F, M, 3), virial (F, 9), mask (F, N)
-            and, on request, extended_virial (F, M, 9).
+            atom_energy (F, N, 1), energy (F, 1), extended_force (F, M, 3), virial (F, 9),
+            mask (F, N) and, on request, extended_virial (F, M, 9).
         """
         found = self.forward_common_lower(
             extended_coord,
@@ -139,12 +140,7 @@ class FrozenEnergyModel(ModelFacts):
         """
         assert coord_corr_for_virial is None, "this model has no spins"
         F, N = atype.shape[0], atype.shape[1]
-        coord_FNX = coord.detach().view(F, N, 3).to(torch.float64)
-        box_FXX: Optional[Tensor] = None
-        if box is not None:
-            box_FXX = box.detach().view(F, 3, 3).to(torch.float64)
-        system = extend(coord_FNX, atype, box_FXX, self.rcut)
-        nlist = all_pairs(system, N, self.rcut, self.nsel)
+        system, nlist = self.neighborhood(coord, atype, box)
         found = self.forward_common_lower(
             system.coord, system.types, nlist, system.mapping, fparam, aparam, do_atomic_virial
         )
@@ -199,13 +195,12 @@ class FrozenEnergyModel(ModelFacts):
         assert extended_coord_corr is None, "this model has no spins"
         F, N, M = nlist.shape[0], nlist.shape[1], extended_atype.shape[1]
         coord_FMX = extended_coord.detach().view(F, M, 3).to(torch.float64)
-        halo_comm = comm_dict
-        parent = self.parents(mapping, F, N, M) if halo_comm is None else None
+        parent = self.parents(mapping, F, N, M) if comm_dict is None else None
         laid = self.layout(coord_FMX, extended_atype, nlist, parent)
         halo: Optional[Halo] = None
-        if halo_comm is not None:
+        if comm_dict is not None:
             assert F == 1, "processes exchange one frame at a time"
-            halo = Halo(laid.place, M, halo_comm)
+            halo = Halo(laid.place, M, comm_dict)
         energy_A = self.atomic_energies(laid, halo, fparam, aparam)
         gradient_EX = derivatives.displacement_gradient(
             energy_A.sum(), laid.blocks, create_graph=False, retain_graph=do_atomic_virial
@@ -250,6 +245,37 @@ class FrozenEnergyModel(ModelFacts):
         }
 
     @torch.jit.export
+    def forward_embedding(
+        self,
+        coord: Tensor,
+        atype: Tensor,
+        box: Optional[Tensor] = None,
+        fparam: Optional[Tensor] = None,
+        aparam: Optional[Tensor] = None,
+        charge_spin: Optional[Tensor] = None,
+    ) -> Dict[str, Tensor]:
+        """Return what the network makes of each atom; arguments as in `forward_common`.
+
+        Returns:
+            descriptor (F, N, D), atomic_feature (F, N, H) the last hidden layer of the fitting net,
+            structural_feature (F, H) its sum over the atoms; in the networks' precision.
+        """
+        F, N = atype.shape[0], atype.shape[1]
+        system, nlist = self.neighborhood(coord, atype, box)
+        laid = self.layout(system.coord, system.types, nlist, system.mapping)
+        descriptor_AD = self.descriptor(cast(laid.blocks, self.descriptor.dtype), None).detach()
+        fparam_A, aparam_A = self.parameters_of_atoms(laid, fparam, aparam)
+        inputs_AC = self.fitting.inputs(descriptor_AD, fparam_A, aparam_A)
+        feature_AH = self.fitting.features(inputs_AC).detach()[laid.place]
+        feature_FNH = feature_AH.view(F, N, feature_AH.shape[1])
+        mask_FN1 = self.atom_mask(atype).unsqueeze(-1)
+        return {
+            "descriptor": descriptor_AD[laid.place].view(F, N, descriptor_AD.shape[1]),
+            "atomic_feature": feature_FNH,
+            "structural_feature": (feature_FNH * mask_FN1).sum(dim=1),
+        }
+
+    @torch.jit.export
     def format_nlist(
         self,
         extended_coord: Tensor,
@@ -261,8 +287,20 @@ class FrozenEnergyModel(ModelFacts):
         F, M = extended_atype.shape[0], extended_atype.shape[1]
         coord_FMX = extended_coord.detach().view(F, M, 3).to(torch.float64)
         found = nearest_neighbors(coord_FMX, extended_atype, nlist, self.rcut, self.nsel)
-        lacking = self.nsel - found.index.shape[2]
-        return torch.nn.functional.pad(found.index, [0, lacking], value=-1.0)
+        lacking = self.nsel - found.indices.shape[2]
+        return torch.nn.functional.pad(found.indices, [0, lacking], value=-1.0)
+
+    def neighborhood(
+        self, coord: Tensor, atype: Tensor, box: Optional[Tensor]
+    ) -> Tuple[Extended, Tensor]:
+        """Return the atoms with their images, and the nearest neighbours of the atoms."""
+        F, N = atype.shape[0], atype.shape[1]
+        coord_FNX = coord.detach().view(F, N, 3).to(torch.float64)
+        box_FXX: Optional[Tensor] = None
+        if box is not None:
+            box_FXX = box.detach().view(F, 3, 3).to(torch.float64)
+        system = extend(coord_FNX, atype, box_FXX, self.rcut)
+        return system, all_pairs(system, N, self.rcut, self.nsel)
 
     def parents(self, mapping: Optional[Tensor], F: int, N: int, M: int) -> Tensor:
         """Return the atom of which each atom or ghost is an image (F, M)."""
@@ -279,7 +317,7 @@ class FrozenEnergyModel(ModelFacts):
         descriptor_AD = self.descriptor(cast(laid.blocks, self.descriptor.dtype), halo)
         fparam_A, aparam_A = self.parameters_of_atoms(laid, fparam, aparam)
         energy_A = self.fitting(descriptor_AD.to(torch.float64), laid.types, fparam_A, aparam_A)
-        bias_T = self.atomic_model.out_bias.flatten().to(torch.float64)
+        bias_T = self.atomic_model.out_bias.flatten().to(torch.float64)  # type: ignore[operator]
         counts_A = laid.real & self.contributes_T[laid.types]
         return (energy_A + bias_T[laid.types]) * counts_A
 

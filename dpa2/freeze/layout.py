@@ -1,6 +1,6 @@
 """From a neighbour list over atoms and ghosts to blocks for the network, in TorchScript."""
 
-# Axes:  F frames   N atoms per frame   M atoms and ghosts per frame   A centres of all frames (F * N)
+# Axes:  F frames   N atoms per frame   M atoms and ghosts per frame   A centres (F * N)
 #        K neighbour slots   X = x, y, z
 
 from typing import List, NamedTuple, Optional, Tuple
@@ -98,7 +98,7 @@ class Layout(nn.Module):
         found = nearest_neighbors(coord_FMX, types_FM, nlist_FNW, self.rcut, self.nsel)
         A = F * N
         device = types_FM.device
-        index_AK = found.index.flatten(0, 1)
+        index_AK = found.indices.flatten(0, 1)
         distance_AK = found.distance.flatten(0, 1)
         disp_AKX = found.disp.flatten(0, 1)
         lacking = self.max_slots - index_AK.shape[1]
@@ -203,7 +203,8 @@ class Layout(nn.Module):
     def block_size(self, lengths_3A: Tensor, start: int, is_cuda: bool) -> int:
         """Return how many centres from `start` on keep the largest tensor within the budget."""
         remaining = lengths_3A.shape[1] - start
-        repinit, _, repformer = self.widths(lengths_3A, start, start + min(remaining, self.lookahead))
+        ahead = start + min(remaining, self.lookahead)
+        repinit, _, repformer = self.widths(lengths_3A, start, ahead)
         per_atom = max(
             repinit * self.pair_channels, repformer * repformer * self.square_channels, 1
         )
@@ -227,7 +228,7 @@ def cast(blocks: List[NeighborBlock], dtype: torch.dtype) -> List[NeighborBlock]
     # TorchScript knows no `_replace`.
     made: List[NeighborBlock] = []
     for b in blocks:
-        made.append(
+        made.append(  # noqa: PERF401 - nor comprehensions that make named tuples
             NeighborBlock(
                 b.start,
                 b.stop,

@@ -13,12 +13,12 @@ class NearestNeighbors(NamedTuple):
     """The neighbours of every centre, nearest first; empty slots at the end.
 
     Attributes:
-        index: (F, N, K) int64 among the frame's M atoms and ghosts; -1 in empty slots.
+        indices: (F, N, K) int64 among the frame's M atoms and ghosts; -1 in empty slots.
         disp: (F, N, K, 3) Å, neighbour minus centre; of no meaning in empty slots.
         distance: (F, N, K) Å; infinite in empty slots.
     """
 
-    index: Tensor
+    indices: Tensor
     disp: Tensor
     distance: Tensor
 
