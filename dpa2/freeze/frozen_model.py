@@ -203,16 +203,15 @@ class FrozenEnergyModel(ModelFacts):
             halo = Halo(laid.place, M, comm_dict)
         energy_A = self.atomic_energies(laid, halo, fparam, aparam)
         gradient_EX = derivatives.displacement_gradient(
-            energy_A.sum(), laid.blocks, create_graph=False, retain_graph=do_atomic_virial
+            energy_A, laid.blocks, retain_graph=do_atomic_virial
         )
         moments: List[Tensor] = []
         if do_atomic_virial:
             center_AX = coord_FMX[:, :N].flatten(0, 1)[laid.order]
             for axis in range(3):
-                moment = (energy_A * center_AX[:, axis]).sum()
-                moments.append(
+                moments.append(  # noqa: PERF401 - TorchScript has no extend of comprehensions
                     derivatives.displacement_gradient(
-                        moment, laid.blocks, create_graph=False, retain_graph=axis < 2
+                        energy_A, laid.blocks, center_AX[:, axis], retain_graph=axis < 2
                     )
                 )
         energy_A = energy_A.detach()

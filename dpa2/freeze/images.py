@@ -1,7 +1,7 @@
 """From a frame in a cell to extended atoms and their nearest neighbours in TorchScript (spec 3.1).
 
-This serves callers without a neighbour search of their own. All pairs are compared, a few centres at
-a time: correct for every cell, fast enough for a few thousand atoms.
+This serves callers without a neighbour search of their own. All pairs are compared, a few centres
+at a time: correct for every cell, fast enough for a few thousand atoms.
 """
 
 # Axes:  F frames   N atoms per frame   M atoms and images   G images   S shifts   K neighbour slots

@@ -12,21 +12,28 @@ from dpa2.model.blocks import NeighborBlock
 
 
 def displacement_gradient(
-    energy: Tensor, blocks: List[NeighborBlock], *, create_graph: bool, retain_graph: bool
+    energy_N: Tensor,
+    blocks: List[NeighborBlock],
+    weight: Optional[Tensor] = None,
+    create_graph: bool = False,
+    retain_graph: bool = False,
 ) -> Tensor:
-    """Return d energy / d displacement of every slot (E, 3), eV/Å.
+    """Return d sum(weight * energy) / d displacement of every slot (E, 3), eV/Å.
 
     Args:
-        energy: A scalar, eV.
+        energy_N: (N,) atomic energies, eV.
         blocks: Whose `disp` are the leaves.
+        weight: (N,) constants; None: ones.
         create_graph: Keep the result differentiable, as the loss needs it.
         retain_graph: Keep the graph for another gradient.
     """
-    # Written so that TorchScript compiles it too: a loop, and a list that may hold None.
+    # Written so that TorchScript compiles it too: no keyword-only defaults, typed lists, a loop.
+    weights: List[Optional[Tensor]] = [torch.ones_like(energy_N) if weight is None else weight]
     grads: List[Optional[Tensor]] = list(
         torch.autograd.grad(
-            [energy],
+            [energy_N],
             [block.disp for block in blocks],
+            grad_outputs=weights,
             create_graph=create_graph,
             retain_graph=retain_graph or create_graph,
             allow_unused=True,
