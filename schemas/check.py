@@ -1,8 +1,8 @@
 """Check an input file: every fault at once, or the configuration it describes."""
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from pydantic import ValidationError
@@ -29,12 +29,16 @@ class Report:
         lines: Lines of its text.
         config: The configuration; None if there are errors.
         diagnostics: Every fault, sorted by position.
+        usable: The configuration, or what of it is sound (`schemas.partial`); None if nothing is.
+        extend: Returns the report with more findings in it.
     """
 
     name: str
     lines: list[str] = field(repr=False)
     config: Input | None
     diagnostics: list[Diagnostic]
+    usable: Input | None = field(default=None, repr=False)
+    extend: "Callable[[Sequence[Finding]], Report] | None" = field(default=None, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -98,7 +102,12 @@ def check_text(text: str, name: str = "input.json", overrides: Sequence[str] = (
     broken += hidden
     sound = config if config is not None and not broken else partial(Input, data, broken)
     findings += run_rules(sound)
-    return _report(document, config, findings, migration, overridden)
+
+    def report(more: Sequence[Finding]) -> Report:
+        placed = _report(document, config, [*findings, *more], migration, overridden)
+        return replace(placed, usable=sound, extend=report)
+
+    return report([])
 
 
 def load_input(path: str | FilePath, overrides: Sequence[str] = ()) -> Input:
