@@ -51,15 +51,21 @@ def to_deepmd_state(model: EnergyModel) -> "OrderedDict[str, Tensor]":
     Twins (`_networks`) share storage, as in deepmd-kit's own files.
     """
     state: OrderedDict[str, Tensor] = OrderedDict()
-    dtype = model.descriptor.dtype
+    twins: dict[str, Tensor] = {}
     for entry in entries(model):
+        # deepmd-kit lists a network twice in a row: all of `networks`, then all of `_networks`
+        if twins and (
+            entry.twin is None or _network_of(entry.twin) != _network_of(next(iter(twins)))
+        ):
+            state.update(twins)
+            twins = {}
         if entry.tensor is None:
-            state[entry.name] = torch.zeros(0, dtype=dtype)
+            state[entry.name] = torch.zeros(0, dtype=model.descriptor.dtype)
             continue
-        value = _to_shape(entry.tensor.detach(), entry.shape)
-        state[entry.name] = value
+        state[entry.name] = _to_shape(entry.tensor.detach(), entry.shape)
         if entry.twin is not None:
-            state[entry.twin] = value
+            twins[entry.twin] = state[entry.name]
+    state.update(twins)
     return state
 
 
@@ -260,6 +266,10 @@ def _fitting(model: EnergyModel) -> Iterator[Entry]:
         tail = f".0.layers.{index}."
         prefix = FITTING + "filter_layers."
         yield from _linear(f"{prefix}networks{tail}", layer, twin=f"{prefix}_networks{tail}")
+
+
+def _network_of(twin: str) -> str:
+    return twin.partition("._networks.")[0]
 
 
 def _to_shape(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -175,10 +175,14 @@ class EnergyModel(nn.Module):
             atomic_virial: Also return atomic virials (three more backward passes).
             with_descriptor: Also return the descriptor.
         """
+        if not graph.blocks:
+            return self._nothing(
+                graph, atomic_virial=atomic_virial, with_descriptor=with_descriptor
+            )
         descriptor_AD, energy_A = self.atomic_energies(graph, fparam, aparam)
         center_E, neighbor_E = graph.pair_indices()
         gradient_EX = derivatives.displacement_gradient(
-            energy_A.sum(), graph.blocks, create_graph=create_graph, retain_graph=atomic_virial
+            energy_A, graph.blocks, create_graph=create_graph
         )
         if not create_graph:
             energy_A = energy_A.detach()
@@ -219,6 +223,20 @@ class EnergyModel(nn.Module):
         dtype = self.descriptor.dtype
         return [block._replace(disp=block.disp.to(dtype)) for block in blocks]
 
+    def _nothing(self, graph: Graph, *, atomic_virial: bool, with_descriptor: bool) -> Prediction:
+        """Return the prediction of frames without any atom."""
+        F, N = graph.num_frames, graph.num_atoms
+        zeros = self.out_bias.new_zeros
+        width = int(self.fitting.dim_descriptor)
+        return Prediction(
+            energy=zeros(F),
+            force=zeros(F, N, 3),
+            virial=zeros(F, 3, 3),
+            atom_energy=zeros(F, N),
+            atom_virial=zeros(F, N, 3, 3) if atomic_virial else None,
+            descriptor=zeros(F, N, width) if with_descriptor else None,
+        )
+
     def _padded(self, values_A: Tensor, graph: Graph) -> Tensor:
         """Return values of real atoms (A, ...) as (F, N, ...), zeros elsewhere."""
         shape = (graph.num_frames * graph.num_atoms, *values_A.shape[1:])
@@ -238,10 +256,7 @@ class EnergyModel(nn.Module):
         _, energy_A = self.atomic_energies(graph, fparam, aparam)
         moments = [
             derivatives.displacement_gradient(
-                (energy_A * graph.coord[:, axis]).sum(),
-                graph.blocks,
-                create_graph=False,
-                retain_graph=axis < 2,
+                energy_A, graph.blocks, weight=graph.coord[:, axis], retain_graph=axis < 2
             )
             for axis in range(3)
         ]

@@ -59,6 +59,7 @@ class EnergyFitting(nn.Module):
     ) -> None:
         super().__init__()
         self.dtype = dtype
+        self.dim_descriptor = dim_descriptor
         self.num_fparam = num_fparam
         self.num_aparam = num_aparam
         self.dim_case = dim_case
@@ -73,7 +74,8 @@ class EnergyFitting(nn.Module):
         )
         self.output = Linear(widths[-1], 1, dtype=dtype, seed=descend(net_seed, len(neuron)))
         self.activation = Activation(activation)
-        self.register_buffer("bias_atom_e", torch.zeros(num_types, 1, dtype=dtype))
+        # eV: deepmd-kit keeps it in double precision whatever the network's
+        self.register_buffer("bias_atom_e", torch.zeros(num_types, 1, dtype=torch.float64))
         self.register_buffer("fparam_avg", torch.zeros(num_fparam, dtype=dtype))
         self.register_buffer("fparam_inv_std", torch.ones(num_fparam, dtype=dtype))
         self.register_buffer("aparam_avg", torch.zeros(num_aparam, dtype=dtype))
@@ -114,7 +116,7 @@ class EnergyFitting(nn.Module):
         if self.subtract_vacuum:
             vacuum_ND = self.inputs(torch.zeros_like(descriptor_ND), fparam_N, aparam_N)
             energy_N = energy_N - self.network(vacuum_ND)
-        return energy_N.to(torch.float64) + self.bias_atom_e.to(torch.float64)[types_N, 0]
+        return energy_N.to(torch.float64) + self.bias_atom_e[types_N, 0]
 
     def inputs(
         self, descriptor_ND: Tensor, fparam_N: Optional[Tensor], aparam_N: Optional[Tensor]

@@ -14,6 +14,7 @@ from torch import Tensor
 from dpa2.model.blocks import NeighborBlock
 from dpa2.model.neighbors import Cutoffs, Neighbors, search
 from dpa2.model.slot_order import images_per_side
+from schemas.errors import DataError
 
 # Elements of a block's largest tensor. On a CPU small enough to stay in a core's cache between
 # operators; a GPU has no such cache and wants few, large kernels that still fit its memory.
@@ -109,7 +110,12 @@ def build_graph(
     for f in range(num_frames):
         cell = None if box is None else box[f]
         positions = np.asarray(coord[f][real[f]], dtype=np.float64)
-        found.append(search(positions, cell, atom_types[f][real[f]], cutoffs, images))
+        try:
+            found.append(search(positions, cell, atom_types[f][real[f]], cutoffs, images))
+        except DataError as error:
+            if num_frames == 1:
+                raise
+            raise DataError(f"frame {f}: {error.message}", hint=error.hint) from error
         placed.append(positions)
     merged = _merge(found)
     types = atom_types[real]

@@ -76,12 +76,12 @@ def pairs_within(
     Any cell works: smaller than the cutoff, triclinic, left-handed.
 
     Raises:
-        DataError: If a coordinate is not finite or the cell has no volume.
+        DataError: If a coordinate is not finite, the cell has no volume, or atoms coincide.
     """
     if not np.isfinite(coord).all():
         atom = int(np.argwhere(~np.isfinite(coord))[0, 0])
         raise DataError(f"the position of atom {atom} is not a finite number")
-    if box is not None and not abs(np.linalg.det(box)) > 1e-8:
+    if box is not None and not (np.isfinite(box).all() and abs(np.linalg.det(box)) > 1e-8):
         raise DataError(
             "the cell has no volume", hint="give three independent lattice vectors, or no cell"
         )
@@ -104,6 +104,12 @@ def pairs_within(
         image = image + (shift[:, :, None] * box).sum(axis=1)
     displacement = image - coord[i]
     distance = torch.linalg.vector_norm(torch.from_numpy(displacement), dim=-1).numpy()
+    if len(distance) and not distance.min() > 0.0:
+        pair = int(distance.argmin())
+        raise DataError(
+            f"atoms {i[pair]} and {j[pair]} are at the same place",
+            hint="remove one of them, or the frame: its energy is not defined",
+        )
     return i, j, displacement, distance
 
 
