@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.structures import ModelInputs, Structures
+from dpa2.freeze.border import declare_border_operator
 from schemas.errors import CheckpointError
 
 
@@ -103,6 +104,7 @@ def open_torchscript(path: str | os.PathLike[str], device: torch.device) -> Torc
     Raises:
         CheckpointError: If the file needs code that is not here, is damaged, or is no energy model.
     """
+    declare_border_operator()
     try:
         with warnings.catch_warnings():
             # torch deprecates TorchScript, which is still what deepmd-kit and LAMMPS load.

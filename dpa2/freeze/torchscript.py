@@ -85,7 +85,8 @@ def freeze(
     num_parameters = sum(p.numel() for p in model.parameters())
     type_map = list(model.type_map)
     module = script(model, section)
-    with atomic_write(target) as stream:
+    with atomic_write(target) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.save(module, stream, _extra_files=_EXTRA_FILES)
     return Frozen(target, source.path, name, type_map, num_parameters, target.stat().st_size)
 
