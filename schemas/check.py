@@ -7,6 +7,7 @@ from pathlib import Path as FilePath
 
 from pydantic import ValidationError
 
+from schemas.changes import fix_of, related_places
 from schemas.diagnostics import Diagnostic, Finding, Path, Span
 from schemas.document import JSON_SUFFIXES, YAML_SUFFIXES, Document, read_document
 from schemas.errors import ConfigError
@@ -161,8 +162,10 @@ def _report(
         is_set = any(_below(path, item) for item in overridden)
         span = None if is_set else finding.span or _locate(document, path, finding.at)
         message = finding.message + (" (from --set)" if is_set else "")
+        fix = None if is_set else fix_of(document, finding, path, span)
+        related = related_places(document, finding)
         item = Diagnostic(
-            finding.code, finding.severity, message, path, span, finding.hint, finding.fix
+            finding.code, finding.severity, message, path, span, finding.hint, fix, related
         )
         placed.setdefault((item.code, item.path, item.message), item)
     diagnostics = sorted(placed.values(), key=_position)

@@ -18,6 +18,68 @@ class Span:
     end_line: int
     end_col: int
 
+    def document(self) -> dict[str, int]:
+        """Return the span as it stands in JSON documents."""
+        return {
+            "line": self.line,
+            "col": self.col,
+            "end_line": self.end_line,
+            "end_col": self.end_col,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Another place that belongs to a diagnostic: "the other value", "shared here"."""
+
+    label: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Text to put in the place of a stretch of text."""
+
+    span: Span
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """Edits that remove a fault.
+
+    Args:
+        title: What they do, as an imperative.
+        edits: The edits, sorted by position; they do not overlap.
+        safe: Whether they keep what the file means, so that no one needs to look at them.
+    """
+
+    title: str
+    edits: tuple[Edit, ...]
+    safe: bool = True
+
+    def document(self) -> dict[str, Any]:
+        """Return the fix as it stands in JSON documents."""
+        edits = [
+            {"span": edit.span.document(), "replacement": edit.replacement} for edit in self.edits
+        ]
+        return {"title": self.title, "safe": self.safe, "edits": edits}
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A change: take these keys out of the file."""
+
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A change: put values elsewhere, pairs of old and new path; sections are made as needed."""
+
+    pairs: tuple[tuple[Path, Path], ...]
+    drop: tuple[Path, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -30,8 +92,11 @@ class Finding:
         hint: What to do, in the user's words.
         severity: `error`, `warning` or `note`.
         at: Whether the key or the value is at fault.
-        fix: Text to put in the place of the marked text.
+        fix: Text to put in the place of the marked text, or a change of the structure.
+        safe: Whether the fix keeps what the file means beyond doubt.
         span: Where in the text, if the path does not say.
+        related: Other places that belong to it.
+        related_paths: Labels of such places, and their paths.
     """
 
     code: str
@@ -40,8 +105,11 @@ class Finding:
     hint: str | None = None
     severity: Severity = "error"
     at: Literal["key", "value"] = "value"
-    fix: str | None = None
+    fix: "str | Remove | Move | Fix | None" = None
     span: Span | None = None
+    safe: bool = True
+    related: tuple[Related, ...] = ()
+    related_paths: tuple[tuple[str, Path], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +123,8 @@ class Diagnostic:
         path: Keys and indices as written in the file.
         span: Where in the text; None if it is nowhere in it (an override, a missing file).
         hint: What to do, in the user's words.
-        fix: Text to put in the place of the marked text.
+        fix: Edits that remove the fault.
+        related: Other places that belong to it.
     """
 
     code: str
@@ -64,26 +133,19 @@ class Diagnostic:
     path: Path
     span: Span | None = None
     hint: str | None = None
-    fix: str | None = None
+    fix: Fix | None = None
+    related: tuple[Related, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the diagnostic as the JSON document of `zoo validate --json`."""
-        span = self.span
         return {
             "code": self.code,
             "severity": self.severity,
             "message": self.message,
             "path": list(self.path),
-            "span": None
-            if span is None
-            else {
-                "line": span.line,
-                "col": span.col,
-                "end_line": span.end_line,
-                "end_col": span.end_col,
-            },
+            "span": None if self.span is None else self.span.document(),
             "hint": self.hint,
-            "fix": self.fix,
+            "fix": None if self.fix is None else self.fix.document(),
         }
 
 
@@ -117,5 +179,6 @@ CODES = {
     "ZOO110": "a key is in the place of an earlier version",
     "ZOO111": "a key has no effect",
     "ZOO112": "a comment looks like a key",
+    "ZOO114": "a key is written under another of its names",
 }
 """What each code of a syntax or schema fault means; the rules add theirs (`schemas.rules`)."""

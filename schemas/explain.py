@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from schemas.diagnostics import Finding, Path, dotted
+from schemas.diagnostics import Finding, Move, Path, Remove, dotted
+from schemas.layouts import WITHOUT_EFFECT, is_flat, nested_layout
 from schemas.outline import places, section_at
 from schemas.section import aliases
-from schemas.suggest import did_you_mean, nearest
+from schemas.suggest import did_you_mean, is_sure, nearest
 
 _WANTED = {
     "int_type": "a whole number",
@@ -104,24 +105,54 @@ def _unknown(data: Any, path: Path) -> Finding:
     if name in known or name in others:
         canonical = others.get(name, name)
         message = f"`{name}` is another name of `{canonical}`, which is given too"
-        return Finding("ZOO106", path, message, f"keep `{canonical}` only", at="key")
+        others_given = [key for key in _object_at(data, path[:-1]) if key != name]
+        given = [key for key in others_given if others.get(key, key) == canonical]
+        places_of = tuple(("the other one", (*path[:-1], key)) for key in given)
+        section_data = _object_at(data, path[:-1])
+        same = any(section_data[key] == section_data[name] for key in given if name in section_data)
+        return Finding(
+            "ZOO106",
+            path,
+            message,
+            f"keep `{canonical}` only",
+            at="key",
+            fix=Remove((path,)) if same else None,
+            related_paths=places_of,
+        )
     message = f"unknown key `{name}`"
     former = _FORMER_NAMES.get(name)
     best = former if former in known else nearest(name, [*known, *others])
     homes = [home for home in places().get(name, []) if home != dotted(path[:-1])]
-    if name.startswith(("repinit_", "repformer_")):
+    if is_flat(name, path):
         block, _, key = name.partition("_")
         hint = f"this is the layout of 3.0 alpha; write `{key}` inside `{block}`"
-    elif homes and former is None:
+        change = nested_layout(_object_at(data, path[:-1]), path[:-1])
+        return Finding("ZOO102", path, message, hint, at="key", fix=change)
+    if name in WITHOUT_EFFECT:
+        hint = f"remove it; {WITHOUT_EFFECT[name]}"
+        return Finding("ZOO102", path, message, hint, at="key", fix=Remove((path,)))
+    if homes and former is None:
         quoted = [f"`{home}`" if home else "the top level" for home in homes]
         hint = f"it belongs into {' or '.join(quoted)}"
-    elif best is not None:
-        return Finding("ZOO102", path, message, f"did you mean `{best}`?", at="key", fix=best)
-    elif former is not None:
+        home = tuple(homes[0].split(".")) if homes[0] else ()
+        fix = Move(((path, (*home, name)),)) if len(homes) == 1 else None
+        return Finding("ZOO102", path, message, hint, at="key", fix=fix)
+    if best is not None:
+        hint = f"did you mean `{best}`?"
+        sure = former == best or is_sure(name, [*known, *others])
+        return Finding("ZOO102", path, message, hint, at="key", fix=best, safe=sure)
+    if former is not None:
         hint = f"dpa2 has `{former}` inside `repinit` and `repformer`"
     else:
         hint = "remove it, or begin it with an underscore to keep it as a comment"
     return Finding("ZOO102", path, message, hint, at="key")
+
+
+def _object_at(data: Any, path: Path) -> Mapping[str, Any]:
+    value = data
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def _wrong_type(path: Path, wanted: str, value: Any) -> Finding:
@@ -184,7 +215,9 @@ def _choice(path: Path, message: str, value: Any, choices: list[str]) -> Finding
     former = _FORMER_NAMES.get(value.lower()) if isinstance(value, str) else None
     best = former if former in choices else nearest(value, choices)
     hint = f"did you mean `{best}`?" if best is not None else did_you_mean(value, choices)
-    return Finding("ZOO105", path, message, hint, fix=None if best is None else json.dumps(best))
+    sure = former == best or is_sure(value, choices)
+    fix = None if best is None else json.dumps(best)
+    return Finding("ZOO105", path, message, hint, fix=fix, safe=sure)
 
 
 def shown(value: Any) -> str:

@@ -1,9 +1,13 @@
 """Inputs of earlier versions: keys that have moved since, put where they belong now."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
-from schemas.diagnostics import Finding, Path
+from schemas.diagnostics import Finding, Move, Path, Remove
+from schemas.input import Input
+from schemas.outline import child
+from schemas.section import Section, aliases
 
 _WARMUP = ("warmup_steps", "warmup_ratio", "warmup_start_factor")
 _OPTIMIZER = (
@@ -27,6 +31,24 @@ _DATA = ("systems", "set_prefix", "batch_size", "sys_probs", "sys_weights", "aut
 _DATA_ALIASES = ("auto_prob_style",)
 
 
+def _other_names(section: type[Section], data: dict[str, Any], path: Path) -> Iterator[Finding]:
+    """Yield a note for each key that is written under another of its names."""
+    names = aliases(section)
+    for key, value in data.items():
+        canonical = names.get(key)
+        if (
+            canonical is not None
+            and sum(names.get(other, other) == canonical for other in data) == 1
+        ):
+            message = f"`{key}` is another name of `{canonical}`"
+            hint = f"`{canonical}` is the usual one"
+            yield Finding(
+                "ZOO114", (*path, key), message, hint, severity="note", at="key", fix=canonical
+            )
+        if isinstance(value, dict) and (inner := child(section, key, value)) is not None:
+            yield from _other_names(inner, value, (*path, key))
+
+
 class Migration:
     """Rewrites the data of an input in place and keeps account of what it moved.
 
@@ -40,6 +62,7 @@ class Migration:
 
     def run(self) -> None:
         """Apply every migration, in deepmd-kit's order."""
+        self.findings += _other_names(Input, self.data, ())
         training = self.data.get("training")
         if not isinstance(training, dict):
             return
@@ -58,9 +81,13 @@ class Migration:
             return
         training["training_data"] = {}
         self.moved[("training", "training_data")] = ("training", "systems")
-        for key in (*_DATA, *_DATA_ALIASES):
-            if key in training:
-                self._move(training, key, ("training", "training_data"), key)
+        present = [key for key in (*_DATA, *_DATA_ALIASES) if key in training]
+        section = ("training", "training_data")
+        kept = [key for key in present if key != "set_prefix"]
+        pairs = tuple((("training", key), (*section, key)) for key in kept)
+        dropped = (("training", "set_prefix"),) if "set_prefix" in present else ()
+        for key in present:
+            self._move(training, key, section, key, Move(pairs, dropped))
         self._decay_rate(training)
 
     def _decay_rate(self, training: dict[str, Any]) -> None:
@@ -93,7 +120,15 @@ class Migration:
     def _ignored(self, path: Path, hint: str) -> None:
         message = f"`{path[-1]}` has had no effect since version 2"
         self.findings.append(
-            Finding("ZOO111", path, message, f"remove it; {hint}", severity="warning", at="key")
+            Finding(
+                "ZOO111",
+                path,
+                message,
+                f"remove it; {hint}",
+                severity="warning",
+                at="key",
+                fix=Remove((path,)),
+            )
         )
 
     def _warmup(self, training: dict[str, Any]) -> None:
@@ -120,7 +155,14 @@ class Migration:
         for key in present:
             self._move(training, key, ("optimizer",), "type" if key == "opt_type" else key)
 
-    def _move(self, training: dict[str, Any], key: str, section: Path, name: str) -> None:
+    def _move(
+        self,
+        training: dict[str, Any],
+        key: str,
+        section: Path,
+        name: str,
+        change: Move | None = None,
+    ) -> None:
         target: Any = self.data
         for part in section:
             target = target[part]
@@ -130,9 +172,23 @@ class Migration:
         message = f"`training.{key}` is the place of an earlier version"
         hint = f"it is read as `{where}`; write it there"
         self.findings.append(
-            Finding("ZOO110", ("training", key), message, hint, severity="warning", at="key")
+            Finding(
+                "ZOO110",
+                ("training", key),
+                message,
+                hint,
+                severity="warning",
+                at="key",
+                fix=change or Move(((("training", key), (*section, name)),)),
+            )
         )
 
     def _refuse(self, training: dict[str, Any], key: str, message: str, hint: str) -> None:
         del training[key]
-        self.findings.append(Finding("ZOO106", ("training", key), message, hint, at="key"))
+        section = "learning_rate" if key in _WARMUP else "training"
+        name = "training_data" if section == "training" else key
+        related = (("the other one", (section, name)),)
+        finding = Finding(
+            "ZOO106", ("training", key), message, hint, at="key", related_paths=related
+        )
+        self.findings.append(finding)

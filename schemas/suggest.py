@@ -23,6 +23,15 @@ def nearest(word: object, choices: Iterable[str]) -> str | None:
     return options[min(within, key=lambda key: abs(len(key) - len(plain)))] if within else None
 
 
+def is_sure(word: object, choices: Iterable[str]) -> bool:
+    """Return whether only one choice is like a word, so that it must be the one meant."""
+    if not isinstance(word, str) or len(word) < 3:
+        return False
+    options = {_plain(choice) for choice in choices}
+    plain = _plain(word)
+    return plain in options or len(difflib.get_close_matches(plain, options, n=2, cutoff=0.8)) == 1
+
+
 def did_you_mean(word: object, choices: Iterable[str]) -> str | None:
     """Return the hint "did you mean ...?", or the list of choices if none is near."""
     options = list(choices)

@@ -1,0 +1,69 @@
+"""What a text says and where it says it: the result of reading JSON or YAML."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.diagnostics import Finding, Fix, Path, Span
+from schemas.lines import Lines
+
+NOTHING = object()
+"""The value of a text of which nothing can be made."""
+_LARGEST_INTEGER = 2**63
+
+
+@dataclass(slots=True)
+class Document:
+    """What a text says and where it says it.
+
+    Args:
+        name: The file's name, for messages.
+        lines_of: The text and its lines.
+        data: The top-level object, None if there is none.
+        keys: Span of each key by path.
+        values: Span of each value by path.
+        findings: Faults of the text itself.
+        is_yaml: Whether the text is YAML.
+        fixes: Fixes of changes already worked out (`schemas.fixes`).
+    """
+
+    name: str
+    lines_of: Lines
+    data: dict[str, Any] | None = None
+    keys: dict[Path, Span] = field(default_factory=dict)
+    values: dict[Path, Span] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    is_yaml: bool = False
+    fixes: dict[object, Fix | None] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[str]:
+        """The text's lines."""
+        return self.lines_of.texts()
+
+    def written(self, path: Path) -> str | None:
+        """Return the text of the value at a path, if it is known where it is."""
+        span = self.values.get(path)
+        return None if span is None else self.lines_of.slice(span)
+
+
+def check_scalar(document: Document, value: Any, path: Path) -> Any:
+    """Return a value without what is no character; note what cannot be used.
+
+    Texts lose halves of surrogate pairs and NULs; numbers must be finite and not huge.
+    """
+    if isinstance(value, str):
+        cleaned = value.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
+        if cleaned != value:
+            message = "this text contains what is no character: half a surrogate pair, or a NUL"
+            document.findings.append(Finding("ZOO001", path, message))
+        return cleaned
+    if isinstance(value, int) and abs(value) >= _LARGEST_INTEGER:
+        document.findings.append(Finding("ZOO005", path, "this number is too large"))
+    if isinstance(value, float) and not math.isfinite(value):
+        written = document.written(path) or str(value)
+        shown = written if len(written) <= 40 else f"{written[:37]}..."
+        message = f"`{shown}` is not a finite number"
+        hint = "JSON has no such number; leave the key out or give a finite one"
+        document.findings.append(Finding("ZOO005", path, message, hint))
+    return value
