@@ -4,21 +4,24 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-
-from pydantic import ValidationError
+from typing import Any
 
 from schemas.changes import fix_of, related_places
+from schemas.departure import Target, with_pretrained
 from schemas.diagnostics import Diagnostic, Finding, Path, Span
 from schemas.document import JSON_SUFFIXES, YAML_SUFFIXES, Document, read_document
 from schemas.errors import ConfigError
-from schemas.explain import explain
+from schemas.examine import examine
+from schemas.finetune import check_start
 from schemas.input import Input
 from schemas.migrations import Migration
-from schemas.outline import as_written
+from schemas.multitask import MultiTaskInput
+from schemas.multitask_check import check_branches
+from schemas.multitask_draft import Draft, is_multitask
 from schemas.overrides import apply_overrides
-from schemas.partial import partial
-from schemas.rules import run_rules
-from schemas.scope import foreign_sections, settle_variants, suspicious_comments
+from schemas.rules.data_folders import systems_below
+from schemas.start import Start
+from schemas.view import View, starts_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +33,15 @@ class Report:
         lines: Lines of its text.
         config: The configuration; None if there are errors.
         diagnostics: Every fault, sorted by position.
-        usable: The configuration, or what of it is sound (`schemas.partial`); None if nothing is.
-        extend: Returns the report with more findings in it.
+        targets: The branches, or the only task, with what of them is sound.
+        extend: Returns the report with more findings in it, such as those of the data.
     """
 
     name: str
     lines: list[str] = field(repr=False)
-    config: Input | None
+    config: Input | MultiTaskInput | None
     diagnostics: list[Diagnostic]
-    usable: Input | None = field(default=None, repr=False)
+    targets: tuple[Target, ...] = field(default=(), repr=False)
     extend: "Callable[[Sequence[Finding]], Report] | None" = field(default=None, repr=False)
 
     @property
@@ -47,8 +50,15 @@ class Report:
         return not any(item.severity == "error" for item in self.diagnostics)
 
 
-def check_file(path: str | FilePath, overrides: Sequence[str] = ()) -> Report:
+def check_file(
+    path: str | FilePath, overrides: Sequence[str] = (), start: Start | None = None
+) -> Report:
     """Check an input file; paths of data in it are relative to the current folder.
+
+    Args:
+        path: The file.
+        overrides: Texts such as `training.numb_steps=1000`.
+        start: The checkpoint from which the training is to start; the input must fit it.
 
     Raises:
         OSError: The file cannot be read.
@@ -61,11 +71,24 @@ def check_file(path: str | FilePath, overrides: Sequence[str] = ()) -> Report:
         message = f"byte {error.start} is not UTF-8 text"
         hint = "save the file as UTF-8; an input file is JSON or YAML"
         return Report(name, [], None, [Diagnostic("ZOO009", "error", message, (), None, hint)])
-    return check_text(text, name, overrides)
+    return check_text(text, name, overrides, start)
 
 
-def check_text(text: str, name: str = "input.json", overrides: Sequence[str] = ()) -> Report:
-    """Check the text of an input file; its name says whether it is JSON or YAML."""
+def check_text(
+    text: str,
+    name: str = "input.json",
+    overrides: Sequence[str] = (),
+    start: Start | None = None,
+) -> Report:
+    """Check the text of an input file; its name says whether it is JSON or YAML.
+
+    Args:
+        text: The text.
+        name: The file's name.
+        overrides: Texts such as `training.numb_steps=1000`.
+        start: The checkpoint from which the training is to start; the input must fit it.
+    """
+    systems_below.cache_clear()  # folders may have changed since the last check
     document = read_document(text, name)
     findings = list(document.findings)
     if not name.lower().endswith((*JSON_SUFFIXES, *YAML_SUFFIXES)) and name != "<stdin>":
@@ -77,41 +100,43 @@ def check_text(text: str, name: str = "input.json", overrides: Sequence[str] = (
     data = copy.deepcopy(document.data)
     overridden, more = apply_overrides(data, overrides)
     findings += more
-    if isinstance(data.get("model"), dict) and "model_dict" in data["model"]:
-        message = "this input has several branches (`model_dict`): multi-task training"
-        hint = "multi-task training comes with a later version; give one model and its data"
-        findings.append(Finding("ZOO109", ("model", "model_dict"), message, hint, at="key"))
-        return _report(document, None, findings, Migration(data), overridden)
-    findings += suspicious_comments(data)
     migration = Migration(data)
     migration.run()
     findings += migration.findings
-    config: Input | None = None
-    broken = [item.path for item in document.findings if item.code == "ZOO005"]
-    foreign = foreign_sections(data)
-    findings += foreign
-    findings += settle_variants(data)
-    hidden = [finding.path[:-1] for finding in foreign]
-    try:
-        config = Input.model_validate(data)
-    except ValidationError as error:
-        for details in error.errors(include_url=False):
-            finding = explain(data, details)
-            broken.append(finding.path)
-            if not any(_below(finding.path, path) for path in hidden):
-                findings.append(finding)
-    broken += hidden
-    sound = config if config is not None and not broken else partial(Input, data, broken)
-    findings += run_rules(sound)
+    textual = [item.path for item in document.findings if item.code == "ZOO005"]
+    config: Input | MultiTaskInput | None
+    if is_multitask(data):
+        config, more, targets = _check_multitask(data, textual, start)
+    else:
+        config, more, targets = _check_single_task(data, textual, start)
+    findings += more
 
-    def report(more: Sequence[Finding]) -> Report:
-        placed = _report(document, config, [*findings, *more], migration, overridden)
-        return replace(placed, usable=sound, extend=report)
+    def report(later: Sequence[Finding]) -> Report:
+        placed = _report(document, config, [*findings, *later], migration, overridden)
+        return replace(placed, targets=tuple(targets), extend=report)
 
     return report([])
 
 
-def load_input(path: str | FilePath, overrides: Sequence[str] = ()) -> Input:
+def _check_single_task(
+    data: dict[str, Any], textual: Sequence[Path], start: Start | None
+) -> tuple[Input | None, list[Finding], list[Target]]:
+    view = with_pretrained(View(data), start)
+    examined = examine(view, textual)
+    targets = [Target(view, examined.sound)]
+    return examined.config, [*examined.findings, *check_start(targets, start)], targets
+
+
+def _check_multitask(
+    data: dict[str, Any], textual: Sequence[Path], start: Start | None
+) -> tuple[MultiTaskInput | None, list[Finding], list[Target]]:
+    draft = Draft(data, start)
+    config, findings = check_branches(draft, textual)
+    targets = [Target(view, draft.sound[view.branch]) for view in draft.views if view.branch]
+    return config, [*findings, *check_start(targets, start)], targets
+
+
+def load_input(path: str | FilePath, overrides: Sequence[str] = ()) -> Input | MultiTaskInput:
     """Read an input file.
 
     Raises:
@@ -121,7 +146,7 @@ def load_input(path: str | FilePath, overrides: Sequence[str] = ()) -> Input:
     return checked(check_file(path, overrides))
 
 
-def checked(report: Report) -> Input:
+def checked(report: Report) -> Input | MultiTaskInput:
     """Return the configuration of a report.
 
     Raises:
@@ -138,13 +163,9 @@ def checked(report: Report) -> Input:
     raise ConfigError(message, hint=hint, diagnostics=report.diagnostics)
 
 
-def _below(path: Path, ancestor: Path) -> bool:
-    return path[: len(ancestor)] == ancestor
-
-
 def _report(
     document: Document,
-    config: Input | None,
+    config: Input | MultiTaskInput | None,
     findings: Sequence[Finding],
     migration: Migration,
     overridden: Sequence[Path],
@@ -158,8 +179,8 @@ def _report(
             continue  # the text says it better
         if finding.code == "ZOO101" and finding.path in renamed:
             continue  # missing because it is misspelt
-        path = _original(as_written(migration.data, finding.path), migration.moved)
-        is_set = any(_below(path, item) for item in overridden)
+        path = _original(finding.path, migration.moved)
+        is_set = any(starts_with(path, item) for item in overridden)
         span = None if is_set else finding.span or _locate(document, path, finding.at)
         message = finding.message + (" (from --set)" if is_set else "")
         fix = None if is_set else fix_of(document, finding, path, span)
@@ -182,6 +203,8 @@ def _original(path: Path, moved: dict[Path, Path]) -> Path:
 
 
 def _locate(document: Document, path: Path, at: str) -> Span | None:
+    if path and str(path[0]).startswith("--"):
+        return None  # an option of the command line
     if at == "key" and path in document.keys:
         return document.keys[path]
     if path in document.values:

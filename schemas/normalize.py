@@ -3,6 +3,7 @@
 from typing import Any
 
 from schemas.input import Input
+from schemas.multitask import MultiTaskInput
 from schemas.section import NO_DEFAULT, Section
 
 
@@ -15,9 +16,13 @@ def normalized(section: Section) -> dict[str, Any]:
     document = {
         name: _plain(getattr(section, name))
         for name, field in type(section).model_fields.items()
-        if name in section.model_fields_set or NO_DEFAULT not in field.metadata
+        if not field.exclude
+        and (name in section.model_fields_set or NO_DEFAULT not in field.metadata)
     }
-    if isinstance(section, Input) and "validating" not in section.model_fields_set:
+    if (
+        isinstance(section, (Input, MultiTaskInput))
+        and "validating" not in section.model_fields_set
+    ):
         document["validating"] = {}  # deepmd-kit fills in this section only if it is there
     return document
 

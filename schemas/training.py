@@ -18,29 +18,30 @@ class MixedPrecision(Section):
     """Ignored by deepmd-kit's PyTorch backend."""
 
 
-class Training(Section):
-    """How long to train, on what, and what to write."""
+class TaskData(Section):
+    """The data of one task: of the only one, or of a branch."""
 
     training_data: TrainingData
     """The data from which the model learns."""
     validation_data: ValidationData | None = None
     """The data on which the model is judged while it learns."""
+    stat_file: Annotated[str | None, NO_DEFAULT] = None
+    """Where statistics of the data are kept for later runs."""
+    stat_file_mode: Literal["update", "read"] = "update"
+    """`update`: compute what is missing; `read`: use only what is there."""
+
+
+class RunSettings(Section):
+    """How long to train and what to write, whatever the number of tasks."""
+
     numb_steps: Annotated[
         NonNegativeInt | None,
         NO_DEFAULT,
         Alias("stop_batch", "num_step", "num_steps", "numb_step"),
     ] = None
-    """Number of steps; either this or `numb_epoch`."""
-    numb_epoch: Annotated[
-        PositiveFloat | None, NO_DEFAULT, Alias("num_epoch", "num_epochs", "numb_epochs")
-    ] = None
-    """Number of passes over the data; either this or `numb_steps`."""
+    """Number of steps; either this or a number of epochs."""
     seed: Annotated[Seed, NO_DEFAULT] = None
     """Seed of the order in which data are drawn."""
-    stat_file: Annotated[str | None, NO_DEFAULT] = None
-    """Where statistics of the data are kept for later runs."""
-    stat_file_mode: Literal["update", "read"] = "update"
-    """`update`: compute what is missing; `read`: use only what is there."""
     disp_file: str = "lcurve.out"
     """Where errors are written during training."""
     disp_freq: PositiveInt = 1000
@@ -95,3 +96,12 @@ class Training(Section):
     """Ignored by deepmd-kit's PyTorch backend."""
     enable_tf32: bool = False
     """Ignored by deepmd-kit's PyTorch backend."""
+
+
+class Training(RunSettings, TaskData):
+    """How long to train, on what, and what to write."""
+
+    numb_epoch: Annotated[
+        PositiveFloat | None, NO_DEFAULT, Alias("num_epoch", "num_epochs", "numb_epochs")
+    ] = None
+    """Number of passes over the data; either this or `numb_steps`."""

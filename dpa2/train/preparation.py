@@ -12,24 +12,34 @@ from dpa2.model.seeds import mix
 from schemas.check import check_text, checked, load_input
 from schemas.errors import ConfigError, TrainingError
 from schemas.input import Input
+from schemas.multitask import MultiTaskInput
 
 
 def read_input(
-    config: str | os.PathLike[str] | Mapping[str, Any] | Input, overrides: Sequence[str]
+    config: str | os.PathLike[str] | Mapping[str, Any] | Input | MultiTaskInput,
+    overrides: Sequence[str],
 ) -> Input:
     """Return the checked input of a file, a mapping, or what is one already.
 
     Raises:
-        ConfigError: When the input has faults.
+        ConfigError: When the input has faults, or several branches.
         ValueError: When overrides come with an input that is checked already.
     """
-    if isinstance(config, Input):
+    if isinstance(config, (Input, MultiTaskInput)):
         if overrides:
             raise ValueError("overrides apply to a file or a mapping, not to a checked input")
-        return config
-    if isinstance(config, Mapping):
-        return checked(check_text(json.dumps(config), "input.json", overrides))
-    return load_input(Path(config), overrides)
+        found = config
+    elif isinstance(config, Mapping):
+        found = checked(check_text(json.dumps(config), "input.json", overrides))
+    else:
+        found = load_input(Path(config), overrides)
+    if isinstance(found, MultiTaskInput):
+        raise ConfigError(
+            f"this input has several branches ({', '.join(found.branches)}); "
+            "multi-task training comes with a later version",
+            hint="give one model and its data, or train with deepmd-kit",
+        )
+    return found
 
 
 def choose_device(name: str | None) -> torch.device:

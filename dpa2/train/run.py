@@ -39,6 +39,7 @@ from dpa2.train.task import Task
 from dpa2.train.trainer import Trainer
 from schemas.errors import ConfigError
 from schemas.input import Input
+from schemas.multitask import MultiTaskInput
 from schemas.normalize import normalized
 
 _VALIDATION_STREAM = 1  # spawns the seed of the validation sampler from the training's
@@ -71,7 +72,7 @@ class TrainResult:
 
 
 def train(
-    config: str | os.PathLike[str] | Mapping[str, Any] | Input,
+    config: str | os.PathLike[str] | Mapping[str, Any] | Input | MultiTaskInput,
     *,
     restart: str | os.PathLike[str] | None = None,
     init_model: str | os.PathLike[str] | None = None,

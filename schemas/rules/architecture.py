@@ -122,7 +122,7 @@ def atom_energies_fit(config: Input) -> Iterator[Fault]:
         yield warning(path, message, "preset_out_bias sets energies of types")
 
 
-@rule("ZOO230", "dim_case_embd is for multi-task training")
+@rule("ZOO230", "dim_case_embd is for multi-task training", scope="single-task")
 def no_case_in_single_task(config: Input) -> Iterator[Fault]:
     """Warn of a case embedding in a single task, where it is a vector of zeros."""
     if config.model.fitting_net.dim_case_embd > 0:

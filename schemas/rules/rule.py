@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from schemas.diagnostics import Path, Severity
-from schemas.input import Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +31,45 @@ class Fault:
         return tuple(self.path.split(".")) if isinstance(self.path, str) else self.path
 
 
-RuleFunction = Callable[[Input], Iterator[Fault]]
+Scope = Literal["input", "single-task", "multi-task", "start"]
+"""What a rule looks at.
+
+`input`: an `Input`, be it one branch of several; `single-task`: an `Input` that is no branch;
+`multi-task`: all branches at once (`schemas.multitask_draft.Draft`); `start`: an `Input` and the
+checkpoint from which it starts (`schemas.start.Departure`).
+"""
+
+RuleFunction = Callable[[Any], Iterator[Fault]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A registered rule: its code, what it demands, and its function."""
+    """A registered rule: its code, what it demands, its function and what that looks at."""
 
     code: str
     demand: str
     find: RuleFunction
+    scope: Scope = "input"
 
 
 RULES: list[Rule] = []
 
 
-def rule(code: str, demand: str) -> Callable[[RuleFunction], RuleFunction]:
+def rule(
+    code: str, demand: str, *, scope: Scope = "input"
+) -> Callable[[RuleFunction], RuleFunction]:
     """Register a function as a rule under a code, with the sentence that it enforces."""
 
     def register(find: RuleFunction) -> RuleFunction:
-        RULES.append(Rule(code, demand, find))
+        RULES.append(Rule(code, demand, find, scope))
         return find
 
     return register
+
+
+def note(path: str | Path, message: str, hint: str | None = None) -> Fault:
+    """Return what is not wrong but good to know."""
+    return Fault(path, message, hint, severity="note")
 
 
 def warning(path: str | Path, message: str, hint: str | None = None) -> Fault:

@@ -1,12 +1,13 @@
 """Run every rule over an input."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from schemas.diagnostics import Finding
-from schemas.input import Input
 from schemas.partial import UnusableError
 from schemas.rules import (  # noqa: F401 - importing a subject registers its rules
     architecture,
+    branches,
     effect,
     elements,
     geometry,
@@ -14,26 +15,29 @@ from schemas.rules import (  # noqa: F401 - importing a subject registers its ru
     loss,
     sampling,
     schedule,
+    sharing,
+    start_model,
+    start_run,
     systems,
     training,
 )
-from schemas.rules.data_folders import systems_below
-from schemas.rules.rule import RULES, Rule
+from schemas.rules.rule import RULES, Rule, Scope
 
 
-def run_rules(config: Input) -> list[Finding]:
-    """Return what the rules find wrong.
+def run_rules(subject: Any, scope: Scope = "input") -> list[Finding]:
+    """Return what the rules of a scope find wrong with what they look at.
 
-    The input may be partial (`schemas.partial`): a rule that needs a value that is missing or
+    An input may be partial (`schemas.partial`): a rule that needs a value that is missing or
     faulty itself ends there.
     """
-    systems_below.cache_clear()  # folders may have changed since the last check
-    return [finding for rule in RULES for finding in _findings(rule, config)]
+    return [
+        finding for rule in RULES if rule.scope == scope for finding in _findings(rule, subject)
+    ]
 
 
-def _findings(rule: Rule, config: Input) -> Iterator[Finding]:
+def _findings(rule: Rule, subject: Any) -> Iterator[Finding]:
     try:
-        for fault in rule.find(config):
+        for fault in rule.find(subject):
             yield Finding(
                 rule.code,
                 fault.parts,

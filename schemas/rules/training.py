@@ -10,7 +10,7 @@ from schemas.rules.loss import term_is_on
 from schemas.rules.rule import Fault, rule, warning
 
 
-@rule("ZOO321", "numb_steps or numb_epoch")
+@rule("ZOO321", "numb_steps or numb_epoch", scope="single-task")
 def length_is_given(config: Input) -> Iterator[Fault]:
     """Demand the length of the run, in one way."""
     steps, epochs = config.training.numb_steps, config.training.numb_epoch
@@ -89,7 +89,7 @@ def statistics_to_read(config: Input) -> Iterator[Fault]:
         yield Fault("training.stat_file_mode", 'stat_file_mode "read" needs stat_file')
 
 
-@rule("ZOO330", "there are validation data")
+@rule("ZOO330", "there are validation data", scope="single-task")
 def validation_data_exist(config: Input) -> Iterator[Fault]:
     """Warn of a run without validation data."""
     if config.training.validation_data is None:

@@ -43,7 +43,6 @@ REPINIT = "model.descriptor.repinit"
         ("ZOO106", "training.stop_batch", "numb_steps", {"training.stop_batch": 5}),
         ("ZOO108", "model.descriptor.type", "dpa2", {"model.descriptor.type": "se_e2_a"}),
         ("ZOO108", "loss.type", "ener", {"loss": {"type": "dos"}}),
-        ("ZOO109", "model.model_dict", "later", {"model.model_dict": {}}),
         ("ZOO110", "training.warmup_steps", "learning_rate", {"training.warmup_steps": 5}),
         ("ZOO110", "training.opt_type", "optimizer.type", {"training.opt_type": "AdamW"}),
         ("ZOO112", f"{REPINIT}._nsel", "write `nsel`", {f"{REPINIT}._nsel": 5}),

@@ -1,0 +1,152 @@
+"""An input about to start from a checkpoint: which branch starts from which."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from schemas.diagnostics import Path
+from schemas.errors import ConfigError
+from schemas.input import Input
+from schemas.model import Model, parse_model
+from schemas.normalize import normalized
+from schemas.outline import as_written
+from schemas.start import DEFAULT_BRANCH, RANDOM, Source, Start
+from schemas.view import View
+
+NETWORKS = ("descriptor", "fitting_net")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A branch of the input, or all of it, that starts from a checkpoint."""
+
+    view: View
+    sound: Input
+
+    @property
+    def name(self) -> str:
+        """The branch."""
+        return self.view.branch or DEFAULT_BRANCH
+
+    def path(self, *parts: str) -> Path:
+        """Return where in the file a path of this branch is written."""
+        return self.view.original(as_written(self.view.data, parts))
+
+    @property
+    def head(self) -> str | None:
+        """The branch of the checkpoint that the input asks for."""
+        model = self.view.data.get("model")
+        head = model.get("finetune_head") if isinstance(model, dict) else None
+        return head if isinstance(head, str) else None
+
+
+@dataclass
+class Departure:
+    """An input about to start: its branches, and the checkpoint if there is one."""
+
+    targets: Sequence[Target]
+    start: Start | None
+
+    @property
+    def is_multitask(self) -> bool:
+        """Whether the input has branches."""
+        return any(target.view.branch is not None for target in self.targets)
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """The branch of the checkpoint from which each branch of the input starts.
+
+        A branch of which none can be said, because the one asked for does not exist, is left out.
+        """
+        if self.start is None:
+            return {}
+        found = {}
+        for target in self.targets:
+            source = choose(self.start, target.view, is_multitask=self.is_multitask)
+            if source is not None:
+                found[target.name] = source
+        return found
+
+    @cached_property
+    def models(self) -> dict[str, Model | ConfigError]:
+        """The model of each source, by its name, or why it is none that this engine runs."""
+        found: dict[str, Model | ConfigError] = {}
+        for source in self.sources.values():
+            if source.branch not in found:
+                found[source.branch] = model_of(source)
+        return found
+
+
+def choose(start: Start, view: View, *, is_multitask: bool) -> Source | None:
+    """Return the branch from which a branch of the input starts, as deepmd-kit chooses it.
+
+    None if the branch that is asked for does not exist.
+    """
+    names, branches = start.names, start.branches
+    if not branches:
+        return None
+    model = view.data.get("model")
+    written = model.get("finetune_head") if isinstance(model, dict) else None
+    head = written if isinstance(written, str) else None
+    first = next(iter(branches))
+    if start.option != "--finetune":
+        name = view.branch or DEFAULT_BRANCH
+        if not is_multitask and not start.has_branches:
+            name = first
+        return Source(name, branches[name], is_resumed=True) if name in branches else None
+    if is_multitask and head is None and view.branch in branches:
+        assert view.branch is not None
+        return Source(view.branch, branches[view.branch], is_resumed=True)
+    asked = head if is_multitask else start.branch or head
+    if not asked and not is_multitask and not start.has_branches:
+        return Source(first, branches[first])
+    if not asked or asked == RANDOM:
+        return Source(first, branches[first], is_random=True)
+    if asked not in names:
+        return None
+    return Source(names[asked], branches[names[asked]])
+
+
+def model_of(source: Source) -> Model | ConfigError:
+    """Return the model of a branch of a checkpoint, or why this engine cannot run it."""
+    try:
+        return parse_model(source.section)
+    except ConfigError as error:
+        return error
+
+
+def with_pretrained(view: View, start: Start | None, *, is_multitask: bool = False) -> View:
+    """Return a branch with its networks replaced by those of the checkpoint, if that is asked for.
+
+    As deepmd-kit does: fine-tuning keeps the type_map and whether networks are trained, and a
+    fitting net that is drawn anew; starting with `--init-model` replaces the whole model. Without
+    `--use-pretrain-script` an empty descriptor is hidden, since a rule speaks of that.
+    """
+    model = view.data.get("model")
+    if start is None or not isinstance(model, dict):
+        return view
+    if not start.use_pretrain_script:
+        if start.option == "--finetune" and model.get("descriptor") == {}:
+            return dataclasses.replace(view, hidden=(*view.hidden, ("model", "descriptor")))
+        return view
+    source = choose(start, view, is_multitask=is_multitask)
+    stored = model_of(source) if source is not None else None
+    if source is None or not isinstance(stored, Model):
+        return view
+    theirs = normalized(stored)
+    if start.option == "--init-model":
+        return dataclasses.replace(view, data={**view.data, "model": theirs})
+    if start.option == "--restart":
+        return view
+    replaced = {**model}
+    for name in NETWORKS if not source.is_random else NETWORKS[:1]:
+        replaced[name] = {**theirs[name], "trainable": _trainable(model.get(name))}
+    if source.is_random and not isinstance(replaced.get("fitting_net"), Mapping):
+        replaced["fitting_net"] = {}
+    return dataclasses.replace(view, data={**view.data, "model": replaced})
+
+
+def _trainable(section: Any) -> Any:
+    return section.get("trainable", True) if isinstance(section, Mapping) else True

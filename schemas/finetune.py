@@ -1,0 +1,37 @@
+"""Check that an input fits the checkpoint from which it starts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from schemas.departure import Departure, Target
+from schemas.diagnostics import Finding
+from schemas.input import Input
+from schemas.normalize import normalized
+from schemas.rules import run_rules
+from schemas.start import Start
+from schemas.view import View
+
+
+def check_start(targets: Sequence[Target], start: Start | None) -> list[Finding]:
+    """Return what is wrong, or worth knowing, about starting an input from a checkpoint.
+
+    Args:
+        targets: Its branches; one of them for a single task.
+        start: The checkpoint; None if the training starts from scratch.
+    """
+    return run_rules(Departure(targets, start), "start")
+
+
+def check_finetune(
+    config: Input, model_params: Mapping[str, Any], branch: str | None = None
+) -> list[Finding]:
+    """Return what is wrong, or worth knowing, about fine-tuning a model with a checked input.
+
+    Args:
+        config: A single-task input.
+        model_params: The model section that the checkpoint holds.
+        branch: The branch to start from.
+    """
+    view = View({"model": normalized(config.model)})
+    start = Start("--finetune", "the checkpoint", model_params, branch=branch)
+    return check_start([Target(view, config)], start)

@@ -1,0 +1,130 @@
+"""The root of a multi-task input: branches that share parts of their networks."""
+
+# ruff: noqa: RUF012 - pydantic copies mutable defaults
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat
+
+from schemas.data import TrainingData, ValidationData
+from schemas.learning_rate import LearningRate
+from schemas.loss import EnergyLoss
+from schemas.model import Model
+from schemas.optimizer import Adam, Optimizer
+from schemas.section import NO_DEFAULT, Section, is_comment, without_comments
+from schemas.training import RunSettings, TaskData
+from schemas.validating import Validating
+
+SharedComponent = Literal["descriptor", "fitting_net"]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A part of one branch's network that is the same as the owner's.
+
+    Args:
+        name: Key in `shared_dict`.
+        component: What is shared.
+        branch: The branch that shares it; the owner has a link too.
+        level: 0: everything that deepmd-kit shares of it; 1: of a descriptor, the type embedding.
+        owner: The branch whose tensors all use: the first with the lowest level.
+    """
+
+    name: str
+    component: SharedComponent
+    branch: str
+    level: int
+    owner: str
+
+
+class MultiTaskModel(Section):
+    """The models of all branches, each with the shared parts put in."""
+
+    shared_dict: Annotated[dict[str, Any], BeforeValidator(without_comments)] = {}
+    """What branches can refer to by name, as written."""
+    model_dict: Annotated[dict[str, Model], BeforeValidator(without_comments), Field(min_length=1)]
+    """The model of each branch."""
+
+
+class MultiTaskTraining(RunSettings):
+    """How long to train, each branch on what, and what to write."""
+
+    data_dict: Annotated[dict[str, TaskData], BeforeValidator(without_comments)]
+    """The data of each branch."""
+    model_prob: Annotated[dict[str, NonNegativeFloat], BeforeValidator(without_comments)] = {}
+    """How often each branch is trained; empty: in proportion to its number of systems."""
+    num_epoch_dict: Annotated[dict[str, PositiveFloat], BeforeValidator(without_comments)] = {}
+    """Passes of each branch over its data, instead of `numb_steps` and `model_prob`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Everything that belongs to one branch alone."""
+
+    name: str
+    model: Model
+    loss: EnergyLoss
+    training_data: TrainingData
+    validation_data: ValidationData | None
+    stat_file: str | None
+    stat_file_mode: Literal["update", "read"]
+    probability: float | None
+    """Weight of the branch in `model_prob`, not normalised; None if it is not given."""
+    epochs: float | None
+    """Passes over the data in `num_epoch_dict`; None if it is not given."""
+
+
+class MultiTaskInput(Section):
+    """A complete multi-task input."""
+
+    model: MultiTaskModel
+    """The networks."""
+    learning_rate: LearningRate
+    """How the learning rate changes during training."""
+    loss_dict: Annotated[dict[str, EnergyLoss], BeforeValidator(without_comments)]
+    """What is minimised in each branch."""
+    training: MultiTaskTraining
+    """How long to train, on what, and what to write."""
+    optimizer: Optimizer = Adam()
+    """How parameters are updated."""
+    validating: Validating = Validating()
+    """Validation on the whole of the validation data; for a single task only."""
+    nvnmd: Annotated[dict[str, Any] | None, NO_DEFAULT] = None
+    """Of a special hardware; this engine does not train for it."""
+    links: Annotated[list[Link], Field(exclude=True)] = []
+    """What is shared between which branches, by name in `shared_dict`, the owner first; not a
+    key of the file."""
+
+    @property
+    def shared_dict(self) -> dict[str, Any]:
+        """What branches refer to by name, as written."""
+        return self.model.shared_dict
+
+    @property
+    def branches(self) -> dict[str, Branch]:
+        """The branches, in the order of the file."""
+        return {name: self._branch(name) for name in self.model.model_dict}
+
+    def _branch(self, name: str) -> Branch:
+        data = self.training.data_dict[name]
+        return Branch(
+            name=name,
+            model=self.model.model_dict[name],
+            loss=self.loss_dict[name],
+            training_data=data.training_data,
+            validation_data=data.validation_data,
+            stat_file=data.stat_file,
+            stat_file_mode=data.stat_file_mode,
+            probability=self.training.model_prob.get(name),
+            epochs=self.training.num_epoch_dict.get(name),
+        )
+
+
+def shared_as_written(value: Any) -> Any:
+    """Return a part of `shared_dict` without the comments at any depth, as deepmd-kit keeps it."""
+    if isinstance(value, dict):
+        return {key: shared_as_written(item) for key, item in value.items() if not is_comment(key)}
+    if isinstance(value, list):
+        return [shared_as_written(item) for item in value]
+    return value

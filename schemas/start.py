@@ -1,0 +1,81 @@
+"""Where a training starts from: a checkpoint, as far as an input must fit it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from schemas.diagnostics import Path
+
+StartOption = Literal["--finetune", "--restart", "--init-model"]
+DEFAULT_BRANCH = "Default"
+"""What deepmd-kit calls the only branch of a single-task model."""
+RANDOM = "RANDOM"
+"""What stands for a random fitting net in the place of a branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A checkpoint from which a training starts.
+
+    Args:
+        option: The option that names it.
+        file: Its name, for messages.
+        model_params: The model section that it holds; of several branches if it has `model_dict`.
+        steps: Steps that were done; None if the file does not say.
+        branch: The branch asked for with `--branch`.
+        use_pretrain_script: Whether the input's networks are to be replaced by its networks.
+    """
+
+    option: StartOption
+    file: str
+    model_params: Mapping[str, Any] = field(repr=False)
+    steps: int | None = None
+    branch: str | None = None
+    use_pretrain_script: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The place of a fault of the checkpoint itself: the option."""
+        return (self.option,)
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether it is a multi-task model."""
+        return isinstance(self.model_params.get("model_dict"), dict)
+
+    @property
+    def branches(self) -> dict[str, Mapping[str, Any]]:
+        """The model section of each branch."""
+        if not self.has_branches:
+            return {DEFAULT_BRANCH: self.model_params}
+        found = self.model_params["model_dict"]
+        return {name: value for name, value in found.items() if isinstance(value, Mapping)}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The branch behind every name, aliases included."""
+        found = {name: name for name in self.branches}
+        if self.has_branches:
+            for name, section in self.branches.items():
+                given = section.get("model_branch_alias")
+                for alias in given if isinstance(given, list) else ():
+                    if isinstance(alias, str):
+                        found.setdefault(alias, name)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The branch of a checkpoint from which a branch of the input starts.
+
+    Args:
+        branch: Its name in the checkpoint.
+        section: Its model section.
+        is_random: Whether the fitting net is drawn anew and only the descriptor is taken.
+        is_resumed: Whether the branch goes on as it is, without a new energy bias.
+    """
+
+    branch: str
+    section: Mapping[str, Any] = field(repr=False)
+    is_random: bool = False
+    is_resumed: bool = False
