@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from dpa2.data.frames import Frames
+from dpa2.data.preflight.capacity import enlarged
 from dpa2.data.sampler import iterate
 from dpa2.data.system import System
 from dpa2.model.neighbors import pairs_within
-
-_DEFAULT_FACTOR = 1.1
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,3 @@ def resolve_auto_nsel(config: Any, systems: Sequence[System]) -> tuple[Any, floa
         }
     )
     return config.model_copy(update={"descriptor": new_descriptor}), found.min_distance
-
-
-def enlarged(most: int, rule: str) -> int:
-    """Return the capacity for `auto` or `auto:F`: F times the largest number, in multiples of 4."""
-    factor = float(rule.partition(":")[2] or _DEFAULT_FACTOR)
-    return 4 * ((int(most * factor) + 3) // 4)

@@ -170,3 +170,27 @@ def statistics_fingerprint(systems: Sequence[System], settings: Mapping[str, Any
     """
     text = json.dumps([fingerprint(systems), settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def statistics_settings(config: Any) -> dict[str, Any]:
+    """Return the options that change statistics without changing the names of their entries.
+
+    Args:
+        config: The `model` section.
+    """
+    return {
+        "data_stat_nbatch": config.data_stat_nbatch,
+        "env_protection": config.descriptor.env_protection,
+        "exclude_types": config.descriptor.exclude_types,
+        "pair_exclude_types": config.pair_exclude_types,
+        "atom_exclude_types": config.atom_exclude_types,
+        "preset_out_bias": preset_bias(config),
+    }
+
+
+def preset_bias(config: Any) -> list[float | None] | None:
+    """Return `preset_out_bias.energy`, a number (eV) or None per type; None when none is given."""
+    given = (config.preset_out_bias or {}).get("energy")
+    if given is None or all(value is None for value in given):
+        return None
+    return [value[0] if isinstance(value, list) else value for value in given]

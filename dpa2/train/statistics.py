@@ -25,7 +25,9 @@ from dpa2.train.stat_file import (
     FINGERPRINT,
     StatisticsFile,
     environment_key,
+    preset_bias,
     statistics_fingerprint,
+    statistics_settings,
 )
 from schemas.errors import DataError
 
@@ -250,7 +252,7 @@ def initialise_statistics(
     store = None
     if stat_file is not None:
         store = StatisticsFile(stat_file, model.type_map, read_only=read_only)
-        fingerprint = statistics_fingerprint(sampler.systems, _settings(model))
+        fingerprint = statistics_fingerprint(sampler.systems, statistics_settings(model.config))
         known = store.check_fingerprint(fingerprint)
         if not known and not read_only:
             store.write({FINGERPRINT: np.array([fingerprint], dtype="S")})
@@ -283,30 +285,9 @@ def change_bias(
     return fitted
 
 
-def preset_bias(config: Any) -> list[float | None] | None:
-    """Return `preset_out_bias.energy`, a number (eV) or None per type; None when none is given."""
-    given = (config.preset_out_bias or {}).get("energy")
-    if given is None or all(value is None for value in given):
-        return None
-    return [value[0] if isinstance(value, list) else value for value in given]
-
-
 def _kept_pairs(config: Any, num_types: int) -> NDArray[np.bool_]:
     keep = np.ones((num_types, num_types), dtype=np.bool_)
     for a, b in [*config.pair_exclude_types, *config.descriptor.exclude_types]:
         if 0 <= a < num_types and 0 <= b < num_types:
             keep[a, b] = keep[b, a] = False
     return keep
-
-
-def _settings(model: EnergyModel) -> dict[str, Any]:
-    """Options that change statistics without changing the names of their entries."""
-    config = model.config
-    return {
-        "data_stat_nbatch": config.data_stat_nbatch,
-        "env_protection": config.descriptor.env_protection,
-        "exclude_types": config.descriptor.exclude_types,
-        "pair_exclude_types": config.pair_exclude_types,
-        "atom_exclude_types": config.atom_exclude_types,
-        "preset_out_bias": preset_bias(config),
-    }

@@ -1,0 +1,82 @@
+"""What `zoo validate` says about the data, added to what it says about the input."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from dpa2.data.preflight.run import Flown
+    from schemas.check import Report
+    from schemas.departure import Target
+    from schemas.diagnostics import Diagnostic, Finding
+    from schemas.diagnostics import Path as JsonPath
+
+_SAID_BY_RULES = {"ZOO411", "ZOO412", "ZOO414", "ZOO415", "ZOO421", "ZOO442", "ZOO443", "ZOO444"}
+"""Nothing to add where a rule has said something already."""
+
+
+def with_data(report: "Report") -> "Report":
+    """Return a report with the faults of the data in it; the same report where there are none.
+
+    numpy is imported only if some data exist, torch never.
+    """
+    from dpa2.data.preflight.inputs import has_data, task_of
+
+    pairs = [
+        (target, task_of(target.sound, target.name, _place(target))) for target in report.targets
+    ]
+    pairs = [(target, task) for target, task in pairs if has_data(task)]
+    if not pairs or report.extend is None:
+        return report
+    from dpa2.data.preflight.cache import default_folder
+    from dpa2.data.preflight.run import preflight
+
+    result = preflight([task for _, task in pairs], default_folder())
+    findings = [*result.findings]
+    for (target, _), flown in zip(pairs, result.tasks, strict=True):
+        findings += _statistics(target, flown)
+    new = list(_unsaid(findings, report.diagnostics))
+    return report.extend(new) if new else report
+
+
+def _place(target: "Target") -> "Callable[[JsonPath], JsonPath]":
+    """Return a function from paths of a task to those in the file."""
+    from schemas.outline import as_written
+
+    return lambda path: target.view.original(as_written(target.view.data, path))
+
+
+def _statistics(target: "Target", flown: "Flown") -> "Iterator[Finding]":
+    """Look at the stat_file of a task."""
+    from dpa2.train.stale_statistics import check_stat_file
+    from schemas.partial import UnusableError
+
+    with suppress(UnusableError, AttributeError):
+        training = target.sound.training
+        if training.stat_file and flown.training is not None and flown.training.whole:
+            yield from check_stat_file(
+                Path(training.stat_file),
+                target.sound.model,
+                flown.training.systems,
+                training.training_data.batch_size,
+                _place(target)(("training", "stat_file")),
+                read_only=training.stat_file_mode == "read",
+            )
+
+
+def _unsaid(findings: "Iterable[Finding]", said: "Sequence[Diagnostic]") -> "Iterator[Finding]":
+    """Leave out what rules have said without reading the data."""
+    from schemas.view import starts_with
+
+    errors = {item.path for item in said if item.severity == "error"}
+    places = {item.path for item in said if item.severity != "note"}
+    for finding in findings:
+        if finding.code == "ZOO431" and finding.path in errors:
+            continue
+        paths = [finding.path, *(path for _, path in finding.related_paths)]
+        near = (place for place in places for path in paths if starts_with(place, path))
+        if finding.code in _SAID_BY_RULES and any(near):
+            continue
+        yield finding

@@ -1,0 +1,281 @@
+"""One pass over a system: everything that the checks need to know, in numbers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.data.frames import FloatArray, Frames, IntArray
+from dpa2.data.labels import LABELS
+from dpa2.data.preflight.neighbors import Census, census, heights
+from dpa2.data.preflight.radii import covalent_radii
+from dpa2.data.preflight.unit_guess import guess_unit
+from dpa2.data.system import System
+
+_ATOMS_AT_ONCE = 65_536
+_SHORT_STEP = 0.3
+"""Å; atoms that move less between frames stay on one slope of the energy."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadNumber:
+    """The first NaN or infinity of an array, and how many frames have one."""
+
+    array: str
+    frame: int
+    atom: int
+    value: float
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClosePair:
+    """The two atoms of a system that are closest to each other; distance in Å."""
+
+    distance: float
+    frame: int
+    atoms: tuple[int, int]
+    elements: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """A system in numbers. F frames, N atom slots, T types, C radii.
+
+    Attributes:
+        num_atoms: Atom slots per frame.
+        bad: Numbers that are not finite.
+        closest: The closest pair; None where no atom has a neighbour.
+        shortest: (F,) Å between the closest two atoms of each frame, infinite where unknown.
+        bonds: Å between nearest neighbours, the least of each pair of elements.
+        unit: In what the coordinates seem to be (`unit_guess`); empty for Å.
+        counts: For each of C radii, how many atoms have 0, 1, 2, ... neighbours.
+        most: For each radius, the frame and atom with most neighbours.
+        composition: (F, T) atoms of each type.
+        energy: (F,) eV; empty without energies.
+        force: (F,) eV/Å, largest component; empty without forces.
+        force_rms: (F,) eV/Å; empty without forces.
+        slope: Sums over short steps between frames: number, ΔE², W², ΔE·W, W being the work of the
+            forces (eV).
+        hashes: (F,) of cell, coordinates (single precision) and types.
+        left_handed: (F,) whether the determinant of the cell is negative.
+        thinnest: Å between opposite faces, least of all cells; infinite without cells.
+    """
+
+    num_atoms: int
+    bad: tuple[BadNumber, ...]
+    closest: ClosePair | None
+    shortest: FloatArray
+    bonds: dict[str, float]
+    unit: str
+    counts: tuple[IntArray, ...]
+    most: tuple[tuple[int, int], ...]
+    composition: IntArray
+    energy: FloatArray
+    force: FloatArray
+    force_rms: FloatArray
+    slope: FloatArray
+    hashes: NDArray[np.uint64]
+    left_handed: NDArray[np.bool_]
+    thinnest: float
+
+    @property
+    def num_frames(self) -> int:
+        """Frames."""
+        return len(self.shortest)
+
+
+def survey(system: System, elements: Sequence[str], radii: Sequence[float]) -> Survey:
+    """Read a system once, from beginning to end.
+
+    Args:
+        system: What to read.
+        elements: Name of each atom type.
+        radii: Within which neighbours are counted, Å; none counts within nothing but still looks
+            for the nearest atoms.
+    """
+    at_once = max(1, _ATOMS_AT_ONCE // max(1, system.num_atoms))
+    surveyor = _Surveyor(system, elements, radii)
+    for frames in system.chunks(at_once):
+        surveyor.add(frames)
+    return surveyor.result()
+
+
+class _Surveyor:
+    """Adds up chunks of frames."""
+
+    def __init__(self, system: System, elements: Sequence[str], radii: Sequence[float]) -> None:
+        self.elements = list(elements)
+        self.num_atoms = system.num_atoms
+        self.radii = list(radii)
+        self.covalent = covalent_radii(self.elements)
+        self.bad: dict[str, BadNumber] = {}
+        self.closest: ClosePair | None = None
+        self.bonds: dict[str, float] = {}
+        self.units: set[str] = set()
+        self.counts = [np.zeros(1, dtype=np.int64) for _ in self.radii]
+        self.most = [(-1, 0, 0) for _ in self.radii]
+        self.slope = np.zeros(4)
+        self.columns: dict[str, list[NDArray[np.generic]]] = {}
+        self.thinnest = np.inf
+
+    def add(self, frames: Frames) -> None:
+        """Look at some frames."""
+        sound = self._finite(frames)
+        energy, force = frames.energy, frames.force
+        real = frames.atom_types >= 0
+        types = len(self.elements)
+        flat = frames.atom_types + types * np.arange(frames.num_frames)[:, None]
+        counted = np.bincount(flat[real], minlength=types * frames.num_frames)
+        self._append("composition", counted.reshape(frames.num_frames, types))
+        self._append("hashes", np.fromiter(_hashes(frames), dtype=np.uint64))
+        if energy is not None:
+            self._append("energy", energy)
+        if force is not None:
+            size = np.maximum(real.sum(axis=1), 1) * 3
+            self._append("force", np.abs(force).max(axis=(1, 2), initial=0.0))
+            self._append("force_rms", np.sqrt(np.square(force).sum(axis=(1, 2)) / size))
+        left = np.zeros(frames.num_frames, dtype=np.bool_)
+        if frames.box is not None:
+            left = np.linalg.det(frames.box) < 0
+            self.thinnest = min(self.thinnest, float(heights(frames.box).min()))
+        self._append("left_handed", left)
+        shortest = np.full(frames.num_frames, np.inf)
+        if sound.any():
+            part = frames if sound.all() else frames.select(sound)
+            found = census(part.coord, part.box, part.atom_types, self.radii or [1.0])
+            shortest[sound] = found.nearest.min(axis=1, initial=np.inf)
+            self._count(part, found)
+            self._measure(part, found)
+            self._compare(part)
+            self._guess_units(part)
+        self._append("shortest", shortest)
+
+    def result(self) -> Survey:
+        """Return the sums."""
+        columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
+        empty = np.zeros(0)
+        return Survey(
+            num_atoms=self.num_atoms,
+            bad=tuple(self.bad.values()),
+            closest=self.closest,
+            bonds=dict(sorted(self.bonds.items())),
+            unit=next(iter(self.units)) if len(self.units) == 1 else "",
+            counts=tuple(self.counts),
+            most=tuple((frame, atom) for _, frame, atom in self.most),
+            slope=self.slope,
+            thinnest=self.thinnest,
+            **{"energy": empty, "force": empty, "force_rms": empty, **columns},
+        )
+
+    def _append(self, name: str, values: NDArray[np.generic]) -> None:
+        self.columns.setdefault(name, []).append(values)
+
+    def _finite(self, frames: Frames) -> NDArray[np.bool_]:
+        """Return (F,) whether coordinates are finite; note what is not in any array."""
+        sound = np.asarray(np.isfinite(frames.coord).all(axis=(1, 2)), dtype=np.bool_)
+        for name in ("coord", *LABELS):
+            values = getattr(frames, name)
+            if values is None:
+                continue
+            bad = ~np.isfinite(values.reshape(frames.num_frames, -1)).all(axis=1)
+            if not bad.any():
+                continue
+            first = int(np.flatnonzero(bad)[0])
+            place = np.argwhere(~np.isfinite(values[first]))[0]
+            per_atom = name == "coord" or LABELS[name].per_atom
+            known = self.bad.get(name)
+            self.bad[name] = BadNumber(
+                name,
+                int(frames.indices[first]) if known is None else known.frame,
+                (int(place[0]) if per_atom else -1) if known is None else known.atom,
+                float(values[first][tuple(place)]) if known is None else known.value,
+                int(bad.sum()) + (0 if known is None else known.num_frames),
+            )
+        return sound
+
+    def _count(self, frames: Frames, found: Census) -> None:
+        real = frames.atom_types >= 0
+        for number in range(len(self.radii)):
+            counts = found.counts[number]
+            histogram = np.bincount(counts[real], minlength=len(self.counts[number]))
+            histogram[: len(self.counts[number])] += self.counts[number]
+            self.counts[number] = histogram
+            frame, atom = divmod(int(counts.argmax()), counts.shape[1])
+            if counts[frame, atom] > self.most[number][0]:
+                most = int(counts[frame, atom])
+                self.most[number] = (most, int(frames.indices[frame]), atom)
+
+    def _measure(self, frames: Frames, found: Census) -> None:
+        """Collect the distances of nearest neighbours."""
+        has = np.isfinite(found.nearest)
+        if not has.any():
+            return
+        own = frames.atom_types[has]
+        other = np.take_along_axis(frames.atom_types, found.partner, axis=1)[has]
+        distance = found.nearest[has]
+        size = len(self.elements)
+        pair = np.minimum(own, other) * size + np.maximum(own, other)
+        least = np.full(size * size, np.inf)
+        np.minimum.at(least, pair, distance)
+        for key in np.flatnonzero(np.isfinite(least)).tolist():
+            name = f"{self.elements[key // size]}-{self.elements[key % size]}"
+            self.bonds[name] = min(self.bonds.get(name, np.inf), float(least[key]))
+        place = int(found.nearest.argmin())
+        frame, atom = divmod(place, found.nearest.shape[1])
+        if self.closest is None or found.nearest[frame, atom] < self.closest.distance:
+            partner = int(found.partner[frame, atom])
+            kinds = frames.atom_types[frame]
+            self.closest = ClosePair(
+                float(found.nearest[frame, atom]),
+                int(frames.indices[frame]),
+                (min(atom, partner), max(atom, partner)),
+                (
+                    self.elements[kinds[min(atom, partner)]],
+                    self.elements[kinds[max(atom, partner)]],
+                ),
+            )
+
+    def _compare(self, frames: Frames) -> None:
+        """Compare energies with the work of the forces over short steps.
+
+        The trapezoidal rule, exact for harmonic motion: ΔE = -(F₁ + F₂)·Δx / 2.
+        """
+        if frames.energy is None or frames.force is None or frames.num_frames < 2:
+            return
+        step = np.diff(frames.coord, axis=0)
+        same = (frames.atom_types[1:] == frames.atom_types[:-1]).all(axis=1)
+        if frames.box is not None:
+            inverse = np.linalg.inv(frames.box[:-1])
+            step -= np.rint(step @ inverse) @ frames.box[:-1]
+            same &= np.isclose(frames.box[1:], frames.box[:-1]).all(axis=(1, 2))
+        longest = np.abs(step).max(axis=(1, 2), initial=0.0)
+        short = same & (longest < _SHORT_STEP) & (longest > 0) & (np.diff(frames.indices) == 1)
+        work = -0.5 * ((frames.force[1:] + frames.force[:-1]) * step).sum(axis=(1, 2))[short]
+        change = np.diff(frames.energy)[short]
+        fine = np.isfinite(work) & np.isfinite(change)
+        work, change = work[fine], change[fine]
+        self.slope += [len(work), change @ change, work @ work, change @ work]
+
+    def _guess_units(self, frames: Frames) -> None:
+        """Look at some frames; they must agree."""
+        for frame in {0, frames.num_frames // 3, 2 * frames.num_frames // 3, frames.num_frames - 1}:
+            part = slice(frame, frame + 1)
+            box = None if frames.box is None else frames.box[part]
+            types = frames.atom_types[part]
+            self.units.add(guess_unit(frames.coord[part], box, types, self.covalent))
+
+
+def _hashes(frames: Frames) -> Iterator[int]:
+    """Yield a hash of each structure; equal structures have the same in any file."""
+    coord = frames.coord.astype(np.float32)
+    box = None if frames.box is None else frames.box.astype(np.float32)
+    for frame in range(frames.num_frames):
+        real = frames.atom_types[frame] >= 0
+        digest = blake2b(frames.atom_types[frame][real].tobytes(), digest_size=8)
+        digest.update(coord[frame][real].tobytes())
+        if box is not None:
+            digest.update(box[frame].tobytes())
+        yield int.from_bytes(digest.digest(), "little")
