@@ -1,12 +1,30 @@
 """`zoo validate`: check input files and say everything that is wrong with them."""
 
+import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.output import Output
+from cli.start import (
+    Branch,
+    Finetune,
+    InitModel,
+    PretrainScript,
+    Restart,
+    StartOptions,
+    read_start,
+)
+
+if TYPE_CHECKING:
+    from cli.fixing import Repair
+    from schemas.check import Report
+    from schemas.diagnostics import Finding
+    from schemas.start import Start
 
 
 class Format(StrEnum):
@@ -15,6 +33,7 @@ class Format(StrEnum):
     FULL = "full"
     CONCISE = "concise"
     GITHUB = "github"
+    SARIF = "sarif"
 
 
 def validate(
@@ -25,39 +44,135 @@ def validate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key for this check."),
     ] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Apply safe fixes to the files.")] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Show what --fix would change; write nothing.")
+    ] = False,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe-fixes", help="Fixes that may change the meaning, too.")
+    ] = False,
     style: Annotated[
         Format, typer.Option("--format", help="How diagnostics are shown.")
     ] = Format.FULL,
     json_mode: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
+    data: Annotated[
+        bool, typer.Option("--data/--no-data", help="Read the data, where they exist.")
+    ] = True,
+    finetune: Finetune = None,
+    restart: Restart = None,
+    init_model: InitModel = None,
+    branch: Branch = None,
+    use_pretrain_script: PretrainScript = False,
 ) -> None:
     """Check input files. Exit code: 0 clean or warnings only, 1 errors, 2 could not try."""
-    from cli.render import render, summary
-    from schemas.check import check_file, check_text
-
     output = Output(json_mode=json_mode)
-    reports = [
-        check_text(sys.stdin.read(), "<stdin>", overrides or ())
-        if file == "-"
-        else check_file(file, overrides or ())
-        for file in files
-    ]
-    for report in reports:
-        for line in render(report, style):
-            output.text(line)
-    if style is not Format.GITHUB:
-        output.text(summary(reports))
-    output.result(
-        {
-            "files": [
-                {"file": item.name, "diagnostics": [d.document() for d in item.diagnostics]}
-                for item in reports
-            ]
-        }
-    )
+    repairs = _repair(files, overrides or (), unsafe=unsafe, write=fix) if fix or diff else []
+    if diff:
+        _show_diffs(repairs, output)
+    elif fix:
+        for item in repairs:
+            if item.applied:
+                output.info(f"{item.name}: fixed {len(item.applied)} faults")
+    options = StartOptions(finetune, restart, init_model, branch, use_pretrain_script)
+    start, faults = read_start(options)
+    reports = [_checked(file, overrides or (), start, faults) for file in files]
+    if data and not diff:
+        from cli.preflight import with_data
+
+        reports = [with_data(report) for report in reports]
+    if not diff:
+        _show(reports, style, output)
     warned = any(d.severity == "warning" for item in reports for d in item.diagnostics)
+    if any(_is_unreadable(item) for item in reports):
+        raise typer.Exit(2)
     if not all(item.ok for item in reports) or (strict and warned):
         raise typer.Exit(1)
+
+
+def _checked(
+    file: str, overrides: Sequence[str], start: "Start | None", faults: "Sequence[Finding]"
+) -> "Report":
+    """Return the report of a file; that it cannot be read is a finding too.
+
+    Args:
+        file: The file.
+        overrides: Keys to change.
+        start: The checkpoint to start from.
+        faults: What is wrong with the options that name it.
+    """
+    from schemas.check import Report, check_file, check_text
+    from schemas.diagnostics import Diagnostic
+
+    try:
+        if file == "-":
+            report = check_text(_standard_input(), "<stdin>", overrides, start)
+        else:
+            report = check_file(file, overrides, start)
+    except OSError as error:
+        message = f"the file cannot be read: {error.strerror or error}"
+        return Report(file, [], None, [Diagnostic("ZOO010", "error", message, ())])
+    return report.extend(faults) if report.extend is not None and faults else report
+
+
+def _is_unreadable(report: "Report") -> bool:
+    return any(item.code == "ZOO010" for item in report.diagnostics)
+
+
+def _standard_input() -> str:
+    return sys.stdin.buffer.read().decode("utf-8", "replace")
+
+
+def _repair(
+    files: Sequence[str], overrides: Sequence[str], *, unsafe: bool, write: bool
+) -> "list[Repair]":
+    """Return what fixes make of the files; files that are not text are left to the check."""
+    from cli.fixing import repair
+
+    if "-" in files:
+        raise typer.BadParameter("--fix and --diff need a file, not standard input")
+    repairs = []
+    for file in files:
+        try:
+            text = Path(file).read_bytes().decode("utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        repairs.append(repair(text, file, overrides, unsafe=unsafe))
+        if write:
+            repairs[-1].write()
+    return repairs
+
+
+def _show_diffs(repairs: "Sequence[Repair]", output: Output) -> None:
+    from cli.render.color import colors_of
+
+    for item in repairs:
+        for line in item.diff(colors_of(sys.stdout)):
+            output.text(line)
+    documents = [{"file": item.name, "diff": "\n".join(item.diff())} for item in repairs]
+    output.result({"files": documents})
+
+
+def _show(reports: "Sequence[Report]", style: Format, output: Output) -> None:
+    from cli.render import render, summary
+    from cli.render.color import colors_of
+
+    if style is Format.SARIF and not output.json_mode:
+        from cli.render.sarif import sarif
+
+        output.text(json.dumps(sarif(reports), indent=2, ensure_ascii=False))
+        return
+    if not output.json_mode:
+        for report in reports:
+            for line in render(report, style, colors_of(sys.stdout)):
+                output.text(line)
+        if style is not Format.GITHUB:
+            output.text(summary(reports))
+    documents = [
+        {"file": item.name, "diagnostics": [found.document() for found in item.diagnostics]}
+        for item in reports
+    ]
+    output.result({"files": documents})
 
 
 def register(app: typer.Typer) -> None:

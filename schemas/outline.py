@@ -24,7 +24,7 @@ def child(section: type[Section], key: str | int, value: Any) -> type[Section] |
     """Return the class of the section under a key; its `type` chooses among several."""
     name = aliases(section).get(str(key), str(key))
     field = section.model_fields.get(name)
-    options = list(_sections(field.annotation)) if field is not None else []
+    options = list(sections_of(field.annotation)) if field is not None else []
     if not options:
         return None
     kind = value.get("type") if isinstance(value, dict) else None
@@ -46,20 +46,21 @@ def places() -> dict[str, list[str]]:
             found.setdefault(name, [])
             if path not in found[name]:
                 found[name].append(path)
-            for option in _sections(field.annotation):
+            for option in sections_of(field.annotation):
                 visit(option, where)
 
     visit(Input, "")
     return found
 
 
-def _sections(annotation: Any) -> Iterator[type[Section]]:
+def sections_of(annotation: Any) -> Iterator[type[Section]]:
+    """Yield the section classes that a type allows."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        yield from _sections(get_args(annotation)[0])
+        yield from sections_of(get_args(annotation)[0])
     elif origin in (Union, types.UnionType):
         for option in get_args(annotation):
-            yield from _sections(option)
+            yield from sections_of(option)
     elif isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
 

@@ -11,7 +11,7 @@ from schemas.learning_rate import SCHEDULES
 from schemas.optimizer import OPTIMIZERS
 from schemas.outline import child
 from schemas.section import Section, aliases
-from schemas.suggest import did_you_mean, nearest
+from schemas.suggest import did_you_mean, is_sure, nearest
 
 _DESCRIPTORS = (
     "se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_t", "se_a_3be", "se_a_tpe",
@@ -76,7 +76,8 @@ def settle_variants(data: dict[str, Any]) -> list[Finding]:
         best = nearest(written, choices)
         fix = None if best is None else json.dumps(best)
         hint = did_you_mean(written, choices)
-        findings.append(Finding("ZOO105", (name, "type"), message, hint, fix=fix))
+        sure = is_sure(written, choices)
+        findings.append(Finding("ZOO105", (name, "type"), message, hint, fix=fix, safe=sure))
         data[name] = {**section, "type": best or choices[0]}
     return findings
 

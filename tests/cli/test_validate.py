@@ -64,9 +64,12 @@ def test_standard_input_is_read(run):
     assert "<stdin>:2:13  error  ZOO102" in result.stdout
 
 
-def test_a_missing_file_is_no_verdict(run):
-    result = run("nowhere.json")
-    assert isinstance(result.exception, FileNotFoundError)
+def test_a_missing_file_is_no_verdict_and_others_are_checked(run):
+    result = run("nowhere.json", "bad.json", "--json")
+    assert result.exit_code == 2
+    first, second = json.loads(result.stdout)["files"]
+    assert [item["code"] for item in first["diagnostics"]] == ["ZOO010"]
+    assert len(second["diagnostics"]) == 7
 
 
 def test_warnings_fail_only_when_strict(run, tmp_path):

@@ -5,22 +5,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from cli.output import Output
+from cli.render.color import PLAIN, Colors, Paint, colors_of
 from schemas.check import Report
-from schemas.diagnostics import Diagnostic, Severity, dotted
+from schemas.diagnostics import Diagnostic, Severity, Span, dotted
 
 _LONGEST: Final = 100
 _SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "note")
 
 
-def render(report: Report, style: str) -> Iterator[str]:
+def render(report: Report, style: str, colors: Colors = PLAIN) -> Iterator[str]:
     """Yield the lines that show a report's diagnostics; style is full, concise or github."""
     for item in report.diagnostics:
         if style == "github":
             yield _github(report, item)
             continue
-        yield _headline(report, item)
+        yield _headline(report, item, colors)
         if style == "full":
-            yield from _excerpt(report, item)
+            yield from _excerpt(report, item, colors)
 
 
 def summary(reports: Sequence[Report]) -> str:
@@ -29,31 +30,44 @@ def summary(reports: Sequence[Report]) -> str:
     counts = [(sum(item.severity == kind for item in items), kind) for kind in _SEVERITIES]
     found = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for count, kind in counts if count)
     name = reports[0].name if len(reports) == 1 else f"{len(reports)} files"
-    return f"{name}: {found or 'no faults found'}"
+    fixable = sum(item.fix is not None and item.fix.safe for item in items)
+    remedy = f"; --fix repairs {fixable} of them" if fixable else ""
+    return f"{name}: {found or 'no faults found'}{remedy}"
 
 
-def _headline(report: Report, item: Diagnostic) -> str:
+def _headline(report: Report, item: Diagnostic, colors: Colors) -> str:
     where = f":{item.span.line}:{item.span.col}" if item.span else ""
-    return f"{report.name}{where}  {item.severity}  {item.code}  {item.message}"
+    severity = colors.severity(item.severity)
+    return f"{colors.bold(report.name + where)}  {severity}  {item.code}  {item.message}"
 
 
-def _excerpt(report: Report, item: Diagnostic) -> Iterator[str]:
+def _excerpt(report: Report, item: Diagnostic, colors: Colors) -> Iterator[str]:
     """Yield the line at fault with the fault underlined and the hint beside it."""
-    span = item.span
-    if span is None or span.line > len(report.lines):
+    if item.span is None or item.span.line > len(report.lines):
         if item.hint:
-            yield f"     = {item.hint}"
-        return
-    line = report.lines[span.line - 1].replace("\t", " ")
+            yield f"     {colors.dim('=')} {item.hint}"
+    else:
+        mark = colors.mark(item.severity)
+        yield from _marked(report.lines, item.span, "^", item.hint, mark, colors)
+    for place in item.related:
+        if place.span.line <= len(report.lines):
+            yield from _marked(report.lines, place.span, "-", place.label, colors.dim, colors)
+
+
+def _marked(
+    lines: Sequence[str], span: Span, sign: str, label: str | None, mark: Paint, colors: Colors
+) -> Iterator[str]:
+    """Yield a line of the text and below it the marks, with a label behind them."""
+    line = lines[span.line - 1].replace("\t", " ")
     end = span.end_col if span.end_line == span.line else len(line.rstrip()) + 1
-    start = span.col
+    start = max(span.col, 1)
     if len(line) > _LONGEST:  # show the stretch around the fault
         cut = max(0, start - _LONGEST // 2)
         line, start, end = line[cut : cut + _LONGEST], start - cut, min(end - cut, _LONGEST + 1)
     width = max(1, end - start)
-    yield f"{span.line:>4} | {line.rstrip()}"
-    hint = f" {item.hint}" if item.hint else ""
-    yield f"     | {' ' * (start - 1)}{'^' * width}{hint}"
+    yield f"{colors.dim(f'{span.line:>4} |')} {line.rstrip()}"
+    hint = f" {label}" if label else ""
+    yield f"{colors.dim('     |')} {' ' * (start - 1)}{mark(sign * width + hint)}"
 
 
 def _github(report: Report, item: Diagnostic) -> str:
@@ -75,8 +89,9 @@ def _escaped(parts: Iterable[str | None], also: str = "") -> str:
 
 def show_diagnostics(report: Report, output: Output) -> None:
     """Print a report's diagnostics on stderr before a run; `--quiet` leaves out all but errors."""
+    colors = colors_of(sys.stderr)
     for item in report.diagnostics:
         if output.quiet and item.severity != "error":
             continue
-        lines = [_headline(report, item), *_excerpt(report, item)]
+        lines = [_headline(report, item, colors), *_excerpt(report, item, colors)]
         sys.stderr.write("\n".join(lines) + "\n")

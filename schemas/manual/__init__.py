@@ -1,0 +1,1 @@
+"""What `zoo explain` says: texts on every code, and the meaning of every key."""
