@@ -1,0 +1,82 @@
+"""The options that name a checkpoint to start from, for checks that need no torch."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from schemas.diagnostics import Finding
+    from schemas.start import Start, StartOption
+
+Finetune = Annotated[
+    str | None, typer.Option("--finetune", metavar="FILE", help="Check that FILE fine-tunes.")
+]
+Restart = Annotated[
+    str | None, typer.Option("--restart", metavar="FILE", help="Check that FILE continues.")
+]
+InitModel = Annotated[
+    str | None,
+    typer.Option("--init-model", metavar="FILE", help="Check that FILE's weights are a start."),
+]
+Branch = Annotated[
+    str | None,
+    typer.Option("--branch", "--model-branch", metavar="NAME", help="Branch of FILE to fine-tune."),
+]
+PretrainScript = Annotated[
+    bool,
+    typer.Option("--use-pretrain-script", help="Take the networks' sections from FILE."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """What the command line says about a checkpoint to start from."""
+
+    finetune: str | None = None
+    restart: str | None = None
+    init_model: str | None = None
+    branch: str | None = None
+    use_pretrain_script: bool = False
+
+
+def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
+    """Return the checkpoint to start from, and what is wrong with the options or the file."""
+    from schemas.diagnostics import Finding
+    from schemas.errors import CheckpointError
+    from schemas.start import Start
+    from zoo.checkpoint_file import read_header
+
+    named: list[tuple[StartOption, str | None]] = [
+        ("--finetune", options.finetune),
+        ("--restart", options.restart),
+        ("--init-model", options.init_model),
+    ]
+    given = [(option, file) for option, file in named if file is not None]
+    if len(given) > 1:
+        message = f"{' and '.join(option for option, _ in given)} exclude each other"
+        hint = "--restart continues a run, --finetune and --init-model begin one"
+        return None, [Finding("ZOO620", (given[-1][0],), message, hint)]
+    if not given:
+        if options.branch is None and not options.use_pretrain_script:
+            return None, []
+        option = "--branch" if options.branch is not None else "--use-pretrain-script"
+        message = f"{option} says nothing without --finetune FILE"
+        return None, [Finding("ZOO620", (option,), message, severity="warning")]
+    option, file = given[0]
+    try:
+        header = read_header(file)
+    except OSError as error:
+        message = f"{file}: {error.strerror or error}"
+        return None, [Finding("ZOO621", (option,), message, "give the path of a .pt checkpoint")]
+    except CheckpointError as error:
+        return None, [Finding("ZOO621", (option,), error.message, error.hint)]
+    start = Start(
+        option=option,
+        file=file,
+        model_params=header.model_params,
+        steps=header.steps,
+        branch=options.branch,
+        use_pretrain_script=options.use_pretrain_script,
+    )
+    return start, []
