@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from schemas.consequences import without_consequences
 from schemas.diagnostics import Finding, Path, dotted
 from schemas.explain import explain
 from schemas.input import Input
@@ -59,6 +60,7 @@ def examine(view: View, textual: Sequence[Path] = ()) -> Examined:
     findings += run_rules(sound)
     if view.branch is None:
         findings += run_rules(sound, "single-task")
+    findings = without_consequences(findings)
     return Examined(config, sound, [placed(finding, view) for finding in findings])
 
 

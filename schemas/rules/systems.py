@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from schemas.elements import SYMBOLS, symbol_like
 from schemas.input import Input
 from schemas.rules.data_folders import (
     Root,
@@ -123,8 +124,22 @@ def _kind(dtype: str) -> str:
 
 @rule("ZOO404", "each element of the data is in type_map")
 def elements_are_known(config: Input) -> Iterator[Fault]:
-    """Demand that the model knows every name in type_map.raw, used by an atom or not."""
-    known = config.model.type_map
+    """Demand that the model knows every name in type_map.raw, used by an atom or not.
+
+    An element that a misspelt name of type_map probably means is left to the rule about names.
+    """
+    known = {*config.model.type_map, *filter(None, map(_meant, config.model.type_map))}
+    present = {
+        item
+        for name, section in sections(config)
+        for root in roots(name, section)
+        for system in root.systems
+        for item in names_of_types(system) or ()
+    }
+    if present and not present & known:
+        message = f"no element of the data ({', '.join(sorted(present))}) is in type_map"
+        yield Fault("model.type_map", message, "list the elements of the data")
+        return
     for name, section in sections(config):
         for root in roots(name, section):
             for system in root.systems:
@@ -133,6 +148,10 @@ def elements_are_known(config: Input) -> Iterator[Fault]:
                     message = f"{system} has {', '.join(extra)}, which type_map has not"
                     yield Fault(root.path, message, "add it to model.type_map")
                     break
+
+
+def _meant(name: str) -> str | None:
+    return None if name in SYMBOLS else symbol_like(name)
 
 
 @rule("ZOO405", "each system is listed once")

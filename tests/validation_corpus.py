@@ -1,0 +1,167 @@
+"""Run `zoo validate` over a corpus of inputs and compare with the verdicts that it lists.
+
+    python -m tests.validation_corpus FOLDER [--checkpoints FOLDER]
+
+The corpus is a folder with `index.tsv`: columns slug, category, ideal_verdict (`error`,
+`warning`, `ok`), json_path (parts joined by slashes), file, extra_cli_args, and data beside it.
+`CKPT_NAME` in the extra arguments is the file of that name, with its suffix, among the
+checkpoints. The command runs in this process, in the folder of the corpus.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+VERDICTS = ("error", "warning", "ok")
+SPELLINGS = {"--model-branch": "--branch"}
+AT_THE_END = {"restart-steps-reached": ("--set", "training.numb_steps=1")}
+"""The checkpoints here have done one step, which must be the last to show this fault."""
+NOT_INSTALLED = {"tr-tensorboard-missing": "tensorboard"}
+"""Packages that a case assumes to be missing; they are hidden while it runs."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the index."""
+
+    slug: str
+    verdict: str
+    path: tuple[str, ...]
+    file: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the validator said about a case."""
+
+    case: Case
+    verdict: str
+    paths: list[tuple[str, ...]]
+    errors: list[str]
+
+    @property
+    def verdict_agrees(self) -> bool:
+        return self.verdict == self.case.verdict
+
+    @property
+    def path_agrees(self) -> bool:
+        """Whether the first diagnostic of the expected severity is where it was expected."""
+        if self.case.verdict == "ok" or not self.case.path:
+            return True
+        return bool(self.paths) and self.paths[0] == self.case.path
+
+
+def read_index(folder: Path, checkpoints: Path | None) -> list[Case]:
+    with (folder / "index.tsv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    return [_case(row, checkpoints) for row in rows]
+
+
+def _case(row: dict[str, str], checkpoints: Path | None) -> Case:
+    words = [] if row["extra_cli_args"].strip().startswith("[") else row["extra_cli_args"].split()
+    arguments = [_checkpoint(word, checkpoints) for word in words]
+    written = row["json_path"]
+    whole = written in ("-", "file") or written.startswith("line ")
+    path = () if whole else tuple(SPELLINGS.get(part, part) for part in written.split("/"))
+    more = AT_THE_END.get(row["slug"], ())
+    return Case(row["slug"], row["ideal_verdict"], path, row["file"], (*arguments, *more))
+
+
+def _checkpoint(word: str, checkpoints: Path | None) -> str:
+    if not word.startswith("CKPT_") or checkpoints is None:
+        return word
+    found = sorted(checkpoints.glob(f"{word}.*"))
+    return str(found[0].resolve()) if found else word
+
+
+def run(case: Case) -> Outcome:
+
+    from cli.main import app
+
+    out, err = io.StringIO(), io.StringIO()
+    command = ["validate", case.file, "--json", *case.arguments]
+    hidden = _without(NOT_INSTALLED.get(case.slug))
+    with redirect_stdout(out), redirect_stderr(err), hidden, suppress(SystemExit):
+        app(command, standalone_mode=False)
+    document = json.loads(out.getvalue())
+    found = document["files"][0]["diagnostics"]
+    severities = {item["severity"] for item in found}
+    verdict = next((kind for kind in ("error", "warning") if kind in severities), "ok")
+    wanted = [item for item in found if item["severity"] == case.verdict] or found
+    paths = [tuple(str(part) for part in item["path"]) for item in wanted]
+    errors = [
+        f"{'/'.join(map(str, item['path']))}: {item['code']} {item['message']}"
+        for item in found
+        if item["severity"] == ("error" if case.verdict != "warning" else verdict)
+    ]
+    return Outcome(case, verdict, paths, errors)
+
+
+@contextmanager
+def _without(package: str | None) -> Iterator[None]:
+    """Make a package look as if it were not installed."""
+    present = sys.modules.get(package or "")
+    if package is not None:
+        sys.modules[package] = None  # type: ignore[assignment]
+    yield
+    if package is not None:
+        del sys.modules[package]
+        if present is not None:
+            sys.modules[package] = present
+
+
+def report(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    for item in outcomes:
+        expected = "/".join(item.case.path)
+        if not item.verdict_agrees:
+            yield f"VERDICT {item.case.slug}: {item.verdict}, expected {item.case.verdict}"
+        elif not item.path_agrees:
+            found = "/".join(item.paths[0]) if item.paths else "nothing"
+            yield f"PATH    {item.case.slug}: {found}, expected {expected}"
+        elif len(item.errors) > 1:
+            yield f"EXTRA   {item.case.slug}"
+        else:
+            continue
+        for line in item.errors:
+            yield f"          {line}"
+    number = len(outcomes)
+    verdicts = sum(item.verdict_agrees for item in outcomes)
+    paths = sum(item.verdict_agrees and item.path_agrees for item in outcomes)
+    extra = sum(len(item.errors) > 1 for item in outcomes)
+    yield (
+        f"verdict right: {verdicts}/{number}; first path right: {paths}/{number}; "
+        f"with more than one error: {extra}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--checkpoints", type=Path)
+    parser.add_argument("--only", help="slugs that contain this text")
+    parser.add_argument("--extra", default="", help="more arguments of `zoo validate`")
+    chosen = parser.parse_args(arguments)
+    checkpoints = chosen.checkpoints.resolve() if chosen.checkpoints else None
+    cases = read_index(chosen.folder, checkpoints)
+    os.chdir(chosen.folder)
+    outcomes = []
+    for case in cases:
+        if chosen.only and chosen.only not in case.slug:
+            continue
+        more = (*case.arguments, *shlex.split(chosen.extra))
+        outcomes.append(run(Case(case.slug, case.verdict, case.path, case.file, more)))
+    sys.stdout.write("\n".join(report(outcomes)) + "\n")
+    return 0 if all(item.verdict_agrees for item in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
