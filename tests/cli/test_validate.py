@@ -92,9 +92,9 @@ def test_warnings_fail_only_when_strict(run, tmp_path):
     }
     Path("file.h5").touch()
     Path("good.json").write_text(json.dumps(document))
-    assert run("good.json").exit_code == 0
-    assert run("good.json", "--strict").exit_code == 1
-    assert run("good.json", "--set", "training.numb_steps=-1").exit_code == 1
+    assert run("good.json", "--no-data").exit_code == 0
+    assert run("good.json", "--no-data", "--strict").exit_code == 1
+    assert run("good.json", "--no-data", "--set", "training.numb_steps=-1").exit_code == 1
 
 
 def test_checking_needs_neither_torch_nor_numpy():

@@ -1,0 +1,1 @@
+"""A language server for input files: diagnostics, hover, quick fixes."""

@@ -1,0 +1,120 @@
+"""Renderers: colours, secondary places, GitHub annotations, SARIF."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from cli.render import render
+from cli.render.color import Colors, colors_of
+from cli.render.sarif import sarif
+from schemas.check import check_text
+
+TEXT = '{\n  "loss": {"nope": 1},\n  "loss": {\n    "start_pref_e": "1"}\n}'
+
+
+class Terminal:
+    def __init__(self, *, interactive):
+        self.interactive = interactive
+
+    def isatty(self):
+        return self.interactive
+
+
+@pytest.mark.parametrize(
+    ("interactive", "environment", "colored"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"NO_COLOR": "1"}, False),
+        (True, {"TERM": "dumb"}, False),
+        (False, {"FORCE_COLOR": "1"}, True),
+        (False, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_colors_appear_where_they_can_be_seen(interactive, environment, colored, monkeypatch):
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert colors_of(Terminal(interactive=interactive)).enabled is colored
+
+
+def test_colors_change_no_character():
+    report = check_text(TEXT)
+    painted = "\n".join(render(report, "full", Colors(enabled=True)))
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == "\n".join(render(report, "full"))
+    assert painted.count("\x1b[") == 2 * painted.count("\x1b[0m")
+
+
+def test_the_other_place_is_shown_below():
+    lines = list(render(check_text(TEXT), "full"))
+    start = next(number for number, line in enumerate(lines) if "ZOO004" in line)
+    assert lines[start].startswith("input.json:3:3  error  ZOO004  `loss` appears twice")
+    assert lines[start + 1 : start + 5] == [
+        '   3 |   "loss": {',
+        "     |   ^^^^^^ keep one of them",
+        '   2 |   "loss": {"nope": 1},',
+        "     |   ------------------- the first one",
+    ]
+
+
+def test_a_long_line_is_cut_around_the_fault():
+    text = '{"loss": {"a": "' + "x" * 400 + '", "start_pref_e": "1"}}'
+    shown = [line for line in render(check_text(text), "full") if "start_pref_e" in line]
+    assert all(len(line) < 130 for line in shown)
+
+
+def test_sarif_has_the_published_structure():
+    log = sarif([check_text(TEXT, "inputs/a b.json")])
+    json.dumps(log)
+    assert log["version"] == "2.1.0"
+    assert log["$schema"].endswith("sarif-schema-2.1.0.json")
+    (run,) = log["runs"]
+    driver = run["tool"]["driver"]
+    assert driver["name"] == "zoo"
+    identifiers = [rule["id"] for rule in driver["rules"]]
+    assert len(identifiers) == len(set(identifiers))
+    assert all(rule["shortDescription"]["text"] for rule in driver["rules"])
+    assert run["columnKind"] == "unicodeCodePoints"
+    for result in run["results"]:
+        assert identifiers[result["ruleIndex"]] == result["ruleId"]
+        assert result["level"] in ("error", "warning", "note")
+        assert result["message"]["text"]
+        (location,) = result["locations"]
+        physical = location["physicalLocation"]
+        assert physical["artifactLocation"]["uri"] == "inputs/a%20b.json"
+        region = physical["region"]
+        assert set(region) == {"startLine", "startColumn", "endLine", "endColumn"}
+        assert all(number >= 1 for number in region.values())
+        for fix in result.get("fixes", []):
+            for change in fix["artifactChanges"]:
+                for item in change["replacements"]:
+                    assert set(item) == {"deletedRegion", "insertedContent"}
+                    assert isinstance(item["insertedContent"]["text"], str)
+    twice = next(item for item in run["results"] if item["ruleId"] == "ZOO004")
+    (related,) = twice["relatedLocations"]
+    assert related["message"]["text"] == "the first one"
+    assert related["physicalLocation"]["region"]["startLine"] == 2
+    assert any("fixes" in item for item in run["results"])
+
+
+def test_sarif_and_json_are_the_only_thing_on_stdout(zoo, workspace):
+    Path("bad.json").write_bytes(b"\xff\xfe not text")
+    Path("torn.json").write_text("{")
+    log = json.loads(zoo("validate", "bad.json", "torn.json", "--format", "sarif").stdout)
+    assert {item["ruleId"] for item in log["runs"][0]["results"]} == {"ZOO009", "ZOO001"}
+    document = json.loads(zoo("validate", "bad.json", "torn.json", "--json").stdout)
+    assert [len(file["diagnostics"]) for file in document["files"]] == [1, 1]
+
+
+def test_the_fix_of_a_diagnostic_is_data(zoo, workspace):
+    Path("bad.json").write_text('{"loss": {},}')
+    document = json.loads(zoo("validate", "bad.json", "--json").stdout)
+    fixes = [item["fix"] for item in document["files"][0]["diagnostics"] if item["fix"]]
+    span = {"line": 1, "col": 12, "end_line": 1, "end_col": 13}
+    assert fixes == [
+        {"title": "remove the comma", "safe": True, "edits": [{"span": span, "replacement": ""}]}
+    ]
