@@ -117,6 +117,63 @@ def info(
     out.text(f"{len(systems)} systems, {frames} frames (E energy, F force, V virial)")
 
 
+@data_app.command("check")
+def check(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Folders, HDF5 or LMDB.")],
+    type_map: Annotated[
+        str | None,
+        typer.Option("--type-map", metavar="'O H'", help="Elements. Default: each system's own."),
+    ] = None,
+    rcut: Annotated[
+        list[float] | None,
+        typer.Option("--rcut", metavar="Å", help="Count neighbours within; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look for faults in data: NaN, overlaps, units, outliers, repeats; count neighbours.
+
+    Exit code: 0 clean or warnings only, 1 errors.
+    """
+    from dpa2.data.preflight.report import check_data
+
+    out = Output(json_mode=as_json, quiet=quiet)
+    elements = None if type_map is None else tuple(type_map.replace(",", " ").split())
+    with out.status("reading data"):
+        found = check_data(paths, elements, sorted(set(rcut or [6.0])))
+    for item in found.findings:
+        out.text(f"{paths[item.entry]}  {item.severity}  {item.code}  {item.message}")
+        if item.hint:
+            out.text(f"    = {item.hint}")
+    out.result({"ok": found.ok, **asdict(found)})
+    out.table(
+        "",
+        ["system", "frames", "formula", "closest Å", "E eV/atom", "max |F| eV/Å"],
+        [
+            [
+                system.name,
+                str(system.num_frames),
+                system.formula,
+                _number(system.closest, ".3f"),
+                _number(system.energy_per_atom, ".3f"),
+                _number(system.max_force, ".2f"),
+            ]
+            for system in found.systems
+        ],
+    )
+    for around in found.neighbors:
+        out.text(
+            f"within {around.rcut:g} Å: {around.mean:.1f} neighbours in the mean, {around.most} at "
+            f"most ({around.where}); nsel {around.suggested_nsel} leaves some room"
+        )
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
 def register(app: typer.Typer) -> None:
     """Add `zoo data` to the application."""
     app.add_typer(data_app, name="data")

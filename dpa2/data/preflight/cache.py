@@ -2,12 +2,14 @@
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -59,11 +61,11 @@ def cached_survey(
 def _read(path: Path) -> Survey | None:
     """Return a stored survey; None where there is none that can be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             facts = json.loads(file["facts"].tobytes())
             arrays: dict[str, Any] = {name: file[name] for name in _ARRAYS}
             counts = tuple(file[f"counts_{number}"] for number in range(len(facts["most"])))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
         return None
     closest = facts.pop("closest")
     if closest is not None:

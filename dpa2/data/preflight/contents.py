@@ -85,7 +85,7 @@ def _cells(item: Surveyed) -> Iterator[Finding]:
         )
         hint = "swap two cell vectors; deepmd-kit computes wrong energies for such cells"
         yield Finding("ZOO439", item.entry.path, message, hint, severity="warning")
-    if item.facts.thinnest < _THIN:
+    if item.facts.thinnest < _THIN and not item.facts.unit:
         message = f"{item.name}: a cell is only {item.facts.thinnest:.2g} Å thick"
         hint = "are the cell vectors in Å, one a row?"
         yield Finding("ZOO439", item.entry.path, message, hint, severity="warning")

@@ -132,7 +132,8 @@ def _odd_forces(force: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     usual = force[np.isfinite(force)]
     if len(usual) < _FEW:
         return np.zeros(0, dtype=np.intp)
-    return np.flatnonzero(force > max(_LEAST_FORCE, _FAR * float(np.median(usual))))
+    limit = max(_LEAST_FORCE, _FAR * float(np.median(usual)))
+    return np.flatnonzero(np.isfinite(force) & (force > limit))
 
 
 def _slope(item: Surveyed) -> Iterator[Finding]:

@@ -104,8 +104,8 @@ def _all_pairs(
             found.counts[number, chosen] = np.count_nonzero(squared < radius * radius, axis=2)
         partner = squared.argmin(axis=2)
         found.partner[chosen] = partner
-        shortest = np.take_along_axis(squared, partner[:, :, None], axis=2)[:, :, 0]
-        found.nearest[chosen] = np.sqrt(shortest)
+        rows = np.arange(len(chosen))[:, None]
+        found.nearest[chosen] = np.sqrt(squared[rows, diagonal, partner])
 
 
 def _squared_distances(
@@ -120,7 +120,7 @@ def _squared_distances(
     """
     total: FloatArray = space[0]
     spare, parts = space[1], space[2:]
-    slanted = lattice is not None and bool(np.tril(lattice, -1).any())
+    slanted = lattice is not None and lattice[:, (1, 2, 2), (0, 0, 1)].any()
     total[...] = 0.0
     # An axis of a slanted cell needs the fractions of the later ones: those come first.
     for axis in (2, 1, 0):

@@ -98,8 +98,9 @@ def survey(system: System, elements: Sequence[str], radii: Sequence[float]) -> S
     """
     at_once = max(1, _ATOMS_AT_ONCE // max(1, system.num_atoms))
     surveyor = _Surveyor(system, elements, radii)
-    for frames in system.chunks(at_once):
-        surveyor.add(frames)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities are reported, not summed
+        for frames in system.chunks(at_once):
+            surveyor.add(frames)
     return surveyor.result()
 
 

@@ -1,0 +1,139 @@
+"""The preflight on the command line: `zoo validate` with data, and `zoo data check`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from cli.data import register as register_data
+from cli.preflight import with_data
+from dpa2.data.systems import open_systems
+from dpa2.train.stat_file import FINGERPRINT, statistics_fingerprint, statistics_settings
+from schemas.check import check_text
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(make_system, monkeypatch, tmp_path):
+    """Change into a folder with one small system of random atoms, all of one energy."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    system = make_system("water", sets=(6,))
+    np.save(system / "set.000" / "energy.npy", np.full(6, -30.0))
+    return system
+
+
+def text(nsel: int = 20, **training: object) -> str:
+    document = {
+        "model": {
+            "type_map": ["O", "H"],
+            "descriptor": {
+                "type": "dpa2",
+                "repinit": {"rcut": 6.0, "rcut_smth": 1.0, "nsel": nsel},
+                "repformer": {"rcut": 2.0, "rcut_smth": 1.0, "nsel": 1},
+            },
+            "fitting_net": {},
+        },
+        "learning_rate": {"start_lr": 0.001},
+        "loss": {},
+        "training": {"training_data": {"systems": ["water"]}, "numb_steps": 1000000} | training,
+    }
+    return json.dumps(document, indent=2)
+
+
+def codes(report) -> set[str]:
+    return {item.code for item in report.diagnostics}
+
+
+def test_findings_stand_where_the_input_says_it(folder):
+    report = with_data(check_text(text(nsel=2)))
+    (found,) = [item for item in report.diagnostics if item.code == "ZOO442"]
+    assert found.path == ("model", "descriptor", "repinit", "nsel")
+    line = report.lines[found.span.line - 1]
+    assert line[found.span.col - 1 : found.span.end_col - 1] == "2"
+    assert found.severity == "error"
+    assert not report.ok
+
+
+def test_an_input_with_other_faults_has_its_data_checked_too(folder):
+    np.save(folder / "set.000" / "energy.npy", np.full(6, np.nan))
+    report = with_data(check_text(text(disp_freq=0)))
+    assert {"ZOO104", "ZOO432"} <= codes(report)
+
+
+def test_what_a_rule_said_is_not_said_again(folder):
+    (folder / "set.000" / "box.npy").unlink()
+    report = with_data(check_text(text()))
+    assert "ZOO403" in codes(report)
+    assert "ZOO431" not in codes(report)
+
+
+def test_data_that_do_not_exist_are_no_matter_of_the_preflight(folder):
+    report = check_text(text().replace('"water"', '"nowhere"'))
+    assert with_data(report) is report
+
+
+def test_statistics_of_other_data_are_refused_before_the_run(folder):
+    config = check_text(text()).config
+    bias = np.array([[-10.0], [-10.0]])
+    fingerprint = statistics_fingerprint(
+        open_systems("water", ["O", "H"]), statistics_settings(config.model)
+    )
+
+    def stored(name: str, **entries: np.ndarray) -> set[str]:
+        with h5py.File(name, "w") as file:
+            group = file.create_group("O H")
+            for key, value in entries.items():
+                group[key] = value
+        return codes(with_data(check_text(text(stat_file=name))))
+
+    def mark(value: str) -> dict[str, np.ndarray]:
+        return {FINGERPRINT: np.array([value], dtype="S")}
+
+    assert "ZOO447" not in stored("ours.hdf5", **mark(fingerprint))
+    assert "ZOO447" in stored("other.hdf5", **mark("0" * 64))
+    assert "ZOO447" not in stored("deepmd.hdf5", bias_atom_energy=bias)
+    assert "ZOO447" in stored("shifted.hdf5", bias_atom_energy=bias - 5.0)
+
+
+def test_reading_data_needs_no_torch(folder):
+    code = (
+        "import sys; from cli.preflight import with_data; from schemas.check import check_text;"
+        f"report = with_data(check_text({text()!r})); print(len(report.diagnostics));"
+        "sys.exit('torch' in sys.modules or 'numpy' not in sys.modules)"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "ZOO_CACHE": "cache"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == 0
+
+
+def run(*arguments: str):
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    register_data(app)
+    return CliRunner().invoke(app, ["data", "check", *arguments])
+
+
+def test_bare_data_are_checked_without_an_input(folder):
+    result = run("water", "--rcut", "6", "--rcut", "4", "--json", "--quiet")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert document["ok"]
+    assert [item["rcut"] for item in document["neighbors"]] == [4.0, 6.0]
+    assert sum(document["neighbors"][1]["histogram"]) == 6 * 3
+    assert document["systems"][0]["formula"] == "O1H2"
+
+
+def test_faults_of_bare_data_are_errors(folder):
+    np.save(folder / "set.000" / "force.npy", np.full((6, 9), np.inf))
+    result = run("water", "--type-map", "H O")
+    assert result.exit_code == 1
+    assert "water  error  ZOO432" in result.stdout
+    assert "within 6 Å" in result.stdout
