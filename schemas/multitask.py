@@ -12,7 +12,7 @@ from schemas.learning_rate import LearningRate
 from schemas.loss import EnergyLoss
 from schemas.model import Model
 from schemas.optimizer import Adam, Optimizer
-from schemas.section import NO_DEFAULT, Section, is_comment, without_comments
+from schemas.section import NO_DEFAULT, Section, without_comments
 from schemas.training import RunSettings, TaskData
 from schemas.validating import Validating
 
@@ -119,12 +119,3 @@ class MultiTaskInput(Section):
             probability=self.training.model_prob.get(name),
             epochs=self.training.num_epoch_dict.get(name),
         )
-
-
-def shared_as_written(value: Any) -> Any:
-    """Return a part of `shared_dict` without the comments at any depth, as deepmd-kit keeps it."""
-    if isinstance(value, dict):
-        return {key: shared_as_written(item) for key, item in value.items() if not is_comment(key)}
-    if isinstance(value, list):
-        return [shared_as_written(item) for item in value]
-    return value

@@ -9,7 +9,7 @@ from schemas.departure import with_pretrained
 from schemas.diagnostics import Path
 from schemas.input import Input
 from schemas.model import Model
-from schemas.multitask import Link, MultiTaskInput, MultiTaskTraining, shared_as_written
+from schemas.multitask import Link, MultiTaskInput, MultiTaskTraining
 from schemas.partial import UnusableError
 from schemas.reference import COMPONENTS, Reference
 from schemas.section import aliases, canonical_keys, is_comment
@@ -71,6 +71,11 @@ class Draft:
             for name, branch in _object(self.model, "model_dict").items()
             if isinstance(branch, dict) and not is_comment(name)
         }
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The names of all branches, also of those that are no objects."""
+        return [name for name in _object(self.model, "model_dict") if not is_comment(name)]
 
     @cached_property
     def common(self) -> dict[str, Any]:
@@ -214,8 +219,8 @@ class Draft:
     def expanded(self) -> dict[str, Any]:
         """Return the data of the file with every reference replaced by what it refers to."""
         views = {view.branch: view.data for view in self.views}
-        model = {"shared_dict": shared_as_written(self.shared)}
-        model["model_dict"] = {name: data["model"] for name, data in views.items()}
+        model_dict = {name: data["model"] for name, data in views.items()}
+        model = {"shared_dict": self.shared, "model_dict": model_dict}
         return {**self.data, "model": model, "links": self.links()}
 
 

@@ -110,16 +110,16 @@ def keys_are_known(draft: Draft) -> Iterator[Fault]:
 @rule("ZOO503", "each branch has a section in each of the dictionaries", scope="multi-task")
 def branches_agree(draft: Draft) -> Iterator[Fault]:
     """Demand that `loss_dict`, `data_dict` and the others have the branches of `model_dict`."""
-    if not draft.branches:
+    if not draft.names:
         return
     for key in ("loss_dict", "data_dict", "model_prob", "num_epoch_dict"):
         path = (key,) if key == "loss_dict" else ("training", key)
         entries = draft.per_branch(key)
         if not entries:
             continue  # not given, or refused as a whole
-        missing = [name for name in draft.branches if name not in entries]
+        missing = [name for name in draft.names if name not in entries]
         for name in entries:
-            if name in draft.branches:
+            if name in draft.names:
                 continue
             message = f"`{key}` has `{name}`, which is no branch of `model_dict`"
             meant = nearest(name, missing)
@@ -127,7 +127,7 @@ def branches_agree(draft: Draft) -> Iterator[Fault]:
                 missing.remove(meant)
                 yield Fault((*path, name), message, f"did you mean `{meant}`?", at="key")
             else:
-                hint = f"the branches are {_listed(draft.branches)}"
+                hint = f"the branches are {_listed(draft.names)}"
                 yield Fault((*path, name), message, hint, at="key")
         for name in missing:
             yield Fault(

@@ -91,7 +91,7 @@ def type_map_is_shared(draft: Draft) -> Iterator[Fault]:
 @rule("ZOO524", "everything in shared_dict is used", scope="multi-task")
 def shared_parts_are_used(draft: Draft) -> Iterator[Fault]:
     """Warn of a shared part that no branch names; note one that a single branch names."""
-    for name in draft.shared:
+    for name in draft.shared if draft.branches else ():
         users = [item for item in draft.references if item.name == name]
         path = ("model", "shared_dict", name)
         if is_comment(name):
