@@ -1,12 +1,14 @@
 """What `zoo validate` says about the data, added to what it says about the input."""
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from dpa2.data.preflight.request import Task
     from dpa2.data.preflight.run import Flown
     from schemas.check import Report
     from schemas.departure import Target
@@ -22,11 +24,9 @@ def with_data(report: "Report") -> "Report":
 
     numpy is imported only if some data exist, torch never.
     """
-    from dpa2.data.preflight.inputs import has_data, task_of
+    from dpa2.data.preflight.inputs import has_data
 
-    pairs = [
-        (target, task_of(target.sound, target.name, _place(target))) for target in report.targets
-    ]
+    pairs = [(target, _task(target, report.diagnostics)) for target in report.targets]
     pairs = [(target, task) for target, task in pairs if has_data(task)]
     if not pairs or report.extend is None:
         return report
@@ -39,6 +39,18 @@ def with_data(report: "Report") -> "Report":
         findings += _statistics(target, flown)
     new = list(_unsaid(findings, report.diagnostics))
     return report.extend(new) if new else report
+
+
+def _task(target: "Target", said: "Sequence[Diagnostic]") -> "Task":
+    """Return what there is to read; with a faulty type_map, systems keep their own elements."""
+    from dpa2.data.preflight.inputs import task_of
+    from schemas.view import starts_with
+
+    task = task_of(target.sound, target.name, _place(target))
+    faults = (item.path for item in said if item.severity == "error")
+    if any(starts_with(path, task.type_map_path) for path in faults):
+        return replace(task, type_map=None)
+    return task
 
 
 def _place(target: "Target") -> "Callable[[JsonPath], JsonPath]":
