@@ -190,7 +190,7 @@ def _open(source: RandomAccess) -> zipfile.ZipFile:
         raise CheckpointError(_what_it_is(source, beginning), hint=_hint(beginning))
     try:
         return zipfile.ZipFile(io.BufferedReader(Stream(source), 65536))
-    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, struct.error, RuntimeError, OverflowError) as error:
         raise CheckpointError(
             f"{source.name} is truncated: it begins like a checkpoint, but has no end "
             f"({source.size} bytes)",
@@ -232,7 +232,7 @@ def _content(source: RandomAccess, archive: zipfile.ZipFile, name: str) -> bytes
         raise CheckpointError(f"{source.name} is not written the way PyTorch does it")
     try:
         return archive.read(name)
-    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, OverflowError) as error:
         raise CheckpointError(f"{source.name} is damaged: {error}", hint=_DOWNLOAD) from error
 
 

@@ -89,7 +89,7 @@ class Stream(io.RawIOBase):
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}
         position = start[whence] + offset
         if position < 0:
-            raise OSError(22, "seek before the start")
+            raise ValueError("a position before the start")
         self._position = position
         return position
 

@@ -109,11 +109,23 @@ def read_pickle(content: bytes, name: str) -> Any:
         return _Machine(name).run(content)
     except CheckpointError:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(
             f"{name}: the description of its content is damaged",
             hint="get the file again; it may be truncated",
         ) from error
+
+
+_DAMAGE = (
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What instructions in the wrong order lead to."""
 
 
 class _Machine:
