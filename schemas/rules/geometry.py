@@ -12,6 +12,7 @@ _REPINIT = f"{_DESCRIPTOR}.repinit"
 _REPFORMER = f"{_DESCRIPTOR}.repformer"
 _THREE_BODY = ("three_body_rcut", "three_body_rcut_smth", "three_body_sel", "three_body_neuron")
 _LARGE_RCUT = 12.0
+_SMALL_RCUT = 1.5
 
 
 def _narrow_switch(path: str, rcut_smth: float, rcut: float) -> Iterator[Fault]:
@@ -123,6 +124,15 @@ def usual_cutoff(config: Input) -> Iterator[Fault]:
     if rcut > _LARGE_RCUT:
         message = f"rcut ({rcut:g} Å) is far above the usual 6 to 9 Å: thousands of neighbours"
         yield warning(f"{_REPINIT}.rcut", message)
+
+
+@rule("ZOO213", "cutoffs are in Å")
+def cutoff_in_angstrom(config: Input) -> Iterator[Fault]:
+    """Warn of a cutoff within which no atom has a neighbour: it looks like nm."""
+    rcut = config.model.descriptor.repinit.rcut
+    if rcut < _SMALL_RCUT:
+        message = f"rcut ({rcut:g} Å) is shorter than most bonds: lengths are in Å, not in nm"
+        yield warning(f"{_REPINIT}.rcut", message, f"did you mean {10 * rcut:g}?")
 
 
 @rule("ZOO211", "three_body_* keys are used")

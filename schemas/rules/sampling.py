@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from schemas.data import DataSection, parse_blocks
 from schemas.input import Input
-from schemas.rules.data_folders import array_header, roots, sections, sets_of
+from schemas.rules.data_folders import array_header, roots, sections, sets_of, type_indices
 from schemas.rules.rule import Fault, rule, warning
 
 _ROUNDING = 1e-8
@@ -33,22 +33,42 @@ def batch_sizes_fit(config: Input) -> Iterator[Fault]:
 def batches_are_filled(config: Input) -> Iterator[Fault]:
     """Warn of a batch size that no system has frames for."""
     for name, section in sections(config):
-        size = section.batch_size
-        if not isinstance(size, int):
+        given = section.batch_size
+        systems = [system for root in roots(name, section) for system in root.systems]
+        if isinstance(given, str) or (isinstance(given, list) and len(given) != len(systems)):
             continue
-        frames = [
-            sum(_frames(folder) for folder in sets_of(system))
-            for root in roots(name, section)
-            for system in root.systems
-        ]
-        if frames and 0 < min(frames) < size:
-            message = f"batch_size ({size}) is more than the {min(frames)} frames of a system"
-            yield warning(f"training.{name}.batch_size", message)
+        sizes = given if isinstance(given, list) else [given] * len(systems)
+        for index, (size, system) in enumerate(zip(sizes, systems, strict=True)):
+            frames = sum(_frames(folder) for folder in sets_of(system))
+            if 0 < frames < size:
+                place = (index,) if isinstance(given, list) else ()
+                message = f"batch_size ({size}) is more than the {frames} frames of {system}"
+                yield warning(("training", name, "batch_size", *place), message)
+                break
 
 
 def _frames(folder: object) -> int:
     header = array_header(folder / "coord.npy")  # type: ignore[operator]
     return header.shape[0] if header is not None and header.shape else 0
+
+
+@rule("ZOO416", "filter:N leaves systems")
+def systems_are_left(config: Input) -> Iterator[Fault]:
+    """Demand a system that is small enough; warn of those that are left out."""
+    for name, section in sections(config):
+        rule_name, _, limit = str(section.batch_size).partition(":")
+        systems = [system for root in roots(name, section) for system in root.systems]
+        if rule_name != "filter" or not limit.isdigit() or not systems:
+            continue
+        atoms = [len(type_indices(system) or ()) for system in systems]
+        dropped = sum(number > int(limit) for number in atoms)
+        path = f"training.{name}.batch_size"
+        if dropped == len(systems):
+            message = f"every system has more than {limit} atoms: none is left"
+            yield Fault(path, message, f"the smallest has {min(atoms)} atoms")
+        elif dropped:
+            message = f"{dropped} of {len(systems)} systems have more than {limit} atoms"
+            yield warning(path, f"{message}: they are left out")
 
 
 @rule("ZOO413", "mix:N is for LMDB")

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from schemas.input import Input
-from schemas.rules.rule import Fault, rule, warning
+from schemas.rules.rule import Fault, note, rule, warning
+
+_NEAR = 2.0
 
 
 @rule("ZOO301", "stop_lr <= start_lr")
@@ -70,3 +72,20 @@ def learning_rate_stays_positive(config: Input) -> Iterator[Fault]:
             yield Fault(path, f"{name} must be > 0 for wsd")
         elif schedule.type == "exp":
             yield warning(path, f"{name} is 0: the decay rate is computed as if it were 1e-10")
+
+
+@rule("ZOO307", "stop_lr is reached")
+def last_rate_is_reached(config: Input) -> Iterator[Fault]:
+    """Note that `decay_rate` decides about the last learning rate where both are given."""
+    schedule, steps = config.learning_rate, config.training.numb_steps
+    if schedule.type != "exp" or schedule.decay_rate is None or not steps:
+        return
+    wanted = schedule.stop_lr
+    if wanted is None or wanted <= 0 or "stop_lr" not in schedule.model_fields_set:
+        return
+    decays = (steps - schedule.warmup_steps) // schedule.decay_steps
+    last = max(schedule.start_lr * schedule.decay_rate**decays, wanted)
+    if last > _NEAR * wanted:
+        message = f"stop_lr ({wanted:g}) is never reached: decay_rate leads to {last:.2g}"
+        hint = "remove decay_rate to reach stop_lr, or stop_lr to say what happens"
+        yield note("learning_rate.stop_lr", message, hint)

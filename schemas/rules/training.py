@@ -6,6 +6,7 @@ from pathlib import Path
 
 from schemas.input import Input
 from schemas.optimizer import TRAINED
+from schemas.rules.data_folders import exists
 from schemas.rules.loss import term_is_on
 from schemas.rules.rule import Fault, rule, warning
 
@@ -38,6 +39,25 @@ def checkpoints_are_written(config: Input) -> Iterator[Fault]:
         yield warning("training.save_freq", message)
 
 
+@rule("ZOO333", "disp_freq <= numb_steps")
+def errors_are_displayed(config: Input) -> Iterator[Fault]:
+    """Warn if a run displays its errors no more often than at its first step."""
+    steps, every = config.training.numb_steps, config.training.disp_freq
+    given = "disp_freq" in config.training.model_fields_set
+    if given and steps and every > steps:
+        message = f"disp_freq ({every}) > numb_steps ({steps}): only the first step is displayed"
+        yield warning("training.disp_freq", message)
+
+
+@rule("ZOO334", "validation_freq <= numb_steps")
+def full_validation_happens(config: Input) -> Iterator[Fault]:
+    """Warn of a full validation that never happens."""
+    section, steps = config.validating, config.training.numb_steps
+    if section.full_validation and steps and section.validation_freq > steps:
+        message = f"validation_freq ({section.validation_freq}) > numb_steps ({steps}): never done"
+        yield warning("validating.validation_freq", message)
+
+
 @rule("ZOO324", "gradient_max_norm > 0")
 def gradient_is_clipped(config: Input) -> Iterator[Fault]:
     """Warn of a limit of 0, which is none."""
@@ -62,7 +82,7 @@ def seeds_are_natural(config: Input) -> Iterator[Fault]:
 def checkpoint_folder_exists(config: Input) -> Iterator[Fault]:
     """Warn if the folder of the checkpoints is new: it may be a slip of the pen."""
     folder = Path(config.training.save_dir or "") / Path(config.training.save_ckpt).parent
-    if not folder.is_dir():
+    if not exists(folder):
         key = "save_dir" if config.training.save_dir else "save_ckpt"
         yield warning(f"training.{key}", f"the folder {folder} does not exist; it will be created")
 

@@ -49,6 +49,39 @@ CASES = [
         | {f"{REPINIT}.three_body_sel": "auto:1.2", f"{REPFORMER}.nsel": "auto"},
     ),
     ("warning", "ZOO210", f"{REPINIT}.rcut", {f"{REPINIT}.rcut": 20.0}),
+    (
+        "warning",
+        "ZOO213",
+        f"{REPINIT}.rcut",
+        {f"{REPINIT}.rcut": 0.6, f"{REPINIT}.three_body_rcut": 0.5, f"{REPFORMER}.rcut": 0.4}
+        | {f"{REPINIT}.three_body_rcut_smth": 0.1, f"{REPFORMER}.rcut_smth": 0.1}
+        | {f"{REPINIT}.rcut_smth": 0.1},
+    ),
+    (
+        "note",
+        "ZOO307",
+        "learning_rate.stop_lr",
+        {"learning_rate.decay_rate": 0.98},
+    ),
+    ("warning", "ZOO333", "training.disp_freq", {"training.disp_freq": 20000}),
+    (
+        "warning",
+        "ZOO334",
+        "validating.validation_freq",
+        {"validating": {"full_validation": True, "validation_freq": 20000}},
+    ),
+    (
+        "error",
+        "ZOO416",
+        f"{TRAINING_DATA}.batch_size",
+        {f"{TRAINING_DATA}.batch_size": "filter:2"},
+    ),
+    (
+        "warning",
+        "ZOO412",
+        f"{TRAINING_DATA}.batch_size.1",
+        {f"{TRAINING_DATA}.batch_size": [1, 100]},
+    ),
     ("warning", "ZOO211", f"{REPINIT}.use_three_body", {f"{REPINIT}.use_three_body": False}),
     (
         "warning",
