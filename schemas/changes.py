@@ -23,10 +23,35 @@ def fix_of(document: Document, finding: Finding, path: Path, span: Span | None) 
         return None
     if isinstance(change, str):
         return _replaced(document, finding, path, change)
+    rebased = _in_the_text(document, change, path)
+    if rebased is None:
+        return None
+    change = rebased
     key = (change, finding.safe)
     if key not in document.fixes:
         document.fixes[key] = _restructured(document, change, safe=finding.safe)
     return document.fixes[key]
+
+
+def _in_the_text(document: Document, change: Remove | Move, path: Path) -> Remove | Move | None:
+    """Return a change with the paths of the text, where a branch of several was checked alone.
+
+    The part of a branch may stand in `shared_dict`: what moves within it moves there.
+    """
+    if isinstance(change, Remove):
+        return Remove((path,)) if path in document.keys else None
+    if all(old in document.keys for old, _ in change.pairs):
+        return change
+    pairs = []
+    for old, new in change.pairs:
+        section = old[:-1]
+        if new[: len(section)] != section:
+            return None
+        inside = len(section)
+        pairs.append(((*path[:-1], *old[inside:]), (*path[:-1], *new[inside:])))
+    if not all(old in document.keys for old, _ in pairs):
+        return None
+    return Move(tuple(pairs), tuple((*path[:-1], item[-1]) for item in change.drop))
 
 
 def _replaced(document: Document, finding: Finding, path: Path, change: str) -> Fix | None:

@@ -12,6 +12,7 @@ from cli.language_server.translate import hover_text, path_at, to_action, to_dia
 from cli.version import VERSION
 from schemas.check import Report, check_text
 from schemas.document import JSON_SUFFIXES, YAML_SUFFIXES, read_document
+from schemas.rules.data_folders import systems_below
 
 _INPUT_KEYS = frozenset({"model", "learning_rate", "loss", "loss_dict", "training"})
 
@@ -27,6 +28,7 @@ class InputServer(LanguageServer):
         """Check the text of a document and publish what was found."""
         document = self.workspace.get_text_document(uri)
         folder = Path(url2pathname(urlsplit(uri).path)).parent
+        systems_below.cache_clear()  # folders come and go while an editor is open
         with contextlib.chdir(folder if folder.is_dir() else "."):  # where its data are
             report = check_text(document.source, _name_of(uri, document.language_id))
         if not _is_input(document.source, report):

@@ -32,7 +32,16 @@ def is_container(written: str) -> bool:
     name = written.partition("#")[0].rstrip("/")
     if name.endswith((".h5", ".hdf5", ".lmdb")) or "#" in written:
         return True
-    return Path(name, "data.mdb").is_file()
+    return exists(Path(name, "data.mdb"))
+
+
+def exists(path: Path) -> bool:
+    """Return whether a path exists; one that cannot be looked at (too long a name) does not."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def sections(config: Input) -> Iterator[tuple[str, DataSection]]:
@@ -66,9 +75,15 @@ def systems_below(written: str, patterns: tuple[str, ...] = ()) -> tuple[Path, .
         if "type.raw" in files:
             found.add(Path(folder))
     if patterns:
-        matched = {match for pattern in patterns for match in root.rglob(pattern)}
-        found &= matched
+        found &= {match for pattern in patterns for match in _matching(root, pattern)}
     return tuple(sorted(found))
+
+
+def _matching(root: Path, pattern: str) -> Iterator[Path]:
+    try:
+        yield from root.rglob(pattern)
+    except (OSError, ValueError, NotImplementedError):  # an empty or an absolute pattern
+        return
 
 
 def names_of_types(system: Path) -> list[str] | None:

@@ -8,6 +8,7 @@ from schemas.input import Input
 from schemas.rules.data_folders import (
     Root,
     array_header,
+    exists,
     is_container,
     names_of_types,
     roots,
@@ -28,7 +29,7 @@ def paths_exist(config: Input) -> Iterator[Fault]:
     for name, section in sections(config):
         for root in roots(name, section):
             place = Path(root.written.partition("#")[0])
-            if place.exists():
+            if exists(place):
                 continue
             hint = f"paths are relative to the current folder, {Path.cwd()}"
             if any(mark in root.written for mark in "*?["):
@@ -42,7 +43,7 @@ def folders_have_systems(config: Input) -> Iterator[Fault]:
     for name, section in sections(config):
         for root in roots(name, section):
             folder = Path(root.written)
-            if root.systems or not root.is_folder or not folder.exists():
+            if root.systems or not root.is_folder or not exists(folder):
                 continue
             message = f"{folder} has no system: there is no type.raw in or below it"
             if folder.is_file():

@@ -1,0 +1,201 @@
+"""Throw broken inputs at the checker: no traceback, no hang; `python -m tests.fuzz_validate`.
+
+Structure-aware mutations change keys and values of good inputs; byte-level ones change bytes of
+their texts. Every tenth input is repaired too, twice: the second time must change nothing.
+"""
+
+import argparse
+import collections
+import contextlib
+import copy
+import json
+import random
+import signal
+import string
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from schemas.check import Report, check_file, check_text
+from schemas.fixes import fix_text
+from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, write_system
+
+LIMIT_SECONDS = 5
+JUNK: list[Any] = [
+    None, True, False, 0, -1, 1, 3.5, 1e300, -1e-300, 2**63, 10**40, "", "auto", "auto:9", "1e-3",
+    "dpa2", "DPA2", "ener", "se_e2_a", "exp", "é\u2028", "a\x00b", "x" * 5000, [], {}, [[]], [0, 1],
+    [None], ["O", "H"], {"type": "dpa2"}, {"type": []}, {"_c": 1}, [[0, 1], [1, 2, 3]],
+    float("nan"), float("inf"),
+]  # fmt: skip
+KEYS = [
+    "type", "_comment", "systems", "set_prefix", "opt_type", "warmup_steps", "stop_batch", "sel",
+    "repinit_rcut", "repformer_nlayers", "repformer_axis_dim", "load_ckpt", "model_dict",
+    "shared_dict", "loss_dict", "data_dict", "model_prob", "num_epoch_dict", "nsel", "$schema", "",
+    "tebd_dim", "numb_test", "descriptor", "training_data", "decay_rate", "finetune_head",
+    "rglob_patterns", "seed", "preset_out_bias", "info", "validating", "optimizer",
+]  # fmt: skip
+
+
+def holders(value: Any) -> Iterator[Any]:
+    """Yield every object and list below a value that has something in it."""
+    if isinstance(value, dict | list) and value:
+        yield value
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from holders(item)
+
+
+def misspelt(rng: random.Random, word: str) -> str:
+    """Return a word with a letter dropped, doubled, swapped, replaced or its case changed."""
+    if not word:
+        return "x"
+    at = rng.randrange(len(word))
+    letter = rng.choice(string.ascii_lowercase + "_-")
+    ways = [word[:at] + word[at + 1 :], word[:at] + letter + word[at:], word[:at] + letter
+            + word[at + 1 :], word.upper(), word.replace("_", "-"), "_" + word]  # fmt: skip
+    return rng.choice(ways)
+
+
+def mutated(rng: random.Random) -> tuple[str, str]:
+    """Return the text of an input with a few changes of its structure, and a name for it."""
+    document = copy.deepcopy(rng.choice([SINGLE_TASK, SINGLE_TASK, MULTI_TASK]))
+    document = json.loads(json.dumps(document))
+    for _ in range(rng.randint(1, 5)):
+        _change(rng, document)
+    if rng.random() < 0.1:
+        return yaml.safe_dump(document, allow_unicode=rng.random() < 0.5), "input.yaml"
+    return json.dumps(document, indent=rng.choice([None, 1, 4]), ensure_ascii=False), "input.json"
+
+
+def _change(rng: random.Random, document: dict[str, Any]) -> None:
+    places = list(holders(document)) or [document]
+    holder = rng.choice(places)
+    keys: list[Any] = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+    key = rng.choice(keys) if keys else "x"
+    if isinstance(holder, list):
+        holder[key] = copy.deepcopy(rng.choice(JUNK))
+        return
+    match rng.randrange(8):
+        case 0:
+            holder.pop(key, None)
+        case 1 if key in holder:
+            holder[misspelt(rng, key)] = holder.pop(key)
+        case 2:
+            holder[key] = copy.deepcopy(rng.choice(JUNK))
+        case 3:
+            holder[rng.choice(KEYS)] = copy.deepcopy(rng.choice(JUNK))
+        case 4 if key in holder and (home := rng.choice(places)) is not holder[key]:
+            if isinstance(home, dict):
+                home[key] = copy.deepcopy(holder.pop(key))
+        case 5 if key in holder:
+            holder[key] = [copy.deepcopy(holder[key])]
+        case 6 if key in holder:
+            holder[key] = json.dumps(holder[key])
+        case _ if key in holder:
+            holder[rng.choice(KEYS)] = copy.deepcopy(holder[key])
+
+
+def broken(rng: random.Random) -> bytes:
+    """Return the bytes of an input, some of them changed."""
+    text, _ = mutated(rng)
+    content = bytearray(text.encode("utf-8", "surrogatepass"))
+    for _ in range(rng.randint(1, 8)):
+        at = rng.randrange(len(content) + 1)
+        new = bytes(rng.choice([rng.randrange(256), *b'{}[],:"\\#/*\n']) for _ in range(2))
+        content[at : at + rng.randint(0, 3)] = new[: rng.randint(0, 2)]
+    if rng.random() < 0.1:
+        del content[rng.randrange(len(content)) :]
+    return bytes(content)
+
+
+class TooSlowError(Exception):
+    """A check took longer than the limit."""
+
+
+class Tally:
+    """Counts what happened."""
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.slowest = 0.0
+
+    def run(self, kind: str, shown: str, task: Callable[[], Report | None]) -> None:
+        """Run a task under the limit; print what it falls over."""
+        signal.alarm(LIMIT_SECONDS)
+        start = time.perf_counter()
+        try:
+            report = task()
+        except Exception as error:  # noqa: BLE001 - this is what is looked for
+            self.counts[f"{kind}: {type(error).__name__}"] += 1
+            print("-" * 40, shown[:3000], traceback.format_exc()[-1500:], sep="\n")  # noqa: T201
+        else:
+            verdict = "accepted" if report is None or report.ok else "refused"
+            self.counts[f"{kind}: {verdict}"] += 1
+        finally:
+            signal.alarm(0)
+            self.slowest = max(self.slowest, time.perf_counter() - start)
+
+
+def repaired_twice(text: str, name: str) -> Report:
+    """Repair a text; raise if that brings new faults or a second repair changes anything."""
+    before = read_faults(check_text(text, name))
+    once = fix_text(text, name)
+    twice = fix_text(once.text, name)
+    assert twice.text == once.text, "a second repair changes the text"
+    assert read_faults(once.report) <= before, "the repair brought faults"
+    return once.report
+
+
+def read_faults(report: Report) -> int:
+    """Return the number of errors in the text, in keys and in values."""
+    return sum(item.severity == "error" and item.code < "ZOO2" for item in report.diagnostics)
+
+
+def main() -> int:
+    """Run the fuzzing and print what came out; 1 if anything fell over."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--structured", type=int, default=50_000)
+    parser.add_argument("--bytes", type=int, default=5_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    tally = Tally()
+
+    def too_slow(*_: object) -> None:
+        raise TooSlowError
+
+    signal.signal(signal.SIGALRM, too_slow)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for name in ("water", "ice"):
+            write_system(Path("data") / name)
+        fuzz(rng, tally, options.structured, options.bytes)
+    for kind, count in sorted(tally.counts.items()):
+        print(f"{count:>7}  {kind}")  # noqa: T201
+    print(f"slowest: {tally.slowest:.2f} s")  # noqa: T201
+    return int(any("Error" in kind for kind in tally.counts))
+
+
+def fuzz(rng: random.Random, tally: Tally, structured: int, of_bytes: int) -> None:
+    """Check and repair that many inputs, in the current folder."""
+    for number in range(structured):
+        text, name = mutated(rng)
+        tally.run("structured", text, lambda text=text, name=name: check_text(text, name))
+        if number % 10 == 0:
+            tally.run("repair", text, lambda text=text, name=name: repaired_twice(text, name))
+    for number in range(of_bytes):
+        content = broken(rng)
+        path = Path("input.yaml" if number % 20 == 0 else "input.json")
+        path.write_bytes(content)
+        tally.run("bytes", repr(content), lambda path=path: check_file(path))
+        if number % 10 == 0:
+            text = content.decode("utf-8", "replace")
+            tally.run("repair", text, lambda t=text, n=path.name: repaired_twice(t, n))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
