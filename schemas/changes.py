@@ -1,8 +1,20 @@
 """From a finding's change to edits of the text: rename, replace, remove, move."""
 
 import difflib
+import json
 
-from schemas.diagnostics import Edit, Finding, Fix, Move, Path, Related, Remove, Span, dotted
+from schemas.diagnostics import (
+    Edit,
+    Finding,
+    Fix,
+    Move,
+    Path,
+    Related,
+    Remove,
+    Rewrite,
+    Span,
+    dotted,
+)
 from schemas.document_model import Document
 from schemas.raw_json import parse_raw
 
@@ -23,6 +35,8 @@ def fix_of(document: Document, finding: Finding, path: Path, span: Span | None) 
         return None
     if isinstance(change, str):
         return _replaced(document, finding, path, change)
+    if isinstance(change, Rewrite):
+        return _rewritten(document, change, path[:-1], safe=finding.safe)
     rebased = _in_the_text(document, change, path)
     if rebased is None:
         return None
@@ -31,6 +45,19 @@ def fix_of(document: Document, finding: Finding, path: Path, span: Span | None) 
     if key not in document.fixes:
         document.fixes[key] = _restructured(document, change, safe=finding.safe)
     return document.fixes[key]
+
+
+def _rewritten(document: Document, change: Rewrite, path: Path, *, safe: bool) -> Fix | None:
+    """Return the fix that replaces a section, indented like the line on which it begins."""
+    span, key = document.values.get(path), document.keys.get(path)
+    if span is None or key is None or document.is_yaml:
+        return None
+    line = document.lines[key.line - 1]
+    blanks = line[: len(line) - len(line.lstrip())]
+    unit = blanks[: len(blanks) // max(len(path), 1)] or "  "
+    shown = json.dumps(json.loads(change.section), indent=unit, ensure_ascii=False)
+    text = shown.replace("\n", "\n" + blanks) if span.line != span.end_line else change.section
+    return Fix(f"rewrite `{dotted(path)}` in the present layout", (Edit(span, text),), safe)
 
 
 def _in_the_text(document: Document, change: Remove | Move, path: Path) -> Remove | Move | None:

@@ -82,6 +82,14 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A change: put another object in the place of the section that has the key at fault."""
+
+    section: str
+    """The object as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a check found, not yet placed in the text.
 
@@ -105,7 +113,7 @@ class Finding:
     hint: str | None = None
     severity: Severity = "error"
     at: Literal["key", "value"] = "value"
-    fix: "str | Remove | Move | Fix | None" = None
+    fix: "str | Remove | Move | Rewrite | Fix | None" = None
     span: Span | None = None
     safe: bool = True
     related: tuple[Related, ...] = ()

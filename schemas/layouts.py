@@ -1,11 +1,12 @@
 """Layouts of DPA-2 inputs before 3.0, and what became of their keys."""
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from schemas.descriptor import Repformer, Repinit
-from schemas.diagnostics import Move, Path
+from schemas.diagnostics import Move, Path, Rewrite
 from schemas.section import Section
 
 WITHOUT_EFFECT = {
@@ -46,6 +47,42 @@ def nested_layout(section: Mapping[str, Any], path: Path) -> Move | None:
         if name in fields_of(block) and not (isinstance(present, dict) and name in present):
             pairs.append(((*path, written), (*path, block, name)))
     return Move(tuple(pairs), tuple(drop)) if pairs or drop else None
+
+
+_FORMER_DEFAULTS = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
+"""What repformer did before 3.0 where it has a key today."""
+
+
+def hybrid_layout(section: Mapping[str, Any]) -> Rewrite | None:
+    """Return the present layout of a hybrid of `se_atten` and `se_uni`, which DPA-2 once was.
+
+    Args:
+        section: The descriptor; None is returned unless it is such a hybrid without attention.
+    """
+    parts = section.get("list")
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        return None
+    if [part.get("type") for part in parts] not in (["se_atten", "se_uni"], ["dpa1", "se_uni"]):
+        return None
+    first, second = parts
+    if first.get("attn_layer", 2) != 0:
+        return None  # repinit has no attention
+    document = {
+        "type": "dpa2",
+        "repinit": _block("repinit", first),
+        "repformer": {**_FORMER_DEFAULTS, **_block("repformer", second)},
+    }
+    for name in ("smooth", "seed", "precision"):
+        if name in second or name in first:
+            document[name] = second.get(name, first.get(name))
+    if "add_type_ebd_to_seq" in second:
+        document["add_tebd_to_repinit_out"] = second["add_type_ebd_to_seq"]
+    return Rewrite(json.dumps(document, ensure_ascii=False))
+
+
+def _block(block: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    named = {_RENAMED.get(name, name): value for name, value in section.items()}
+    return {name: value for name, value in named.items() if name in fields_of(block)}
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Any
 from schemas.diagnostics import Finding, Path
 from schemas.explain import shown
 from schemas.input import Input
+from schemas.layouts import hybrid_layout
 from schemas.learning_rate import SCHEDULES
 from schemas.optimizer import OPTIMIZERS
 from schemas.outline import child
@@ -40,7 +41,9 @@ def foreign_sections(data: dict[str, Any]) -> list[Finding]:
         if isinstance(kind, str) and kind in others:
             message = f"{path[-1]} of type `{kind}`: {_ENGINE}"
             hint = f"use type `{ours}`, or train this model with deepmd-kit"
-            findings.append(Finding("ZOO108", (*path, "type"), message, hint))
+            change = hybrid_layout(section) if kind == "hybrid" else None
+            place = (*path, "type")
+            findings.append(Finding("ZOO108", place, message, hint, fix=change, safe=False))
     return [*findings, *_loss_of_another_kind(data, _object(model, "fitting_net"))]
 
 

@@ -157,6 +157,20 @@ def test_what_is_not_sure_is_left_alone(changes, example, workspace):
     assert fix_text(text).text == text
 
 
+def test_a_hybrid_of_the_first_days_becomes_dpa2_only_if_asked(example, workspace):
+    se_atten = {"type": "se_atten", "sel": 120, "rcut": 9.0, "rcut_smth": 8.0, "attn_layer": 0}
+    se_uni = {"type": "se_uni", "sel": 40, "rcut": 4.0, "rcut_smth": 3.5, "axis_dim": 4}
+    hybrid = {"type": "hybrid", "hybrid_mode": "sequential", "list": [se_atten, se_uni]}
+    text = example("single-task", {"model.descriptor": hybrid})
+    assert fix_text(text).text == text
+    fixed = fix_text(text, unsafe=True)
+    assert fixed.report.ok
+    descriptor = json.loads(fixed.text)["model"]["descriptor"]
+    assert descriptor["repinit"] == {"nsel": 120, "rcut": 9.0, "rcut_smth": 8.0}
+    assert descriptor["repformer"]["axis_neuron"] == 4
+    assert descriptor["repformer"]["use_sqrt_nnei"] is False
+
+
 def test_duplicate_keys_are_removed_only_if_asked():
     text = '{"loss": {"start_pref_e": 1}, "loss": {"start_pref_f": 2}}'
     assert fix_text(text).text == text
