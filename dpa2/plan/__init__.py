@@ -1,0 +1,1 @@
+"""A run explained before it starts; torch only where steps are really run."""
