@@ -7,7 +7,7 @@ from pydantic_core import PydanticUndefined
 
 from schemas.diagnostics import Path
 from schemas.outline import child
-from schemas.section import Section, canonical_keys
+from schemas.section import Section, canonical_keys, without_comments
 
 _S = TypeVar("_S", bound=Section)
 
@@ -49,7 +49,7 @@ def partial(section: type[_S], data: Any, broken: Sequence[Path]) -> _S:
             values[name] = partial(inner, plain[name], below)
         elif name in plain:
             if not below:
-                values[name] = plain[name]
+                values[name] = without_comments(plain[name])
         elif field.default is not PydanticUndefined:
             values[name] = field.default
     return cast("_S", _Partial(values, set(plain) & set(section.model_fields)))
