@@ -83,7 +83,7 @@ def last_rate_is_reached(config: Input) -> Iterator[Fault]:
     wanted = schedule.stop_lr
     if wanted is None or wanted <= 0 or "stop_lr" not in schedule.model_fields_set:
         return
-    decays = (steps - schedule.warmup_steps) // schedule.decay_steps
+    decays = (steps - 1 - schedule.warmup_steps) // schedule.decay_steps
     last = max(schedule.start_lr * schedule.decay_rate**decays, wanted)
     if last > _NEAR * wanted:
         message = f"stop_lr ({wanted:g}) is never reached: decay_rate leads to {last:.2g}"
