@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def _checked_header(path: Path, where: str) -> tuple[tuple[int, ...], np.dtype[A
                 else np.lib.format.read_array_header_2_0
             )
             shape, _, dtype = read(file)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError) as error:
             raise DataError(
                 f"{where} is not a numpy array file",
                 hint="it may be damaged, or text saved under the name .npy",

@@ -17,7 +17,7 @@ from dpa2.data.fingerprint import fingerprint
 from dpa2.data.preflight.survey import BadNumber, ClosePair, Survey, survey
 from dpa2.data.system import System
 
-_VERSION = 2
+_VERSION = 4
 """Raised whenever `Survey` changes or is computed in another way."""
 
 _ARRAYS = (

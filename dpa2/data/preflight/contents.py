@@ -6,7 +6,7 @@ import numpy as np
 
 from dpa2.data.preflight.opened import Opened, Surveyed
 from dpa2.data.preflight.radii import covalent_radii
-from schemas.diagnostics import Finding
+from schemas.diagnostics import Finding, Severity
 
 _OVERLAP = 0.1
 """Å; no two nuclei are as close as this."""
@@ -88,7 +88,8 @@ def _cells(item: Surveyed) -> Iterator[Finding]:
     if item.facts.thinnest < _THIN and not item.facts.unit:
         message = f"{item.name}: a cell is only {item.facts.thinnest:.2g} Å thick"
         hint = "are the cell vectors in Å, one a row?"
-        yield Finding("ZOO439", item.entry.path, message, hint, severity="warning")
+        severity: Severity = "error" if item.facts.thinnest < _OVERLAP else "warning"
+        yield Finding("ZOO439", item.entry.path, message, hint, severity=severity)
 
 
 def _range(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from dpa2.data.npy import NpyFolder
 from dpa2.data.preflight.cache import cached_survey
 from dpa2.data.preflight.request import DataRequest, Entry, Task
@@ -71,19 +73,27 @@ class Opener:
             ]
         return Opened(request, tuple(systems), len(self.findings) == faults)
 
-    def _systems(self, entry: Entry, patterns: Sequence[str] | None) -> Iterator[System]:
+    def _systems(self, entry: Entry, patterns: Sequence[str] | None) -> list[System]:
         try:
-            yield from open_systems(entry.written, self.type_map, patterns)
+            with np.errstate(all="ignore"):  # the determinant of huge numbers
+                return open_systems(entry.written, self.type_map, patterns)
         except (DataError, OSError) as error:
             folders = _folders(entry.written) if patterns is None else []
             if len(folders) < 2:
                 self._refuse(entry, error)
-                return
-            for folder in folders:  # one is faulty: which, and what about the others?
-                try:
-                    yield StoredSystem(NpyFolder(folder), self.type_map)
-                except (DataError, OSError) as fault:
-                    self._refuse(entry, fault)
+                return []
+        return list(self._sound(entry, folders))
+
+    def _sound(self, entry: Entry, folders: Sequence[Path]) -> Iterator[System]:
+        """Open folders of which one is faulty: which, and what about the others?"""
+        for folder in folders:
+            try:
+                with np.errstate(all="ignore"):
+                    system = StoredSystem(NpyFolder(folder), self.type_map)
+            except (DataError, OSError) as error:
+                self._refuse(entry, error)
+            else:
+                yield system
 
     def _survey(self, system: System, entry: Entry) -> Survey | None:
         if system.name not in self._known:

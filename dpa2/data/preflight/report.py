@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -117,13 +118,18 @@ def _facts(item: Surveyed) -> SystemFacts:
     facts = item.facts
     atoms = np.maximum(facts.composition.sum(axis=1), 1)
     energies = facts.energy / atoms if len(facts.energy) else facts.energy
-    energies = energies[np.isfinite(energies)]
+    energies = energies[np.abs(energies) < np.sqrt(np.finfo(np.float64).max)]
     forces = facts.force[np.isfinite(facts.force)]
     return SystemFacts(
         name=item.name,
         num_frames=facts.num_frames,
         formula=formula(element_names(item.system), facts.composition[0].tolist()),
         closest=None if facts.closest is None else facts.closest.distance,
-        energy_per_atom=float(np.median(energies)) if len(energies) else None,
+        energy_per_atom=_finite(np.median(energies)) if len(energies) else None,
         max_force=float(forces.max()) if len(forces) else None,
     )
+
+
+def _finite(value: float | np.floating[Any]) -> float | None:
+    """Return a number that JSON has."""
+    return float(value) if np.isfinite(value) else None

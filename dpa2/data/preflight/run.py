@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from dpa2.data.preflight.batches import check_batches
 from dpa2.data.preflight.capacity import (
     Neighborhood,
@@ -60,6 +62,11 @@ def preflight(tasks: Sequence[Task], cache: Path | None = None) -> Preflight:
         tasks: What to look at, such as `inputs.task_of` returns it.
         cache: Folder in which results are kept (`cache.default_folder`); None keeps nothing.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # wild numbers are reported, not summed
+        return _preflight(tasks, cache)
+
+
+def _preflight(tasks: Sequence[Task], cache: Path | None) -> Preflight:
     findings: list[Finding] = []
     flown: list[Flown] = []
     for task in tasks:

@@ -11,12 +11,17 @@ from dpa2.data.frames import FloatArray, Frames, IntArray
 from dpa2.data.labels import LABELS
 from dpa2.data.preflight.neighbors import Census, census, heights
 from dpa2.data.preflight.radii import covalent_radii
-from dpa2.data.preflight.unit_guess import guess_unit
+from dpa2.data.preflight.unit_guess import bonded_share, guess_unit
 from dpa2.data.system import System
 
 _ATOMS_AT_ONCE = 65_536
 _SHORT_STEP = 0.3
 """Å; atoms that move less between frames stay on one slope of the energy."""
+_ANYWHERE = 1e7
+"""Å; numbers beyond are no coordinates."""
+_ANYTHING = 1e30
+"""Numbers beyond are no labels in any unit."""
+_BONDED_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +144,19 @@ class _Surveyor:
             self._append("force", np.abs(force).max(axis=(1, 2), initial=0.0))
             self._append("force_rms", np.sqrt(np.square(force).sum(axis=(1, 2)) / size))
         left = np.zeros(frames.num_frames, dtype=np.bool_)
-        if frames.box is not None:
-            left = np.linalg.det(frames.box) < 0
-            self.thinnest = min(self.thinnest, float(heights(frames.box).min()))
-        self._append("left_handed", left)
         shortest = np.full(frames.num_frames, np.inf)
         if sound.any():
             part = frames if sound.all() else frames.select(sound)
+            if part.box is not None:
+                left[sound] = np.linalg.det(part.box) < 0
+                self.thinnest = min(self.thinnest, float(heights(part.box).min()))
             found = census(part.coord, part.box, part.atom_types, self.radii or [1.0])
             shortest[sound] = found.nearest.min(axis=1, initial=np.inf)
             self._count(part, found)
             self._measure(part, found)
             self._compare(part)
-            self._guess_units(part)
+            self._guess_units(part, found)
+        self._append("left_handed", left)
         self._append("shortest", shortest)
 
     def result(self) -> Survey:
@@ -175,18 +180,22 @@ class _Surveyor:
         self.columns.setdefault(name, []).append(values)
 
     def _finite(self, frames: Frames) -> NDArray[np.bool_]:
-        """Return (F,) whether coordinates are finite; note what is not in any array."""
-        sound = np.asarray(np.isfinite(frames.coord).all(axis=(1, 2)), dtype=np.bool_)
-        for name in ("coord", *LABELS):
+        """Return (F,) whether structures can be looked at; note what is not finite anywhere."""
+        sound = np.ones(frames.num_frames, dtype=np.bool_)
+        for name in ("coord", "box", *LABELS):
             values = getattr(frames, name)
             if values is None:
                 continue
-            bad = ~np.isfinite(values.reshape(frames.num_frames, -1)).all(axis=1)
+            is_place = name in {"coord", "box"}
+            fine = np.abs(values) < (_ANYWHERE if is_place else _ANYTHING)  # not so for NaN
+            bad = ~fine.reshape(frames.num_frames, -1).all(axis=1)
             if not bad.any():
                 continue
+            if is_place:
+                sound &= ~bad
             first = int(np.flatnonzero(bad)[0])
-            place = np.argwhere(~np.isfinite(values[first]))[0]
-            per_atom = name == "coord" or LABELS[name].per_atom
+            place = np.argwhere(~fine[first])[0]
+            per_atom = name == "coord" or (name in LABELS and LABELS[name].per_atom)
             known = self.bad.get(name)
             self.bad[name] = BadNumber(
                 name,
@@ -260,9 +269,14 @@ class _Surveyor:
         work, change = work[fine], change[fine]
         self.slope += [len(work), change @ change, work @ work, change @ work]
 
-    def _guess_units(self, frames: Frames) -> None:
-        """Look at some frames; they must agree."""
-        for frame in {0, frames.num_frames // 3, 2 * frames.num_frames // 3, frames.num_frames - 1}:
+    def _guess_units(self, frames: Frames, found: Census) -> None:
+        """Look closer at some frames if atoms are nowhere bonded; the frames must agree."""
+        share = bonded_share(found, frames.atom_types, self.covalent)
+        if share is None or share > _BONDED_SHARE:
+            self.units.add("")
+            return
+        last = frames.num_frames - 1
+        for frame in {0, last // 3, 2 * last // 3, last}:
             part = slice(frame, frame + 1)
             box = None if frames.box is None else frames.box[part]
             types = frames.atom_types[part]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dpa2.data.frames import FloatArray, IntArray
-from dpa2.data.preflight.neighbors import census
+from dpa2.data.preflight.neighbors import Census, census
 
 _BOHR = 0.529177210903
 """Å (CODATA 2018)."""
@@ -32,7 +32,9 @@ _WITHOUT_CELL = ("coordinates in Bohr", "coordinates in nanometres")
 def guess_unit(
     coord: FloatArray, box: FloatArray | None, types: IntArray, radii: FloatArray
 ) -> str:
-    """Return in what the structure probably is, a key of `UNITS`; empty for Å or if unknown.
+    """Return in what a structure is whose atoms are nowhere bonded in Å, empty if unknown.
+
+    The answer is a key of `UNITS`.
 
     Args:
         coord: (1, N, 3).
@@ -40,30 +42,23 @@ def guess_unit(
         types: (1, N).
         radii: (T,) covalent radii, Å.
     """
-    as_it_is = bonded_share(coord, box, types, radii)
-    if as_it_is is None or as_it_is > 0.5:
-        return ""
+    reach = 2 * _BONDED[1] * float(np.nanmax(radii, initial=0.0))
     for name, rescale in UNITS.items():
         if box is None and name not in _WITHOUT_CELL:
             continue
         scaled, cell = rescale(coord, np.eye(3)[None] if box is None else box)
-        share = bonded_share(scaled, None if box is None else cell, types, radii)
+        found = census(scaled, None if box is None else cell, types, [reach])
+        share = bonded_share(found, types, radii)
         if share is not None and share > 0.9:
             return name
     return ""
 
 
-def bonded_share(
-    coord: FloatArray, box: FloatArray | None, types: IntArray, radii: FloatArray
-) -> float | None:
+def bonded_share(found: Census, types: IntArray, radii: FloatArray) -> float | None:
     """Return the part of the atoms whose nearest neighbour is at bonding distance; None: no atom.
 
     Noble gases and names that are no elements do not count.
     """
-    reach = 2 * _BONDED[1] * float(np.nanmax(radii, initial=0.0))
-    if not reach:
-        return None
-    found = census(coord, box, types, [reach])
     partner = np.take_along_axis(types, found.partner, axis=1)
     length = radii[types] + radii[partner]
     known = np.isfinite(length) & (types >= 0) & (partner >= 0)
