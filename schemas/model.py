@@ -101,8 +101,10 @@ def parse_model(mapping: Mapping[str, Any]) -> Model:
         key: value for key, value in mapping.items() if key not in WRITTEN_BY_DEEPMD
     }
     if "model_dict" in cleaned:
+        branches = cleaned["model_dict"]
+        names = ", ".join(map(str, branches)) if isinstance(branches, dict) else "without names"
         raise ConfigError(
-            f"the model has several branches: {', '.join(cleaned['model_dict'])}",
+            f"the model has several branches: {names}",
             hint="choose one of them",
         )
     for name, known in (("descriptor", "dpa2"), ("fitting_net", "ener")):
