@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from cli import data, diff, errors, explain, freeze, lsp, plan, plot, predict, test, train, validate
+from cli import (
+    data,
+    diff,
+    errors,
+    explain,
+    freeze,
+    init,
+    lsp,
+    plan,
+    plot,
+    predict,
+    test,
+    train,
+    validate,
+)
 from cli.version import VERSION
 
 app = typer.Typer(
@@ -36,7 +50,7 @@ def root(
     """Validate, train, freeze and test DPA-2 models."""
 
 
-for command in (validate, explain, data, plan, diff, train, freeze, test, predict, plot, lsp):
+for command in (init, validate, explain, data, plan, diff, train, freeze, test, predict, plot, lsp):
     command.register(app)
 
 

@@ -1,0 +1,192 @@
+"""`zoo init`: write an input file for some data."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from schemas.check import Report
+    from schemas.model import Model
+
+
+class Size(StrEnum):
+    """Sizes of DPA-2."""
+
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(name="init")(init)
+
+
+def init(
+    data: Annotated[
+        list[str] | None, typer.Argument(metavar="DATA...", help="Folders, HDF5 or LMDB.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
+        "input.json"
+    ),
+    preset: Annotated[Size, typer.Option("--preset", help="Size of the network.")] = Size.SMALL,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Training steps; default: by preset.")
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            "--validation", metavar="PATH|FRACTION", help="Validation data, or part of the systems."
+        ),
+    ] = None,
+    multi_task: Annotated[
+        list[str] | None,
+        typer.Option("--multi-task", metavar="NAME=PATH", help="A branch and its data; repeat."),
+    ] = None,
+    finetune: Annotated[
+        str | None, typer.Option("--finetune", metavar="MODEL", help="Checkpoint to fine-tune.")
+    ] = None,
+    branch: Annotated[
+        str | None, typer.Option("--branch", metavar="NAME", help="Branch of MODEL.")
+    ] = None,
+    type_map: Annotated[
+        str | None,
+        typer.Option("--type-map", metavar="'O H'", help="Elements. Default: those of the data."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Write a valid, commented input: elements, nsel, loss and paths taken from the data."""
+    from dpa2.data.first_look import network_facts, task_facts
+    from dpa2.io.atomic import write_text
+    from schemas import new_input
+    from schemas.presets import SIZES
+
+    out = Output(json_mode=as_json)
+    branches = _branches(data or [], multi_task or [], finetune, validation)
+    if output.suffix.lower() != ".json":
+        raise typer.BadParameter("the file is JSON: give it a name that ends in .json")
+    _keep(output, force=force)
+    part = _part(validation)
+    elements = None if type_map is None else type_map.replace(",", " ").split()
+    num_steps = steps or SIZES[preset.value].num_steps
+    with out.status("reading data"):
+        tasks = {name: task_facts(paths, part) for name, paths in branches.items()}
+        network = None if finetune else network_facts(list(tasks.values()), elements)
+    if network is None:
+        assert finetune is not None
+        model, head = _pretrained(finetune, branch)
+        document = new_input.fine_tuning(model, head, finetune, tasks[""], num_steps)
+    elif multi_task:
+        document = new_input.multi_task(network, tasks, preset.value, num_steps)
+    else:
+        document = new_input.single_task(network, tasks[""], preset.value, num_steps)
+    text = new_input.as_text(document) + "\n"
+    report = _checked(text, output)
+    _keep(output, force=force)  # it may have come into being meanwhile
+    write_text(output, text)
+    _tell(report, output, finetune, out)
+    out.result(_document(report, output, document))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _branches(
+    data: Sequence[str], named: Sequence[str], finetune: str | None, validation: str | None
+) -> dict[str, list[str]]:
+    """Return the data of each branch; the only task has an empty name."""
+    if not named:
+        if not data:
+            raise typer.BadParameter("name the data: zoo init DATA..., or --multi-task NAME=PATH")
+        return {"": list(data)}
+    if data:
+        raise typer.BadParameter("with --multi-task all data are given as NAME=PATH")
+    if finetune:
+        raise typer.BadParameter("--finetune makes an input of one task: leave out --multi-task")
+    if validation is not None and isinstance(_part(validation), str):
+        raise typer.BadParameter("with --multi-task, --validation is a fraction such as 0.1")
+    found: dict[str, list[str]] = {}
+    for text in named:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise typer.BadParameter(f"--multi-task {text}: write NAME=PATH")
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def _part(validation: str | None) -> str | float | None:
+    """Return a fraction where it is a number, else a path."""
+    if validation is None:
+        return None
+    try:
+        fraction = float(validation)
+    except ValueError:
+        return validation
+    if not 0 < fraction < 1:
+        raise typer.BadParameter(f"--validation {validation}: a fraction lies between 0 and 1")
+    return fraction
+
+
+def _keep(output: Path, *, force: bool) -> None:
+    from schemas.errors import ZooError
+
+    if output.exists() and not force:
+        raise ZooError(
+            f"{output} exists", hint="choose another name with -o, or replace it with --force"
+        )
+
+
+def _pretrained(file: str, branch: str | None) -> "tuple[Model, str | None]":
+    """Return the model to fine-tune, and the name of its branch if there are several."""
+    from schemas.errors import CheckpointError
+    from schemas.model import parse_model
+    from schemas.start import Start
+    from zoo.checkpoint_file import read_header
+
+    start = Start("--finetune", file, read_header(file).model_params)
+    if not start.has_branches:
+        return parse_model(start.model_params), None
+    known = ", ".join(start.branches)
+    if branch is None:
+        raise CheckpointError(f"{file} has several branches", hint=f"--branch: one of {known}")
+    if branch not in start.names:
+        raise CheckpointError(f"{file} has no branch `{branch}`", hint=f"it has {known}")
+    name = start.names[branch]
+    return parse_model(start.branches[name]), name
+
+
+def _checked(text: str, output: Path) -> "Report":
+    """Return what is to be said about the new input; only its data can be faulty.
+
+    Raises:
+        ConfigError: The input itself is: a branch has an impossible name, for example.
+    """
+    from cli.preflight import with_data
+    from schemas.check import check_text, checked
+
+    report = check_text(text, output.name)
+    checked(report)
+    return with_data(report)
+
+
+def _tell(report: "Report", output: Path, finetune: str | None, out: Output) -> None:
+    from cli.render import render
+
+    for line in render(report, "full"):
+        out.info(line)
+    start = f" --finetune {finetune}" if finetune else ""
+    out.text(f"wrote {output}; next: zoo validate {output}{start}, zoo plan {output}")
+
+
+def _document(report: "Report", output: Path, document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "ok": report.ok,
+        "output": str(output),
+        "input": document,
+        "diagnostics": [item.document() for item in report.diagnostics],
+    }

@@ -1,0 +1,189 @@
+"""New inputs: the sections of a run for some data, with comments that say why."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.model import Model
+from schemas.normalize import normalized
+from schemas.presets import FITTING_NET, RCUT, RCUT_INNER, SIZES, Preset, descriptor
+
+_TERMS = {"energy": ("e", 0.02, 1), "force": ("f", 1000, 1), "virial": ("v", 0.02, 1)}
+_START_LR = 1e-3
+_START_LR_FINE_TUNING = 1e-4
+_STOP_LR = 3.51e-8
+_WHY_NSEL = (
+    f"nsel: the most neighbours that the data have within {RCUT:g} and {RCUT_INNER:g} Å, "
+    "and a tenth more."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What is known about the data of a task.
+
+    Args:
+        training: Paths of the training data, as given.
+        validation: Paths of the validation data; empty: none.
+        labels: Labels (`energy`, `force`, ...) that all of the data have.
+    """
+
+    training: list[str]
+    validation: list[str]
+    labels: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFacts:
+    """What the network must hold.
+
+    Args:
+        type_map: Elements.
+        nsel: Most neighbours within 6 Å, with some room.
+        nsel_inner: Idem within 4 Å.
+    """
+
+    type_map: list[str]
+    nsel: int
+    nsel_inner: int
+
+
+def single_task(
+    network: NetworkFacts, task: TaskFacts, preset: Preset, num_steps: int
+) -> dict[str, Any]:
+    """Return an input for one task."""
+    return {
+        "_comment": f"DPA-2 {preset}: {SIZES[preset].purpose}. Paths start where zoo is started.",
+        "model": {
+            "_comment": _WHY_NSEL,
+            "type_map": network.type_map,
+            "descriptor": descriptor(preset, network.nsel, network.nsel_inner),
+            "fitting_net": FITTING_NET,
+        },
+        "learning_rate": _learning_rate(num_steps, _START_LR),
+        "loss": _loss(task.labels),
+        "training": {**_data(task), **_run(num_steps)},
+    }
+
+
+def multi_task(
+    network: NetworkFacts, tasks: Mapping[str, TaskFacts], preset: Preset, num_steps: int
+) -> dict[str, Any]:
+    """Return an input whose branches share the descriptor."""
+    branch = {"type_map": "type_map", "descriptor": "descriptor", "fitting_net": FITTING_NET}
+    return {
+        "_comment": f"DPA-2 {preset}, several tasks: {SIZES[preset].purpose}. Each branch has a "
+        "fitting net and an energy bias of its own; the descriptor is common to all.",
+        "model": {
+            "_comment": _WHY_NSEL,
+            "shared_dict": {
+                "type_map": network.type_map,
+                "descriptor": descriptor(preset, network.nsel, network.nsel_inner),
+            },
+            "model_dict": dict.fromkeys(tasks, branch),
+        },
+        "learning_rate": _learning_rate(num_steps, _START_LR),
+        "loss_dict": {name: _loss(task.labels) for name, task in tasks.items()},
+        "training": {
+            "_comment": "model_prob: how often each branch is trained, relative to the others.",
+            "model_prob": dict.fromkeys(tasks, 1.0),
+            "data_dict": {name: _data(task) for name, task in tasks.items()},
+            **_run(num_steps),
+        },
+    }
+
+
+def fine_tuning(
+    model: Model, branch: str | None, file: str, task: TaskFacts, num_steps: int
+) -> dict[str, Any]:
+    """Return an input that fine-tunes a model.
+
+    Args:
+        model: The branch of the checkpoint.
+        branch: Its name; None for a checkpoint of one task.
+        file: The checkpoint.
+        task: The new data.
+        num_steps: Steps.
+    """
+    head = {} if branch is None else {"finetune_head": branch}
+    return {
+        "_comment": f"Fine-tunes {file}: start with --finetune {file}.",
+        "model": {
+            "_comment": "Networks and elements are those of the checkpoint: its weights fit no "
+            "others. The energy bias is fitted to the new data.",
+            "type_map": list(model.type_map),
+            **head,
+            "descriptor": normalized(model.descriptor),
+            "fitting_net": normalized(model.fitting_net),
+        },
+        "learning_rate": _learning_rate(num_steps, _START_LR_FINE_TUNING),
+        "loss": _loss(task.labels),
+        "training": {**_data(task), **_run(num_steps)},
+    }
+
+
+def as_text(document: Any, indent: int = 0) -> str:
+    """Return JSON for a person: a key a line, lists of plain values on one line."""
+    inner = " " * (indent + 2)
+    if isinstance(document, dict) and document:
+        lines = [
+            f"{inner}{json.dumps(key, ensure_ascii=False)}: {as_text(value, indent + 2)}"
+            for key, value in document.items()
+        ]
+        return "{\n" + ",\n".join(lines) + "\n" + " " * indent + "}"
+    if isinstance(document, list) and any(isinstance(item, (dict, list)) for item in document):
+        lines = [f"{inner}{as_text(item, indent + 2)}" for item in document]
+        return "[\n" + ",\n".join(lines) + "\n" + " " * indent + "]"
+    return json.dumps(document, ensure_ascii=False)
+
+
+def _learning_rate(num_steps: int, start_lr: float) -> dict[str, Any]:
+    return {
+        "_comment": "Falls from start_lr to stop_lr; `zoo plan` shows when.",
+        "type": "exp",
+        "start_lr": start_lr,
+        "stop_lr": _STOP_LR,
+        "decay_steps": max(1, min(5000, num_steps // 200)),
+    }
+
+
+def _loss(labels: Collection[str]) -> dict[str, Any]:
+    """Weight what is labelled: forces at first, all alike at the end."""
+    section: dict[str, Any] = {
+        "_comment": "Weights go from start_pref to limit_pref as the learning rate falls: "
+        "e energy, f force, v virial (0: the data have none).",
+        "type": "ener",
+    }
+    for label, (suffix, start, limit) in _TERMS.items():
+        section[f"start_pref_{suffix}"] = start if label in labels else 0
+        section[f"limit_pref_{suffix}"] = limit if label in labels else 0
+    return section
+
+
+def _data(task: TaskFacts) -> dict[str, Any]:
+    section: dict[str, Any] = {
+        "training_data": {
+            "_comment": "auto: as many frames as make 32 atoms.",
+            "systems": task.training,
+            "batch_size": "auto",
+        }
+    }
+    if task.validation:
+        section["validation_data"] = {
+            "systems": task.validation,
+            "batch_size": "auto",
+            "numb_btch": 4,
+        }
+    return section
+
+
+def _run(num_steps: int) -> dict[str, Any]:
+    return {
+        "numb_steps": num_steps,
+        "gradient_max_norm": 5.0,
+        "seed": 1,
+        "disp_file": "lcurve.out",
+        "disp_freq": max(1, min(100, num_steps // 100)),
+        "save_freq": max(1, min(2000, num_steps // 10)),
+    }
