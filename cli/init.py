@@ -63,6 +63,7 @@ def init(
 ) -> None:
     """Write a valid, commented input: elements, nsel, loss and paths taken from the data."""
     from dpa2.data.first_look import network_facts, task_facts
+    from dpa2.data.systems import open_systems
     from dpa2.io.atomic import write_text
     from schemas import new_input
     from schemas.presets import SIZES
@@ -81,6 +82,7 @@ def init(
     if network is None:
         assert finetune is not None
         model, head = _pretrained(finetune, branch)
+        open_systems(tasks[""].training, model.type_map)  # elements unknown to it end here
         document = new_input.fine_tuning(model, head, finetune, tasks[""], num_steps)
     elif multi_task:
         document = new_input.multi_task(network, tasks, preset.value, num_steps)

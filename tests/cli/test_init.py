@@ -153,6 +153,13 @@ def test_fine_tuning_takes_the_networks_of_the_checkpoint(made, workspace, name)
     assert document["model"]["type_map"] == list(stored.type_map)
 
 
+def test_elements_that_the_checkpoint_does_not_know_are_refused(run, workspace):
+    crystal(workspace / "copper")
+    result = run("copper", "--finetune", GOLDEN / "small" / "model.pt")
+    assert "Cu" in str(result.exception)
+    assert not Path("input.json").exists()
+
+
 def test_an_existing_file_is_not_replaced(run, workspace):
     Path("input.json").write_text("mine")
     assert "exists" in str(run("data/water").exception)

@@ -1,0 +1,138 @@
+"""The tables of `zoo plan`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from dpa2.plan.epochs import BranchPlan
+    from dpa2.plan.probe import Probe
+    from dpa2.plan.run_plan import RunPlan
+
+_GIB = 2**30
+_MOST_SYSTEMS = 20
+"""Longer lists of systems are cut for a person; `--json` has them all."""
+
+
+def show(plan: "RunPlan", probe: "Probe | None", gpu_memory: float | None, out: Output) -> None:
+    """Print a plan for a person."""
+    _show_rates(plan, out)
+    _show_data(plan, out)
+    _show_parameters(plan, out)
+    _show_costs(plan, probe, gpu_memory, out)
+
+
+def _show_rates(plan: "RunPlan", out: Output) -> None:
+    several = len(plan.branches) > 1
+    columns = [
+        (branch.name, term)
+        for branch in plan.branches
+        for term in (plan.milestones[0].prefactors[branch.name] if plan.milestones else {})
+    ]
+    out.table(
+        f"{plan.num_steps} steps: learning rate and weights in the loss",
+        ["", "step", "learning rate", *(f"{b}: {t}" if several else t for b, t in columns)],
+        [
+            [
+                item.name,
+                str(item.step),
+                f"{item.learning_rate:.3g}",
+                *(f"{item.prefactors[branch][term]:.4g}" for branch, term in columns),
+            ]
+            for item in plan.milestones
+        ],
+    )
+    if plan.stop_step is None and plan.milestones:
+        end = plan.milestones[-1].learning_rate
+        out.text(f"the run ends at {end:.3g}, above stop_lr ({plan.last_lr:.3g})\n")
+
+
+def _show_data(plan: "RunPlan", out: Output) -> None:
+    for branch in plan.branches:
+        name = f"{branch.name}: " if len(plan.branches) > 1 else ""
+        share = f"{branch.steps:.0f} steps ({100 * branch.probability:.3g} %), " if name else ""
+        out.table(
+            f"{name}{share}{branch.steps_per_epoch} steps per epoch, {branch.epochs:.4g} epochs",
+            ["system", "frames", "atoms", "batch", "batches", "probability", "epochs"],
+            _systems(branch),
+        )
+        if len(branch.systems) > _MOST_SYSTEMS:
+            more = len(branch.systems) - _MOST_SYSTEMS
+            out.text(f"and {more} more systems (--json lists them all)\n")
+
+
+def _systems(branch: "BranchPlan") -> Sequence[Sequence[str]]:
+    return [
+        [
+            item.name,
+            str(item.num_frames),
+            str(item.num_atoms),
+            str(item.batch_size),
+            str(item.num_batches),
+            f"{item.probability:.3f}",
+            f"{item.epochs:.4g}",
+        ]
+        for item in branch.systems[:_MOST_SYSTEMS]
+    ]
+
+
+def _show_parameters(plan: "RunPlan", out: Output) -> None:
+    names = list(plan.parameters)
+    parts = list(dict.fromkeys(part for counts in plan.parameters.values() for part in counts))
+    rows = [
+        [part, *(f"{plan.parameters[name].get(part, 0):,}" for name in names)] for part in parts
+    ]
+    rows.append(["all", *(f"{sum(plan.parameters[name].values()):,}" for name in names)])
+    heads = names if len(names) > 1 else ["parameters"]
+    out.table("Parameters", ["part", *heads], rows)
+    for item in plan.shared:
+        for branch, parts in item.parts.items():
+            out.text(
+                f"{branch} uses the {item.component} of {item.owner} ({item.name}, level "
+                f"{item.branches[branch]}): {', '.join(parts)}; {item.parameters[branch]:,} "
+                "parameters"
+            )
+    if len(names) > 1:
+        out.text(f"{plan.num_parameters:,} parameters, shared ones counted once")
+
+
+def _show_costs(
+    plan: "RunPlan", probe: "Probe | None", gpu_memory: float | None, out: Output
+) -> None:
+    disk, memory = plan.disk, plan.memory
+    rows = [
+        ["checkpoints on the disk", _size(disk.total), f"{disk.num_checkpoints} are kept"],
+        [
+            "memory of a step (estimate)",
+            _size(memory.total),
+            _size(memory.activations) + " tensors",
+        ],
+    ]
+    if probe is not None:
+        rows += [
+            ["memory, measured", _size(probe.peak_bytes), "of the process"],
+            ["time per step, measured", f"{probe.seconds_per_step:.3g} s", "on this machine"],
+            ["time of the run", _time(probe.total_seconds), "at this pace"],
+        ]
+    if gpu_memory is not None:
+        fits = memory.total <= gpu_memory * _GIB
+        hint = "estimated" if fits else "take a smaller batch_size, or float32"
+        rows.append([f"a GPU of {gpu_memory:g} GiB", "fits" if fits else "too small", hint])
+    out.table("Costs", ["", "", " "], rows)
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}"
+        number /= 1024
+    return f"{number:.3g} GiB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"
