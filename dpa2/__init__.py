@@ -1,7 +1,7 @@
 """DPA-2: the network, its training and everything that runs it.
 
-`dpa2.load(path)` opens a model for evaluation and `dpa2.train(config)` trains one. Both import torch
-when they are first used, so that `import dpa2` (and the torch-free `dpa2.data`) stays light.
+`dpa2.load(path)` opens a model for evaluation and `dpa2.train(config)` trains one. Both import
+torch when they are first used, so that `import dpa2` (and the torch-free `dpa2.data`) stays light.
 """
 
 from typing import TYPE_CHECKING, Any
