@@ -152,6 +152,8 @@ def _pretrained(file: str, branch: str | None) -> "tuple[Model, str | None]":
 
     start = Start("--finetune", file, read_header(file).model_params)
     if not start.has_branches:
+        if branch is not None:
+            raise CheckpointError(f"{file} has no branches", hint="leave out --branch")
         return parse_model(start.model_params), None
     known = ", ".join(start.branches)
     if branch is None:

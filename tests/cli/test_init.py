@@ -160,6 +160,11 @@ def test_elements_that_the_checkpoint_does_not_know_are_refused(run, workspace):
     assert not Path("input.json").exists()
 
 
+def test_a_branch_of_a_checkpoint_without_branches_is_refused(run):
+    result = run("data/water", "--finetune", GOLDEN / "small" / "model.pt", "--branch", "x")
+    assert "no branches" in str(result.exception)
+
+
 def test_an_existing_file_is_not_replaced(run, workspace):
     Path("input.json").write_text("mine")
     assert "exists" in str(run("data/water").exception)
