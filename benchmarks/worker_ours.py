@@ -22,11 +22,11 @@ def train(folder: Path) -> Step:
     from dpa2.data.systems import open_systems
     from dpa2.io.checkpoint import read_checkpoint
     from dpa2.model.build import build_model
-    from dpa2.train.batch import BatchBuilder, BatchStream
-    from dpa2.train.loss import EnergyLoss
-    from dpa2.train.optimizer import build_optimizer
-    from dpa2.train.snapshot import all_parameters
-    from dpa2.train.task import Task
+    from dpa2.training.batch import BatchBuilder, BatchStream
+    from dpa2.training.loss import EnergyLoss
+    from dpa2.training.optimizer import build_optimizer
+    from dpa2.training.snapshot import all_parameters
+    from dpa2.training.task import Task
     from schemas.check import load_input
 
     config = load_input(folder / "input.json")

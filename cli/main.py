@@ -62,3 +62,7 @@ def main() -> None:
         sys.exit(errors.report(error, json_mode="--json" in sys.argv))
     except KeyboardInterrupt as error:
         sys.exit(errors.report(error, json_mode="--json" in sys.argv))
+
+
+if __name__ == "__main__":
+    main()

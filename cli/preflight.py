@@ -62,7 +62,7 @@ def _place(target: "Target") -> "Callable[[JsonPath], JsonPath]":
 
 def _statistics(target: "Target", flown: "Flown") -> "Iterator[Finding]":
     """Look at the stat_file of a task."""
-    from dpa2.train.stale_statistics import check_stat_file
+    from dpa2.training.stale_statistics import check_stat_file
     from schemas.partial import UnusableError
 
     with suppress(UnusableError, AttributeError):

@@ -57,7 +57,7 @@ def train(
         out.result({"ok": False, "file": report.name, "diagnostics": faults})
         raise typer.Exit(1)
 
-    from dpa2.train.run import train as run_training
+    from dpa2.training.run import train as run_training
 
     result = run_training(
         report.config,

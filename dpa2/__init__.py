@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dpa2.evaluate.potential import load
-    from dpa2.train.run import train
+    from dpa2.training.run import train
 
 __all__ = ["load", "train"]
 
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return importlib.import_module("dpa2.ase")
     if name == "train":
-        from dpa2.train.run import train
+        from dpa2.training.run import train
 
         return train
     raise AttributeError(f"module 'dpa2' has no attribute {name!r}")

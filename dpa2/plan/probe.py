@@ -44,7 +44,7 @@ def probe(config: Input | MultiTaskInput, num_steps: int, device: str | None = N
     Raises:
         ZooError: The input cannot be trained by this engine, or its data cannot be read.
     """
-    from dpa2.train.run import train
+    from dpa2.training.run import train
 
     with tempfile.TemporaryDirectory(prefix="zoo-plan-") as folder:
         seconds = [

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dpa2.train.schedule import Schedule
+from dpa2.training.schedule import Schedule
 from schemas.loss import PREFACTORS, EnergyLoss
 from schemas.rules.loss import term_is_on
 

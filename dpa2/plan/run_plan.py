@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dpa2.io.store import keep_count
 from dpa2.plan.epochs import BranchPlan, branches_of
 from dpa2.plan.rates import Milestone, milestones, step_at_rate
-from dpa2.train.schedule import build_schedule
+from dpa2.training.schedule import build_schedule
 from schemas.input import Input
 from schemas.memory_estimate import MemoryEstimate, Neighbors, memory_estimate
 from schemas.model import Model

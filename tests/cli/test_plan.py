@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from cli import plan
 from dpa2.plan.epochs import branches_of
 from dpa2.plan.rates import milestones, step_at_rate
-from dpa2.train.loss import EnergyLoss
-from dpa2.train.schedule import build_schedule
+from dpa2.training.loss import EnergyLoss
+from dpa2.training.schedule import build_schedule
 from schemas.check import check_text
 from schemas.learning_rate import ExponentialDecay
 from schemas.loss import EnergyLoss as LossConfig

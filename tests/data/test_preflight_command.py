@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cli.data import register as register_data
 from cli.preflight import with_data
 from dpa2.data.systems import open_systems
-from dpa2.train.stat_file import FINGERPRINT, statistics_fingerprint, statistics_settings
+from dpa2.training.stat_file import FINGERPRINT, statistics_fingerprint, statistics_settings
 from schemas.check import check_text
 
 ROOT = Path(__file__).parents[2]

@@ -236,7 +236,7 @@ def test_faults_of_several_branches_are_sorted_by_position(report_of):
 
 
 def test_the_single_task_trainer_refuses_branches_with_one_sentence(with_changes, workspace):
-    from dpa2.train.preparation import read_input
+    from dpa2.training.preparation import read_input
 
     with pytest.raises(ConfigError, match=r"several branches \(pbe, scan\)"):
         read_input(with_changes({}, TWO_BRANCHES), ())

@@ -2,6 +2,6 @@
 
 import sys
 
-from dpa2.train.run import train
+from dpa2.training.run import train
 
 train(sys.argv[1], restart=sys.argv[2] if len(sys.argv) > 2 else None, progress=False)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dpa2.train.loss import EnergyLoss, Labels, atom_mean, huber
+from dpa2.training.loss import EnergyLoss, Labels, atom_mean, huber
 from schemas.errors import ConfigError
 from schemas.loss import EnergyLoss as LossSection
 

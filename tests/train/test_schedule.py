@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import TypeAdapter
 
-from dpa2.train.schedule import build_schedule
+from dpa2.training.schedule import build_schedule
 from schemas.errors import ConfigError
 from schemas.learning_rate import LearningRate
 

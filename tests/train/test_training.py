@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dpa2.io.checkpoint import read_checkpoint
-from dpa2.train.run import train
+from dpa2.training.run import train
 from schemas.errors import CheckpointError, ConfigError, DataError, TrainingError
 
 SCRIPT = Path(__file__).with_name("run_training.py")
@@ -103,7 +103,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tiny_input, number, monkeypatch
             sent.append(number)
         return {}
 
-    monkeypatch.setattr("dpa2.train.task.Task.validate", interrupt)
+    monkeypatch.setattr("dpa2.training.task.Task.validate", interrupt)
     result = quiet(tiny_input)
     assert result.stopped_by == number.name
     assert 1 <= result.steps_done <= 2

@@ -8,7 +8,7 @@ import numpy as np
 
 from dpa2.data.batching import apply_batch_size
 from dpa2.data.preflight.opened import Surveyed
-from dpa2.train.stat_file import StatisticsFile, statistics_fingerprint, statistics_settings
+from dpa2.training.stat_file import StatisticsFile, statistics_fingerprint, statistics_settings
 from schemas.diagnostics import Finding
 from schemas.diagnostics import Path as JsonPath
 from schemas.errors import DataError

@@ -14,14 +14,14 @@ from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
 from dpa2.model.electron_configuration import SYMBOLS
 from dpa2.model.energy import EnergyModel
-from dpa2.train.energy_bias import EnergyBias, fit_energy_bias
-from dpa2.train.environment_statistics import (
+from dpa2.training.energy_bias import EnergyBias, fit_energy_bias
+from dpa2.training.environment_statistics import (
     BlockMoments,
     environment_moments,
     set_normalisation,
 )
-from dpa2.train.moments import Moments
-from dpa2.train.stat_file import (
+from dpa2.training.moments import Moments
+from dpa2.training.stat_file import (
     FINGERPRINT,
     StatisticsFile,
     environment_key,

@@ -13,7 +13,7 @@ from dpa2.data.frames import Frames
 from dpa2.model.environment import environment_matrix
 from dpa2.model.neighbors import pairs_within
 from dpa2.model.statistics import EnvironmentStatistics
-from dpa2.train.moments import Moments
+from dpa2.training.moments import Moments
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

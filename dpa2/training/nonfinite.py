@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from dpa2.train.batch import Batch
-from dpa2.train.task import Task
+from dpa2.training.batch import Batch
+from dpa2.training.task import Task
 from schemas.errors import TrainingError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpa2.train.optimizer import NumberedParameters
+from dpa2.training.optimizer import NumberedParameters
 from schemas.errors import CheckpointError
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from dpa2.model.energy import EnergyModel
-from dpa2.train.batch import Batch, BatchBuilder, BatchStream
-from dpa2.train.loss import EnergyLoss, LossResult
+from dpa2.training.batch import Batch, BatchBuilder, BatchStream
+from dpa2.training.loss import EnergyLoss, LossResult
 
 Metrics = Mapping[str, float]
 

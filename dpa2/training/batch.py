@@ -13,7 +13,7 @@ from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
 from dpa2.model.energy import EnergyModel, Prediction, tensors_to
 from dpa2.model.graph import Graph
-from dpa2.train.loss import EnergyLoss, Labels
+from dpa2.training.loss import EnergyLoss, Labels
 
 
 @dataclass(frozen=True)

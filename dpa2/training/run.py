@@ -15,28 +15,28 @@ from dpa2.io.atomic import write_json
 from dpa2.io.checkpoint import SINGLE_TASK_BRANCH, Checkpoint, read_checkpoint
 from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
 from dpa2.model.build import build_model
-from dpa2.train.average import ParameterAverage
-from dpa2.train.batch import BatchBuilder, BatchStream
-from dpa2.train.display import Display, TensorBoard
-from dpa2.train.final_bias import change_final_bias
-from dpa2.train.full_validation import full_validations
-from dpa2.train.lcurve import LearningCurve
-from dpa2.train.loss import EnergyLoss
-from dpa2.train.neighbor_statistics import resolve_auto_nsel
-from dpa2.train.optimizer import build_optimizer
-from dpa2.train.preparation import (
+from dpa2.training.average import ParameterAverage
+from dpa2.training.batch import BatchBuilder, BatchStream
+from dpa2.training.display import Display, TensorBoard
+from dpa2.training.final_bias import change_final_bias
+from dpa2.training.full_validation import full_validations
+from dpa2.training.lcurve import LearningCurve
+from dpa2.training.loss import EnergyLoss
+from dpa2.training.neighbor_statistics import resolve_auto_nsel
+from dpa2.training.optimizer import build_optimizer
+from dpa2.training.preparation import (
     choose_device,
     read_input,
     refuse_unsupported,
     seed_global_generator,
     stream_seed,
 )
-from dpa2.train.progress import Progress, choose_progress
-from dpa2.train.schedule import Schedule, build_schedule
-from dpa2.train.snapshot import Snapshot, all_parameters
-from dpa2.train.statistics import initialise_statistics
-from dpa2.train.task import Task
-from dpa2.train.trainer import Trainer
+from dpa2.training.progress import Progress, choose_progress
+from dpa2.training.schedule import Schedule, build_schedule
+from dpa2.training.snapshot import Snapshot, all_parameters
+from dpa2.training.statistics import initialise_statistics
+from dpa2.training.task import Task
+from dpa2.training.trainer import Trainer
 from schemas.errors import ConfigError
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dpa2.train import messages
-from dpa2.train.lcurve import LearningCurve
-from dpa2.train.progress import Progress
-from dpa2.train.task import Metrics, Task, as_numbers
+from dpa2.training import messages
+from dpa2.training.lcurve import LearningCurve
+from dpa2.training.progress import Progress
+from dpa2.training.task import Metrics, Task, as_numbers
 from schemas.errors import TrainingError
 
 _COUNT = "steps"

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from dpa2.data.frames import Frames
 from dpa2.model.energy import tensors_to
-from dpa2.train.statistics import change_bias, draw_frames
-from dpa2.train.task import Task
+from dpa2.training.statistics import change_bias, draw_frames
+from dpa2.training.task import Task
 
 
 def change_final_bias(config: Any, task: Task, say: Callable[[str], None]) -> None:

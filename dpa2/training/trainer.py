@@ -10,15 +10,15 @@ from typing import Any
 from torch import Tensor
 
 from dpa2.io.store import CheckpointStore
-from dpa2.train.display import Display, TensorBoard
-from dpa2.train.full_validation import FullValidation
-from dpa2.train.interrupt import StopRequest
-from dpa2.train.nonfinite import FiniteGuard
-from dpa2.train.optimizer import clip_gradients, set_learning_rate
-from dpa2.train.progress import Progress
-from dpa2.train.schedule import Schedule
-from dpa2.train.snapshot import Snapshot
-from dpa2.train.task import Task, as_numbers
+from dpa2.training.display import Display, TensorBoard
+from dpa2.training.full_validation import FullValidation
+from dpa2.training.interrupt import StopRequest
+from dpa2.training.nonfinite import FiniteGuard
+from dpa2.training.optimizer import clip_gradients, set_learning_rate
+from dpa2.training.progress import Progress
+from dpa2.training.schedule import Schedule
+from dpa2.training.snapshot import Snapshot
+from dpa2.training.task import Task, as_numbers
 
 
 @dataclass(frozen=True)

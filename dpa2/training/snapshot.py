@@ -8,9 +8,9 @@ import torch
 
 from dpa2.convert.deepmd import deepmd_parameters, load_deepmd_state, to_deepmd_state
 from dpa2.io.checkpoint import Checkpoint, write_checkpoint
-from dpa2.train.average import ParameterAverage
-from dpa2.train.optimizer import NumberedParameters, load_optimizer_section, optimizer_section
-from dpa2.train.task import Task
+from dpa2.training.average import ParameterAverage
+from dpa2.training.optimizer import NumberedParameters, load_optimizer_section, optimizer_section
+from dpa2.training.task import Task
 from schemas.errors import CheckpointError
 
 FORMAT = 1
