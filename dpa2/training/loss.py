@@ -75,14 +75,17 @@ class EnergyLoss:
     Args:
         config: The section (`schemas.loss`).
         start_lr: Learning rate at which the prefactors have their start values.
+        rounds_factors: Round prefactors and 1 / (number of atoms) to single precision, as
+            deepmd-kit's trainer does; gradients differ by 1e-8 relative without it.
 
     Raises:
         ConfigError: For a combination that has no meaning, or a Hessian prefactor (not supported).
     """
 
-    def __init__(self, config: Any, start_lr: float) -> None:
+    def __init__(self, config: Any, start_lr: float, *, rounds_factors: bool = False) -> None:
         self.config = config
         self.start_lr = start_lr
+        self.rounds_factors = rounds_factors
         # A term exists only if both its prefactors are non-zero: deepmd-kit's rule.
         self.active = {
             term
@@ -138,6 +141,16 @@ class EnergyLoss:
         limit = float(getattr(self.config, f"limit_pref_{term}"))
         return limit + (start - limit) * (learning_rate / self.start_lr)
 
+    def weight(self, term: str, learning_rate: float) -> float:
+        """Return the prefactor of a term as it is applied.
+
+        deepmd-kit multiplies it with a single-precision flag, "this label is there".
+        """
+        exact = self.prefactor(term, learning_rate)
+        if not self.rounds_factors:
+            return exact
+        return float(torch.tensor(exact, dtype=torch.float32))
+
     def __call__(
         self, prediction: Any, labels: Labels, mask: Tensor, learning_rate: float
     ) -> LossResult:
@@ -152,7 +165,11 @@ class EnergyLoss:
         """
         # A sum that starts at zero keeps the dtype and the device of the energies.
         result = _Sum(total=prediction.energy.new_zeros(()))
-        per_atom = 1.0 / mask.sum(-1)
+        counts = mask.sum(-1)
+        if self.rounds_factors:
+            # deepmd-kit divides 1 by integer counts, which torch does in single precision.
+            counts = counts.to(torch.float32)
+        per_atom = (1.0 / counts).to(mask.dtype)
         if "e" in self.active:
             self._add_energy(result, prediction, labels, per_atom, learning_rate)
         if self.active & {"f", "pf", "gf"}:
@@ -174,7 +191,7 @@ class EnergyLoss:
         energy = prediction.energy
         if self.config.enable_atom_ener_coeff and labels.atom_energy_coeff is not None:
             energy = (labels.atom_energy_coeff * prediction.atom_energy).sum(-1)
-        prefactor = self.prefactor("e", rate)
+        prefactor = self.weight("e", rate)
         value, shown = self._per_frame(energy[:, None], labels.energy[:, None], per_atom, 0)
         result.add(prefactor, value, name, shown)
 
@@ -188,7 +205,7 @@ class EnergyLoss:
         value, shown = self._per_frame(
             prediction.virial.reshape(-1, 9), labels.virial.reshape(-1, 9), per_atom, 2
         )
-        result.add(self.prefactor("v", rate), value, name, shown)
+        result.add(self.weight("v", rate), value, name, shown)
 
     def _per_frame(
         self, predicted: Tensor, label: Tensor, per_atom: Tensor, delta_index: int
@@ -220,7 +237,7 @@ class EnergyLoss:
             difference = difference / size
         if "f" in self.active:
             value, shown = self._force_error(difference, mask)
-            result.add(self.prefactor("f", rate), value, f"{self._kind}_f", shown)
+            result.add(self.weight("f", rate), value, f"{self._kind}_f", shown)
         if "pf" in self.active:
             self._add_weighted_force(result, difference, labels, mask, rate)
         if "gf" in self.active:
@@ -252,7 +269,7 @@ class EnergyLoss:
         measure = torch.abs if self.config.loss_func == "mae" else torch.square
         value = atom_mean(measure(difference) * weight[..., None], mask)
         shown = value if self.config.loss_func == "mae" else value.sqrt()
-        result.add(self.prefactor("pf", rate), value, name, shown)
+        result.add(self.weight("pf", rate), value, name, shown)
 
     def _add_generalized_force(
         self, result: _Sum, prediction: Any, labels: Labels, mask: Tensor, rate: float
@@ -264,7 +281,7 @@ class EnergyLoss:
         difference = (labels.force - prediction.force) * mask[..., None]
         generalized = torch.einsum("fnxg,fnx->fg", labels.drdq, difference)
         value = generalized.square().mean()
-        result.add(self.prefactor("gf", rate), value, "rmse_gf", value.sqrt())
+        result.add(self.weight("gf", rate), value, "rmse_gf", value.sqrt())
 
     def _add_atom_energy(
         self, result: _Sum, prediction: Any, labels: Labels, mask: Tensor, rate: float
@@ -282,7 +299,7 @@ class EnergyLoss:
             value = squared
             if self.config.use_huber:
                 value = atom_mean(huber(difference, self._deltas[0]), mask)
-        result.add(self.prefactor("ae", rate), value, name, shown)
+        result.add(self.weight("ae", rate), value, name, shown)
 
 
 def huber(residual: Tensor, delta: float) -> Tensor:

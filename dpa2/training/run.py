@@ -197,7 +197,8 @@ class _Run:
         """Open the data, build the model, give it statistics unless a checkpoint brings them."""
         training = self.config.training
         model_config = self.config.model
-        loss = EnergyLoss(self.config.loss, float(self.config.learning_rate.start_lr))
+        start_lr = float(self.config.learning_rate.start_lr)
+        loss = EnergyLoss(self.config.loss, start_lr, rounds_factors=True)
         systems = open_systems(
             training.training_data.systems,
             model_config.type_map,
