@@ -29,7 +29,7 @@ class Frames:
         force: (F, N, 3) eV/Å.
         virial: (F, 3, 3) eV.
         atom_energy: (F, N) eV.
-        atom_pref: (F, N) weights of the force loss.
+        atom_pref: (F, N, 3) weights of the force loss.
         atom_energy_coeff: (F, N) coefficients of the energies of atoms in the energy.
         drdq: (F, N, 3 * G) Å per unit of the G generalised coordinates.
         fparam: (F, P) frame parameters.

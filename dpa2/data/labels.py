@@ -16,6 +16,7 @@ class Label:
         per_atom: Whether the width counts per atom or per frame.
         width: Numbers per atom or frame; None where the data decide (fparam, aparam, drdq).
         shape: Trailing shape in `Frames`, `N` being the number of atoms; () for a scalar.
+        repeats: Whether a file may hold one number in place of `width` equal ones.
     """
 
     field: str
@@ -24,6 +25,13 @@ class Label:
     per_atom: bool
     width: int | None
     shape: tuple[int, ...]
+    repeats: bool = False
+
+    def widths(self) -> tuple[int, ...]:
+        """Numbers per atom or frame that a file may hold; empty where the data decide."""
+        if self.width is None:
+            return ()
+        return (self.width, 1) if self.repeats else (self.width,)
 
 
 # Interop specification, section 2.1.
@@ -34,7 +42,15 @@ LABELS: dict[str, Label] = {
         Label("force", ("force",), "eV/Å", per_atom=True, width=3, shape=(3,)),
         Label("virial", ("virial",), "eV", per_atom=False, width=9, shape=(3, 3)),
         Label("atom_energy", ("atom_ener", "atomic_ener"), "eV", per_atom=True, width=1, shape=()),
-        Label("atom_pref", ("atom_pref", "atomic_pref"), "1", per_atom=True, width=1, shape=()),
+        Label(
+            "atom_pref",
+            ("atom_pref", "atomic_pref"),
+            "1",
+            per_atom=True,
+            width=3,
+            shape=(3,),
+            repeats=True,  # deepmd-kit documents one weight an atom; its trainer reads three
+        ),
         Label(
             "atom_energy_coeff",
             ("atom_ener_coeff", "atomic_ener_coeff"),

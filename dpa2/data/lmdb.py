@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dpa2.data import typemap
 from dpa2.data.frames import FloatArray, Frames, IntArray
-from dpa2.data.labels import LABELS
+from dpa2.data.labels import LABELS, Label
 from dpa2.data.system import System
 from schemas.errors import DataError
 
@@ -150,16 +150,7 @@ class LmdbSystem(System):
         index = np.asarray(indices, dtype=np.int64).reshape(-1)
         records = [self._database.record(int(self._numbers[i])) for i in index]
         wanted = self.labels if labels is None else self.labels.intersection(labels)
-        values = {
-            name: self._join(
-                records,
-                name,
-                (self.num_atoms, *LABELS[name].shape)
-                if LABELS[name].per_atom
-                else LABELS[name].shape,
-            )
-            for name in sorted(wanted)
-        }
+        values = {name: self._read_label(records, LABELS[name]) for name in sorted(wanted)}
         return Frames(
             system=self.name,
             indices=index,
@@ -177,6 +168,15 @@ class LmdbSystem(System):
     def _types(self, records: Sequence[Record]) -> IntArray:
         stored = np.stack([record["atype"] for record in records])
         return typemap.translate(stored, self._type_index)
+
+    def _read_label(self, records: Sequence[Record], label: Label) -> FloatArray:
+        if not label.per_atom:
+            return self._join(records, label.field, label.shape)
+        shape = (self.num_atoms, *label.shape)
+        if label.repeats and all(np.size(r[label.field]) == self.num_atoms for r in records):
+            values = self._join(records, label.field, (self.num_atoms, 1))
+            return np.broadcast_to(values, (len(records), *shape))
+        return self._join(records, label.field, shape)
 
     def _join(self, records: Sequence[Record], name: str, shape: tuple[int, ...]) -> FloatArray:
         try:

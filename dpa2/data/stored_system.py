@@ -72,10 +72,7 @@ class StoredSystem(System):
         index = self._checked_index(indices)
         wanted = self.labels if labels is None else self.labels.intersection(labels)
         box = self._read(index, "box", (3, 3)) if self.periodic else None
-        values = {
-            name: self._read(index, self._stems[name], self._label_shape(LABELS[name]))
-            for name in sorted(wanted)
-        }
+        values = {name: self._read_label(index, LABELS[name]) for name in sorted(wanted)}
         return Frames(
             system=self.name,
             indices=index,
@@ -105,6 +102,15 @@ class StoredSystem(System):
         values = self._gather(index, stem).astype(np.float64, copy=False)
         return values.reshape(len(index), *shape)
 
+    def _read_label(self, index: IntArray, label: Label) -> FloatArray:
+        stem = self._stems[label.field]
+        if not label.per_atom:
+            return self._read(index, stem, label.shape)
+        if label.repeats:
+            values = self._read(index, stem, (self.num_atoms, -1))
+            return np.broadcast_to(values, (len(index), self.num_atoms, *label.shape))
+        return self._read(index, stem, (self.num_atoms, *label.shape))
+
     def _gather(self, index: IntArray, stem: str) -> NDArray[Any]:
         """Collect rows over the sets, in the order of `index`."""
         set_of = np.searchsorted(self._ends, index, side="right")
@@ -129,9 +135,6 @@ class StoredSystem(System):
         values = self.store.rows(name, stem, rows)
         return values.reshape(len(rows), -1)
 
-    def _label_shape(self, label: Label) -> tuple[int, ...]:
-        return (self.num_atoms, *label.shape) if label.per_atom else label.shape
-
     def _count_frames(self, set_name: str) -> int:
         shape = self.store.shape(set_name, "coord")
         where = self.store.where(set_name, "coord")
@@ -152,8 +155,17 @@ class StoredSystem(System):
             )
         return num_frames
 
-    def _check_shape(self, number: int, stem: str, width: int | None, *, per_atom: bool) -> int:
-        """Make sure that an array fits the frames and return its numbers per frame."""
+    def _check_shape(
+        self, number: int, stem: str, widths: Collection[int], *, per_atom: bool
+    ) -> int:
+        """Make sure that an array fits the frames and return its numbers per frame.
+
+        Args:
+            number: Of the set.
+            stem: Name of the file.
+            widths: Numbers per atom or frame that are right; empty where any is.
+            per_atom: Whether widths count per atom.
+        """
         name, num_frames = self._sets[number], self._lengths[number]
         where = self.store.where(name, stem)
         shape = self.store.shape(name, stem)
@@ -171,9 +183,10 @@ class StoredSystem(System):
         else:
             rows, found = num_frames, total // max(num_frames, 1)
         each = self.num_atoms if per_atom else 1
-        expected = None if width is None else width * each
-        if (expected is not None and found != expected) or found == 0 or found % each:
-            shown = f"({rows}, {expected or f'k * {each}'})"
+        expected = [width * each for width in widths]
+        if (expected and found not in expected) or found == 0 or found % each:
+            columns = " or ".join(map(str, expected)) or f"k * {each}"
+            shown = f"({rows}, {columns})"
             raise DataError(
                 f"{where} has shape {shape}, that is {found} columns; expected {shown}",
                 hint=f"{self.name} has {self.num_atoms} atoms a frame",
@@ -189,7 +202,7 @@ class StoredSystem(System):
                 if not any(present):
                     continue
                 widths = [
-                    self._check_shape(number, stem, label.width, per_atom=label.per_atom)
+                    self._check_shape(number, stem, label.widths(), per_atom=label.per_atom)
                     for number, is_there in enumerate(present)
                     if is_there
                 ]
@@ -218,7 +231,7 @@ class StoredSystem(System):
                 hint="all sets of a system must be of mixed type, or none",
             )
         for number in range(len(self._sets)) if all(present) else ():
-            self._check_shape(number, "real_atom_types", 1, per_atom=True)
+            self._check_shape(number, "real_atom_types", (1,), per_atom=True)
         return all(present)
 
     def _read_copies(self) -> IntArray | None:
@@ -227,7 +240,7 @@ class StoredSystem(System):
             if self.store.shape(name, "numb_copy") is None:
                 parts.append(np.ones(self._lengths[number], dtype=np.int64))
                 continue
-            self._check_shape(number, "numb_copy", 1, per_atom=False)
+            self._check_shape(number, "numb_copy", (1,), per_atom=False)
             parts.append(self.store.rows(name, "numb_copy", None).reshape(-1).astype(np.int64))
             if (parts[-1] < 0).any():
                 raise DataError(f"{self.store.where(name, 'numb_copy')} has negative numbers")
@@ -244,7 +257,7 @@ class StoredSystem(System):
                     hint="add box.npy of shape (frames, 9), or an empty file nopbc in "
                     f"{self.name} if the system has no periodic boundaries",
                 )
-            self._check_shape(number, "box", 9, per_atom=False)
+            self._check_shape(number, "box", (9,), per_atom=False)
             boxes = self.store.rows(name, "box", None).astype(np.float64).reshape(-1, 3, 3)
             cells.check_boxes(boxes, self.store.where(name, "box"), self.warnings)
 

@@ -87,7 +87,7 @@ def compare(frames: Frames, evaluation: Evaluation) -> Comparison:
         force = Pair(frames.force[real], evaluation.force[real])
         pairs["force"] = force
         if frames.atom_pref is not None:
-            weights = np.repeat(frames.atom_pref[real][:, None], 3, axis=1)
+            weights = frames.atom_pref[real]
             pairs["force_weighted"] = Pair(force.reference, force.prediction, weights)
     if frames.virial is not None and frames.box is not None:
         per_frame = num_atoms[:, None, None]

@@ -1,6 +1,7 @@
 """From the checked `model` section to the network (spec 1.2 - 1.5, 3.12)."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -138,24 +139,8 @@ def _repinit(config: Model, dtype: torch.dtype, keep: torch.Tensor | None) -> Re
     d = config.descriptor
     r = d.repinit
     return Repinit(
-        EnvironmentStatistics(
-            len(config.type_map),
-            rcut=r.rcut,
-            rcut_smth=r.rcut_smth,
-            nsel=capacity(r.nsel, "repinit.nsel"),
-            set_davg_zero=r.set_davg_zero,
-            dtype=dtype,
-        ),
-        TypedEmbedding(
-            list(r.neuron),
-            r.tebd_dim,
-            mode=r.tebd_input_mode,
-            one_side=r.type_one_side,
-            activation=r.activation_function,
-            timestep=r.resnet_dt,
-            dtype=dtype,
-            seed=descend(d.seed, 0),
-        ),
+        _statistics(config, r.rcut, r.rcut_smth, capacity(r.nsel, "repinit.nsel"), dtype),
+        _typed_embedding(d, r.neuron, one_side=r.type_one_side, dtype=dtype, stream=0),
         num_axis=r.axis_neuron,
         smooth=d.smooth,
         protection=d.env_protection,
@@ -166,28 +151,44 @@ def _repinit(config: Model, dtype: torch.dtype, keep: torch.Tensor | None) -> Re
 def _three_body(config: Model, dtype: torch.dtype, keep: torch.Tensor | None) -> ThreeBody:
     d = config.descriptor
     r = d.repinit
+    nsel = capacity(r.three_body_sel, "repinit.three_body_sel")
     return ThreeBody(
-        EnvironmentStatistics(
-            len(config.type_map),
-            rcut=r.three_body_rcut,
-            rcut_smth=r.three_body_rcut_smth,
-            nsel=capacity(r.three_body_sel, "repinit.three_body_sel"),
-            set_davg_zero=r.set_davg_zero,
-            dtype=dtype,
-        ),
-        TypedEmbedding(
-            list(r.three_body_neuron),
-            r.tebd_dim,
-            mode=r.tebd_input_mode,
-            one_side=False,
-            activation=r.activation_function,
-            timestep=r.resnet_dt,
-            dtype=dtype,
-            seed=descend(d.seed, 5),
-        ),
+        _statistics(config, r.three_body_rcut, r.three_body_rcut_smth, nsel, dtype),
+        _typed_embedding(d, r.three_body_neuron, one_side=False, dtype=dtype, stream=5),
         smooth=d.smooth,
         protection=d.env_protection,
         keep=keep,
+    )
+
+
+def _statistics(
+    config: Model, rcut: float, rcut_smth: float, nsel: int, dtype: torch.dtype
+) -> EnvironmentStatistics:
+    """Return the statistics of a block of repinit, which share `set_davg_zero`."""
+    return EnvironmentStatistics(
+        len(config.type_map),
+        rcut=rcut,
+        rcut_smth=rcut_smth,
+        nsel=nsel,
+        set_davg_zero=config.descriptor.repinit.set_davg_zero,
+        dtype=dtype,
+    )
+
+
+def _typed_embedding(
+    d: DescriptorConfig, neuron: Sequence[int], *, one_side: bool, dtype: torch.dtype, stream: int
+) -> TypedEmbedding:
+    """Return an embedding net of repinit; `stream` is its child of the descriptor's seed."""
+    r = d.repinit
+    return TypedEmbedding(
+        list(neuron),
+        r.tebd_dim,
+        mode=r.tebd_input_mode,
+        one_side=one_side,
+        activation=r.activation_function,
+        timestep=r.resnet_dt,
+        dtype=dtype,
+        seed=descend(d.seed, stream),
     )
 
 

@@ -111,10 +111,10 @@ class Descriptor(nn.Module):
         g2: List[Tensor] = []
         h2: List[Tensor] = []
         for block in blocks:
-            geometry = repformer.geometry(block)
+            geometry, g2_NKP = repformer.start(block)
             geometries.append(geometry)
             factors.append(repformer.shared_factors(geometry))
-            g2.append(repformer.first_pairs(block))
+            g2.append(g2_NKP)
             h2.append(geometry.h2)
         for layer in repformer.layers:
             folded = layer.fold()  # type: ignore[operator]

@@ -76,8 +76,12 @@ class Repformer(nn.Module):
             options.update_g1_has_attn or options.update_g2_has_attn or options.update_h2
         )
 
-    def geometry(self, block: NeighborBlock) -> PairGeometry:
-        """Return the geometric factors of a block; h2 is (N, K, 3)."""
+    def start(self, block: NeighborBlock) -> tuple[PairGeometry, Tensor]:
+        """Return the geometric factors of a block, h2 (N, K, 3) among them, and the initial g2.
+
+        Returns:
+            The factors that all layers use, and g2 (N, K, P).
+        """
         K = block.width_repformer
         stats = self.statistics
         used_NK = filled(block.present, block.num_repformer, K)
@@ -85,27 +89,21 @@ class Repformer(nn.Module):
         if keep_TT is not None:
             used_NK = used_NK & kept(keep_TT, block.types, block.neighbor_types[:, :K])
         disp_NKX = block.disp[:, :K]
-        raw_NKR, w_NK, _ = environment_matrix(
-            disp_NKX, stats.rcut_smth, stats.rcut, self.protection
-        )
-        if self.direct_dist:
-            h2_NKX = disp_NKX * (1.0 / stats.rcut)
-        else:
-            h2_NKX = stats(raw_NKR, block.types)[..., 1:]
-        return pair_geometry(h2_NKX, w_NK, used_NK, stats.nsel, self.smooth, self.use_sqrt)
-
-    def first_pairs(self, block: NeighborBlock) -> Tensor:
-        """Return the initial pair features g2 (N, K, P)."""
-        K = block.width_repformer
-        stats = self.statistics
-        disp_NKX = block.disp[:, :K]
-        raw_NKR, _, r_NK = environment_matrix(
+        raw_NKR, w_NK, r_NK = environment_matrix(
             disp_NKX, stats.rcut_smth, stats.rcut, self.protection
         )
         if self.direct_dist:
             radial_NK = r_NK * (1.0 / stats.rcut)
+            h2_NKX = disp_NKX * (1.0 / stats.rcut)
         else:
-            radial_NK = stats(raw_NKR, block.types)[..., 0]
+            environment_NKR = stats(raw_NKR, block.types)
+            radial_NK = environment_NKR[..., 0]
+            h2_NKX = environment_NKR[..., 1:]
+        geometry = pair_geometry(h2_NKX, w_NK, used_NK, stats.nsel, self.smooth, self.use_sqrt)
+        return geometry, self.first_pairs(radial_NK)
+
+    def first_pairs(self, radial_NK: Tensor) -> Tensor:
+        """Return the initial pair features g2 (N, K, P) of the radial part of the environment."""
         layer = self.pair_embedding
         bias = layer.bias
         assert bias is not None

@@ -26,7 +26,7 @@ class Labels:
         force: (F, N, 3) eV/Å.
         virial: (F, 3, 3) eV.
         atom_energy: (F, N) eV.
-        atom_pref: (F, N) weights of the prefactor force.
+        atom_pref: (F, N, 3) weights of the prefactor force.
         atom_energy_coeff: (F, N) coefficients of the atomic energies.
         drdq: (F, N, 3, G) derivatives of the positions by generalized coordinates.
     """
@@ -265,9 +265,9 @@ class EnergyLoss:
             if not self.config.use_default_pf:
                 result.absent(name)
                 return
-            weight = torch.ones_like(mask)
+            weight = torch.ones_like(difference)
         measure = torch.abs if self.config.loss_func == "mae" else torch.square
-        value = atom_mean(measure(difference) * weight[..., None], mask)
+        value = atom_mean(measure(difference) * weight, mask)
         shown = value if self.config.loss_func == "mae" else value.sqrt()
         result.add(self.weight("pf", rate), value, name, shown)
 

@@ -22,7 +22,7 @@ def test_frames_have_the_documented_shapes_and_dtypes(make_system):
         "force": (2, 3, 3),
         "virial": (2, 3, 3),
         "atom_energy": (2, 3),
-        "atom_pref": (2, 3),
+        "atom_pref": (2, 3, 3),
         "fparam": (2, 2),
         "aparam": (2, 3, 4),
         "drdq": (2, 3, 6),
@@ -34,6 +34,17 @@ def test_frames_have_the_documented_shapes_and_dtypes(make_system):
     assert frames.atom_types.dtype == np.int64
     assert frames.energy.tolist() == [2.0, 0.0]
     assert frames.indices.tolist() == [2, 0]
+
+
+def test_a_force_weight_per_atom_counts_for_its_three_components(make_system):
+    frames = open_one(make_system(atom_pref=3)).frames([0, 1])
+    np.testing.assert_array_equal(frames.atom_pref, frames.atom_pref[..., :1].repeat(3, axis=-1))
+
+
+def test_a_force_weight_per_component_is_read_as_it_stands(make_system):
+    path = make_system(atom_pref=9)
+    stored = np.load(path / "set.000" / "atom_pref.npy").reshape(-1, 3, 3)
+    np.testing.assert_array_equal(open_one(path).frames([1, 0]).atom_pref, stored[[1, 0]])
 
 
 def test_frames_are_read_across_sets_in_the_order_asked_for(make_system):

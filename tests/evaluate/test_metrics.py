@@ -73,7 +73,7 @@ def test_padding_is_not_compared():
 
 def test_force_weights_scale_the_errors():
     weights = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
-    frames = labelled(atom_pref=weights)
+    frames = labelled(atom_pref=np.repeat(weights[..., None], 3, axis=-1))
     evaluation = predicted(frames)
     stat = errors_of(compare(frames, evaluation))["force_weighted"]
     difference = np.abs(evaluation.force - frames.force)

@@ -37,7 +37,7 @@ def random_batch(case):
         "atom_ener": draw(F, N, 1)[..., 0],
         "atom_ener_coeff": draw(F, N, 1)[..., 0],
         "drdq": draw(F, N * 6).reshape(F, N, 3, 2),
-        "atom_pref": draw(F, N).abs(),
+        "atom_pref": draw(F, N).abs()[..., None].expand(F, N, 3),
     }
     ours = {"atom_ener": "atom_energy", "atom_ener_coeff": "atom_energy_coeff"}
     present = {ours.get(k, k): v for k, v in labels.items() if case["present"][k]}
