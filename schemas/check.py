@@ -14,6 +14,7 @@ from schemas.errors import ConfigError
 from schemas.examine import examine
 from schemas.finetune import check_start
 from schemas.input import Input
+from schemas.merging import Placed, merged
 from schemas.migrations import Migration
 from schemas.multitask import MultiTaskInput
 from schemas.multitask_check import check_branches
@@ -170,8 +171,8 @@ def _report(
     migration: Migration,
     overridden: Sequence[Path],
 ) -> Report:
-    """Place findings in the text and sort them; the first at a path and code stays."""
-    placed: dict[tuple[str, Path, str], Diagnostic] = {}
+    """Place findings in the text, sort them, and say what is repeated once."""
+    placed: dict[tuple[str, Path, str, Span | None], Placed] = {}
     textual = {item.path for item in document.findings if item.code == "ZOO005"}
     renamed = {(*item.path[:-1], item.fix) for item in findings if item.code == "ZOO102"}
     for finding in findings:
@@ -188,8 +189,10 @@ def _report(
         item = Diagnostic(
             finding.code, finding.severity, message, path, span, finding.hint, fix, related
         )
-        placed.setdefault((item.code, item.path, item.message), item)
-    diagnostics = sorted(placed.values(), key=_position)
+        key = (item.code, item.path, item.message, finding.span)
+        placed.setdefault(key, Placed(finding, item))
+    items = sorted(placed.values(), key=lambda item: _position(item.diagnostic))
+    diagnostics = merged(document, items)
     ok = not any(item.severity == "error" for item in diagnostics)
     return Report(document.name, document.lines, config if ok else None, diagnostics)
 

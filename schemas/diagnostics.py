@@ -30,10 +30,13 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """Another place that belongs to a diagnostic: "the other value", "shared here"."""
+    """Another place that belongs to a diagnostic: "the other value", "shared here".
+
+    What is nowhere in the text, such as a system in a folder, has no span.
+    """
 
     label: str
-    span: Span
+    span: Span | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,24 @@ class Rewrite:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Findings that a person would call one fault; the first of them speaks for all.
+
+    Args:
+        name: What they have in common.
+        within: How far that reaches: the same value, the same section or list, the whole file.
+    """
+
+    name: str
+    within: Literal["value", "section", "file"] = "section"
+
+    def key(self, path: Path) -> tuple[str, Path]:
+        """Return what a finding at a path shares with the others of its group."""
+        shared: dict[str, Path] = {"value": path, "section": path[:-1], "file": ()}
+        return self.name, shared[self.within]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What a check found, not yet placed in the text.
 
@@ -105,6 +126,7 @@ class Finding:
         span: Where in the text, if the path does not say.
         related: Other places that belong to it.
         related_paths: Labels of such places, and their paths.
+        group: Of which fault it may be a repetition.
     """
 
     code: str
@@ -118,6 +140,7 @@ class Finding:
     safe: bool = True
     related: tuple[Related, ...] = ()
     related_paths: tuple[tuple[str, Path], ...] = ()
+    group: Group | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +168,14 @@ class Diagnostic:
     related: tuple[Related, ...] = ()
 
     def document(self) -> dict[str, Any]:
-        """Return the diagnostic as the JSON document of `zoo validate --json`."""
+        """Return the diagnostic as the JSON document of `zoo validate --json`.
+
+        `related` is there only if some places are.
+        """
+        related = [
+            {"message": place.label, "span": place.span.document() if place.span else None}
+            for place in self.related
+        ]
         return {
             "code": self.code,
             "severity": self.severity,
@@ -154,7 +184,7 @@ class Diagnostic:
             "span": None if self.span is None else self.span.document(),
             "hint": self.hint,
             "fix": None if self.fix is None else self.fix.document(),
-        }
+        } | ({"related": related} if related else {})
 
 
 def dotted(path: Path) -> str:

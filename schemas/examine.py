@@ -42,10 +42,10 @@ def examine(view: View, textual: Sequence[Path] = ()) -> Examined:
     data = view.data
     findings = suspicious_comments(data)
     broken = [here for path in textual for here in view.inside(path)]
-    foreign = foreign_sections(data)
+    foreign, foreign_places = foreign_sections(data)
     findings += foreign
     findings += settle_variants(data)
-    hidden = [*view.hidden, *(finding.path[:-1] for finding in foreign)]
+    hidden = [*view.hidden, *foreign_places]
     config: Input | None = None
     try:
         config = Input.model_validate(data)

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from schemas.diagnostics import Finding, Move, Path, Remove, dotted
+from schemas.diagnostics import Finding, Group, Move, Path, Remove, dotted
 from schemas.layouts import WITHOUT_EFFECT, is_flat, nested_layout
+from schemas.other_descriptors import has_key, likely_descriptor
 from schemas.outline import places, section_at
-from schemas.section import aliases
+from schemas.section import Section, aliases, is_comment
 from schemas.suggest import did_you_mean, is_sure, nearest
 
 _WANTED = {
@@ -131,13 +132,18 @@ def _unknown(data: Any, path: Path) -> Finding:
     if name in WITHOUT_EFFECT:
         hint = f"remove it; {WITHOUT_EFFECT[name]}"
         return Finding("ZOO102", path, message, hint, at="key", fix=Remove((path,)))
+    kind = _other_kind(data, path, section)
+    group = Group(f"keys of {kind}") if kind is not None else None
+    if kind is not None:
+        message = f"`{name}` is a key of `{kind}`, not of `dpa2`"
     if homes and former is None:
+        group = group or Group(f"keys of {' and '.join(homes)}")
         quoted = [f"`{home}`" if home else "the top level" for home in homes]
         hint = f"it belongs into {' or '.join(quoted)}"
         home = tuple(homes[0].split(".")) if homes[0] else ()
         fix = Move(((path, (*home, name)),)) if len(homes) == 1 else None
-        return Finding("ZOO102", path, message, hint, at="key", fix=fix)
-    if best is not None:
+        return Finding("ZOO102", path, message, hint, at="key", fix=fix, group=group)
+    if best is not None and kind is None:
         hint = f"did you mean `{best}`?"
         sure = former == best or is_sure(name, [*known, *others])
         return Finding("ZOO102", path, message, hint, at="key", fix=best, safe=sure)
@@ -145,7 +151,21 @@ def _unknown(data: Any, path: Path) -> Finding:
         hint = f"dpa2 has `{former}` inside `repinit` and `repformer`"
     else:
         hint = "remove it, or begin it with an underscore to keep it as a comment"
-    return Finding("ZOO102", path, message, hint, at="key")
+    return Finding("ZOO102", path, message, hint, at="key", group=group)
+
+
+def _other_kind(data: Any, path: Path, section: type[Section] | None) -> str | None:
+    """Return the descriptor from which an unknown key was taken over, together with others."""
+    if section is None or section.__name__ != "Descriptor":
+        return None
+    known = {*section.model_fields, *aliases(section)}
+    given = _object_at(data, path[:-1])
+    unknown = [key for key in given if key not in known and not is_comment(key)]
+    homes = {tuple(places().get(key, ())) for key in unknown}
+    if len(homes) == 1 and len(next(iter(homes))) == 1:
+        return None  # they are all of one block
+    kind = likely_descriptor(unknown)
+    return kind if kind is not None and has_key(kind, str(path[-1])) else None
 
 
 def _object_at(data: Any, path: Path) -> Mapping[str, Any]:
@@ -160,7 +180,8 @@ def _wrong_type(path: Path, wanted: str, value: Any) -> Finding:
     message = f"`{name}` must be {wanted}, not {shown(value)}"
     right = _converted(wanted, value)
     hint = f"write {right}" if right is not None else None
-    return Finding("ZOO103", path, message, hint, fix=right)
+    group = Group(f"items must be {wanted}") if path and isinstance(path[-1], int) else None
+    return Finding("ZOO103", path, message, hint, fix=right, group=group)
 
 
 def _converted(wanted: str, value: Any) -> str | None:
@@ -186,7 +207,8 @@ def _wrong_value(path: Path, error: ErrorDetails) -> Finding:
     if kind in _BOUNDS:
         sign, bound = _BOUNDS[kind]
         message = f"`{name}` must be {sign} {shown(context[bound])}, not {shown(value)}"
-        return Finding("ZOO104", path, message)
+        group = Group(f"items must be {sign}") if path and isinstance(path[-1], int) else None
+        return Finding("ZOO104", path, message, group=group)
     if kind == "literal_error":
         choices = [
             part.strip("'") for part in context["expected"].replace(" or ", ", ").split(", ")

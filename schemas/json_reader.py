@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any
 
-from schemas.diagnostics import Edit, Finding, Fix, Path, Related
+from schemas.diagnostics import Edit, Finding, Fix, Group, Path, Related
 from schemas.document_model import NOTHING, Document, check_scalar
 from schemas.lines import BYTE_ORDER_MARK
 
@@ -31,6 +31,7 @@ _INSTEAD = "use a key that starts with an underscore instead"
 _MARKS = re.compile(r"^(//+|#+|/\*+)[ \t]*|[ \t]*\*/$")
 _DEEPEST = 200
 _MOST_FAULTS = 50
+_MOST_HABITS = 5000
 
 
 class _StopReading(Exception):  # noqa: N818 - not an error: the findings are
@@ -54,6 +55,7 @@ class _Reader:
         self.at = 0
         self.end = 0  # where the last token ended
         self.broken = False
+        self.slips = 0
 
     def whole(self) -> Any:
         if self.text.lstrip(BYTE_ORDER_MARK + " \t\r\n").startswith("<"):
@@ -84,7 +86,7 @@ class _Reader:
                 comments.append(comment.span())
                 continue
             fix = self.edit("remove the comment", *self._with_blanks(*comment.span()), "")
-            self.fault(*comment.span(), path, _NO_COMMENTS, _INSTEAD, fix)
+            self.fault(*comment.span(), path, _NO_COMMENTS, _INSTEAD, fix, "comments")
 
     def _with_blanks(self, start: int, end: int) -> tuple[int, int]:
         """Return a comment's stretch with the blanks before it, and its line if that is all."""
@@ -171,7 +173,7 @@ class _Reader:
                 taken.add(key)
                 member = f'"{key}": {json.dumps(comment, ensure_ascii=False)}'
                 fix = self.edit("make it a key", start, end, form.replace("{}", member))
-            self.fault(start, end, path, _NO_COMMENTS, _INSTEAD, fix)
+            self.fault(start, end, path, _NO_COMMENTS, _INSTEAD, fix, "comments")
 
     def items(self, path: Path, depth: int) -> list[Any]:
         """Read a list behind its opening bracket."""
@@ -266,7 +268,7 @@ class _Reader:
             written = json.dumps(inner, ensure_ascii=False)
             message, hint = f"{kind} quotes around a text", 'JSON wants double quotes: "..."'
             fix = self.edit("use double quotes", start, self.at, written)
-            self.fault(start, self.at, path, message, hint, fix)
+            self.fault(start, self.at, path, message, hint, fix, f"{kind} quotes")
             return inner
         if char == "'" or char in _QUOTES:
             self.stop(start, path, "a text that begins here has no closing quote")
@@ -309,7 +311,8 @@ class _Reader:
         lowered = written.lower()
         if lowered in _WORDS:
             value = _WORDS[lowered]
-            self.wrong(start, path, f"`{written}` is Python, not JSON", json.dumps(value))
+            message = f"`{written}` is Python, not JSON"
+            self.wrong(start, path, message, json.dumps(value), "Python")
             return value
         if lowered.lstrip("+-") in _NOT_FINITE:
             sign = -1 if written[0] == "-" else 1
@@ -324,16 +327,18 @@ class _Reader:
         self.wrong(start, path, f"`{written}` is not a number of JSON", shown)
         return right
 
-    def wrong(self, start: int, path: Path, message: str, right: str | None) -> None:
+    def wrong(
+        self, start: int, path: Path, message: str, right: str | None, habit: str | None = None
+    ) -> None:
         fix = None if right is None else self.edit(f"write {right}", start, self.at, right)
         hint = None if right is None else f"write `{right}`"
-        self.fault(start, self.at, path, message, hint, fix)
+        self.fault(start, self.at, path, message, hint, fix, habit)
 
     def quotes_missing(self, start: int, path: Path, message: str) -> None:
         written = self.text[start : self.at]
         safe = _NAME.fullmatch(written) is not None
         fix = self.edit("add the quotes", start, self.at, json.dumps(written), safe=safe)
-        self.fault(start, self.at, path, message, 'JSON wants double quotes: "..."', fix)
+        self.fault(start, self.at, path, message, 'JSON wants double quotes: "..."', fix, message)
         self.broken |= not safe
 
     def duplicate(self, path: Path, first: tuple[int, int], start: int) -> None:
@@ -376,9 +381,13 @@ class _Reader:
         message: str,
         hint: str | None = None,
         fix: Fix | None = None,
+        habit: str | None = None,
     ) -> None:
+        """Note a fault; a habit is the name of what people do all over a file if at all."""
         span = self.document.lines_of.span(start, max(end, start + 1))
-        finding = Finding("ZOO001", path, message, hint, span=span, fix=fix)
+        group = None if habit is None else Group(habit, "file")
+        finding = Finding("ZOO001", path, message, hint, span=span, fix=fix, group=group)
         self.document.findings.append(finding)
-        if len(self.document.findings) > _MOST_FAULTS:
+        self.slips += habit is None
+        if self.slips > _MOST_FAULTS or len(self.document.findings) > _MOST_HABITS:
             raise _StopReading

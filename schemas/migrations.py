@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.diagnostics import Finding, Move, Path, Remove
+from schemas.diagnostics import Finding, Group, Move, Path, Remove
 from schemas.input import Input
 from schemas.outline import child
 from schemas.section import Section, aliases
@@ -114,8 +114,9 @@ class Migration:
             section = training.get(name)
             if isinstance(section, dict) and "set_prefix" in section:
                 del section["set_prefix"]
-                path = self.moved.get(("training", name, "set_prefix"))
-                self._ignored(path or ("training", name, "set_prefix"), "sets are called set.*")
+                path = ("training", name, "set_prefix")
+                if path not in self.moved:  # else it goes with the rest of version 1
+                    self._ignored(path, "sets are called set.*")
 
     def _ignored(self, path: Path, hint: str) -> None:
         message = f"`{path[-1]}` has had no effect since version 2"
@@ -152,8 +153,10 @@ class Migration:
         if not isinstance(optimizer, dict):
             return
         self.data["optimizer"] = dict(optimizer)
-        for key in present:
-            self._move(training, key, ("optimizer",), "type" if key == "opt_type" else key)
+        names = {key: "type" if key == "opt_type" else key for key in present}
+        pairs = tuple((("training", key), ("optimizer", name)) for key, name in names.items())
+        for key, name in names.items():
+            self._move(training, key, ("optimizer",), name, Move(pairs))
 
     def _move(
         self,
@@ -180,6 +183,7 @@ class Migration:
                 severity="warning",
                 at="key",
                 fix=change or Move(((("training", key), (*section, name)),)),
+                group=Group(f"moved to {'.'.join(map(str, section))}"),
             )
         )
 

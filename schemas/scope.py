@@ -23,12 +23,16 @@ _DESCRIPTORS = (
 _FITTINGS = ["dos", "property", "polar", "dipole", "population", "dpa4_ener", "sezm_ener"]
 _MODELS = ["dpa4", "DPA4", "SeZM", "sezm", "frozen", "pairtab", "pairwise_dprc", "linear_ener"]
 _LOSSES = ["dens", "ener_spin", "dos", "population", "property", "tensor"]
+_ENERGY_LOSSES = ("ener", "ener_hess")
 _LOSS_OF_FITTING = {"polar": "tensor", "dipole": "tensor", "dpa4_ener": "ener", "sezm_ener": "ener"}
 _ENGINE = "this engine trains DPA-2 energy models"
 
 
-def foreign_sections(data: dict[str, Any]) -> list[Finding]:
-    """Return a finding at the `type` of each section that is of another kind of model."""
+def foreign_sections(data: dict[str, Any]) -> tuple[list[Finding], list[Path]]:
+    """Return a finding for what is of another kind of model, and the sections that are.
+
+    A fitting net and a loss of another kind are one fault.
+    """
     model = _object(data, "model")
     kinds: list[tuple[Path, dict[str, Any], Sequence[str], str]] = [
         (("model",), model, _MODELS, "standard"),
@@ -44,24 +48,43 @@ def foreign_sections(data: dict[str, Any]) -> list[Finding]:
             change = hybrid_layout(section) if kind == "hybrid" else None
             place = (*path, "type")
             findings.append(Finding("ZOO108", place, message, hint, fix=change, safe=False))
-    return [*findings, *_loss_of_another_kind(data, _object(model, "fitting_net"))]
+    hidden = [finding.path[:-1] for finding in findings]
+    loss = _loss_of_another_kind(data, _object(model, "fitting_net"))
+    if loss is None:
+        return findings, hidden
+    findings = [item for item in findings if item.path != _FITTING_TYPE]
+    return [*findings, loss], [*hidden, ("loss",)]
 
 
-def _loss_of_another_kind(data: dict[str, Any], fitting: dict[str, Any]) -> Iterator[Finding]:
-    fitting_kind = fitting.get("type", "ener")
-    loss_kind = _object(data, "loss").get("type", "ener")
-    wanted = fitting_kind
-    if isinstance(fitting_kind, str):
-        wanted = _LOSS_OF_FITTING.get(fitting_kind, fitting_kind)
-    if loss_kind == "ener_hess":
-        loss_kind = "ener"
-    known = loss_kind in (*_LOSSES, "ener") and fitting_kind in (*_FITTINGS, "ener")
-    if known and loss_kind != wanted:
-        message = f"loss `{loss_kind}` does not fit fitting_net `{fitting_kind}`"
-        yield Finding("ZOO108", ("loss", "type"), message, f"use loss type `{wanted}`; {_ENGINE}")
-    elif known and loss_kind != "ener":
+_FITTING_TYPE: Path = ("model", "fitting_net", "type")
+
+
+def _loss_of_another_kind(data: dict[str, Any], fitting: dict[str, Any]) -> Finding | None:
+    """Return the fault of a loss of another kind than `ener`, or than the fitting net.
+
+    If both are of one other kind, the fitting net is at fault; if they differ, the loss, where it
+    says its type at all.
+    """
+    loss = _object(data, "loss")
+    fitting_kind, loss_kind = fitting.get("type", "ener"), loss.get("type", "ener")
+    if fitting_kind not in (*_FITTINGS, "ener") or loss_kind not in (*_LOSSES, *_ENERGY_LOSSES):
+        return None
+    if loss_kind in _ENERGY_LOSSES and (fitting_kind == "ener" or "type" not in loss):
+        return None
+    path: Path = ("loss", "type")
+    wanted = _LOSS_OF_FITTING.get(fitting_kind, fitting_kind)
+    if fitting_kind == "ener":
         hint = "use type `ener`, or train this model with deepmd-kit"
-        yield Finding("ZOO108", ("loss", "type"), f"loss of type `{loss_kind}`: {_ENGINE}", hint)
+        return Finding("ZOO108", path, f"loss of type `{loss_kind}`: {_ENGINE}", hint)
+    related = (("the fitting net", _FITTING_TYPE),)
+    if loss_kind == wanted:
+        message = f"fitting_net of type `{fitting_kind}`: {_ENGINE}"
+        hint = "use type `ener` for both, or train this model with deepmd-kit"
+        also = (("the loss that goes with it", path),)
+        return Finding("ZOO108", _FITTING_TYPE, message, hint, related_paths=also)
+    message = f"loss `{loss_kind}` does not fit fitting_net `{fitting_kind}`; {_ENGINE}"
+    hint = f"fitting_net `ener` goes with loss `ener`; `{fitting_kind}` needs loss `{wanted}`"
+    return Finding("ZOO108", path, message, f"{hint} and deepmd-kit", related_paths=related)
 
 
 def settle_variants(data: dict[str, Any]) -> list[Finding]:

@@ -22,8 +22,15 @@ from pathlib import Path
 
 VERDICTS = ("error", "warning", "ok")
 SPELLINGS = {"--model-branch": "--branch"}
-AT_THE_END = {"restart-steps-reached": ("--set", "training.numb_steps=1")}
-"""The checkpoints here have done one step, which must be the last to show this fault."""
+_ONE_STEP = (
+    "training.numb_steps=1",
+    "training.save_freq=1",
+    "training.disp_freq=1",
+    "learning_rate.decay_rate=0.9",
+)
+AT_THE_END = {"restart-steps-reached": [word for key in _ONE_STEP for word in ("--set", key)]}
+"""The checkpoints here have done one step, which must be the last to show this fault; what would
+be wrong with so short a run is set right."""
 NOT_INSTALLED = {"tr-tensorboard-missing": "tensorboard"}
 """Packages that a case assumes to be missing; they are hidden while it runs."""
 

@@ -50,7 +50,9 @@ def _excerpt(report: Report, item: Diagnostic, colors: Colors) -> Iterator[str]:
         mark = colors.mark(item.severity)
         yield from _marked(report.lines, item.span, "^", item.hint, mark, colors)
     for place in item.related:
-        if place.span.line <= len(report.lines):
+        if place.span is None or place.span == item.span:
+            yield f"     {colors.dim('=')} {place.label}"
+        elif place.span.line <= len(report.lines):
             yield from _marked(report.lines, place.span, "-", place.label, colors.dim, colors)
 
 

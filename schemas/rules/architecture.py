@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 
 from schemas.descriptor import Repformer
+from schemas.diagnostics import Group
 from schemas.input import Input
 from schemas.rules.rule import Fault, rule, warning
 
 _REPINIT = "model.descriptor.repinit"
 _REPFORMER = "model.descriptor.repformer"
 _FITTING = "model.fitting_net"
+_PRECISION = Group("precision", "file")
 
 
 @rule("ZOO221", "repinit.axis_neuron <= repinit.neuron[-1]")
@@ -82,7 +84,8 @@ def enough_precision(config: Input) -> Iterator[Fault]:
     ):
         if precision in ("bfloat16", "float16"):
             message = f"{precision} keeps two to three digits: energies and forces are that coarse"
-            yield warning(path, message, 'use "float64" or "float32"')
+            hint = 'use "float64" or "float32"'
+            yield Fault(path, message, hint, "warning", group=_PRECISION)
 
 
 @rule("ZOO227", "something is trained")

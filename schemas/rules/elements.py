@@ -1,11 +1,18 @@
 """Rules about the names of atom types and about indices into them."""
 
+import json
 from collections.abc import Iterator
 
+from schemas.diagnostics import Group
 from schemas.elements import SYMBOLS, symbol_like
 from schemas.input import Input
 from schemas.rules.data_folders import missing_elements
-from schemas.rules.rule import Fault, rule, warning
+from schemas.rules.rule import Fault, rule
+
+OTHER_ELEMENTS = Group("elements of something else", "value")
+_NAMES = Group("names that are no elements")
+_WITHOUT = Group("no electron configuration")
+_OUTSIDE = Group("indices outside type_map")
 
 
 @rule("ZOO241", "each name appears once in type_map")
@@ -34,10 +41,12 @@ def types_are_elements(config: Input) -> Iterator[Fault]:
         if name != name.strip():
             message = f'"{name}" has blanks around it'
         path = ("model", "type_map", index)
+        fix = json.dumps(meant) if meant and meant not in names else None
         if meant and meant in missing_elements(config):
-            yield Fault(path, f"{message}, and the data have {meant}", hint)
+            message = f"{message}, and the data have {meant}"
+            yield Fault(path, message, hint, fix=fix, group=_NAMES)
         else:
-            yield warning(path, message, hint)
+            yield Fault(path, message, hint, "warning", fix=fix, safe=False, group=_NAMES)
 
 
 @rule("ZOO243", "use_econf_tebd needs elements")
@@ -48,7 +57,8 @@ def electron_configurations_exist(config: Input) -> Iterator[Fault]:
     for index, name in enumerate(config.model.type_map):
         if name not in SYMBOLS:
             message = f'use_econf_tebd: "{name}" has no electron configuration'
-            yield Fault(("model", "type_map", index), message, "use the symbol of an element")
+            hint = "use the symbol of an element"
+            yield Fault(("model", "type_map", index), message, hint, group=_WITHOUT)
 
 
 @rule("ZOO244", "excluded types exist")
@@ -65,4 +75,5 @@ def excluded_types_exist(config: Input) -> Iterator[Fault]:
             for index in entry:
                 if not 0 <= index < number:
                     message = f"type index {index} is outside type_map ({number} types)"
-                    yield Fault((*path, position), message, f"indices go from 0 to {number - 1}")
+                    hint = f"indices go from 0 to {number - 1}"
+                    yield Fault((*path, position), message, hint, group=_OUTSIDE)

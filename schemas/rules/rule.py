@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from schemas.diagnostics import Path, Severity
+from schemas.diagnostics import Group, Path, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,10 @@ class Fault:
         hint: What to do, in the user's words.
         severity: `error`, `warning` or `note`.
         at: Whether the key or the value is marked.
+        fix: Text to put in the place of the marked text.
+        safe: Whether the fix keeps what the file means beyond doubt.
+        related_paths: Labels and paths of other places that belong to it.
+        group: Of which fault it may be a repetition.
     """
 
     path: str | Path
@@ -24,6 +28,10 @@ class Fault:
     hint: str | None = None
     severity: Severity = "error"
     at: Literal["key", "value"] = "value"
+    fix: str | None = None
+    safe: bool = True
+    related_paths: tuple[tuple[str, Path], ...] = ()
+    group: Group | None = None
 
     @property
     def parts(self) -> Path:

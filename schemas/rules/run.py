@@ -45,6 +45,10 @@ def _findings(rule: Rule, subject: Any) -> Iterator[Finding]:
                 fault.hint,
                 severity=fault.severity,
                 at=fault.at,
+                fix=fault.fix,
+                safe=fault.safe,
+                related_paths=fault.related_paths,
+                group=fault.group,
             )
     except UnusableError:
         return

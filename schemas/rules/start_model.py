@@ -14,6 +14,7 @@ from schemas.errors import ConfigError
 from schemas.explain import shown
 from schemas.model import Model
 from schemas.partial import UnusableError
+from schemas.rules.elements import OTHER_ELEMENTS
 from schemas.rules.rule import Fault, note, rule, warning
 from schemas.start import Source
 
@@ -114,7 +115,8 @@ def types_are_known(departure: Departure) -> Iterator[Fault]:
         dropped = [name for name in theirs if name not in ours]
         where = f"the checkpoint's type_map ({', '.join(theirs)})"
         if len(new) == len(ours):
-            yield Fault(path, f"no element is in {where}: there is nothing to fine-tune")
+            message = f"no element is in {where}: there is nothing to fine-tune"
+            yield Fault(path, message, group=OTHER_ELEMENTS)
         elif new:
             message = f"{', '.join(new)}: not in {where}; what belongs to it starts at random"
             yield warning(path, message, "the data must teach it from scratch")

@@ -1,8 +1,10 @@
 """Rules about the systems: that they exist, are whole and fit the model."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from schemas.diagnostics import Group
 from schemas.elements import SYMBOLS, symbol_like
 from schemas.input import Input
 from schemas.rules.data_folders import (
@@ -17,9 +19,11 @@ from schemas.rules.data_folders import (
     systems_below,
     type_indices,
 )
+from schemas.rules.elements import OTHER_ELEMENTS
 from schemas.rules.rule import Fault, rule, warning
 
 _COLUMNS = {"box": 9, "virial": 9, "energy": 1}
+_SET = re.compile(r"/set\.[^/]*/")
 _PER_ATOM = {"coord": 3, "force": 3, "atom_ener": 1}
 
 
@@ -64,7 +68,13 @@ def systems_are_whole(config: Input) -> Iterator[Fault]:
         for root in roots(name, section):
             for system in root.systems:
                 for message, hint in _defects(system):
-                    yield Fault(root.path, message, hint)
+                    group = _group(root) or Group(_SET.sub("/", message), "value")
+                    yield Fault(root.path, message, hint, group=group)
+
+
+def _group(root: Root) -> Group | None:
+    """Return the group of faults below a folder of several systems: the entry is at fault once."""
+    return Group("systems", "value") if len(root.systems) > 1 else None
 
 
 def _defects(system: Path) -> Iterator[tuple[str, str | None]]:
@@ -96,6 +106,13 @@ def _misshapen(folder: Path, num_atoms: int) -> Iterator[tuple[str, str | None]]
     """Compare shapes and types of the arrays of a set with what they should be."""
     coord = array_header(folder / "coord.npy")
     frames = coord.shape[0] if coord is not None and coord.shape else None
+    other = _other_number_of_atoms(folder, num_atoms)
+    if other is not None:
+        message = (
+            f"{folder.parent}/type.raw lists {num_atoms} atoms, {folder}/coord.npy has {other}"
+        )
+        yield message, "a line (or word) of type.raw for each atom, in the order of coord.npy"
+        num_atoms = other
     wanted = _COLUMNS | {key: width * num_atoms for key, width in _PER_ATOM.items()}
     for name, columns in wanted.items():
         path = folder / f"{name}.npy"
@@ -115,6 +132,19 @@ def _misshapen(folder: Path, num_atoms: int) -> Iterator[tuple[str, str | None]]
             yield f"{path} has {header.shape[0]} frames, coord.npy has {frames}", None
         elif size != columns:
             yield f"{path} has {size} columns, {columns} expected", None
+
+
+def _other_number_of_atoms(folder: Path, num_atoms: int) -> int | None:
+    """Return the number of atoms on which coordinates and forces agree against type.raw."""
+    columns = {
+        header.shape[1]
+        for name in ("coord", "force")
+        if (header := array_header(folder / f"{name}.npy")) is not None and len(header.shape) == 2
+    }
+    both = (folder / "force.npy").is_file()
+    if not both or len(columns) != 1 or (size := columns.pop()) == 3 * num_atoms or size % 3:
+        return None
+    return size // 3
 
 
 def _kind(dtype: str) -> str:
@@ -139,7 +169,8 @@ def elements_are_known(config: Input) -> Iterator[Fault]:
     }
     if present and not present & known:
         message = f"no element of the data ({', '.join(sorted(present))}) is in type_map"
-        yield Fault("model.type_map", message, "list the elements of the data")
+        hint = "list the elements of the data"
+        yield Fault("model.type_map", message, hint, group=OTHER_ELEMENTS)
         return
     for name, section in sections(config):
         for root in roots(name, section):
@@ -147,7 +178,8 @@ def elements_are_known(config: Input) -> Iterator[Fault]:
                 extra = [item for item in names_of_types(system) or () if item not in known]
                 if extra:
                     message = f"{system} has {', '.join(extra)}, which type_map has not"
-                    yield Fault(root.path, message, "add it to model.type_map")
+                    hint = "add it to model.type_map"
+                    yield Fault(root.path, message, hint, group=_group(root))
                     break
 
 

@@ -74,8 +74,8 @@ NEW = """{
         }
     },
     "optimizer": {
-        "adam_beta1": 0.9,
-        "type": "AdamW"
+        "type": "AdamW",
+        "adam_beta1": 0.9
     }
 }
 """

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dpa2.data.preflight.report import check_data
 from dpa2.data.preflight.request import (
     REPFORMER,
     REPINIT,
@@ -279,8 +280,11 @@ def test_a_thousand_alike_faults_are_three_lines(write, tmp_path):
     for number in range(6):
         write(f"many/{number}", seed=number, force=np.zeros((8, 24, 3)))
     found = findings(str(tmp_path / "many"))
-    assert len(found) == 3
-    assert "and 3 more like this" in found[-1].message
+    assert len(found) == 6
+    assert len({item.group.key(item.path) for item in found if item.group}) == 1
+    report = check_data([str(tmp_path / "many")], ("O", "H"), [4.0])
+    assert len(report.findings) == 3
+    assert "and 3 more like this" in report.findings[-1].message
 
 
 def test_branches_with_a_common_block_are_counted_together(write):

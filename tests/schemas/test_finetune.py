@@ -89,11 +89,20 @@ def test_auto_selections_are_a_warning(found, single):
 
 @pytest.mark.parametrize(
     ("types", "severity"),
-    [(["H", "O"], "note"), (["O"], "note"), (["O", "H", "Na"], "warning"), (["Fe"], "error")],
+    [(["H", "O"], "note"), (["O"], "note"), (["O", "H", "Na"], "warning")],
 )
 def test_the_type_maps_are_compared_by_name(found, single, types, severity):
     kinds = [item[0] for item in found(single, {"model.type_map": types}) if item[1] == "ZOO603"]
     assert kinds == [severity]
+
+
+def test_a_type_map_without_a_common_element_is_one_fault(found, single):
+    errors = [item for item in found(single, {"model.type_map": ["Fe"]}) if item[0] == "error"]
+    assert errors == [("error", "ZOO404", "model.type_map")]  # of the data as of the checkpoint
+    changes = {"model.type_map": ["Fe"], "training.training_data.systems": "nowhere"}
+    changes["training.validation_data.systems"] = "nowhere"
+    errors = [item for item in found(single, changes) if item[0] == "error"]
+    assert ("error", "ZOO603", "model.type_map") in errors
 
 
 def test_an_empty_descriptor_needs_the_pretrain_script(found, single):

@@ -1,7 +1,7 @@
 """The preflight of bare data, without an input file (`zoo data check`)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from dpa2.data.preflight.formulas import formula
 from dpa2.data.preflight.opened import Surveyed, element_names
 from dpa2.data.preflight.request import Cutoff, DataRequest, Entry, Task
 from dpa2.data.preflight.run import preflight
-from schemas.diagnostics import Severity
+from schemas.diagnostics import Finding, Severity
+
+_MOST_ALIKE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def check_data(
             item.hint,
             item.path[0] if item.path and isinstance(item.path[0], int) else 0,
         )
-        for item in result.findings
+        for item in _shortened(result.findings)
     ]
     systems = flown.training.systems if flown.training is not None else ()
     neighbors = [
@@ -112,6 +114,21 @@ def check_data(
         for item in flown.neighborhoods
     ]
     return DataReport(findings, [_facts(item) for item in systems], neighbors)
+
+
+def _shortened(findings: Sequence[Finding]) -> list[Finding]:
+    """Keep the first few of a kind at a path: a folder may have a thousand systems."""
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for item in findings:
+        groups.setdefault((item.code, item.path, item.severity), []).append(item)
+    kept: list[Finding] = []
+    for group in groups.values():
+        shown = group[:_MOST_ALIKE]
+        if len(group) > _MOST_ALIKE:
+            more = f"{shown[-1].message} (and {len(group) - _MOST_ALIKE} more like this)"
+            shown[-1] = replace(shown[-1], message=more)
+        kept += shown
+    return kept
 
 
 def _facts(item: Surveyed) -> SystemFacts:

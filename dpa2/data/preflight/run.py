@@ -1,5 +1,6 @@
 """The preflight: open the data, read them once, say what is wrong with them."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +21,7 @@ from dpa2.data.preflight.labels import check_labels, check_references
 from dpa2.data.preflight.opened import Opened, Opener
 from dpa2.data.preflight.repeats import check_independence, check_repeats
 from dpa2.data.preflight.request import Task
-from schemas.diagnostics import Finding
-
-_MOST_ALIKE = 3
+from schemas.diagnostics import Finding, Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ def _preflight(tasks: Sequence[Task], cache: Path | None) -> Preflight:
         flown.append(Flown(task, training, validation, neighborhoods(systems, task.cutoffs)))
         findings += [*opener.findings, *_check(flown[-1])]
     findings += check_capacities(merged([item for one in flown for item in one.neighborhoods]))
-    return Preflight(_shortened(findings), flown)
+    return Preflight(_gathered(findings, flown), flown)
 
 
 def _check(flown: Flown) -> Iterator[Finding]:
@@ -99,16 +98,17 @@ def _check(flown: Flown) -> Iterator[Finding]:
         yield from check_order(neighborhoods(flown.training.systems, task.cutoffs))
 
 
-def _shortened(findings: Sequence[Finding]) -> list[Finding]:
-    """Keep the first few of a kind at a place: a folder may have a thousand systems."""
-    groups: dict[tuple[object, ...], list[Finding]] = {}
-    for item in findings:
-        groups.setdefault((item.code, item.path, item.severity), []).append(item)
-    kept: list[Finding] = []
-    for group in groups.values():
-        shown = group[:_MOST_ALIKE]
-        if len(group) > _MOST_ALIKE:
-            more = f"{shown[-1].message} (and {len(group) - _MOST_ALIKE} more like this)"
-            shown[-1] = replace(shown[-1], message=more)
-        kept += shown
-    return kept
+def _gathered(findings: Sequence[Finding], flown: Sequence[Flown]) -> list[Finding]:
+    """Group what is said about several systems of one entry: a folder may have a thousand."""
+    systems = Counter(item.path for item in findings if item.code == "ZOO431")
+    for task in flown:
+        for section in task.sections:
+            systems.update(item.entry.path for item in section.systems)
+    return [
+        replace(item, group=_group(item)) if systems[item.path] > 1 else item for item in findings
+    ]
+
+
+def _group(item: Finding) -> Group:
+    """Errors make an entry unusable, whatever they are; warnings are of their kind."""
+    return Group("systems" if item.severity == "error" else item.code, "value")
