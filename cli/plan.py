@@ -28,7 +28,7 @@ def plan(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key for this plan."),
     ] = None,
     with_probe: Annotated[
-        bool, typer.Option("--probe", help="Run two real steps and measure them.")
+        bool, typer.Option("--probe", help="Run two real steps (of each branch) and measure them.")
     ] = False,
     device: Annotated[
         str | None, typer.Option("--device", help="Where --probe runs: cpu or cuda.")
@@ -61,8 +61,8 @@ def plan(
     if with_probe:
         from dpa2.plan.probe import probe
 
-        with out.status("running two training steps"):
-            probed = probe(report.config, planned.num_steps, device)
+        with out.status("running training steps"):
+            probed = probe(report.config, planned.branches, planned.num_steps, device)
     show(planned, probed, gpu_memory, out)
     out.result(_document(report, planned, probed, gpu_memory))
 

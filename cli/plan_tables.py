@@ -112,6 +112,7 @@ def _show_costs(
     if probe is not None:
         rows += [
             ["memory, measured", _size(probe.peak_bytes), "of the process"],
+            *_branch_times(probe),
             ["time per step, measured", f"{probe.seconds_per_step:.3g} s", "on this machine"],
             ["time of the run", _time(probe.total_seconds), "at this pace"],
         ]
@@ -120,6 +121,16 @@ def _show_costs(
         hint = "estimated" if fits else "take a smaller batch_size, or float32"
         rows.append([f"a GPU of {gpu_memory:g} GiB", "fits" if fits else "too small", hint])
     out.table("Costs", ["", "", " "], rows)
+
+
+def _branch_times(probe: "Probe") -> list[list[str]]:
+    """Return a row for each branch, if there are several."""
+    if len(probe.branches) < 2:
+        return []
+    return [
+        [f"time per step of {name}", f"{seconds:.3g} s", "measured"]
+        for name, seconds in probe.branches.items()
+    ]
 
 
 def _size(number: float) -> str:

@@ -143,6 +143,24 @@ def test_a_probe_runs_real_steps_and_leaves_nothing_behind(run, written, workspa
     assert sorted(workspace.rglob("*")) == before
 
 
+def test_branches_are_probed_one_by_one(run, written):
+    small = {
+        path.replace("model.descriptor", "model.shared_dict.descriptor"): value
+        for path, value in SMALL.items()
+        if "fitting_net" not in path
+    }
+    small["training.model_prob"] = {"water": 3, "salt": 1}
+    for branch in ("water", "salt"):
+        small[f"model.model_dict.{branch}.fitting_net"] = {"neuron": [4], "dim_case_embd": 2}
+    name = written("multi-task", **small)
+    probe = planned(run, name, "--probe", "--device", "cpu")["probe"]
+    seconds = probe["branches"]
+    assert set(seconds) == {"water", "salt"}
+    mean = 0.75 * seconds["water"] + 0.25 * seconds["salt"]
+    assert probe["seconds_per_step"] == pytest.approx(mean)
+    assert "time per step of salt" in run(name, "--probe", "--device", "cpu").stdout
+
+
 def test_tables_for_a_person_name_every_part(run, written):
     shown = run(written("multi-task")).stdout
     for words in ("learning rate", "water: energy", "repformer", "shared ones counted once"):
