@@ -17,7 +17,7 @@ from schemas.input import Input
 from schemas.merging import Placed, merged
 from schemas.migrations import Migration
 from schemas.multitask import MultiTaskInput
-from schemas.multitask_check import check_branches
+from schemas.multitask_check import check_branches, with_users
 from schemas.multitask_draft import Draft, is_multitask
 from schemas.overrides import apply_overrides
 from schemas.rules.data_folders import systems_below
@@ -106,14 +106,18 @@ def check_text(
     findings += migration.findings
     textual = [item.path for item in document.findings if item.code == "ZOO005"]
     config: Input | MultiTaskInput | None
-    if is_multitask(data):
-        config, more, targets = _check_multitask(data, textual, start)
+    draft = Draft(data, start) if is_multitask(data) else None
+    if draft is not None:
+        config, more, targets = _check_multitask(draft, textual)
     else:
         config, more, targets = _check_single_task(data, textual, start)
     findings += more
 
     def report(later: Sequence[Finding]) -> Report:
-        placed = _report(document, config, [*findings, *later], migration, overridden)
+        everything = [*findings, *later]
+        if draft is not None:
+            everything = with_users(everything, draft)
+        placed = _report(document, config, everything, migration, overridden)
         return replace(placed, targets=tuple(targets), extend=report)
 
     return report([])
@@ -129,12 +133,11 @@ def _check_single_task(
 
 
 def _check_multitask(
-    data: dict[str, Any], textual: Sequence[Path], start: Start | None
+    draft: Draft, textual: Sequence[Path]
 ) -> tuple[MultiTaskInput | None, list[Finding], list[Target]]:
-    draft = Draft(data, start)
     config, findings = check_branches(draft, textual)
     targets = [Target(view, draft.sound[view.branch]) for view in draft.views if view.branch]
-    return config, [*findings, *check_start(targets, start)], targets
+    return config, [*findings, *check_start(targets, draft.start)], targets
 
 
 def load_input(path: str | FilePath, overrides: Sequence[str] = ()) -> Input | MultiTaskInput:

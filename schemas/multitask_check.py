@@ -1,6 +1,7 @@
 """Check a multi-task input: each branch like a single task, then all of them together."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from schemas.multitask_draft import Draft
 from schemas.rules import run_rules
 from schemas.view import starts_with
 
+_SHARED: Path = ("model", "shared_dict")
 _OWN_VALUES: tuple[Path, ...] = (("training", "model_prob"), ("training", "num_epoch_dict"))
 """What no branch has, so that only the input as a whole shows what is wrong with it."""
 
@@ -46,6 +48,25 @@ def check_branches(
     config, own = _as_a_whole(draft.expanded())
     findings += own
     return config, findings
+
+
+def with_users(findings: Sequence[Finding], draft: Draft) -> list[Finding]:
+    """Return findings; those within `shared_dict` name the places that refer to the part.
+
+    Faults of the text itself are no concern of any branch.
+    """
+    users: dict[str, list[tuple[str, Path]]] = {}
+    for reference in draft.references:
+        place = (f"shared here, by branch `{reference.branch}`", reference.path)
+        users.setdefault(reference.name, []).append(place)
+    return [_with_places(item, users) for item in findings]
+
+
+def _with_places(item: Finding, users: Mapping[str, Sequence[tuple[str, Path]]]) -> Finding:
+    if item.path[:2] != _SHARED or len(item.path) < 3 or item.code < "ZOO1":
+        return item
+    places = users.get(str(item.path[2]), ())
+    return dataclasses.replace(item, related_paths=(*item.related_paths, *places))
 
 
 def _as_a_whole(data: dict[str, Any]) -> tuple[MultiTaskInput | None, list[Finding]]:

@@ -114,7 +114,7 @@ def test_a_low_precision_is_one_warning(with_changes, workspace):
 def test_broken_systems_below_one_folder_are_one_fault(errors, workspace):
     for name in ("a", "b"):
         (workspace / "data" / name / "type_map.raw").write_text("")
-    text, (item,) = errors({"training.training_data.systems": ["data"]})
+    _, (item,) = errors({"training.training_data.systems": ["data"]})
     assert (item.code, where(item)) == ("ZOO403", "training.training_data.systems.0")
     assert any("data/b" in label for label in labels(item))
     _, found = errors({"training.training_data.systems": ["data/a", "data/b"]})

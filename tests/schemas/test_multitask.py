@@ -17,6 +17,7 @@ DESCRIPTOR = TWO_BRANCHES["model"]["shared_dict"]["dpa2"]
 BRANCHES = "model.model_dict"
 SHARED = "model.shared_dict"
 DATA = "training.data_dict"
+BRANCH_NAMES = list(TWO_BRANCHES["model"]["model_dict"])
 REMOVE = "<remove>"
 
 
@@ -220,6 +221,15 @@ def test_a_branch_without_validation_data_is_noted_none_at_all_is_a_warning(repo
 def test_messages_name_the_section_of_the_file(report_of):
     report = report_of({f"{SHARED}.dpa2.repformer": REMOVE})
     assert "`model.shared_dict.dpa2`" in report.diagnostics[0].message
+
+
+def test_a_fault_in_a_shared_part_shows_who_shares_it(report_of):
+    changes = {f"{SHARED}.dpa2.repinit.rcut": "far", f"{SHARED}.dpa2.repformer.nsell": 1}
+    errors = [item for item in report_of(changes).diagnostics if item.severity == "error"]
+    assert len(errors) == 2
+    for item in errors:
+        users = [place.label for place in item.related]
+        assert users == [f"shared here, by branch `{name}`" for name in BRANCH_NAMES]
 
 
 def test_faults_of_several_branches_are_sorted_by_position(report_of):
