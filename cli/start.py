@@ -45,7 +45,6 @@ def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
     from schemas.diagnostics import Finding
     from schemas.errors import CheckpointError
     from schemas.start import Start
-    from zoo.checkpoint_file import read_header
 
     named: list[tuple[StartOption, str | None]] = [
         ("--finetune", options.finetune),
@@ -64,6 +63,8 @@ def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
         message = f"{option} says nothing without --finetune FILE"
         return None, [Finding("ZOO620", (option,), message, severity="warning")]
     option, file = given[0]
+    from zoo.checkpoint_file import read_header
+
     try:
         header = read_header(file)
     except OSError as error:

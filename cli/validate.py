@@ -1,6 +1,7 @@
 """`zoo validate`: check input files and say everything that is wrong with them."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -66,6 +67,7 @@ def validate(
     use_pretrain_script: PretrainScript = False,
 ) -> None:
     """Check input files. Exit code: 0 clean or warnings only, 1 errors, 2 could not try."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them takes time
     output = Output(json_mode=json_mode)
     repairs = _repair(files, overrides or (), unsafe=unsafe, write=fix) if fix or diff else []
     if diff:

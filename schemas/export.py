@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from schemas.descriptions import descriptions
 from schemas.export_multitask import IS_MULTI_TASK, as_written
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
@@ -47,9 +48,9 @@ def json_schema() -> dict[str, Any]:
 
 def _complete(definition: dict[str, Any], section: type[Section]) -> None:
     properties: dict[str, Any] = definition["properties"]
-    names = aliases(section)
+    names, texts = aliases(section), descriptions(section)
     for name, entry in properties.items():
-        entry.setdefault("description", section.model_fields[name].description or "")
+        entry["description"] = texts.get(name, "")
     for alias, name in names.items():
         description = f"Another name of `{name}`. {properties[name].get('description', '')}"
         properties[alias] = {**properties[name], "description": description.strip()}

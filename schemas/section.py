@@ -54,7 +54,6 @@ class Section(BaseModel):
         frozen=True,
         allow_inf_nan=False,
         defer_build=True,  # only whole inputs and models are built: half the start-up time
-        use_attribute_docstrings=True,
     )
 
     @model_validator(mode="before")

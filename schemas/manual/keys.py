@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
+from schemas.descriptions import descriptions
 from schemas.diagnostics import Path
 from schemas.input import Input
 from schemas.manual.types import type_words
@@ -129,7 +130,7 @@ def _key(
     depth: int = 0,
 ) -> Key:
     field = section.model_fields[name]
-    effect = field.description or ""
+    effect = descriptions(section).get(name, "")
     unit = _UNIT.search(effect)
     has_default = field.default is not PydanticUndefined and NO_DEFAULT not in field.metadata
     shown = None
