@@ -26,8 +26,13 @@ class Entry:
         fix: What to do.
         text: A text with the fault.
         changes: Dotted paths and values that put the fault into a good input.
+        right: The same paths with values that are right.
         base: Which good input: of a single task or multi-task.
         situation: The fault in words, where it is not in the input alone.
+        start: The checkpoint that is started from: `option`, `branch`, `branches`, `steps`.
+        right_start: How it would be right.
+        wrong_text: The fault as a command, a file or a piece of an input, if only shown.
+        right_text: The same without the fault.
     """
 
     code: str
@@ -36,16 +41,32 @@ class Entry:
     fix: str
     text: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
+    right: dict[str, Any] = field(default_factory=dict)
     base: str = "single-task"
     situation: str | None = None
+    start: dict[str, Any] = field(default_factory=dict)
+    right_start: dict[str, Any] | None = None
+    wrong_text: str | None = None
+    right_text: str | None = None
 
     def example(self) -> str:
-        """Return the fault as text."""
+        """Return the fault in words, as text, and what is right in its place."""
+        wrong = [self.wrong_text] if self.wrong_text is not None else []
         if self.text is not None:
-            return self.text.replace("\ufeff", "<byte order mark>") or "(an empty file)"
-        if self.situation is not None:
-            return self.situation
-        return "\n".join(_shown(path, value) for path, value in self.changes.items())
+            wrong = [self.text.replace("\ufeff", "<byte order mark>") or "(an empty file)"]
+        wrong += [_shown(path, value) for path, value in self.changes.items()]
+        right = [self.right_text] if self.right_text is not None else []
+        right += [_shown(path, value) for path, value in self.right.items()]
+        if self.right_start is not None:
+            right.append(_command(self.right_start))
+        lines = [self.situation] if self.situation is not None else []
+        if self.start and self.right_start is None:
+            lines.append(f"with `{_command(self.start)}`:")
+        elif self.start:
+            wrong.append(_command(self.start))
+        lines += [f"wrong: {line}" for line in wrong]
+        lines += [f"right: {line}" for line in right]
+        return "\n".join(lines)
 
     def document(self) -> dict[str, Any]:
         """Return the entry as the JSON document of `zoo explain --json`."""
@@ -64,6 +85,12 @@ def _shown(path: str, value: Any) -> str:
     section, _, key = path.rpartition(".")
     where = f"in {section}: " if section else ""
     return f'{where}no "{key}"' if value == REMOVED else f'{where}"{key}": {json.dumps(value)}'
+
+
+def _command(start: dict[str, Any]) -> str:
+    options = f" {start['option']} model.pt" if start else ""
+    branch = f" --branch {start['branch']}" if "branch" in start else ""
+    return f"zoo validate input.json{options}{branch}"
 
 
 @cache

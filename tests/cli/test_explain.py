@@ -5,9 +5,11 @@ import json
 import pytest
 
 from schemas.check import check_text
-from schemas.manual.codes import entries, meanings
+from schemas.manual.codes import REMOVED, entries, meanings
 from schemas.manual.keys import explain_path
+from schemas.normalize import normalized
 from schemas.outline import places
+from schemas.start import Start
 
 
 @pytest.mark.parametrize("base", ["single-task", "multi-task"])
@@ -20,15 +22,40 @@ def test_every_code_has_a_text_and_every_text_a_code():
     assert set(meanings()) - set(entries()) == set()
 
 
+def test_every_code_shows_what_is_wrong_and_what_is_right():
+    for code, entry in entries().items():
+        lines = entry.example().splitlines()
+        assert any(line.startswith("wrong: ") for line in lines), code
+        assert any(line.startswith("right: ") for line in lines), code
+
+
 def _in_the_input():
-    return [code for code, entry in entries().items() if entry.situation is None]
+    return [code for code, entry in entries().items() if entry.wrong_text is None]
+
+
+def _start(options, model):
+    """The start that an entry describes, from a checkpoint with the good input's model."""
+    if not options:
+        return None
+    stored = normalized(check_text(model).config.model)
+    if "branches" in options:
+        stored = {"shared_dict": {}, "model_dict": dict.fromkeys(options["branches"], stored)}
+    more = {key: options.get(key) for key in ("branch", "steps")}
+    return Start(options["option"], "model.pt", stored, **more)
 
 
 @pytest.mark.parametrize("code", _in_the_input())
-def test_the_example_of_a_code_really_triggers_it(code, example, workspace):
+def test_the_wrong_example_has_the_fault_and_the_right_one_has_not(code, example, workspace):
     entry = entries()[code]
-    text = example(entry.base, entry.changes) if entry.text is None else entry.text
-    assert code in {item.code for item in check_text(text).diagnostics}
+    base = example("single-task", {})
+    wrong = example(entry.base, entry.changes) if entry.text is None else entry.text
+    found = check_text(wrong, "input.json", (), _start(entry.start, base)).diagnostics
+    assert code in {item.code for item in found}
+    changes = {path: value for path, value in entry.right.items() if value != REMOVED}
+    right = entry.right_text or example(entry.base, changes)
+    start = entry.start if entry.right_start is None else entry.right_start
+    found = check_text(right, "input.json", (), _start(start, base)).diagnostics
+    assert code not in {item.code for item in found}
 
 
 @pytest.mark.parametrize("code", sorted(entries()))
