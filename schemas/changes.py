@@ -105,7 +105,7 @@ def _restructured(document: Document, change: Remove | Move, *, safe: bool) -> F
         new = _without_lines(document, change) if document.is_yaml else _without(document, change)
     else:
         title = "move " + _names([new for _, new in change.pairs], "to ")
-        new = None if document.is_yaml else _moved(document, change)
+        new = _moved_in_yaml(document, change) if document.is_yaml else _moved(document, change)
     if new is None or new == text:
         return None
     return Fix(title, _difference(document, new), safe)
@@ -133,6 +133,12 @@ def _moved(document: Document, change: Move) -> str | None:
     for path in change.drop:
         raw.take(path)
     return _around(document, raw.text())
+
+
+def _moved_in_yaml(document: Document, change: Move) -> str | None:
+    from schemas.yaml_moves import moved_lines
+
+    return moved_lines(document, change)
 
 
 def _around(document: Document, inner: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.changes import fix_of, related_places
 from schemas.departure import Target, with_pretrained
-from schemas.diagnostics import Diagnostic, Finding, Path, Span
+from schemas.diagnostics import Diagnostic, Finding, Move, Path, Rewrite, Span
 from schemas.document import JSON_SUFFIXES, YAML_SUFFIXES, Document, read_document
 from schemas.errors import ConfigError
 from schemas.examine import examine
@@ -189,9 +189,11 @@ def _report(
         message = finding.message + (" (from --set)" if is_set else "")
         fix = None if is_set else fix_of(document, finding, path, span)
         related = related_places(document, finding)
-        item = Diagnostic(
-            finding.code, finding.severity, message, path, span, finding.hint, fix, related
-        )
+        hint = finding.hint
+        if document.is_yaml and isinstance(finding.fix, (Move, Rewrite)) and fix is None:
+            by_hand = "--fix cannot do this in YAML of this form"
+            hint = f"{hint} ({by_hand})" if hint else by_hand
+        item = Diagnostic(finding.code, finding.severity, message, path, span, hint, fix, related)
         key = (item.code, item.path, item.message, finding.span)
         placed.setdefault(key, Placed(finding, item))
     items = sorted(placed.values(), key=lambda item: _position(item.diagnostic))
