@@ -19,6 +19,8 @@ from schemas.diagnostics import (
 )
 from schemas.document_model import Document
 
+HERE_TOO = "here too"
+"""The label of a place where nothing else is to be said."""
 _MOST_PLACES = 40
 """More places than this are only counted."""
 
@@ -78,7 +80,7 @@ def _one_for_all(document: Document, members: Sequence[Placed]) -> Diagnostic:
 
 def _label(first: Diagnostic, item: Diagnostic) -> str:
     if item.message == first.message:
-        return "here too"
+        return HERE_TOO
     return f"{item.message}: {item.hint}" if item.hint and item.hint != first.hint else item.message
 
 

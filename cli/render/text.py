@@ -7,9 +7,12 @@ from typing import Final
 from cli.output import Output
 from cli.render.color import PLAIN, Colors, Paint, colors_of
 from schemas.check import Report
-from schemas.diagnostics import Diagnostic, Severity, Span, dotted
+from schemas.diagnostics import Diagnostic, Related, Severity, Span, dotted
+from schemas.merging import HERE_TOO
 
 _LONGEST: Final = 100
+_MOST_EXCERPTS: Final = 3
+_MOST_PLACES: Final = 10
 _SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "note")
 
 
@@ -49,11 +52,26 @@ def _excerpt(report: Report, item: Diagnostic, colors: Colors) -> Iterator[str]:
     else:
         mark = colors.mark(item.severity)
         yield from _marked(report.lines, item.span, "^", item.hint, mark, colors)
+    repeated = [place for place in item.related if place.label == HERE_TOO and place.span]
+    if len(repeated) > _MOST_EXCERPTS:
+        yield f"     {colors.dim('=')} {_places(repeated)}"
+    else:
+        repeated = []
     for place in item.related:
+        if place in repeated:
+            continue
         if place.span is None or place.span == item.span:
             yield f"     {colors.dim('=')} {place.label}"
         elif place.span.line <= len(report.lines):
             yield from _marked(report.lines, place.span, "-", place.label, colors.dim, colors)
+
+
+def _places(repeated: Sequence[Related]) -> str:
+    """Return where a fault is repeated, in one line."""
+    spans = [place.span for place in repeated if place.span is not None]
+    shown = ", ".join(f"{span.line}:{span.col}" for span in spans[:_MOST_PLACES])
+    more = f" and {len(spans) - _MOST_PLACES} more places" if len(spans) > _MOST_PLACES else ""
+    return f"also at {shown}{more}"
 
 
 def _marked(
