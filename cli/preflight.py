@@ -84,9 +84,12 @@ def _unsaid(findings: "Iterable[Finding]", said: "Sequence[Diagnostic]") -> "Ite
 
     errors = {item.path for item in said if item.severity == "error"}
     places = {item.path for item in said if item.severity != "note"}
+    in_nanometres = any(item.code == "ZOO213" for item in said)
     for finding in findings:
         if finding.code == "ZOO431" and finding.path in errors:
             continue
+        if finding.code == "ZOO444" and in_nanometres:
+            continue  # the cutoffs are too short for any data
         paths = [finding.path, *(path for _, path in finding.related_paths)]
         near = (place for place in places for path in paths if starts_with(place, path))
         if finding.code in _SAID_BY_RULES and any(near):

@@ -75,6 +75,16 @@ def test_what_a_rule_said_is_not_said_again(folder):
     assert "ZOO431" not in codes(report)
 
 
+def test_cutoffs_in_nanometres_are_said_once(folder):
+    short = json.loads(text())
+    descriptor = short["model"]["descriptor"]
+    descriptor["repinit"] |= {"rcut": 0.6, "rcut_smth": 0.1}
+    descriptor["repformer"] |= {"rcut": 0.4, "rcut_smth": 0.1}
+    found = codes(with_data(check_text(json.dumps(short))))
+    assert "ZOO213" in found
+    assert "ZOO444" not in found
+
+
 def test_data_that_do_not_exist_are_no_matter_of_the_preflight(folder):
     report = check_text(text().replace('"water"', '"nowhere"'))
     assert with_data(report) is report
