@@ -3,7 +3,8 @@
 python benchmarks/compare.py --model medium --what train,infer
 
 Every contestant is a process of its own with the same number of threads. They take turns (A B C A
-B C ...), so that a busy machine slows all alike; ratios are taken turn by turn. A training step is
+B C ...), so that a busy machine slows all alike; ratios are taken turn by turn. In each turn one
+repetition warms up and the next is timed. A training step is
 forward pass, forces, loss, backward pass and Adam; inference is energy, forces and virial from
 numpy arrays, neighbour search included. deepmd-kit's fastest mode is the one that counts.
 """

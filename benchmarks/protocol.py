@@ -12,7 +12,11 @@ from typing import Any
 
 
 def serve(prepare: Callable[[], Callable[[], dict[str, Any]]], warmup: int = 2) -> None:
-    """Worker side: prepare, warm up, then run one repetition for every line `run` on stdin.
+    """Worker side: prepare, warm up, then time one repetition for every line `run` on stdin.
+
+    A repetition that is not timed goes before each: while the other workers had their turns, the
+    operating system may have taken pages and caches away from this one, which no run pays for that
+    has the machine to itself.
 
     Standard output is the channel, so whatever else the worker's libraries print goes to stderr.
     """
@@ -27,6 +31,7 @@ def serve(prepare: Callable[[], Callable[[], dict[str, Any]]], warmup: int = 2) 
     for line in sys.stdin:
         if line.strip() != "run":
             break
+        repeat()
         started = time.perf_counter()
         repeat()
         answer(channel, seconds=time.perf_counter() - started)

@@ -86,6 +86,24 @@ class BatchBuilder:
         return Batch(frames, graph, Labels(**values), mask, **inputs)
 
 
+def _single_threaded_worker() -> ThreadPoolExecutor:
+    """Return a thread whose torch operators use no further threads.
+
+    With a pool of its own, twice as many threads compute as there are cores, and then both pools
+    sleep between operators: training steps took twice the time.
+    """
+    worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+    num_threads = torch.get_num_threads()
+    worker.submit(_use_one_thread).result()
+    torch.set_num_threads(num_threads)  # the default of threads still to come, which that changed
+    return worker
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # a thread takes its number for good when first asked
+
+
 class BatchStream:
     """Batches of a sampler, the next one prepared in the background while the model works.
 
@@ -100,7 +118,7 @@ class BatchStream:
     def __init__(self, sampler: Sampler, builder: BatchBuilder) -> None:
         self.sampler = sampler
         self.builder = builder
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+        self._worker = _single_threaded_worker()
         self._pending: Future[Batch] | None = None
 
     def next(self) -> Batch:
