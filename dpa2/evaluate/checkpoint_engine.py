@@ -1,6 +1,5 @@
 """Evaluation with our own network, from a checkpoint of this project or of deepmd-kit."""
 
-import difflib
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from torch import Tensor
 from dpa2.convert.deepmd import load_deepmd_state
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.structures import ModelInputs, Structures
-from dpa2.io.checkpoint import Checkpoint, read_checkpoint
+from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
 from schemas.errors import CheckpointError
@@ -97,42 +96,12 @@ def open_checkpoint(
         ConfigError: If the model is none that this engine runs.
     """
     checkpoint = read_checkpoint(Path(path))
-    section, tensors = checkpoint.branch(resolve_branch(checkpoint, branch))
+    section, tensors = checkpoint.branch(branch)
     model = build_model(parse_model(_with_precision(section, dtype)))
     load_deepmd_state(model, tensors)
     # Parameters are constants here: otherwise autograd would keep what their gradients need.
     model.requires_grad_(False)
     return CheckpointEngine(model.to(device), section), checkpoint.branches
-
-
-def resolve_branch(checkpoint: Checkpoint, name: str | None) -> str | None:
-    """Return a branch's exact name, given that name, an alias, or either in another case.
-
-    Raises:
-        CheckpointError: If there is no such branch; lists them, with the nearest name as a hint. No
-            name for several branches is left to the checkpoint to refuse.
-    """
-    branches = checkpoint.branches
-    if name is None or name in branches:
-        return name
-    sections = checkpoint.model_params.get("model_dict", {})
-    names = {branch.casefold(): branch for branch in branches}
-    for branch, section in sections.items():
-        for alias in section.get("model_branch_alias") or []:
-            names.setdefault(str(alias).casefold(), branch)
-    if name.casefold() in names:
-        return names[name.casefold()]
-    if not sections:
-        raise CheckpointError(
-            f"{checkpoint.path} is a single-task model: it has no branch `{name}`",
-            hint="leave the branch out",
-        )
-    near = difflib.get_close_matches(name.casefold(), names, n=1)
-    suggestion = f"did you mean `{names[near[0]]}`? " if near else ""
-    raise CheckpointError(
-        f"{checkpoint.path} has no branch `{name}`",
-        hint=f"{suggestion}branches: {', '.join(branches)}",
-    )
 
 
 def _with_precision(section: dict[str, Any], dtype: str | torch.dtype | None) -> dict[str, Any]:

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 
 from dpa2.convert.deepmd import load_deepmd_state
-from dpa2.evaluate.checkpoint_engine import resolve_branch
 from dpa2.freeze.border import declare_border_operator
 from dpa2.freeze.frozen_model import FrozenEnergyModel
 from dpa2.io.atomic import atomic_write
-from dpa2.io.checkpoint import Checkpoint, read_checkpoint
+from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
 from schemas.errors import CheckpointError
@@ -78,7 +77,7 @@ def freeze(
     if target.suffix != SUFFIX:
         target = target.with_name(target.name + SUFFIX)
     source = read_checkpoint(find_checkpoint(Path(checkpoint)))
-    name = chosen_branch(source, branch)
+    name = source.resolve(branch)
     section, tensors = source.branch(name)
     model = build_model(parse_model(section))
     load_deepmd_state(model, tensors)
@@ -114,19 +113,3 @@ def find_checkpoint(path: Path) -> Path:
             hint="name the checkpoint itself",
         )
     return named
-
-
-def chosen_branch(checkpoint: Checkpoint, branch: str | None) -> str:
-    """Return the branch to freeze.
-
-    Raises:
-        CheckpointError: If there are several and none was named, or the name is unknown.
-    """
-    branches = checkpoint.branches
-    name = resolve_branch(checkpoint, branch)
-    if name is None and len(branches) > 1:
-        raise CheckpointError(
-            f"{checkpoint.path} holds {len(branches)} branches: {', '.join(branches)}",
-            hint=f"a frozen model has one: choose it with --branch {branches[0]}",
-        )
-    return branches[0] if name is None else name

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from dpa2.io.atomic import atomic_write
+from dpa2.io.branch_names import SINGLE_TASK_BRANCH, branch_names, resolve_branch
 from dpa2.io.diagnose import missing_file, refuse_other_formats, unreadable
 from schemas.errors import CheckpointError
 
-SINGLE_TASK_BRANCH = "Default"
-"""deepmd-kit's name of the only branch of a single-task model."""
+__all__ = ["SINGLE_TASK_BRANCH", "STATE_KEY", "Checkpoint", "read_checkpoint", "write_checkpoint"]
 
 STATE_KEY = "dpa_zoo"
 """Where our own state lives; unknown to deepmd-kit, which passes over it."""
@@ -56,27 +56,27 @@ class Checkpoint:
     @property
     def branches(self) -> list[str]:
         """Names of the branches, in the order of the file; `["Default"]` for a single task."""
-        return list(self.model_params.get("model_dict", [SINGLE_TASK_BRANCH]))
+        return branch_names(self.model_params)
+
+    def resolve(self, name: str | None = None) -> str:
+        """Return a branch's exact name, given that name or an alias, if need be in another case.
+
+        Raises:
+            CheckpointError: When the file has several branches and none, or an unknown one, is
+                named; the hint lists them, with the nearest first.
+        """
+        return resolve_branch(self.path, self.model_params, name)
 
     def branch(self, name: str | None = None) -> tuple[dict[str, Any], "OrderedDict[str, Tensor]"]:
         """Return the model section and the tensors (keys without `model.<branch>.`) of a branch.
 
         Args:
-            name: Which branch; may be left out where there is only one.
+            name: Which branch (see `resolve`); may be left out where there is only one.
 
         Raises:
-            CheckpointError: When the file has several branches and none, or an unknown one, is
-                named.
+            CheckpointError: As `resolve`.
         """
-        branches = self.branches
-        chosen = name if name is not None or len(branches) > 1 else branches[0]
-        if chosen not in branches:
-            problem = (
-                f"{self.path} holds {len(branches)} branches and none was chosen"
-                if chosen is None
-                else f"{self.path} has no branch `{chosen}`"
-            )
-            raise CheckpointError(problem, hint=f"choose one of: {', '.join(branches)}")
+        chosen = self.resolve(name)
         section = self.model_params.get("model_dict", {}).get(chosen, self.model_params)
         prefix = f"{_PREFIX}{chosen}."
         tensors = OrderedDict(

@@ -67,7 +67,7 @@ def test_a_multi_task_file_names_its_branches(tmp_path):
     assert checkpoint.branch("metal")[0] == {"type_map": ["Fe"]}
     with pytest.raises(CheckpointError, match="2 branches") as raised:
         checkpoint.branch()
-    assert raised.value.hint == "choose one of: water, metal"
+    assert raised.value.hint == "choose one with --branch: water, metal"
     with pytest.raises(CheckpointError, match="no branch `wood`"):
         checkpoint.branch("wood")
 
