@@ -34,7 +34,7 @@ class Entry:
         shape: Shape in the file; ours is reshaped or repeated over neighbour slots to it.
         is_parameter: Whether it has a place in the optimiser's list of parameters.
         twin: A second key under which the same storage appears.
-        block: The statistics this tensor belongs to, if any.
+        block: The part of the descriptor this tensor belongs to, for statistics and placeholders.
     """
 
     name: str
@@ -44,12 +44,27 @@ class Entry:
     twin: str | None = None
     block: EnvironmentStatistics | None = None
 
+    @property
+    def identity(self) -> tuple[int, str]:
+        """The same for entries of several branches that are one object."""
+        if self.tensor is not None:
+            return id(self.tensor), ""
+        return id(self.block), self.name.rpartition(".compress_")[2]
 
-def to_deepmd_state(model: EnergyModel) -> "OrderedDict[str, Tensor]":
-    """Return deepmd-kit's state dict of one branch (views of ours where shapes allow).
+
+def to_deepmd_state(
+    model: EnergyModel, known: dict[int, Tensor] | None = None
+) -> "OrderedDict[str, Tensor]":
+    """Return deepmd-kit's state dict of one branch on the CPU (views of ours where possible).
 
     Twins (`_networks`) share storage, as in deepmd-kit's own files.
+
+    Args:
+        model: The branch.
+        known: What earlier calls have returned, by identity of our tensor; branches that share
+            parts then share storage in the file.
     """
+    known = {} if known is None else known
     state: OrderedDict[str, Tensor] = OrderedDict()
     twins: dict[str, Tensor] = {}
     for entry in entries(model):
@@ -62,7 +77,10 @@ def to_deepmd_state(model: EnergyModel) -> "OrderedDict[str, Tensor]":
         if entry.tensor is None:
             state[entry.name] = torch.zeros(0, dtype=model.descriptor.dtype)
             continue
-        state[entry.name] = _to_shape(entry.tensor.detach(), entry.shape)
+        number = id(entry.tensor)
+        if number not in known:
+            known[number] = _to_shape(entry.tensor.detach(), entry.shape).cpu()
+        state[entry.name] = known[number]
         if entry.twin is not None:
             twins[entry.twin] = state[entry.name]
     state.update(twins)
@@ -115,18 +133,23 @@ def load_deepmd_state(model: EnergyModel, state: Mapping[str, Tensor]) -> None:
     model.statistics_changed()
 
 
-def deepmd_parameters(model: EnergyModel) -> list[tuple[str, nn.Parameter | None]]:
-    """Return (name, parameter) in the order in which deepmd-kit's optimiser numbers them.
+def deepmd_parameters(*models: EnergyModel) -> list[tuple[int, str, nn.Parameter | None]]:
+    """Return the parameters in the order in which deepmd-kit's optimiser numbers them.
 
-    None stands for its zero-length parameters, which take a number and never have state.
+    What several models share is listed once, with the first of them.
+
+    Returns:
+        The number of the model, the name in it, and the parameter: None stands for deepmd-kit's
+        zero-length parameters, which take a place in the order and never have a state.
     """
-    listed: list[tuple[str, nn.Parameter | None]] = []
-    for entry in entries(model):
-        if entry.is_parameter:
-            tensor = entry.tensor
-            assert tensor is None or isinstance(tensor, nn.Parameter)
-            listed.append((entry.name, tensor))
-    return listed
+    listed: dict[tuple[int, str], tuple[int, str, nn.Parameter | None]] = {}
+    for number, model in enumerate(models):
+        for entry in entries(model):
+            if entry.is_parameter:
+                tensor = entry.tensor
+                assert tensor is None or isinstance(tensor, nn.Parameter)
+                listed.setdefault(entry.identity, (number, entry.name, tensor))
+    return list(listed.values())
 
 
 def entries(model: EnergyModel) -> Iterator[Entry]:
@@ -170,8 +193,8 @@ def _embedding_block(
     yield from _network(prefix + "filter_layers.", embedding.network)
     if embedding.type_network is not None:
         yield from _network(prefix + "filter_layers_strip.", embedding.type_network)
-    yield Entry(prefix + "compress_info.0", None, (0,), is_parameter=True)
-    yield Entry(prefix + "compress_data.0", None, (0,), is_parameter=True)
+    for name in ("compress_info.0", "compress_data.0"):
+        yield Entry(prefix + name, None, (0,), is_parameter=True, block=statistics)
 
 
 def _statistics(prefix: str, statistics: EnvironmentStatistics) -> Iterator[Entry]:

@@ -23,6 +23,7 @@ class Display:
         curve: The open `lcurve.out`.
         progress: Where lines go.
         window: Sums of errors since the last row, by branch; filled only with `disp_avg`.
+        tasks: The branches.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class Display:
         curve: LearningCurve,
         progress: Progress,
         window: dict[str, dict[str, float]],
+        tasks: Mapping[str, Task],
     ) -> None:
+        self.tasks = tasks
         self.config = config
         self.curve = curve
         self.progress = progress
@@ -52,13 +55,31 @@ class Display:
         sums[_COUNT] = sums.get(_COUNT, 0.0) + 1.0
 
     def show(self, step: int, task: Task, metrics: Metrics, learning_rate: float) -> None:
-        """Write the row and the lines of a step; validates first."""
-        trained = self._average(task) if self.config.disp_avg else metrics
-        validated = task.validate(learning_rate)
-        self.curve.add(step, learning_rate, {task.name: trained}, {task.name: validated})
-        self.progress.line(messages.errors_line(step, "trn", trained, learning_rate))
-        if validated:
-            self.progress.line(messages.errors_line(step, "val", validated))
+        """Write the row and the lines of a step; looks at all branches first.
+
+        Args:
+            step: Counted from 1.
+            task: The branch that was trained.
+            metrics: Its errors.
+            learning_rate: Of the step.
+        """
+        trained: dict[str, Metrics] = {}
+        validated: dict[str, Metrics] = {}
+        for name, one in self.tasks.items():
+            if self.config.disp_avg:
+                trained[name] = self._average(one) or one.look(learning_rate)
+            else:
+                trained[name] = metrics if one is task else one.look(learning_rate)
+            # deepmd-kit's averaged rows of several branches have no validation columns
+            if len(self.tasks) == 1 or not self.config.disp_avg:
+                validated[name] = one.validate(learning_rate)
+        self.curve.add(step, learning_rate, trained, validated)
+        for name, errors in trained.items():
+            label = "" if len(self.tasks) == 1 else f"{name}_"
+            line = messages.errors_line(step, f"{label}trn", errors, learning_rate)
+            self.progress.line(line)
+            if validated.get(name):
+                self.progress.line(messages.errors_line(step, f"{label}val", validated[name]))
         if self.config.time_training:
             now = time.monotonic()
             seconds, self._last_time = now - self._last_time, now
@@ -66,7 +87,9 @@ class Display:
             self.progress.line(line)
 
     def _average(self, task: Task) -> Metrics:
-        sums = self.window.pop(task.name)
+        sums = self.window.pop(task.name, None)
+        if sums is None:  # never trained since the last row
+            return {}
         count = sums.pop(_COUNT)
         return {name: total / count for name, total in sums.items()}
 

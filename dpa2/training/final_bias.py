@@ -1,7 +1,6 @@
 """`change_bias_after_training`: what the model leaves over goes into the energy per element."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +11,17 @@ from dpa2.training.statistics import change_bias, draw_frames
 from dpa2.training.task import Task
 
 
-def change_final_bias(config: Any, task: Task, say: Callable[[str], None]) -> None:
+def change_final_bias(task: Task, seed: int | None, say: Callable[[str], None]) -> None:
     """Fit the remaining errors of the energy per element and add them to the model's bias.
 
     Args:
-        config: The checked input.
         task: The trained model and its data.
+        seed: Of the choice of frames.
         say: Receives lines for the log.
     """
     model = task.model
     before = model.out_bias.tolist()
-    seed = config.training.seed if isinstance(config.training.seed, int) else None
-    batches = draw_frames(task.stream.sampler, config.model.data_stat_nbatch, seed)
+    batches = draw_frames(task.stream.sampler, model.config.data_stat_nbatch, seed)
 
     def atomic_energies(batch: Frames) -> NDArray[np.float64]:
         parts = []

@@ -5,6 +5,7 @@
 import contextlib
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,7 @@ class FullValidation:
 
 def full_validations(
     config: Any,
-    task: Task,
+    tasks: Mapping[str, Task],
     snapshot: Snapshot,
     folder: Path,
     num_steps: int,
@@ -222,14 +223,14 @@ def full_validations(
 
     Args:
         config: The checked input.
-        task: The model and its data.
+        tasks: The branches; full validation is for a single one.
         snapshot: Writes checkpoints.
         folder: Where relative paths start.
         num_steps: Steps of the whole training.
         resumed_at: Steps done before a restart; None for a new run.
 
     Raises:
-        ConfigError: When there is no validation data.
+        ConfigError: When there is no validation data, or several branches.
     """
     section = config.validating
     averages: list[ParameterAverage | None] = []
@@ -237,7 +238,15 @@ def full_validations(
         averages.append(None)
     if section.ema_full_validation and snapshot.average is not None:
         averages.append(snapshot.average)
-    if averages and task.validation is None:
+    if not averages:
+        return ()
+    if len(tasks) > 1:
+        raise ConfigError(
+            "validating.full_validation is for a single task",
+            hint="remove the section `validating`; every branch's validation errors are in lcurve",
+        )
+    (task,) = tasks.values()
+    if task.validation is None:
         raise ConfigError(
             "validating.full_validation needs training.validation_data",
             hint="add validation_data, or set full_validation to false",

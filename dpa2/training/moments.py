@@ -52,6 +52,10 @@ class Moments:
             self.count + other.count, self.total + other.total, self.squares + other.squares
         )
 
+    def scaled(self, weight: float) -> "Moments":
+        """Return the moments of numbers that count `weight` times each."""
+        return Moments(self.count * weight, self.total * weight, self.squares * weight)
+
     def mean(self) -> float:
         """Return the mean; 0 of nothing."""
         return self.total / self.count if self.count else 0.0

@@ -18,28 +18,20 @@ from schemas.multitask import MultiTaskInput
 def read_input(
     config: str | os.PathLike[str] | Mapping[str, Any] | Input | MultiTaskInput,
     overrides: Sequence[str],
-) -> Input:
+) -> Input | MultiTaskInput:
     """Return the checked input of a file, a mapping, or what is one already.
 
     Raises:
-        ConfigError: When the input has faults, or several branches.
+        ConfigError: When the input has faults.
         ValueError: When overrides come with an input that is checked already.
     """
     if isinstance(config, (Input, MultiTaskInput)):
         if overrides:
             raise ValueError("overrides apply to a file or a mapping, not to a checked input")
-        found = config
-    elif isinstance(config, Mapping):
-        found = checked(check_text(json.dumps(config), "input.json", overrides))
-    else:
-        found = load_input(Path(config), overrides)
-    if isinstance(found, MultiTaskInput):
-        raise ConfigError(
-            f"this input has several branches ({', '.join(found.branches)}); "
-            "multi-task training comes with a later version",
-            hint="give one model and its data, or train with deepmd-kit",
-        )
-    return found
+        return config
+    if isinstance(config, Mapping):
+        return checked(check_text(json.dumps(config), "input.json", overrides))
+    return load_input(Path(config), overrides)
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -61,18 +53,25 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
-def refuse_unsupported(config: Input) -> None:
+def refuse_unsupported(config: Input | MultiTaskInput) -> None:
     """Refuse what the input may ask of deepmd-kit but not of us, instead of ignoring it."""
     training = config.training
     asked = {
         "training.zero_stage": training.zero_stage > 0,
         "training.profiling": training.profiling,
         "training.enable_profiler": training.enable_profiler,
-        "model.use_srtab": config.model.use_srtab is not None,
-        "model.spin": config.model.spin is not None,
-        "model.modifier": config.model.modifier is not None,
-        "model.bridging_method": config.model.bridging_method != "None",
     }
+    if isinstance(config, MultiTaskInput):
+        models = {f"model.model_dict.{name}": m for name, m in config.model.model_dict.items()}
+    else:
+        models = {"model": config.model}
+    for place, model in models.items():
+        asked |= {
+            f"{place}.use_srtab": model.use_srtab is not None,
+            f"{place}.spin": model.spin is not None,
+            f"{place}.modifier": model.modifier is not None,
+            f"{place}.bridging_method": model.bridging_method != "None",
+        }
     for key, is_asked in asked.items():
         if is_asked:
             raise ConfigError(f"{key} is not supported", hint=f"remove {key} from the input")

@@ -1,6 +1,5 @@
 """`train`: from an input file to a finished run."""
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +8,18 @@ from typing import Any
 
 import torch
 
-from dpa2.data.sampler import Sampler
-from dpa2.data.systems import open_systems
 from dpa2.io.atomic import write_json
-from dpa2.io.checkpoint import SINGLE_TASK_BRANCH, Checkpoint, read_checkpoint
+from dpa2.io.checkpoint import read_checkpoint
 from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
-from dpa2.model.build import build_model
+from dpa2.model.sharing import share
+from dpa2.training.assembly import Assembled, assemble, joined_model_params, links_of
 from dpa2.training.average import ParameterAverage
-from dpa2.training.batch import BatchBuilder, BatchStream
+from dpa2.training.beginning import Beginning, FromCheckpoint, FromScratch
+from dpa2.training.choice import BranchChoice, RunLength, run_length
 from dpa2.training.display import Display, TensorBoard
 from dpa2.training.final_bias import change_final_bias
 from dpa2.training.full_validation import full_validations
 from dpa2.training.lcurve import LearningCurve
-from dpa2.training.loss import EnergyLoss
-from dpa2.training.neighbor_statistics import resolve_auto_nsel
 from dpa2.training.optimizer import build_optimizer
 from dpa2.training.preparation import (
     choose_device,
@@ -32,17 +29,15 @@ from dpa2.training.preparation import (
     stream_seed,
 )
 from dpa2.training.progress import Progress, choose_progress
-from dpa2.training.schedule import Schedule, build_schedule
+from dpa2.training.schedule import build_schedule
+from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot, all_parameters
-from dpa2.training.statistics import initialise_statistics
 from dpa2.training.task import Task
 from dpa2.training.trainer import Trainer
 from schemas.errors import ConfigError
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
 from schemas.normalize import normalized
-
-_VALIDATION_STREAM = 1  # spawns the seed of the validation sampler from the training's
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ def train(
     device: str | None = None,
     progress: bool = True,
 ) -> TrainResult:
-    """Train a DPA-2 energy model.
+    """Train a DPA-2 energy model, or several that share parts (multi-task).
 
     Paths of data are relative to the current folder, paths of results to `output_dir`.
 
@@ -108,14 +103,11 @@ def train(
             hint="--restart continues a run; --init-model starts a new one from its weights",
         )
     checked_input = read_input(config, overrides)
-    start = restart if restart is not None else init_model
-    checkpoint = None if start is None else read_checkpoint(Path(start))
     run = _Run(
         checked_input,
         Path(output_dir or "."),
         choose_device(device),
-        checkpoint,
-        is_restart=restart is not None,
+        _beginning(restart, init_model),
         shows_progress=progress,
     )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
@@ -123,24 +115,32 @@ def train(
         return run.execute(output)
 
 
+def _beginning(
+    restart: str | os.PathLike[str] | None, init_model: str | os.PathLike[str] | None
+) -> Beginning:
+    if restart is not None:
+        return FromCheckpoint(read_checkpoint(Path(restart)), restart=True)
+    if init_model is not None:
+        return FromCheckpoint(read_checkpoint(Path(init_model)), restart=False)
+    return FromScratch()
+
+
 class _Run:
     """The parts of one training, put together in the order in which they depend on each other."""
 
     def __init__(
         self,
-        config: Input,
+        config: Input | MultiTaskInput,
         folder: Path,
         device: torch.device,
-        checkpoint: Checkpoint | None,
+        beginning: Beginning,
         *,
-        is_restart: bool,
         shows_progress: bool,
     ) -> None:
         self.config = config
         self.folder = folder
         self.device = device
-        self.checkpoint = checkpoint
-        self.is_restart = is_restart
+        self.beginning = beginning
         self.shows_progress = shows_progress
         self.notes: list[str] = []
 
@@ -149,37 +149,42 @@ class _Run:
         config = self.config.training
         refuse_unsupported(self.config)
         self.folder.mkdir(parents=True, exist_ok=True)
-        task, model_params = self._build_task()
+        branches = assemble(self.config, self.device, self.notes.append)
+        moments = self.beginning.prepare(branches, self.notes.append)
+        length = self._length(branches)
+        self._share(branches, moments, length.probabilities)
+        tasks = {name: item.task() for name, item in branches.items()}
+        model_params = joined_model_params(self.config, branches)
         self._write_normalised_input(output, model_params)
-        tasks = {task.name: task}
-        schedule = build_schedule(self.config.learning_rate, self._num_steps(task))
+        schedule = build_schedule(self.config.learning_rate, length.num_steps)
         parameters = all_parameters(tasks)
         optimizer = build_optimizer(self.config.optimizer, parameters, schedule.start_lr)
         average = ParameterAverage(parameters, config.ema_decay) if config.enable_ema else None
-        snapshot = Snapshot(tasks, optimizer, average, model_params, window={})
-        start_step = self._resume(snapshot)
+        choice = BranchChoice(length.probabilities, stream_seed(config.seed, 2 * len(tasks)))
+        snapshot = Snapshot(tasks, optimizer, average, model_params, {}, choice)
+        start_step = self.beginning.resume(snapshot)
         curve_path = self.folder / config.disp_file
-        resume_after = start_step if self.is_restart else None
+        resume_after = start_step if self.beginning.continues else None
         stores = self._stores(schedule.num_steps)
         validations = full_validations(
-            self.config, task, snapshot, self.folder, schedule.num_steps, resumed_at=resume_after
+            self.config, tasks, snapshot, self.folder, schedule.num_steps, resumed_at=resume_after
         )
         with (
             LearningCurve(curve_path, resume_after) as curve,
             choose_progress(start_step, schedule.num_steps, shown=self.shows_progress) as progress,
         ):
-            self._announce(progress, task, start_step, schedule)
+            self._announce(progress, tasks, length, start_step)
             trainer = Trainer(
                 config,
                 tasks,
                 schedule,
                 snapshot,
                 *stores,
-                Display(config, curve, progress, snapshot.window),
+                Display(config, curve, progress, snapshot.window, tasks),
                 progress,
                 self._tensorboard(),
                 validations,
-                self._final_change(task, progress),
+                self._final_change(tasks, progress),
             )
             outcome = trainer.run(start_step)
         return TrainResult(
@@ -193,86 +198,24 @@ class _Run:
             stopped_by=outcome.stopped_by,
         )
 
-    def _build_task(self) -> tuple[Task, dict[str, Any]]:
-        """Open the data, build the model, give it statistics unless a checkpoint brings them."""
-        training = self.config.training
-        model_config = self.config.model
-        start_lr = float(self.config.learning_rate.start_lr)
-        loss = EnergyLoss(self.config.loss, start_lr, rounds_factors=True)
-        systems = open_systems(
-            training.training_data.systems,
-            model_config.type_map,
-            training.training_data.rglob_patterns,
-        )
-        model_config, min_distance = resolve_auto_nsel(model_config, systems)
-        model = build_model(model_config).to(self.device)
-        if min_distance is not None:
-            model.min_nbor_dist.fill_(min_distance)
-        builder = BatchBuilder(model, loss)
-        sampler = self._sampler(
-            training.training_data, systems, builder, stream_seed(training.seed, 0)
-        )
-        self.notes += sampler.warnings
-        model_params = normalized(model_config)
-        if self.checkpoint is None:
-            found = initialise_statistics(
-                model,
-                sampler,
-                stat_file=None if training.stat_file is None else Path(training.stat_file),
-                read_only=training.stat_file_mode == "read",
-                seed=stream_seed(training.seed, 0),
-                say=self.notes.append,
-            )
-            model_params["info"] = {**model_params["info"], "observed_type": found.observed_types}
-        else:
-            known = self.checkpoint.branch()[0].get("info") or {}
-            model_params["info"] = {**known, **model_params["info"]}
-        validation = None
-        if training.validation_data is not None:
-            data = training.validation_data
-            opened = open_systems(data.systems, model_config.type_map, data.rglob_patterns)
-            seed = stream_seed(training.seed, _VALIDATION_STREAM)
-            validation = BatchStream(self._sampler(data, opened, builder, seed), builder)
-        task = Task(
-            SINGLE_TASK_BRANCH,
-            model,
-            loss,
-            BatchStream(sampler, builder),
-            validation,
-            training.validation_data.numb_btch if training.validation_data else 1,
-        )
-        return task, model_params
-
-    def _sampler(
-        self, data: Any, systems: Sequence[Any], builder: BatchBuilder, seed: int | None
-    ) -> Sampler:
-        return Sampler(
-            systems,
-            data.batch_size,
-            auto_prob=data.auto_prob,
-            sys_probs=data.sys_probs,
-            seed=seed,
-            min_pair_dist=getattr(data, "min_pair_dist", 0.0),
-            need=builder.needed,
+    def _length(self, branches: Mapping[str, Assembled]) -> RunLength:
+        return run_length(
+            {name: item.branch for name, item in branches.items()},
+            {name: item.sampler for name, item in branches.items()},
+            self.config.training.numb_steps,
         )
 
-    def _num_steps(self, task: Task) -> int:
-        training = self.config.training
-        if training.numb_steps is not None:
-            return int(training.numb_steps)
-        assert training.numb_epoch is not None
-        return math.ceil(training.numb_epoch * task.stream.sampler.steps_per_epoch)
-
-    def _resume(self, snapshot: Snapshot) -> int:
-        """Load the checkpoint, if any; return the number of steps already done."""
-        if self.checkpoint is None:
-            return 0
-        if not self.is_restart:
-            snapshot.load_weights(self.checkpoint)
-            if snapshot.average is not None:
-                snapshot.average.reset()
-            return 0
-        return snapshot.restore(self.checkpoint)
+    def _share(
+        self,
+        branches: Mapping[str, Assembled],
+        moments: Mapping[str, InputMoments],
+        probabilities: Mapping[str, float],
+    ) -> None:
+        links = links_of(self.config)
+        models = {name: item.model for name, item in branches.items()}
+        share(models, links)
+        if moments:
+            merge_statistics(models, links, moments, probabilities)
 
     def _stores(self, num_steps: int) -> tuple[CheckpointStore, CheckpointStore]:
         """Return the families of checkpoints: the weights', their averages'."""
@@ -287,10 +230,18 @@ class _Run:
         store.prepare()
         return store, CheckpointStore(ema_prefix(prefix), directory, keep_ema)
 
-    def _final_change(self, task: Task, progress: Progress) -> Callable[[], None] | None:
+    def _final_change(
+        self, tasks: Mapping[str, Task], progress: Progress
+    ) -> Callable[[], None] | None:
         if not self.config.training.change_bias_after_training:
             return None
-        return lambda: change_final_bias(self.config, task, progress.line)
+        seed = self.config.training.seed if isinstance(self.config.training.seed, int) else None
+
+        def change() -> None:
+            for task in tasks.values():
+                change_final_bias(task, seed, progress.line)
+
+        return change
 
     def _tensorboard(self) -> TensorBoard | None:
         training = self.config.training
@@ -300,19 +251,27 @@ class _Run:
 
     def _write_normalised_input(self, output: str, model_params: Mapping[str, Any]) -> None:
         document = normalized(self.config)
-        document["model"] = {**model_params, "info": document["model"]["info"]}
+        if isinstance(self.config, MultiTaskInput):
+            document["model"] = model_params
+        else:
+            document["model"] = {**model_params, "info": document["model"]["info"]}
         write_json(self.folder / output, document)
 
     def _announce(
-        self, progress: Progress, task: Task, start_step: int, schedule: Schedule
+        self, progress: Progress, tasks: Mapping[str, Task], length: RunLength, start_step: int
     ) -> None:
         for note in self.notes:
             progress.line(note)
-        count = sum(parameter.numel() for parameter in task.model.parameters())
-        sampler = task.stream.sampler
-        progress.line(
-            f"{count} parameters; {len(sampler.systems)} systems with "
-            f"{sum(system.num_frames for system in sampler.systems)} frames; on {self.device}"
-        )
-        begin = f"Start to train {schedule.num_steps} steps"
+        count = sum(p.numel() for _, p in all_parameters(tasks) if p is not None)
+        progress.line(f"{count} parameters; on {self.device}")
+        for name, task in tasks.items():
+            sampler = task.stream.sampler
+            label = (
+                "" if len(tasks) == 1 else f"{name}, {length.probabilities[name]:.1%} of steps: "
+            )
+            progress.line(
+                f"{label}{len(sampler.systems)} systems with "
+                f"{sum(system.num_frames for system in sampler.systems)} frames"
+            )
+        begin = f"Start to train {length.num_steps} steps"
         progress.line(f"{begin}, {start_step} of them done before" if start_step else begin)

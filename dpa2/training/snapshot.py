@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dpa2.convert.deepmd import deepmd_parameters, load_deepmd_state, to_deepmd_state
-from dpa2.io.checkpoint import Checkpoint, write_checkpoint
+from dpa2.io.checkpoint import SINGLE_TASK_BRANCH, Checkpoint, write_checkpoint
 from dpa2.training.average import ParameterAverage
+from dpa2.training.choice import BranchChoice
 from dpa2.training.optimizer import NumberedParameters, load_optimizer_section, optimizer_section
 from dpa2.training.task import Task
 from schemas.errors import CheckpointError
@@ -19,15 +21,9 @@ FORMAT = 1
 
 def all_parameters(tasks: Mapping[str, Task]) -> NumberedParameters:
     """Return the parameters of all tasks in deepmd-kit's order, shared ones once."""
-    listed = []
-    seen: set[int] = set()
-    for task in tasks.values():
-        for name, parameter in deepmd_parameters(task.model):
-            if parameter is None or id(parameter) not in seen:
-                listed.append((name, parameter))
-            if parameter is not None:
-                seen.add(id(parameter))
-    return listed
+    prefixes = [f"{name}." if name != SINGLE_TASK_BRANCH else "" for name in tasks]
+    listed = deepmd_parameters(*(task.model for task in tasks.values()))
+    return [(prefixes[number] + name, parameter) for number, name, parameter in listed]
 
 
 class Snapshot:
@@ -39,6 +35,7 @@ class Snapshot:
         average: The running mean of the parameters, or None.
         model_params: The normalised `model` section, as it goes into the file.
         window: Sums behind the displayed averages (`disp_avg`), by branch.
+        choice: Draws the branch of each step.
 
     Attributes:
         best: `[error, step]` of the best checkpoints, by their prefix (`full_validation`).
@@ -51,7 +48,9 @@ class Snapshot:
         average: ParameterAverage | None,
         model_params: Mapping[str, Any],
         window: dict[str, dict[str, float]],
+        choice: BranchChoice,
     ) -> None:
+        self.choice = choice
         self.tasks = tasks
         self.optimizer = optimizer
         self.average = average
@@ -120,8 +119,7 @@ class Snapshot:
             CheckpointError: When they are of another model.
         """
         for name, task in self.tasks.items():
-            branch = name if len(checkpoint.branches) > 1 else None
-            _, tensors = checkpoint.branch(branch)
+            _, tensors = checkpoint.branch(name)
             try:
                 load_deepmd_state(task.model, tensors)
             except CheckpointError as error:
@@ -132,10 +130,8 @@ class Snapshot:
                 ) from error
 
     def _tensors(self) -> dict[str, Any]:
-        return {
-            name: {key: tensor.cpu() for key, tensor in to_deepmd_state(task.model).items()}
-            for name, task in self.tasks.items()
-        }
+        known: dict[int, Tensor] = {}
+        return {name: to_deepmd_state(task.model, known) for name, task in self.tasks.items()}
 
     def _own_state(self) -> dict[str, Any]:
         return {
@@ -146,6 +142,7 @@ class Snapshot:
                 for n, t in self.tasks.items()
                 if t.validation is not None
             },
+            "choice": self.choice.state_dict(),
             "window": self.window,
             "best": self.best,
             "torch_generator": torch.get_rng_state(),
@@ -163,6 +160,8 @@ class Snapshot:
                 task.stream.sampler.load_state_dict(state["training_data"][name])
             if task.validation is not None and name in state["validation_data"]:
                 task.validation.sampler.load_state_dict(state["validation_data"][name])
+        if "choice" in state:  # files of version 0.1 have none and one branch
+            self.choice.load_state_dict(state["choice"])
         self.window.clear()
         self.window.update({name: dict(sums) for name, sums in state["window"].items()})
         self.best.update({name: [list(r) for r in rows] for name, rows in state["best"].items()})

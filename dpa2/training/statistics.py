@@ -21,6 +21,11 @@ from dpa2.training.environment_statistics import (
     set_normalisation,
 )
 from dpa2.training.moments import Moments
+from dpa2.training.shared_statistics import (
+    InputMoments,
+    ParameterMoments,
+    set_parameter_normalisation,
+)
 from dpa2.training.stat_file import (
     FINGERPRINT,
     StatisticsFile,
@@ -42,11 +47,13 @@ class Statistics:
         observed_types: Elements that occur, by atomic number.
         bias: (T,) eV.
         from_file: Whether everything came from the stat_file.
+        moments: Of the inputs of the networks; branches that share these add theirs.
     """
 
     observed_types: list[str]
     bias: NDArray[np.float64]
     from_file: bool
+    moments: InputMoments
 
 
 def draw_frames(sampler: Sampler, num_batches: int, seed: int | None) -> list[Frames]:
@@ -102,12 +109,11 @@ class StatisticsBuilder:
             DataError: When the data lack what is needed, or the stat_file is read-only and
                 incomplete.
         """
-        self._normalise_environment()
-        self._normalise_parameters()
+        moments = InputMoments(self._normalise_environment(), self._normalise_parameters())
         bias = self._fit_bias()
         observed = self._observed_types()
         self.model.statistics_changed()
-        return Statistics(observed, bias, from_file=self._frames is None)
+        return Statistics(observed, bias, from_file=self._frames is None, moments=moments)
 
     @property
     def frames(self) -> Sequence[Frames]:
@@ -123,7 +129,7 @@ class StatisticsBuilder:
         if self.store is not None:
             self.store.write(entries)
 
-    def _normalise_environment(self) -> None:
+    def _normalise_environment(self) -> dict[str, BlockMoments]:
         blocks = self.model.descriptor.blocks()
         groups = {
             name: environment_key(self.num_types, block.rcut, block.rcut_smth, block.nsel)
@@ -157,10 +163,12 @@ class StatisticsBuilder:
                 )
         for name, block in blocks.items():
             set_normalisation(block, known[name])
+        return known
 
-    def _normalise_parameters(self) -> None:
+    def _normalise_parameters(self) -> ParameterMoments:
         """Set mean and spread of fparam and aparam."""
         fitting = self.model.fitting
+        found: ParameterMoments = {}
         for name, width in (("fparam", fitting.num_fparam), ("aparam", fitting.num_aparam)):
             if not width:
                 continue
@@ -171,13 +179,9 @@ class StatisticsBuilder:
                     continue
                 stored = {name: computed}
                 self._save(stored)
-            table = stored[name]
-            moments = [Moments.from_array(row) for row in table]
-            smallest = self.model.config.data_stat_protect
-            mean = torch.tensor([m.mean() for m in moments], dtype=torch.float64)
-            inverse = 1.0 / torch.tensor([m.spread(smallest) for m in moments], dtype=torch.float64)
-            getattr(fitting, f"{name}_avg").copy_(mean)
-            getattr(fitting, f"{name}_inv_std").copy_(inverse)
+            found[name] = [Moments.from_array(row) for row in stored[name]]
+            set_parameter_normalisation(self.model, name, found[name])
+        return found
 
     def _parameter_moments(self, name: str, width: int) -> NDArray[np.float64] | None:
         """Return (width, 3): count, sum, sum of squares of each component; None: all by default."""

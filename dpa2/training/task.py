@@ -1,4 +1,4 @@
-"""A task: one model with its data and its loss. A training loops over tasks; today over one."""
+"""A task: one model with its data and its loss. A training draws one of its tasks for each step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +41,11 @@ class Task:
         """Return the loss of a batch."""
         prediction = batch.predict(self.model, create_graph=create_graph)
         return self.loss(prediction, batch.labels, batch.mask, learning_rate)
+
+    def look(self, learning_rate: float) -> Metrics:
+        """Return the errors on the next training batch, which is used up by that."""
+        result = self.compare(self.stream.next(), learning_rate, create_graph=False)
+        return as_numbers(result.metrics)
 
     def validate(self, learning_rate: float) -> Metrics:
         """Return the errors on the next validation batches, weighted by their real atoms."""

@@ -85,6 +85,7 @@ class Trainer:
         self.finish = finish
         self.max_norm = float(config.gradient_max_norm or 0.0)
         self.guard = FiniteGuard()
+        self._upcoming: Task | None = None
         self._saved_at = -1
 
     def run(self, start_step: int) -> Outcome:
@@ -103,8 +104,8 @@ class Trainer:
                 if task.validation is not None:
                     streams.enter_context(task.validation)
             while steps_done < self.schedule.num_steps:
-                # A batch drawn ahead is trained on, so that the sampler stands where we stand.
-                if stop and not any(task.stream.is_ahead for task in self.tasks.values()):
+                # A step begun to be drawn is done, so that all random streams stand where we stand.
+                if stop and self._upcoming is None:
                     break
                 metrics = self._step(steps_done, stop)
                 steps_done += 1
@@ -124,10 +125,11 @@ class Trainer:
     def _step(self, index: int, stop: StopRequest) -> Mapping[str, Tensor | float]:
         """Do the step with 0-based number `index` and what is due after it."""
         step = index + 1
-        task = self._choose_task()
+        task, self._upcoming = self._upcoming or self._choose_task(), None
         batch = task.stream.next()
         if not stop and not self._pauses_after(step):
-            task.stream.prefetch()
+            self._upcoming = self._choose_task()
+            self._upcoming.stream.prefetch()
         learning_rate = self.schedule.applied(index)
         optimizer = self.snapshot.optimizer
         set_learning_rate(optimizer, learning_rate)
@@ -152,9 +154,7 @@ class Trainer:
         return result.metrics
 
     def _choose_task(self) -> Task:
-        """Return the task of the next step; multi-task training will draw one here."""
-        (task,) = self.tasks.values()
-        return task
+        return self.tasks[self.snapshot.choice.next()]
 
     def _pauses_after(self, step: int) -> bool:
         """Return whether the sampler's state may be needed after this step."""

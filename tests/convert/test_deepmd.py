@@ -118,8 +118,8 @@ def parameter_names(state):
 def test_parameters_are_numbered_as_in_a_file_of_deepmd_kit(checkpoint, name):
     model, state = checkpoint(name)
     listed = deepmd_parameters(model)
-    assert [key for key, _ in listed] == parameter_names(state)
-    for key, parameter in listed:
+    assert [key for _, key, _ in listed] == parameter_names(state)
+    for _, key, parameter in listed:
         if parameter is None:
             assert state[key].numel() == 0
         else:
@@ -128,7 +128,7 @@ def test_parameters_are_numbered_as_in_a_file_of_deepmd_kit(checkpoint, name):
 
 def test_every_parameter_of_the_model_has_a_number(checkpoint):
     model, _ = checkpoint("every_update_res_residual")
-    numbered = [parameter for _, parameter in deepmd_parameters(model) if parameter is not None]
+    numbered = [parameter for _, _, parameter in deepmd_parameters(model) if parameter is not None]
     assert len({id(p) for p in numbered}) == len(numbered)
     assert {id(p) for p in numbered} == {id(p) for p in model.parameters()}
 
@@ -139,9 +139,11 @@ def test_the_moments_of_deepmd_kits_optimiser_fit_the_parameters_of_their_number
     listed = deepmd_parameters(build_model(parse_model(section)))
     moments = checkpoint.optimizer["state"]
     assert len(checkpoint.optimizer["param_groups"][0]["params"]) == len(listed)
-    assert set(moments) == {n for n, (_, parameter) in enumerate(listed) if parameter is not None}
+    assert set(moments) == {
+        n for n, (_, _, parameter) in enumerate(listed) if parameter is not None
+    }
     for number, moment in moments.items():
-        assert moment["exp_avg"].shape == listed[number][1].shape
+        assert moment["exp_avg"].shape == listed[number][2].shape
 
 
 def test_statistics_that_repeat_over_slots_are_kept_once(checkpoint):

@@ -1,0 +1,168 @@
+"""The branches of a run, put together: data, model, loss (interop-spec 1.9)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dpa2.data.sampler import Sampler
+from dpa2.data.system import System
+from dpa2.data.systems import open_systems
+from dpa2.io.checkpoint import SINGLE_TASK_BRANCH
+from dpa2.model.build import build_model
+from dpa2.model.energy import EnergyModel
+from dpa2.training.batch import BatchBuilder, BatchStream
+from dpa2.training.loss import EnergyLoss
+from dpa2.training.neighbor_statistics import resolve_auto_nsel
+from dpa2.training.preparation import stream_seed
+from dpa2.training.task import Task
+from schemas.input import Input
+from schemas.multitask import Branch, Link, MultiTaskInput
+from schemas.normalize import normalized
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """One branch, ready but for what its beginning brings: statistics or the weights of a file.
+
+    Attributes:
+        branch: Its sections of the input.
+        model: The network with its initial weights; no part is shared with other branches yet.
+        loss: What is minimised.
+        builder: Makes batches for model and loss.
+        sampler: Training data.
+        validation: Validation data, or None.
+        model_params: The normalised `model` section, as it goes into checkpoints.
+        seed: Of the choice of frames for statistics.
+    """
+
+    branch: Branch
+    model: EnergyModel
+    loss: EnergyLoss
+    builder: BatchBuilder
+    sampler: Sampler
+    validation: Sampler | None
+    model_params: dict[str, Any]
+    seed: int | None
+
+    def task(self) -> Task:
+        """Return the branch as the training loop sees it; starts the threads that draw batches."""
+        validation = self.branch.validation_data
+        return Task(
+            self.branch.name,
+            self.model,
+            self.loss,
+            BatchStream(self.sampler, self.builder),
+            None if self.validation is None else BatchStream(self.validation, self.builder),
+            validation.numb_btch if validation else 1,
+        )
+
+
+def branches_of(config: Input | MultiTaskInput) -> dict[str, Branch]:
+    """Return the branches of an input; a single task is one called `Default`."""
+    if isinstance(config, MultiTaskInput):
+        return config.branches
+    training = config.training
+    return {
+        SINGLE_TASK_BRANCH: Branch(
+            name=SINGLE_TASK_BRANCH,
+            model=config.model,
+            loss=config.loss,
+            training_data=training.training_data,
+            validation_data=training.validation_data,
+            stat_file=training.stat_file,
+            stat_file_mode=training.stat_file_mode,
+            probability=None,
+            epochs=training.numb_epoch,
+        )
+    }
+
+
+def links_of(config: Input | MultiTaskInput) -> list[Link]:
+    """Return what is shared between which branches."""
+    return config.links if isinstance(config, MultiTaskInput) else []
+
+
+def assemble(
+    config: Input | MultiTaskInput, device: torch.device, say: Callable[[str], None]
+) -> dict[str, Assembled]:
+    """Open the data and build the models of all branches.
+
+    Args:
+        config: The checked input.
+        device: Where the models go.
+        say: Receives what the samplers have to warn of.
+
+    Raises:
+        DataError: When data cannot be used.
+        ConfigError: When a model cannot be built.
+    """
+    branches = branches_of(config)
+    systems = {
+        name: open_systems(
+            branch.training_data.systems,
+            branch.model.type_map,
+            branch.training_data.rglob_patterns,
+        )
+        for name, branch in branches.items()
+    }
+    seed = config.training.seed
+    start_lr = float(config.learning_rate.start_lr)
+    found = {}
+    for number, (name, branch) in enumerate(branches.items()):
+        partners = _partners(name, links_of(config))
+        model_config, min_distance = resolve_auto_nsel(
+            branch.model, [system for partner in partners for system in systems[partner]]
+        )
+        model = build_model(model_config).to(device)
+        if min_distance is not None:
+            model.min_nbor_dist.fill_(min_distance)
+        if model.fitting.dim_case and isinstance(config, MultiTaskInput):
+            model.fitting.case_embd.zero_()[sorted(branches).index(name)] = 1.0
+        loss = EnergyLoss(branch.loss, start_lr, rounds_factors=True)
+        builder = BatchBuilder(model, loss)
+        stream = stream_seed(seed, 2 * number)
+        sampler = _sampler(branch.training_data, systems[name], builder, stream)
+        for warning in sampler.warnings:
+            say(warning)
+        validation = None
+        if branch.validation_data is not None:
+            data = branch.validation_data
+            opened = open_systems(data.systems, model_config.type_map, data.rglob_patterns)
+            validation = _sampler(data, opened, builder, stream_seed(seed, 2 * number + 1))
+        params = normalized(model_config)
+        found[name] = Assembled(branch, model, loss, builder, sampler, validation, params, stream)
+    return found
+
+
+def joined_model_params(
+    config: Input | MultiTaskInput, assembled: Mapping[str, Assembled]
+) -> dict[str, Any]:
+    """Return the `model` section of a checkpoint, as deepmd-kit lays it out (spec 4.1, 4.5)."""
+    sections = {name: item.model_params for name, item in assembled.items()}
+    if isinstance(config, MultiTaskInput):
+        return {"shared_dict": config.shared_dict, "model_dict": sections}
+    return sections[SINGLE_TASK_BRANCH]
+
+
+def _partners(name: str, links: Sequence[Link]) -> list[str]:
+    """Return the branches whose descriptor is this one's, itself among them, in a fixed order."""
+    shared = [link for link in links if link.component == "descriptor" and link.level == 0]
+    groups = {link.owner for link in shared if link.branch == name}
+    partners = {link.branch for link in shared if link.owner in groups}
+    return sorted(partners | {name})
+
+
+def _sampler(
+    data: Any, systems: Sequence[System], builder: BatchBuilder, seed: int | None
+) -> Sampler:
+    return Sampler(
+        systems,
+        data.batch_size,
+        auto_prob=data.auto_prob,
+        sys_probs=data.sys_probs,
+        seed=seed,
+        min_pair_dist=getattr(data, "min_pair_dist", 0.0),
+        need=builder.needed,
+    )
