@@ -2,30 +2,12 @@ import copy
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
+from tests.train.multitask_cases import write_system
+
 DATA = Path(__file__).parent / "data"
-
-
-def write_system(folder, num_atoms, num_frames, seed):
-    """Write a deepmd/npy system of jittered lattice points with smooth, learnable labels."""
-    rng = np.random.default_rng(seed)
-    (folder / "set.000").mkdir(parents=True)
-    types = np.arange(num_atoms) % 2
-    (folder / "type.raw").write_text("\n".join(map(str, types)) + "\n")
-    (folder / "type_map.raw").write_text("O\nH\n")
-    lattice = np.stack(np.meshgrid(*[np.arange(2) * 2.0] * 3), -1).reshape(-1, 3)[:num_atoms]
-    shift = rng.normal(0, 0.15, (num_frames, num_atoms, 3))
-    arrays = {
-        "coord": lattice + shift,
-        "box": np.tile(np.eye(3) * 4.0, (num_frames, 1, 1)),
-        "energy": 2.0 * np.square(shift).sum((1, 2)) - 3.0 * num_atoms,
-        "force": -4.0 * shift,
-    }
-    for name, array in arrays.items():
-        np.save(folder / "set.000" / f"{name}.npy", array.reshape(num_frames, -1))
 
 
 @pytest.fixture(autouse=True)

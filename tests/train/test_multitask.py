@@ -1,0 +1,205 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dpa2
+from dpa2.io.checkpoint import read_checkpoint
+from dpa2.model.build import build_model
+from dpa2.model.sharing import share
+from dpa2.training.choice import BranchChoice
+from schemas.errors import CheckpointError, ConfigError
+from schemas.model import parse_model
+from schemas.multitask import Link
+from tests.train.multitask_cases import CASES, multitask_input, write_systems
+
+RECORDED = json.loads((Path(__file__).parent / "data" / "multitask.json").read_text())
+
+
+@pytest.fixture
+def systems(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_systems(tmp_path)
+    return tmp_path
+
+
+def quiet(config, **options):
+    return dpa2.train(config, progress=False, **options)
+
+
+@pytest.fixture
+def longer():
+    """A run of a few real steps."""
+    config = multitask_input("fitting")
+    config["learning_rate"] = {"start_lr": 5e-3, "stop_lr": 1e-4, "decay_steps": 1}
+    config["training"].update(numb_steps=9, save_freq=3, disp_freq=2, enable_ema=True)
+    return config
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_statistics_sharing_and_numbering_equal_those_of_deepmd_kit(case, systems):
+    recorded = RECORDED[case]
+    ours = read_checkpoint(quiet(multitask_input(case)).checkpoint)
+    for key, expected in recorded["statistics"].items():
+        found = ours.tensors[key]
+        if found.ndim == 3 and "descriptor" in key:
+            assert (found == found[:, :1]).all()
+            found = found[:, 0]
+        np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0, err_msg=key)
+    storage: dict[int, list[str]] = {}
+    for key, value in ours.tensors.items():
+        if value.numel():
+            storage.setdefault(value.untyped_storage().data_ptr(), []).append(key)
+    assert sorted(keys for keys in storage.values() if len(keys) > 1) == recorded["shared"]
+    assert len(ours.optimizer["param_groups"][0]["params"]) == recorded["num_parameters"]
+    assert Path("lcurve.out").read_text().splitlines()[0] == recorded["header"]
+
+
+def branch_models(case):
+    config = multitask_input(case)["model"]
+    shared = config["shared_dict"]
+    models = {}
+    for name, branch in config["model_dict"].items():
+        section = {
+            key: shared[value.partition(":")[0]] if isinstance(value, str) else value
+            for key, value in branch.items()
+        }
+        models[name] = build_model(parse_model(section))
+    return models
+
+
+def test_level_0_shares_every_module_of_the_descriptor_but_the_type_map():
+    models = branch_models("descriptor")
+    links = [Link("surroundings", "descriptor", name, 0, "second") for name in models]
+    share(models, links)
+    second, first = (models[name].descriptor for name in ("second", "first"))
+    for part in ("type_embedding", "repinit", "three_body", "shape_map", "repformer"):
+        assert getattr(first, part) is getattr(second, part) is not None, part
+    assert first.type_map is not second.type_map
+    assert models["first"].fitting is not models["second"].fitting
+    own = {name for name, _ in models["first"].named_parameters()}
+    shared = {id(p) for p in models["second"].parameters()}
+    kept = {n for n, p in models["first"].named_parameters() if id(p) not in shared}
+    assert kept == {n for n in own if n.startswith(("descriptor.type_map.", "fitting."))}
+
+
+def test_level_1_shares_the_type_embedding_alone():
+    models = branch_models("descriptor")
+    share(
+        models,
+        [
+            Link("surroundings", "descriptor", "second", 0, "second"),
+            Link("surroundings", "descriptor", "first", 1, "second"),
+        ],
+    )
+    second, first = (models[name].descriptor for name in ("second", "first"))
+    assert first.type_embedding is second.type_embedding
+    for part in ("repinit", "three_body", "shape_map", "repformer"):
+        assert getattr(first, part) is not getattr(second, part), part
+
+
+def test_a_shared_fitting_net_keeps_bias_and_case_of_each_branch():
+    models = branch_models("fitting")
+    share(models, [Link("head", "fitting_net", name, 0, "second") for name in models])
+    second, first = (models[name].fitting for name in ("second", "first"))
+    assert first.hidden_layers is second.hidden_layers
+    assert first.output is second.output
+    for name in ("fparam_avg", "fparam_inv_std", "aparam_avg", "aparam_inv_std"):
+        assert getattr(first, name) is getattr(second, name), name
+    for name in ("bias_atom_e", "case_embd"):
+        assert getattr(first, name) is not getattr(second, name), name
+
+
+def test_cases_are_numbered_by_sorted_names(systems):
+    tensors = read_checkpoint(quiet(multitask_input("fitting")).checkpoint).tensors
+    rows = [
+        tensors[f"model.{name}.atomic_model.fitting_net.case_embd"].tolist()
+        for name in ("first", "second")
+    ]
+    assert rows == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+
+
+def test_a_step_of_one_branch_leaves_the_head_of_the_other(systems):
+    config = multitask_input("descriptor")
+    config["learning_rate"]["start_lr"] = 1e-2
+    config["training"]["model_prob"] = {"second": 0.0, "first": 1.0}
+    config["training"].update(numb_steps=2)
+    before = read_checkpoint(quiet(multitask_input("descriptor")).checkpoint).tensors
+    after = read_checkpoint(quiet(config, output_dir="after").checkpoint).tensors
+    changed = {key for key in after if not torch.equal(after[key], before[key])}
+    assert any("first.atomic_model.fitting_net" in key for key in changed)
+    assert any("second.atomic_model.descriptor" in key for key in changed)
+    assert not any("second.atomic_model.fitting_net" in key for key in changed)
+
+
+def test_branches_are_drawn_as_often_as_asked_and_a_state_goes_on():
+    choice = BranchChoice({"a": 0.25, "b": 0.75}, seed=3)
+    drawn = [choice.next() for _ in range(4000)]
+    assert 0.22 < drawn.count("a") / 4000 < 0.28
+    state = choice.state_dict()
+    following = [choice.next() for _ in range(20)]
+    other = BranchChoice({"a": 0.25, "b": 0.75}, seed=None)
+    other.load_state_dict(state)
+    assert [other.next() for _ in range(20)] == following
+
+
+def test_epochs_of_each_branch_become_steps_and_probabilities(systems):
+    config = multitask_input("descriptor")
+    del config["training"]["model_prob"], config["training"]["numb_steps"]
+    config["training"]["num_epoch_dict"] = {"second": 1, "first": 2}
+    # `second`: systems of 3 and 2 batches, drawn 3 : 2, so 5 steps; `first`: 2 batches, twice
+    assert quiet(config).num_steps == 9
+
+
+def test_a_resumed_run_equals_the_undisturbed_one_byte_for_byte(systems, longer):
+    quiet(longer, output_dir="whole")
+    quiet(longer, output_dir="parts")
+    for path in Path("parts").glob("*-[69].pt"):
+        path.unlink()
+    quiet(longer, restart="parts/model.ckpt-3.pt", output_dir="parts")
+    for name in ("model.ckpt-9.pt", "model_ema.ckpt-9.pt", "lcurve.out", "out.json"):
+        assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes(), name
+
+
+def test_averaged_rows_have_all_branches(systems, longer):
+    longer["training"].update(disp_avg=True, disp_freq=1)
+    rows = quiet(longer).curve.read_text().splitlines()
+    assert len(rows) == 2 + 9
+    assert {len(row.split()) for row in rows[2:]} == {1 + 3 + 3 + 1}
+    assert "nan" not in "".join(rows[2:])
+
+
+def test_a_new_run_starts_from_the_weights_of_every_branch(systems, longer):
+    first = quiet(longer, output_dir="first")
+    longer["training"].update(numb_steps=1, save_freq=1)
+    longer["learning_rate"] = {"start_lr": 1e-30, "stop_lr": 1e-31, "decay_steps": 1}
+    second = quiet(longer, init_model=first.checkpoint, output_dir="second")
+    old, new = (read_checkpoint(run.checkpoint).tensors for run in (first, second))
+    for key in old:
+        torch.testing.assert_close(new[key], old[key], rtol=0, atol=1e-12)
+
+
+def test_a_checkpoint_without_a_branch_of_the_input_is_refused(systems, longer):
+    first = quiet(longer, output_dir="first")
+    for section in (longer["model"]["model_dict"], longer["loss_dict"]):
+        section["third"] = section.pop("second")
+    for section in ("data_dict", "model_prob"):
+        longer["training"][section]["third"] = longer["training"][section].pop("second")
+    with pytest.raises(CheckpointError, match="no branch `third`"):
+        quiet(longer, restart=first.checkpoint)
+
+
+def test_automatic_neighbours_of_a_shared_descriptor_are_those_of_all_its_data(systems):
+    config = multitask_input("descriptor")
+    config["model"]["shared_dict"]["surroundings"]["repinit"]["nsel"] = "auto"
+    params = read_checkpoint(quiet(config).checkpoint).model_params["model_dict"]
+    sizes = {section["descriptor"]["repinit"]["nsel"] for section in params.values()}
+    assert len(sizes) == 1
+
+
+def test_full_validation_of_several_branches_is_refused(systems, longer):
+    longer["validating"] = {"full_validation": True, "validation_freq": 2}
+    with pytest.raises(ConfigError):
+        quiet(longer)
