@@ -9,29 +9,39 @@ from typing import Any
 import torch
 
 from dpa2.model.seeds import mix
-from schemas.check import check_text, checked, load_input
+from schemas.check import check_file, check_text, checked
 from schemas.errors import ConfigError, TrainingError
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
+from schemas.start import Start
 
 
 def read_input(
     config: str | os.PathLike[str] | Mapping[str, Any] | Input | MultiTaskInput,
     overrides: Sequence[str],
+    start: Start | None = None,
 ) -> Input | MultiTaskInput:
     """Return the checked input of a file, a mapping, or what is one already.
 
+    Args:
+        config: The input.
+        overrides: Texts such as `training.numb_steps=1000`.
+        start: The checkpoint to fine-tune; the input must fit it, or takes over its networks.
+
     Raises:
         ConfigError: When the input has faults.
-        ValueError: When overrides come with an input that is checked already.
+        ValueError: When changes are asked for of an input that is checked already.
     """
     if isinstance(config, (Input, MultiTaskInput)):
-        if overrides:
-            raise ValueError("overrides apply to a file or a mapping, not to a checked input")
+        if overrides or (start is not None and start.use_pretrain_script):
+            raise ValueError(
+                "overrides and use_pretrain_script apply to a file or a mapping, not to a checked "
+                "input"
+            )
         return config
     if isinstance(config, Mapping):
-        return checked(check_text(json.dumps(config), "input.json", overrides))
-    return load_input(Path(config), overrides)
+        return checked(check_text(json.dumps(config), "input.json", overrides, start))
+    return checked(check_file(Path(config), overrides, start))
 
 
 def choose_device(name: str | None) -> torch.device:

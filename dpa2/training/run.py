@@ -2,12 +2,16 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dpa2.finetune.beginning import FromPretrained
+from dpa2.finetune.bias import BiasMode
+from dpa2.finetune.origin import finetune_start
+from dpa2.finetune.provenance import Provenance
 from dpa2.io.atomic import write_json
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
@@ -54,6 +58,7 @@ class TrainResult:
             when this run did no step.
         seconds: Wall time of the loop.
         stopped_by: Name of the signal that ended the run early, or None.
+        provenance: Of a fine-tuning: where each branch started.
     """
 
     checkpoint: Path
@@ -64,6 +69,7 @@ class TrainResult:
     metrics: dict[str, float]
     seconds: float
     stopped_by: str | None
+    provenance: dict[str, Provenance] = field(default_factory=dict)
 
 
 def train(
@@ -71,6 +77,10 @@ def train(
     *,
     restart: str | os.PathLike[str] | None = None,
     init_model: str | os.PathLike[str] | None = None,
+    finetune: str | os.PathLike[str] | None = None,
+    branch: str | None = None,
+    use_pretrain_script: bool = False,
+    bias_mode: BiasMode | None = None,
     overrides: Sequence[str] = (),
     output_dir: str | os.PathLike[str] | None = None,
     output: str = "out.json",
@@ -85,6 +95,11 @@ def train(
         config: An input file, its content, or an already checked input.
         restart: Checkpoint of an interrupted run, continued exactly where it was.
         init_model: Checkpoint whose weights and statistics a new run starts from.
+        finetune: Checkpoint to fine-tune: its weights, by element, and energies of the new data.
+        branch: Its branch to start from, or `RANDOM` for its descriptor and a new fitting net.
+        use_pretrain_script: Take the networks' sections of the input from it.
+        bias_mode: How the energies of the elements are fitted; default: `change` for a fitting net
+            of the checkpoint, `set` for a random one, as deepmd-kit.
         overrides: Changes of the input, `("training.numb_steps=1000",)`, checked like the file.
         output_dir: Folder for everything that is written; default: the current one.
         output: Name of the file with the complete, normalised input.
@@ -94,25 +109,43 @@ def train(
     Raises:
         ConfigError: When the input has faults.
         DataError: When the data cannot be used.
-        CheckpointError: When `restart` or `init_model` cannot be used.
+        CheckpointError: When `restart`, `init_model` or `finetune` cannot be used.
         TrainingError: When the loss is not a number, or a file cannot be written.
     """
-    if restart is not None and init_model is not None:
+    if sum(file is not None for file in (restart, init_model, finetune)) > 1:
         raise ConfigError(
-            "a run is either restarted or initialised from a model, not both",
-            hint="--restart continues a run; --init-model starts a new one from its weights",
+            "--restart, --init-model and --finetune exclude each other",
+            hint="--restart continues a run; --init-model starts a new one from its weights; "
+            "--finetune does so on other data",
         )
-    checked_input = read_input(config, overrides)
+    pretrained = None if finetune is None else read_checkpoint(Path(finetune))
+    start = None
+    if pretrained is not None:
+        start = finetune_start(
+            pretrained.path,
+            pretrained.model_params,
+            branch,
+            use_pretrain_script=use_pretrain_script,
+        )
+    checked_input = read_input(config, overrides, start)
+    beginning: Beginning = (
+        FromPretrained(checked_input, pretrained, branch, bias_mode)
+        if pretrained is not None
+        else _beginning(restart, init_model)
+    )
     run = _Run(
         checked_input,
         Path(output_dir or "."),
         choose_device(device),
-        _beginning(restart, init_model),
+        beginning,
         shows_progress=progress,
     )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         seed_global_generator(checked_input.training.seed)
-        return run.execute(output)
+        result = run.execute(output)
+    if isinstance(beginning, FromPretrained):
+        return replace(result, provenance=beginning.provenance)
+    return result
 
 
 def _beginning(

@@ -109,8 +109,8 @@ class StatisticsBuilder:
             DataError: When the data lack what is needed, or the stat_file is read-only and
                 incomplete.
         """
-        moments = InputMoments(self._normalise_environment(), self._normalise_parameters())
-        bias = self._fit_bias()
+        moments = InputMoments(self._normalise_environment(), self.normalise_parameters())
+        bias = self.fit_bias()
         observed = self._observed_types()
         self.model.statistics_changed()
         return Statistics(observed, bias, from_file=self._frames is None, moments=moments)
@@ -165,7 +165,7 @@ class StatisticsBuilder:
             set_normalisation(block, known[name])
         return known
 
-    def _normalise_parameters(self) -> ParameterMoments:
+    def normalise_parameters(self) -> ParameterMoments:
         """Set mean and spread of fparam and aparam."""
         fitting = self.model.fitting
         found: ParameterMoments = {}
@@ -197,7 +197,8 @@ class StatisticsBuilder:
         values = np.concatenate(present)
         return np.stack([Moments.of(values[:, i]).to_array() for i in range(width)])
 
-    def _fit_bias(self) -> NDArray[np.float64]:
+    def fit_bias(self) -> NDArray[np.float64]:
+        """Set the energies of the elements and return them (T,), eV."""
         names = ["bias_atom_energy", "std_atom_energy"]
         stored = self._load(names)
         if stored is None:

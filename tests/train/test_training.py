@@ -184,7 +184,7 @@ def test_a_loss_that_explodes_stops_and_saves_nothing_of_it(tiny_input):
 
 
 def test_restart_and_init_model_exclude_each_other(tiny_input):
-    with pytest.raises(ConfigError, match="not both"):
+    with pytest.raises(ConfigError, match="exclude each other"):
         quiet(tiny_input, restart="a.pt", init_model="b.pt")
 
 

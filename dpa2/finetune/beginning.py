@@ -1,0 +1,101 @@
+"""How a fine-tuning begins: every branch takes over the weights of a checkpoint's branch."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpa2.finetune.bias import BiasMode
+from dpa2.finetune.branch import needs_statistics, start_branch
+from dpa2.finetune.origin import find_origins, finetune_start
+from dpa2.io.checkpoint import Checkpoint
+from dpa2.training.assembly import Assembled, links_of
+from dpa2.training.shared_statistics import InputMoments, merge_statistics
+from dpa2.training.snapshot import Snapshot
+from dpa2.training.statistics import draw_frames, initialise_statistics
+from schemas.input import Input
+from schemas.multitask import MultiTaskInput
+
+if TYPE_CHECKING:
+    from dpa2.finetune.provenance import Provenance
+
+Say = Callable[[str], None]
+
+
+class FromPretrained:
+    """Weights of a checkpoint's branches, energies of the new data; step and optimiser begin anew.
+
+    Args:
+        config: The checked input.
+        checkpoint: What to start from.
+        branch: The branch asked for, or `RANDOM`; None where it has one, or the input says which.
+        bias_mode: How the energies of the elements are fitted; None as deepmd-kit.
+
+    Attributes:
+        provenance: Where every branch starts, by name; filled by `prepare`.
+
+    Raises:
+        ConfigError: When the branch does not exist or is not chosen, or the input does not fit it.
+    """
+
+    continues = False
+
+    def __init__(
+        self,
+        config: Input | MultiTaskInput,
+        checkpoint: Checkpoint,
+        branch: str | None,
+        bias_mode: BiasMode | None,
+    ) -> None:
+        self.config = config
+        self.checkpoint = checkpoint
+        self.bias_mode = bias_mode
+        start = finetune_start(checkpoint.path, checkpoint.model_params, branch)
+        self.origins = find_origins(config, start)
+        self.provenance: dict[str, Provenance] = {}
+
+    def prepare(self, branches: Mapping[str, Assembled], say: Say, /) -> dict[str, InputMoments]:
+        """Copy weights, fit energies, and say where everything is from.
+
+        Raises:
+            CheckpointError: When the weights do not fit the model.
+            DataError: When the data lack what is needed.
+        """
+        self._add_statistics(branches, say)
+        for name, item in branches.items():
+            origin = self.origins[name]
+            _, tensors = self.checkpoint.branch(origin.branch)
+            frames = []
+            if origin.fitting != "resumed":
+                frames = draw_frames(item.sampler, item.model.config.data_stat_nbatch, item.seed)
+            found = start_branch(name, item.model, origin, tensors, frames, self.bias_mode)
+            self.provenance[name] = found
+            for line in found.lines():
+                say(line)
+        return {}
+
+    def resume(self, _snapshot: Snapshot, /) -> int:
+        """Return 0: the run is a new one."""
+        return 0
+
+    def _add_statistics(self, branches: Mapping[str, Assembled], say: Say) -> None:
+        """Compute statistics of the data if any element is new; those of known ones are replaced.
+
+        A part that branches share is normalised by the data of all of them.
+        """
+        new = {n for n, item in branches.items() if needs_statistics(item.model, self.origins[n])}
+        if not new:
+            return
+        moments = {
+            name: initialise_statistics(
+                item.model,
+                item.sampler,
+                stat_file=None if item.branch.stat_file is None else Path(item.branch.stat_file),
+                read_only=item.branch.stat_file_mode == "read",
+                seed=item.seed,
+                say=say,
+            ).moments
+            for name, item in branches.items()
+        }
+        models = {name: item.model for name, item in branches.items()}
+        evenly = dict.fromkeys(branches, 1.0)
+        merge_statistics(models, links_of(self.config), moments, evenly)

@@ -1,0 +1,103 @@
+"""Fit the energies of the elements to other data, network unchanged (interop-spec 5.3, 6.9)."""
+
+# Axes:  F frames   N atoms   T types
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.data.frames import Frames
+from dpa2.model.energy import EnergyModel, tensors_to
+from dpa2.training.statistics import StatisticsBuilder, change_bias
+
+BiasMode = Literal["change", "set", "none"]
+"""`change` adds what the model leaves over (deepmd-kit's `change-by-statistic`), `set` replaces
+(`set-by-statistic`), `none` leaves the energies as they are."""
+
+
+@dataclass(frozen=True)
+class BiasShift:
+    """How the energies of the elements have changed.
+
+    Attributes:
+        mode: How they were fitted.
+        type_map: Elements.
+        before: (T,) eV.
+        after: (T,) eV.
+        observed: Whether each element occurs in the data.
+        num_frames: Frames that were looked at.
+    """
+
+    mode: BiasMode
+    type_map: list[str]
+    before: list[float]
+    after: list[float]
+    observed: list[bool]
+    num_frames: int
+
+    @property
+    def shift(self) -> list[float]:
+        """Differences (T,) in eV."""
+        return [new - old for old, new in zip(self.before, self.after, strict=True)]
+
+    def document(self) -> dict[str, Any]:
+        """Return the numbers for `--json`, eV."""
+        return {
+            "mode": self.mode,
+            "frames": self.num_frames,
+            "elements": {
+                name: {
+                    "before": self.before[i],
+                    "after": self.after[i],
+                    "shift": self.shift[i],
+                    "in_data": self.observed[i],
+                }
+                for i, name in enumerate(self.type_map)
+            },
+        }
+
+
+def adjust_bias(model: EnergyModel, batches: Sequence[Frames], mode: BiasMode) -> BiasShift:
+    """Fit the energies of the elements of a model to labelled frames.
+
+    `set` computes the statistics of fparam and aparam anew too, as deepmd-kit does: it belongs to a
+    fitting net that has not learned yet.
+
+    Args:
+        model: Its buffers are changed.
+        batches: Frames with energies.
+        mode: Whether to add, to replace, or to do nothing.
+
+    Raises:
+        DataError: When the frames have no energies, or lack fparam or aparam.
+    """
+    before = model.out_bias.tolist()
+    if mode == "change":
+        change_bias(model, batches, lambda frames: atomic_energies(model, frames))
+    elif mode == "set":
+        builder = StatisticsBuilder(model, lambda: batches, None, lambda _: None)
+        builder.fit_bias()
+        builder.normalise_parameters()
+    seen = {int(kind) for frames in batches for kind in np.unique(frames.atom_types)}
+    return BiasShift(
+        mode,
+        list(model.type_map),
+        before,
+        model.out_bias.tolist(),
+        [kind in seen for kind in range(len(model.type_map))],
+        sum(frames.num_frames for frames in batches),
+    )
+
+
+def atomic_energies(model: EnergyModel, frames: Frames) -> NDArray[np.float64]:
+    """Return the model's atomic energies (F, N) in eV; one frame at a time, for the memory."""
+    parts = []
+    for f in range(frames.num_frames):
+        one = frames.select(np.array([f]))
+        graph = model.graph(one.coord, one.box, one.atom_types)
+        fparam, aparam = (tensors_to(model.device, v) for v in (one.fparam, one.aparam))
+        parts.append(model(graph, fparam, aparam).atom_energy.cpu().numpy())
+    return np.concatenate(parts)
