@@ -2,78 +2,143 @@
 
 import math
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cli.output import Output
+from cli.start import StartOptions, read_start
+
+if TYPE_CHECKING:
+    from dpa2.training.run import TrainResult
+
+InputFile = Annotated[Path, typer.Argument(metavar="INPUT", help="Input file, JSON or YAML.")]
+NormalizedInput = Annotated[
+    Path, typer.Option("--output", "-o", help="Where the complete, normalised input goes.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key: --set training.numb_steps=1000."
+    ),
+]
+TrainingDevice = Annotated[
+    str | None, typer.Option("--device", help="cpu or cuda; default: a GPU if there is one.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+NoProgress = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no log lines.")]
+PretrainedBranch = Annotated[
+    str | None,
+    typer.Option(
+        "--branch",
+        "--head",
+        "--model-branch",
+        metavar="NAME",
+        help="Branch to start from: name or alias; RANDOM: its descriptor, a new fitting net.",
+    ),
+]
+PretrainScript = Annotated[
+    bool,
+    typer.Option(
+        "--use-pretrain-script", help="Take the networks' sections of the input from the model."
+    ),
+]
+BiasMode = Literal["change", "set", "none"]
+EnergyBias = Annotated[
+    BiasMode | None,
+    typer.Option(
+        "--bias-mode",
+        help="Energies of the elements: shifted by what the model leaves over, fitted anew, or "
+        "left. Default: change; set for a random fitting net.",
+    ),
+]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(name="train")(train)
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line says about a run beside what it starts from."""
+
+    input_file: Path
+    output: Path
+    overrides: list[str]
+    device: str | None
+    as_json: bool
+    quiet: bool
+    bias_mode: BiasMode | None = None
 
 
 def train(
-    input_file: Annotated[Path, typer.Argument(metavar="INPUT", help="Input file, JSON or YAML.")],
+    input_file: InputFile,
     restart: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--restart", "-r", metavar="CKPT", help="Continue an interrupted run."),
     ] = None,
     init_model: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--init-model", "-i", metavar="CKPT", help="Start from these weights."),
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Where the complete, normalised input goes.")
-    ] = Path("out.json"),
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a key: --set training.numb_steps=1000."
-        ),
+    finetune: Annotated[
+        str | None,
+        typer.Option("--finetune", "-t", metavar="CKPT", help="As zoo finetune --model CKPT."),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="cpu or cuda; default: a GPU if there is one.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON on stdout.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, no log lines.")
-    ] = False,
+    branch: PretrainedBranch = None,
+    use_pretrain_script: PretrainScript = False,
+    bias_mode: EnergyBias = None,
+    output: NormalizedInput = Path("out.json"),
+    overrides: Overrides = None,
+    device: TrainingDevice = None,
+    as_json: AsJson = False,
+    quiet: NoProgress = False,
 ) -> None:
     """Train a model; interrupt with Ctrl-C at any time and continue with --restart."""
+    run(
+        StartOptions(finetune, restart, init_model, branch, use_pretrain_script),
+        RunOptions(input_file, output, overrides or [], device, as_json, quiet, bias_mode),
+    )
+
+
+def run(start_options: StartOptions, options: RunOptions) -> None:
+    """Check the input, and the checkpoint that it starts from, and train.
+
+    Raises:
+        typer.Exit: With 1 when there are errors in the input, with 130 after an interruption.
+    """
     from cli.render import render
     from schemas.check import check_file
 
-    out = Output(json_mode=as_json, quiet=quiet)
-    report = check_file(input_file, overrides or [])
+    out = Output(json_mode=options.as_json, quiet=options.quiet)
+    start, faults = read_start(start_options)
+    report = check_file(options.input_file, options.overrides, start)
+    if faults and report.extend is not None:
+        report = report.extend(faults)
     for line in render(report, "full"):
         typer.echo(line, err=True)
     if report.config is None:
-        faults = [item.document() for item in report.diagnostics]
-        out.result({"ok": False, "file": report.name, "diagnostics": faults})
+        found = [item.document() for item in report.diagnostics]
+        out.result({"ok": False, "file": report.name, "diagnostics": found})
         raise typer.Exit(1)
 
     from dpa2.training.run import train as run_training
 
+    # The networks' sections of a pretrained model are in the configuration already.
     result = run_training(
         report.config,
-        restart=restart,
-        init_model=init_model,
-        output=str(output),
-        device=device,
-        progress=not quiet,
+        restart=start_options.restart,
+        init_model=start_options.init_model,
+        finetune=start_options.finetune,
+        branch=start_options.branch,
+        bias_mode=options.bias_mode,
+        output=str(options.output),
+        device=options.device,
+        progress=not options.quiet,
     )
     out.result(_document(result))
     if result.stopped_by is not None:
-        again = [str(input_file), "--restart", str(result.checkpoint)]
-        again += [part for change in overrides or [] for part in ("--set", change)]
         out.info(
             f"{result.stopped_by}: stopped after {result.steps_done} of {result.num_steps} steps; "
-            f"continue with\n  zoo train {shlex.join(again)}"
+            f"continue with\n  {_continuation(start_options, options, result)}"
         )
         raise typer.Exit(130)
     out.info(
@@ -82,9 +147,18 @@ def train(
     )
 
 
-def _document(result: Any) -> dict[str, Any]:
+def _continuation(start: StartOptions, options: RunOptions, result: "TrainResult") -> str:
+    """Return the command that continues; the input may lack what came from a pretrained model."""
+    words = [str(options.input_file)]
+    words += [part for change in options.overrides for part in ("--set", change)]
+    if start.use_pretrain_script:
+        words = [str(options.output)]
+    return "zoo train " + shlex.join([words[0], "--restart", str(result.checkpoint), *words[1:]])
+
+
+def _document(result: "TrainResult") -> dict[str, Any]:
     """Return the result for `--json`; JSON has no nan, so that absent errors are null."""
-    return {
+    document = {
         "ok": result.stopped_by is None,
         "checkpoint": str(result.checkpoint),
         "learning_curve": str(result.curve),
@@ -97,3 +171,11 @@ def _document(result: Any) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "stopped_by": result.stopped_by,
     }
+    if result.provenance:
+        document["provenance"] = [item.document() for item in result.provenance.values()]
+    return document
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(name="train")(train)

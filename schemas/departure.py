@@ -69,6 +69,13 @@ class Departure:
                 found[target.name] = source
         return found
 
+    def is_undecided(self, target: Target) -> bool:
+        """Whether a fitting net would be random because no branch is chosen."""
+        source = self.sources.get(target.name)
+        if self.start is None or source is None or not source.is_random:
+            return False
+        return RANDOM not in (self.start.branch, target.head)
+
     @cached_property
     def models(self) -> dict[str, Model | ConfigError]:
         """The model of each source, by its name, or why it is none that this engine runs."""

@@ -12,7 +12,7 @@ from schemas.input import Input
 from schemas.model import Model
 from schemas.multitask import MultiTaskInput
 from schemas.normalize import normalized
-from schemas.start import DEFAULT_BRANCH, RANDOM, Source, Start
+from schemas.start import DEFAULT_BRANCH, Source, Start
 from schemas.view import View
 
 FittingNet = Literal["copied", "random", "resumed"]
@@ -78,8 +78,8 @@ def finetune_start(
 def find_origins(config: Input | MultiTaskInput, start: Start) -> dict[str, Origin]:
     """Return the origin of every branch of the input, by its name; `Default` for a single task.
 
-    The choice is the validator's (`schemas.departure.choose`), which is deepmd-kit's, but for one
-    thing: deepmd-kit draws a random fitting net where no branch is chosen; here it is an error.
+    The choice and what is wrong with it are the validator's. It is deepmd-kit's choice, but where
+    deepmd-kit draws a random fitting net because no branch is chosen, it is an error here.
 
     Raises:
         ConfigError: When a branch does not exist or is not chosen, or the input does not fit it.
@@ -89,9 +89,6 @@ def find_origins(config: Input | MultiTaskInput, start: Start) -> dict[str, Orig
         if finding.severity == "error":
             raise ConfigError(finding.message, hint=finding.hint)
     sources = Departure(targets, start).sources
-    for target in targets:
-        if sources[target.name].is_random and RANDOM not in (start.branch, target.head):
-            raise _not_chosen(start, target)
     return {name: _origin(start, source) for name, source in sources.items()}
 
 
@@ -113,17 +110,3 @@ def _origin(start: Start, source: Source) -> Origin:
     elif source.is_resumed:
         fitting = "resumed"
     return Origin(start.file, source.branch, tuple(source.section["type_map"]), fitting)
-
-
-def _not_chosen(start: Start, target: Target) -> ConfigError:
-    listed = ", ".join(start.branches)
-    if target.view.branch is None:
-        return ConfigError(
-            f"{start.file} has {len(start.branches)} branches and none is chosen",
-            hint=f"choose with --branch: {listed}; or RANDOM for a new fitting net",
-        )
-    return ConfigError(
-        f"{start.file} has no branch `{target.name}`, and the input does not say where that "
-        f"branch starts",
-        hint=f'write "finetune_head" into it: {listed}; or "RANDOM" for a new fitting net',
-    )

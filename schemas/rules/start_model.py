@@ -133,6 +133,8 @@ def weights_are_taken(departure: Departure) -> Iterator[Fault]:
     if start is None or start.option != "--finetune":
         return
     for target, source, _ in _pairs(departure):
+        if departure.is_undecided(target):
+            continue  # a rule says so
         whose = f"branch `{source.branch}` of {start.file}" if start.has_branches else start.file
         what = "descriptor and fitting net are loaded, the energy bias is shifted to the data"
         if source.is_random:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from schemas.departure import Departure, Target
 from schemas.partial import UnusableError
 from schemas.rules.rule import Fault, rule, warning
-from schemas.start import RANDOM, Start
+from schemas.start import Start
 from schemas.suggest import nearest
 
 _BRANCH = ("--branch",)
@@ -50,22 +50,24 @@ def _no_such_branch(start: Start, path: tuple[str | int, ...], asked: str) -> Fa
 
 @rule("ZOO612", "a branch is chosen", scope="start")
 def branch_is_chosen(departure: Departure) -> Iterator[Fault]:
-    """Warn of a fitting net that is random because no branch was chosen."""
+    """Demand a branch: deepmd-kit draws a random fitting net where none is chosen."""
     start = departure.start
     if start is None or start.option != "--finetune":
         return
     for target in departure.targets:
-        source = departure.sources.get(target.name)
-        if source is None or not source.is_random or RANDOM in (start.branch, target.head):
+        if not departure.is_undecided(target):
             continue
         listed = ", ".join(f"`{name}`" for name in list(start.branches)[:40])
         if departure.is_multitask:
-            message = f"branch `{target.name}` is not in {start.file}: its fitting net is random"
-            hint = f'write "finetune_head": one of {listed}, or "RANDOM" if that is meant'
-            yield Fault(_home(target), message, hint, severity="warning", at="key")
+            message = (
+                f"branch `{target.name}` is not in {start.file}, nor does it say where it starts"
+            )
+            hint = f'write "finetune_head": one of {listed}, or "RANDOM" for a random fitting net'
+            yield Fault(_home(target), message, hint, at="key")
         else:
-            message = f"no branch of {start.file} is chosen: the fitting net starts at RANDOM"
-            yield warning(_BRANCH, message, f"choose with --branch: {listed}, or RANDOM")
+            message = f"{start.file} has {len(start.branches)} branches and none is chosen"
+            hint = f"choose with --branch: {listed}, or RANDOM for a random fitting net"
+            yield Fault(_BRANCH, message, hint)
 
 
 def _home(target: Target) -> tuple[str | int, ...]:
