@@ -6,16 +6,20 @@ from typing import Annotated
 import typer
 
 from cli import (
+    branches,
     data,
     diff,
     errors,
     explain,
+    extract,
+    finetune,
     freeze,
     init,
     lsp,
     plan,
     plot,
     predict,
+    recommend,
     test,
     train,
     validate,
@@ -50,7 +54,24 @@ def root(
     """Validate, train, freeze and test DPA-2 models."""
 
 
-for command in (init, validate, explain, data, plan, diff, train, freeze, test, predict, plot, lsp):
+for command in (
+    init,
+    validate,
+    explain,
+    data,
+    plan,
+    diff,
+    train,
+    finetune,
+    freeze,
+    test,
+    predict,
+    plot,
+    branches,
+    recommend,
+    extract,
+    lsp,
+):
     command.register(app)
 
 

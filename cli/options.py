@@ -6,7 +6,7 @@ import typer
 
 Branch = Annotated[
     str | None,
-    typer.Option("--branch", "--head", help="Branch of a multi-task model."),
+    typer.Option("--branch", "--head", help="Branch of a multi-task model: name or alias."),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

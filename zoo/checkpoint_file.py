@@ -137,7 +137,7 @@ def read_header(source: str | os.PathLike[str] | RandomAccess) -> CheckpointHead
     if f"{folder}/constants.pkl" in names or any("/code/" in name for name in names):
         raise CheckpointError(
             f"{source.name} is a frozen TorchScript model, not a checkpoint",
-            hint="use the .pt checkpoint from which it was frozen",
+            hint="use the .pt checkpoint from which it was frozen; a frozen model holds one branch",
         )
     return _header(source, archive, folder)
 

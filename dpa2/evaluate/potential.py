@@ -163,7 +163,7 @@ def load(
         CheckpointError: If the file is not such a model, the branch is missing or unknown, or the
             device is not there.
     """
-    target = _device(device)
+    target = open_device(device)
     if is_torchscript(path):
         if branch is not None:
             raise CheckpointError(
@@ -180,7 +180,12 @@ def load(
     return Potential(engine, branches)
 
 
-def _device(device: str | torch.device) -> torch.device:
+def open_device(device: str | torch.device) -> torch.device:
+    """Return a device that is there.
+
+    Raises:
+        CheckpointError: If there is none of that name.
+    """
     try:
         chosen = torch.device(device)
     except RuntimeError as error:

@@ -58,10 +58,12 @@ def resolve_branch(path: Path, model_params: Mapping[str, Any], name: str | None
             hint=f"write one of: {', '.join(meant)}",
         )
     near = nearest(name, [word for word, _ in known])
-    suggestion = f"did you mean `{dict(reversed(known))[near]}`? " if near else ""
-    raise CheckpointError(
-        f"{path} has no branch `{name}`", hint=f"{suggestion}branches: {', '.join(branches)}"
-    )
+    hint = f"branches: {', '.join(branches)}"
+    if near is not None:
+        branch = dict(reversed(known))[near]
+        meaning = "" if near == branch else f" (an alias of `{branch}`)"
+        hint = f"did you mean `{near}`{meaning}? {hint}"
+    raise CheckpointError(f"{path} has no branch `{name}`", hint=hint)
 
 
 def aliases(section: Mapping[str, Any]) -> list[str]:

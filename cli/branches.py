@@ -1,0 +1,86 @@
+"""`zoo branches`: what a checkpoint holds, branch by branch."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import Json
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from zoo.branches import BranchSummary
+
+_MOST_ELEMENTS = 8
+"""Longer lists of elements are counted for a person; `--json` has them all."""
+
+
+def branches(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint (.pt).")],
+    json_mode: Json = False,
+) -> None:
+    """List the branches of a checkpoint, which need not be multi-task; no weight is read.
+
+    Example: zoo branches DPA-2.4-7M.pt
+    """
+    from dataclasses import asdict
+
+    from zoo.branches import num_parameters, summarize
+    from zoo.checkpoint_file import read_header
+
+    out = Output(json_mode=json_mode)
+    header = read_header(model)
+    found = summarize(header)
+    total = num_parameters(header)
+    out.result(
+        {
+            "ok": True,
+            "model": str(model),
+            "steps": header.steps,
+            "num_parameters": total,
+            "branches": [asdict(branch) for branch in found],
+        }
+    )
+    kind = f"{len(found)} branches" if "model_dict" in header.model_params else "single-task model"
+    out.table(
+        f"{model}: {kind}, {_descriptors(found)}, {total:,} parameters",
+        ("branch", "elements", "not in training", "descriptor", "fitting net", "parameters"),
+        [_row(branch, _owner(branch, found)) for branch in found],
+    )
+
+
+def _row(branch: "BranchSummary", owner: str) -> tuple[str, ...]:
+    names = f" ({', '.join(branch.aliases)})" if branch.aliases else ""
+    unseen = "unknown"
+    if branch.observed is not None:
+        unseen = _elements([name for name in branch.type_map if name not in branch.observed])
+    of = "" if owner == branch.name else f" of {owner}"
+    return (
+        branch.name + names,
+        _elements(branch.type_map),
+        unseen,
+        branch.descriptor + of,
+        f"{branch.fitting} {'-'.join(map(str, branch.neuron))}".strip(),
+        f"{branch.num_parameters:,}",
+    )
+
+
+def _owner(branch: "BranchSummary", branches: "list[BranchSummary]") -> str:
+    """Return the first branch that has the same descriptor."""
+    return next(b.name for b in branches if b.name in (branch.name, *branch.shared_with))
+
+
+def _descriptors(branches: "list[BranchSummary]") -> str:
+    number = len({_owner(branch, branches) for branch in branches})
+    return "1 descriptor" if number == 1 else f"{number} descriptors"
+
+
+def _elements(names: list[str]) -> str:
+    shown = " ".join(names[:_MOST_ELEMENTS])
+    more = len(names) - _MOST_ELEMENTS
+    return f"{shown} + {more}" if more > 0 else shown or "-"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(branches)

@@ -1,0 +1,227 @@
+"""Which branch of a multi-task model describes a user's data best, before any fine-tuning.
+
+Every branch was trained on labels of one level of theory. Two levels differ by an energy per
+element, which fine-tuning changes first, and by what is left: that is what is compared here.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.data.frames import PADDING, Frames
+from dpa2.data.system import System
+from dpa2.data.systems import open_systems
+from dpa2.evaluate.frame_choice import FrameChoice, IntArray, choose_frames
+from dpa2.evaluate.potential import open_device
+from dpa2.evaluate.recommendation import BranchFit, Recommendation, rank
+from dpa2.evaluate.shared_heads import SharedHeads, open_heads
+from dpa2.io.branch_names import aliases
+from dpa2.io.checkpoint import read_checkpoint
+from dpa2.model.energy import EnergyModel
+from dpa2.training.energy_bias import fit_energy_bias
+from schemas.errors import CheckpointError
+
+FloatArray = NDArray[np.float64]
+
+COST_LIMIT = 1.3
+"""Backward passes may cost so many times what those of one branch on all frames cost."""
+
+_ATOMS_PER_CALL = 512
+_LABELS = ["energy", "force", "fparam", "aparam"]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is known so far of one branch."""
+
+    model: EnergyModel
+    frames: list[Frames] = field(default_factory=list)
+    energies: list[FloatArray] = field(default_factory=list)
+    squared_force: float = 0.0
+    num_force: int = 0
+
+
+def recommend(
+    model: str | os.PathLike[str],
+    data: Sequence[str],
+    *,
+    num_frames: int | None = 32,
+    all_forces: bool = False,
+    device: str = "cpu",
+    progress: Callable[[int], None] | None = None,
+) -> Recommendation:
+    """Rank the branches of a checkpoint by their errors on labelled frames.
+
+    Branches that share a descriptor share its forward pass. Energies are compared on every frame.
+    Forces take one backward pass per branch and frame; they are compared on so many evenly spaced
+    frames that the cost stays within 1.3 times that of evaluating one branch on all frames (but on
+    one frame at least, which exceeds it for many branches and few frames).
+
+    Args:
+        model: A checkpoint (`.pt`) of this project or of deepmd-kit.
+        data: Roots of labelled systems.
+        num_frames: How many frames to look at, evenly spaced over all systems; None takes all.
+        all_forces: Compare forces on every frame, whatever it costs.
+        device: Where to compute.
+        progress: Called with the number of frames done since the last call.
+
+    Raises:
+        CheckpointError: If the file is no checkpoint, or no branch of it can be evaluated.
+        DataError: If the data cannot be read or have neither energies nor forces.
+    """
+    target = open_device(device)
+    checkpoint = read_checkpoint(Path(model))
+    choice = choose_frames(open_systems(list(data)), num_frames)
+    elements = choice.elements()
+    sections = {name: checkpoint.branch(name)[0] for name in checkpoint.branches}
+    coverage = {name: _coverage(section, elements) for name, section in sections.items()}
+    groups, problems = open_heads(checkpoint, target)
+    for group in groups:
+        _drop_unusable(group, choice, coverage, problems)
+    groups = [group for group in groups if group.models]
+    tallies = {name: _Tally(found) for group in groups for name, found in group.models.items()}
+    if not tallies:
+        raise CheckpointError(
+            f"no branch of {checkpoint.path} can be evaluated on these data",
+            hint="; ".join(f"{name}: {problem}" for name, problem in problems.items()),
+        )
+    affordable = int(COST_LIMIT * choice.num_frames * len(groups) / len(tallies))
+    with_force = choice.thinned("force", choice.num_frames if all_forces else affordable)
+    for group in groups:
+        systems = open_systems(list(data), group.type_map)
+        for index, position in enumerate(choice.positions):
+            batches = _batches(systems[position], choice.frames[index], with_force[index])
+            for frames, forces in batches:
+                _compare(group, frames, tallies, forces=forces)
+                if progress is not None:
+                    progress(frames.num_frames)
+    fits = []
+    for name, section in sections.items():
+        missing, unseen = coverage[name]
+        fit = BranchFit(name, aliases(section), missing, unseen, problems.get(name))
+        fits.append(_with_errors(fit, tallies[name]) if name in tallies else fit)
+    return Recommendation(
+        branches=rank(fits),
+        elements=[str(element) for element in elements],
+        num_frames=choice.num_frames,
+        num_energy_frames=choice.num_labelled("energy"),
+        num_force_frames=sum(map(len, with_force)),
+        num_descriptors=len(groups),
+        warnings=[*(text for s in choice.systems for text in s.warnings), *_remarks(fits, choice)],
+    )
+
+
+def _coverage(
+    section: Mapping[str, Any], elements: Sequence[str | int]
+) -> tuple[list[str], list[str]]:
+    """Return the elements without a type, and those that have one but were not in the training."""
+    type_map = [str(name) for name in section.get("type_map", [])]
+    missing: list[str] = []
+    unseen: list[str] = []
+    observed = (section.get("info") or {}).get("observed_type") or type_map
+    for element in elements:
+        if isinstance(element, int):
+            name = type_map[element] if element < len(type_map) else f"type {element}"
+        else:
+            name = element
+        if name not in type_map:
+            missing.append(name)
+        elif name not in observed:
+            unseen.append(name)
+    return missing, unseen
+
+
+def _drop_unusable(
+    group: SharedHeads,
+    choice: FrameChoice,
+    coverage: Mapping[str, tuple[list[str], list[str]]],
+    problems: dict[str, str],
+) -> None:
+    """Take branches out that cannot be evaluated on the data, and say why in `problems`."""
+    for name in list(group.models):
+        missing, _ = coverage[name]
+        problem = f"has no type for {', '.join(missing)}" if missing else None
+        fitting = group.models[name].fitting
+        for label, width, optional in (
+            ("fparam", fitting.num_fparam, fitting.has_default_fparam),
+            ("aparam", fitting.num_aparam, False),
+        ):
+            for system in choice.systems if width else ():
+                found = system.width(label)
+                if found != width and not (found is None and optional):
+                    problem = (
+                        f"needs {width} {label} values, and {system.name} has {found or 'none'}"
+                    )
+        if problem is not None:
+            problems[name] = problem
+            del group.models[name]
+
+
+def _batches(
+    system: System, chosen: IntArray, with_force: IntArray
+) -> Iterator[tuple[Frames, bool]]:
+    """Yield (frames, whether their forces are compared), a few frames at a time."""
+    step = max(1, _ATOMS_PER_CALL // max(1, system.num_atoms))
+    without = np.setdiff1d(chosen, with_force)
+    for numbers, forces in ((with_force, True), (without, False)):
+        for start in range(0, len(numbers), step):
+            yield system.frames(numbers[start : start + step], _LABELS), forces
+
+
+def _compare(
+    group: SharedHeads, frames: Frames, tallies: Mapping[str, _Tally], *, forces: bool
+) -> None:
+    if not forces and frames.energy is None:
+        return
+    real = frames.atom_types != PADDING
+    for name, predicted in group.evaluate(frames, forces=forces).items():
+        tally = tallies[name]
+        tally.frames.append(frames)
+        tally.energies.append(predicted.energy)
+        if predicted.force is not None and frames.force is not None:
+            difference = (predicted.force - frames.force)[real]
+            tally.squared_force += float(np.sum(difference**2))
+            tally.num_force += difference.size
+
+
+def _with_errors(fit: BranchFit, tally: _Tally) -> BranchFit:
+    """Add the errors of a branch, its energies shifted to those of the data."""
+    if tally.num_force:
+        error = float(np.sqrt(tally.squared_force / tally.num_force))
+        fit = replace(fit, force_rmse=error, num_force=tally.num_force)
+    if all(frames.energy is None for frames in tally.frames):
+        return fit
+    model = tally.model
+    num_types = len(model.type_map)
+    excluded = [kind for kind in model.config.atom_exclude_types if 0 <= kind < num_types]
+    fitted = fit_energy_bias(
+        tally.frames, num_types, predicted=tally.energies, excluded_types=excluded
+    )
+    counts = _type_counts(tally.frames, num_types)
+    counts[:, excluded] = 0.0
+    present = np.flatnonzero(counts.any(axis=0)).tolist()
+    shift = {model.type_map[kind]: float(fitted.bias[kind]) for kind in present}
+    # Without one more frame than compositions the shift alone reproduces every energy.
+    num_energy = len(counts) - int(np.linalg.matrix_rank(counts))
+    left = fitted.rmse_per_atom if num_energy else None
+    return replace(fit, energy_rmse=left, num_energy=num_energy, shift=shift)
+
+
+def _type_counts(batches: Sequence[Frames], num_types: int) -> FloatArray:
+    """Return the numbers of atoms (frames with energies, types)."""
+    types = [frames.atom_types for frames in batches if frames.energy is not None]
+    rows = [np.stack([(t == kind).sum(axis=1) for kind in range(num_types)], -1) for t in types]
+    return np.concatenate(rows).astype(np.float64)
+
+
+def _remarks(fits: Sequence[BranchFit], choice: FrameChoice) -> list[str]:
+    evaluated = [fit for fit in fits if fit.problem is None]
+    if choice.num_labelled("energy") and all(fit.energy_rmse is None for fit in evaluated):
+        few = "an energy per element fits the energies of so few frames exactly"
+        return [f"energies are not compared: {few}; give more frames"]
+    return []

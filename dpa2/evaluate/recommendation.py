@@ -1,0 +1,149 @@
+"""How branches compare on some data, and which one to start from."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+_NO_ERROR = 1e-12
+"""Errors below this are rounding: they count as equal (eV, eV/Å)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFit:
+    """How a branch describes the data.
+
+    Attributes:
+        branch: Its name.
+        aliases: Other names that it answers to.
+        missing: Elements of the data for which it has no type.
+        unseen: Elements of the data that its training data did not hold, as far as it says.
+        problem: Why it could not be evaluated, or None.
+        force_rmse: eV/Å, or None where the data have no forces.
+        num_force: Force components compared.
+        energy_rmse: eV per atom, after the shift; None without energies, or where the shift fits
+            them exactly, however wrong the branch is.
+        num_energy: Energies compared, less those that the shift takes up.
+        shift: Energy per element that was added to the branch's, eV.
+        score: Error relative to the best branch: 1 is best in everything (see `rank`).
+    """
+
+    branch: str
+    aliases: list[str]
+    missing: list[str]
+    unseen: list[str]
+    problem: str | None = None
+    force_rmse: float | None = None
+    num_force: int = 0
+    energy_rmse: float | None = None
+    num_energy: int = 0
+    shift: dict[str, float] | None = None
+    score: float | None = None
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether it was evaluated and knows all elements of the data."""
+        return self.problem is None and not self.missing and not self.unseen
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain containers."""
+        return {
+            "branch": self.branch,
+            "aliases": self.aliases,
+            "score": _finite(self.score),
+            "force_rmse": _finite(self.force_rmse),
+            "energy_rmse_per_atom": _finite(self.energy_rmse),
+            "energy_shift": self.shift,
+            "missing_elements": self.missing,
+            "unseen_elements": self.unseen,
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """The branches of a model, best first.
+
+    Attributes:
+        branches: Branch by branch.
+        elements: Elements of the data.
+        num_frames: Frames looked at.
+        num_energy_frames: Frames whose energies were compared.
+        num_force_frames: Frames whose forces were compared.
+        num_descriptors: Distinct descriptors, each computed once per frame.
+        warnings: What is odd about the data or the comparison, one sentence each.
+    """
+
+    branches: list[BranchFit]
+    elements: list[str]
+    num_frames: int
+    num_energy_frames: int
+    num_force_frames: int
+    num_descriptors: int
+    warnings: list[str]
+
+    @property
+    def best(self) -> BranchFit:
+        """The branch to start from; look at its `is_covered`."""
+        return self.branches[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain containers."""
+        return {
+            "recommended": self.best.branch,
+            "all_elements_known": self.best.is_covered,
+            "elements": self.elements,
+            "num_frames": self.num_frames,
+            "num_energy_frames": self.num_energy_frames,
+            "num_force_frames": self.num_force_frames,
+            "num_descriptors": self.num_descriptors,
+            "branches": [fit.to_json() for fit in self.branches],
+            "warnings": self.warnings,
+        }
+
+
+def rank(fits: Sequence[BranchFit]) -> list[BranchFit]:
+    """Score branches and sort them: the best first, then those that lack elements.
+
+    The score is the geometric mean of (error / smallest error of any branch) over all numbers that
+    were compared, force components and energies alike. That is the likelihood per number of a
+    normal error whose width is the branch's own RMSE, so forces, being many, weigh more; energies
+    decide where there are no forces.
+    """
+    best_force = _smallest([fit.force_rmse for fit in fits])
+    best_energy = _smallest([fit.energy_rmse for fit in fits])
+    scored = [
+        replace(
+            fit,
+            score=_score(
+                (fit.force_rmse, best_force, fit.num_force),
+                (fit.energy_rmse, best_energy, fit.num_energy),
+            ),
+        )
+        for fit in fits
+    ]
+    return sorted(scored, key=_order)
+
+
+def _score(*terms: tuple[float | None, float | None, int]) -> float | None:
+    logarithm = weight = 0.0
+    for error, best, number in terms:
+        if error is None or best is None:
+            continue
+        logarithm += number * math.log(max(error, _NO_ERROR) / max(best, _NO_ERROR))
+        weight += number
+    return math.exp(logarithm / weight) if weight else None
+
+
+def _smallest(errors: Sequence[float | None]) -> float | None:
+    known = [error for error in errors if error is not None and math.isfinite(error)]
+    return min(known, default=None)
+
+
+def _order(fit: BranchFit) -> tuple[bool, int, float]:
+    score = math.inf if fit.score is None or math.isnan(fit.score) else fit.score
+    return fit.problem is not None, len(fit.missing) + len(fit.unseen), score
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,177 @@
+"""Several branches at once: the descriptor they share is computed once, each head on top of it."""
+
+# Axes:  F frames   N atoms per frame (padded)   A real atoms of all frames   D descriptor width
+#        E slots of all blocks   X = x, y, z
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpa2.convert.deepmd import DESCRIPTOR, load_deepmd_state
+from dpa2.data.frames import Frames
+from dpa2.io.checkpoint import Checkpoint
+from dpa2.model import derivatives
+from dpa2.model.build import build_model
+from dpa2.model.energy import EnergyModel, tensors_to
+from dpa2.model.graph import Graph
+from schemas.errors import ZooError
+from schemas.model import parse_model
+
+FloatArray = NDArray[np.float64]
+
+_IRRELEVANT = frozenset({"seed", "trainable"})
+"""Settings of a descriptor that do not change what it computes."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPrediction:
+    """What one head says.
+
+    Attributes:
+        energy: (F,) eV.
+        force: (F, N, 3) eV/Å, zero for padding; None where it was not asked for.
+    """
+
+    energy: FloatArray
+    force: FloatArray | None
+
+
+class SharedHeads:
+    """Branches that have one descriptor.
+
+    Args:
+        models: Branch by branch; all have the descriptor of the first.
+
+    Attributes:
+        type_map: Element of each type, the same for all branches.
+    """
+
+    def __init__(self, models: Mapping[str, EnergyModel]) -> None:
+        self.models = dict(models)
+        self._first = next(iter(self.models.values()))
+        self.type_map = list(self._first.type_map)
+
+    def evaluate(self, frames: Frames, *, forces: bool) -> dict[str, HeadPrediction]:
+        """Evaluate every head: one pass of the descriptor, and with forces one backward pass each.
+
+        The backward pass cannot be shared: it is linear in dE/dD, and a sum of heads does not come
+        apart again.
+        """
+        graph = self._first.graph(frames.coord, frames.box, frames.atom_types)
+        fparam = tensors_to(self._first.device, frames.fparam)
+        aparam = tensors_to(self._first.device, frames.aparam)
+        with torch.set_grad_enabled(forces):
+            descriptor_AD = self._describe(graph) if graph.blocks else None
+            energies = {
+                name: None
+                if descriptor_AD is None
+                else _head(model, descriptor_AD, graph, fparam, aparam)
+                for name, model in self.models.items()
+            }
+        last = next(reversed(energies))
+        return {
+            name: HeadPrediction(
+                _frame_energies(energy_A, graph),
+                _forces(energy_A, graph, retain_graph=name != last) if forces else None,
+            )
+            for name, energy_A in energies.items()
+        }
+
+    def _describe(self, graph: Graph) -> Tensor:
+        """Return the descriptor (A, D)."""
+        dtype = self._first.descriptor.dtype
+        blocks = [block._replace(disp=block.disp.to(dtype)) for block in graph.blocks]
+        described: Tensor = self._first.descriptor(blocks)
+        return described.to(torch.float64)
+
+
+def _head(
+    model: EnergyModel,
+    descriptor_AD: Tensor,
+    graph: Graph,
+    fparam: Tensor | None,
+    aparam: Tensor | None,
+) -> Tensor:
+    """Return the atomic energies (A,), eV."""
+    fparam_A = aparam_A = None
+    if fparam is not None and model.fitting.num_fparam:
+        fparam_A = fparam[graph.frame]
+    if aparam is not None and model.fitting.num_aparam:
+        aparam_A = aparam.flatten(0, 1)[graph.slot]
+    energy_A: Tensor = model.fitting(descriptor_AD, graph.types, fparam_A, aparam_A)
+    return (energy_A + model.out_bias[graph.types]) * model.contributes_T[graph.types]
+
+
+def _frame_energies(energy_A: Tensor | None, graph: Graph) -> FloatArray:
+    if energy_A is None:
+        return np.zeros(graph.num_frames)
+    energy = energy_A.detach().new_zeros(graph.num_frames)
+    return np.asarray(energy.index_add(0, graph.frame, energy_A.detach()).cpu().numpy())
+
+
+def _forces(energy_A: Tensor | None, graph: Graph, *, retain_graph: bool) -> FloatArray:
+    force = np.zeros((graph.num_frames * graph.num_atoms, 3))
+    if energy_A is not None:
+        gradient_EX = derivatives.displacement_gradient(
+            energy_A, graph.blocks, retain_graph=retain_graph
+        )
+        center_E, neighbor_E = graph.pair_indices()
+        force_AX = derivatives.forces(gradient_EX, center_E, neighbor_E, len(energy_A))
+        force[graph.slot.cpu().numpy()] = force_AX.cpu().numpy()
+    return force.reshape(graph.num_frames, graph.num_atoms, 3)
+
+
+def open_heads(
+    checkpoint: Checkpoint, device: torch.device
+) -> tuple[list[SharedHeads], dict[str, str]]:
+    """Build all branches of a checkpoint, grouped by their descriptor.
+
+    Returns:
+        The groups, and for each branch that this engine cannot run the reason.
+    """
+    groups: list[tuple[dict[str, Any], Mapping[str, Tensor], dict[str, EnergyModel]]] = []
+    problems: dict[str, str] = {}
+    for name in checkpoint.branches:
+        section, tensors = checkpoint.branch(name)
+        try:
+            model = build_model(parse_model(section))
+            load_deepmd_state(model, tensors)
+        except ZooError as error:
+            problems[name] = error.message
+            continue
+        model.requires_grad_(False)
+        what = _what_is_described(section)
+        described = {key: t for key, t in tensors.items() if key.startswith(DESCRIPTOR)}
+        for known, weights, models in groups:
+            if known == what and _are_equal(weights, described):
+                model.descriptor = next(iter(models.values())).descriptor
+                models[name] = model.to(device).eval()
+                break
+        else:
+            groups.append((what, described, {name: model.to(device).eval()}))
+    return [SharedHeads(models) for _, _, models in groups], problems
+
+
+def _what_is_described(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all settings on which a descriptor's value depends, weights aside."""
+    descriptor = {k: v for k, v in section["descriptor"].items() if k not in _IRRELEVANT}
+    others = {key: section.get(key) or [] for key in ("type_map", "pair_exclude_types")}
+    return {"descriptor": descriptor, **others}
+
+
+def _are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    if one.keys() != other.keys():
+        return False
+    return all(_is_same(one[key], other[key]) for key in one)
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    same_place = one.data_ptr() == other.data_ptr() and one.stride() == other.stride()
+    return same_place or torch.equal(one, other)
