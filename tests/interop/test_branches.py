@@ -1,0 +1,32 @@
+"""A branch that `zoo extract` wrote is a single-task checkpoint of deepmd-kit's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpa2.convert.extract import extract_branch
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.mark.parametrize("branch", ["pbe", "metal"])
+def test_deepmd_kit_evaluates_and_freezes_an_extracted_branch(
+    branch, deepmd, golden: Path, tmp_path
+):
+    single = extract_branch(golden / "multitask" / "model.pt", branch, tmp_path / "single.pt").path
+    frozen = tmp_path / "frozen.pth"
+    deepmd.call("dp", "--pt", "freeze", "-c", single, "-o", frozen)
+    five = golden / "training" / "data" / "five"
+    arrays = {name: np.load(five / "set.000" / f"{name}.npy") for name in ("coord", "box")}
+    kinds = np.loadtxt(five / "type.raw", dtype=np.int64)
+    # The branch `metal` counts hydrogen first.
+    atype = 1 - kinds if branch == "metal" else kinds
+    np.savez(tmp_path / "five.npz", atype=atype, **arrays)
+    expected = np.load(golden / "multitask" / "expected.npz")
+    for model in (single, frozen):
+        found = deepmd.run("evaluate_with_deepmd.py", model, tmp_path / "five.npz")
+        for name in ("energy", "force", "virial"):
+            want = expected[f"{branch}.{name}"]
+            got = np.reshape(found[name], want.shape)
+            np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)

@@ -1,0 +1,163 @@
+"""Multi-task models travel both ways between deepmd-kit 3.2.0 and us, on real water."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dpa2
+from dpa2.freeze.torchscript import freeze
+from dpa2.io.checkpoint import read_checkpoint
+
+pytestmark = pytest.mark.interop
+
+ROOT = Path(__file__).parents[2]
+HEADS = ("gfn1", "gfn2")
+QUANTITIES = ("energy", "force", "virial", "atom_energy")
+TOLERANCE = 1e-9
+
+
+@pytest.fixture(scope="module")
+def config() -> dict:
+    """Two levels of theory of the bundled water, a few real steps of a small network."""
+    section = json.loads((ROOT / "tests" / "golden" / "multitask" / "input.json").read_text())
+    shared = section["model"]["shared_dict"]
+    fitting = section["model"]["model_dict"]["pbe"]["fitting_net"]
+    loss = section["loss_dict"]["pbe"]
+    water = ROOT / "examples" / "water"
+    return {
+        "model": {
+            "shared_dict": shared,
+            "model_dict": {
+                head: {
+                    "type_map": "elements",
+                    "descriptor": "surroundings",
+                    "fitting_net": {**fitting, "seed": seed},
+                    "data_stat_nbatch": 300,  # all frames: no choice that could differ
+                }
+                for seed, head in enumerate(HEADS)
+            },
+        },
+        "learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-5, "decay_steps": 2},
+        "loss_dict": dict.fromkeys(HEADS, loss),
+        "training": {
+            "model_prob": {"gfn1": 0.5, "gfn2": 0.5},
+            "data_dict": {
+                head: {"training_data": {"systems": [str(water / head / "train")], "batch_size": 1}}
+                for head in HEADS
+            },
+            "numb_steps": 4,
+            "seed": 3,
+            "disp_freq": 2,
+            "save_freq": 2,
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def structure(tmp_path_factory) -> Path:
+    """Three frames of the bundled test data."""
+    system = ROOT / "examples" / "water" / "gfn1" / "test"
+    stored = system / "set.000"
+    path = tmp_path_factory.mktemp("structure") / "water.npz"
+    arrays = {name: np.load(stored / f"{name}.npy")[:3].astype(float) for name in ("coord", "box")}
+    atype = np.loadtxt(system / "type.raw", dtype=int)
+    coord = arrays["coord"].reshape(3, -1, 3)
+    np.savez(path, coord=coord, box=arrays["box"].reshape(3, 3, 3), atype=atype)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ours(config, tmp_path_factory) -> Path:
+    """A run of ours."""
+    folder = tmp_path_factory.mktemp("ours")
+    dpa2.train(config, output_dir=folder, device="cpu", progress=False)
+    (folder / "input.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def theirs(config, deepmd, tmp_path_factory) -> Path:
+    """The same run in deepmd-kit."""
+    folder = tmp_path_factory.mktemp("theirs")
+    (folder / "input.json").write_text(json.dumps(config))
+    deepmd.call("dp", "--pt", "train", "input.json", "--skip-neighbor-stat", cwd=folder)
+    return folder
+
+
+def predicted(model: Path, structure: Path, head: str | None) -> dict[str, np.ndarray]:
+    arrays = np.load(structure)
+    found = dpa2.load(model, head).predict(arrays["coord"], arrays["box"], arrays["atype"])
+    return {name: np.asarray(getattr(found, name)) for name in QUANTITIES}
+
+
+def assert_agree(theirs: dict[str, list], ours: dict[str, np.ndarray]) -> None:
+    for name in QUANTITIES:
+        assert np.abs(np.ravel(theirs[name]) - ours[name].ravel()).max() <= TOLERANCE, name
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_branch_of_a_model_of_deepmds_gives_its_energies(head, theirs, structure, deepmd):
+    model = theirs / "model.ckpt-4.pt"
+    expected = deepmd.run("evaluate_with_deepmd.py", model, structure, head)
+    assert_agree(expected, predicted(model, structure, head))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_branch_of_our_model_is_evaluated_alike(head, ours, structure, deepmd):
+    model = ours / "model.ckpt-4.pt"
+    expected = deepmd.run("evaluate_with_deepmd.py", model, structure, head)
+    assert_agree(expected, predicted(model, structure, head))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_dp_freezes_one_head_of_our_model(head, ours, structure, deepmd, tmp_path):
+    model = ours / "model.ckpt-4.pt"
+    frozen = tmp_path / "frozen.pth"
+    deepmd.call("dp", "--pt", "freeze", "-c", model, "-o", frozen, "--head", head, cwd=tmp_path)
+    expected = deepmd.run("evaluate_with_deepmd.py", frozen, structure)
+    assert_agree(expected, predicted(model, structure, head))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_our_frozen_head_runs_in_deepmd(head, ours, structure, deepmd, tmp_path):
+    model = ours / "model.ckpt-4.pt"
+    frozen = tmp_path / "frozen.pth"
+    freeze(model, frozen, head)
+    expected = deepmd.run("evaluate_with_deepmd.py", frozen, structure)
+    assert_agree(expected, predicted(model, structure, head))
+
+
+def test_statistics_and_biases_are_those_of_deepmd(ours, theirs):
+    found = [read_checkpoint(folder / "model.ckpt-2.pt").tensors for folder in (ours, theirs)]
+    assert list(found[0]) == list(found[1])
+    names = [k for k in found[0] if k.endswith((".mean", ".stddev", "out_bias"))]
+    assert len(names) == len(HEADS) * 7
+    for name in names:
+        difference = (found[0][name] - found[1][name]).abs().max()
+        assert difference <= TOLERANCE, name
+
+
+def test_dp_shows_tests_and_restarts_our_run(ours, deepmd, tmp_path):
+    model = ours / "model.ckpt-2.pt"
+    deepmd.call("dp", "--pt", "show", model, "model-branch", "type-map")
+    system = ROOT / "examples" / "water" / "gfn2" / "test"
+    call = ["dp", "--pt", "test", "-m", model, "-s", system, "-n", "2", "--head", "gfn2"]
+    deepmd.call(*call, "-d", "detail", cwd=tmp_path)
+    force = np.loadtxt(tmp_path / "detail.f.out")[:, 3:]
+    assert force.shape == (2 * 96, 3)
+    restart = ["dp", "--pt", "train", ours / "input.json", "--restart", model]
+    deepmd.call(*restart, "--skip-neighbor-stat", cwd=tmp_path)
+    assert (tmp_path / "model.ckpt-4.pt").exists()
+
+
+def test_we_restart_a_run_of_deepmds(theirs, config, tmp_path):
+    result = dpa2.train(
+        config,
+        restart=theirs / "model.ckpt-2.pt",
+        output_dir=tmp_path,
+        device="cpu",
+        progress=False,
+    )
+    assert result.steps_done == 4
