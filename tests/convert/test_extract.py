@@ -1,0 +1,95 @@
+"""A branch as a file of its own says what the branch says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dpa2.convert.extract import extract_branch
+from dpa2.data.systems import open_systems
+from dpa2.evaluate.potential import load
+from dpa2.freeze.torchscript import freeze
+from dpa2.io.checkpoint import read_checkpoint
+from schemas.errors import CheckpointError
+from zoo.branches import summarize
+from zoo.checkpoint_file import read_header
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MULTI_TASK = GOLDEN / "multitask" / "model.pt"
+
+
+@pytest.mark.parametrize("branch", ["pbe", "scan", "metal"])
+def test_an_extracted_branch_predicts_what_the_branch_predicts(branch, tmp_path):
+    extract_branch(MULTI_TASK, branch, tmp_path / "single.pt")
+    alone, together = load(tmp_path / "single.pt"), load(MULTI_TASK, branch)
+    (system,) = open_systems([GOLDEN / "training" / "data" / "five"], together.type_map)
+    frames = system.frames(range(5))
+    one, other = (p.predict(frames.coord, frames.box, frames.atom_types) for p in (alone, together))
+    np.testing.assert_array_equal(one.energy, other.energy)
+    np.testing.assert_array_equal(one.force, other.force)
+
+
+def test_the_file_is_single_task_and_holds_weights_only(tmp_path):
+    found = extract_branch(MULTI_TASK, "WATER", tmp_path / "single.pt")
+    assert (found.branch, found.type_map) == ("pbe", ["O", "H"])
+    content = torch.load(found.path, weights_only=True)
+    assert list(content) == ["model"]
+    checkpoint = read_checkpoint(found.path)
+    section, tensors = checkpoint.branch()
+    expected_section, expected = read_checkpoint(MULTI_TASK).branch("pbe")
+    assert section == expected_section | {"model_branch_alias": []}
+    assert list(tensors) == list(expected)
+    assert all(torch.equal(tensors[key], expected[key]) for key in expected)
+
+
+def test_tensors_that_deepmd_kit_lists_twice_stay_one(tmp_path):
+    extract_branch(MULTI_TASK, "scan", tmp_path / "single.pt")
+    _, tensors = read_checkpoint(tmp_path / "single.pt").branch()
+    twins = [key for key in tensors if "._networks." in key]
+    assert twins
+    for key in twins:
+        twin = tensors[key.replace("._networks.", ".networks.")]
+        assert tensors[key].data_ptr() == twin.data_ptr()
+
+
+def test_the_file_holds_no_numbers_of_other_branches(tmp_path):
+    extract_branch(MULTI_TASK, "scan", tmp_path / "single.pt")
+    header = read_header(tmp_path / "single.pt")
+    stored = sum(entry.num_bytes for entry in header.storages.values())
+    places = {(t.storage, t.offset): t.num_bytes for t in header.tensors.values()}
+    assert stored == sum(places.values())
+    (summary,) = summarize(header)
+    assert summary.num_parameters == 1040
+
+
+def test_an_extracted_branch_can_be_frozen(tmp_path):
+    extract_branch(MULTI_TASK, "scan", tmp_path / "single.pt")
+    assert freeze(tmp_path / "single.pt", tmp_path / "single.pth").num_parameters == 1040
+
+
+def test_a_file_is_replaced_only_when_told(tmp_path):
+    target = tmp_path / "single.pt"
+    target.write_text("precious")
+    with pytest.raises(CheckpointError, match="is there already") as error:
+        extract_branch(MULTI_TASK, "scan", target)
+    assert "--force" in error.value.hint
+    assert target.read_text() == "precious"
+    extract_branch(MULTI_TASK, "scan", target, force=True)
+    assert read_checkpoint(target).branches == ["Default"]
+    with pytest.raises(CheckpointError, match="is a folder"):
+        extract_branch(MULTI_TASK, "scan", tmp_path, force=True)
+
+
+def test_a_wrong_or_missing_branch_leaves_nothing_behind(tmp_path):
+    for branch in (None, "pbx"):
+        with pytest.raises(CheckpointError) as error:
+            extract_branch(MULTI_TASK, branch, tmp_path / "single.pt")
+        assert "pbe, scan, metal" in error.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_frozen_model_has_no_branches_to_extract(tmp_path):
+    freeze(MULTI_TASK, tmp_path / "model.pth", "scan")
+    with pytest.raises(CheckpointError, match="frozen model"):
+        extract_branch(tmp_path / "model.pth", "scan", tmp_path / "single.pt")

@@ -1,0 +1,218 @@
+"""The branch whose labels the user's data look like is recommended."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dpa2.data.systems import open_systems
+from dpa2.evaluate.frame_choice import choose_frames
+from dpa2.evaluate.metrics import error_stat
+from dpa2.evaluate.potential import load
+from dpa2.evaluate.recommend import recommend
+from dpa2.evaluate.recommendation import BranchFit, rank
+from dpa2.evaluate.recommendation_plot import plot_recommendation
+from dpa2.evaluate.shared_heads import SharedHeads
+from dpa2.freeze.torchscript import freeze
+from schemas.errors import CheckpointError, DataError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MULTI_TASK = GOLDEN / "multitask" / "model.pt"
+FIVE = str(GOLDEN / "training" / "data" / "five")
+MIXED = str(GOLDEN / "training" / "data" / "mixed")
+HEADS = ("pbe", "scan", "metal")
+
+
+def write_system(folder: Path, labels: dict, *, elements=("O", "H"), types=None) -> str:
+    """Write the structures of `five` with other labels."""
+    (system,) = open_systems([FIVE], ["O", "H"])
+    frames = system.frames(range(5))
+    sets = folder / "set.000"
+    sets.mkdir(parents=True)
+    (folder / "type_map.raw").write_text("\n".join(elements) + "\n")
+    np.savetxt(folder / "type.raw", frames.atom_types[0] if types is None else types, fmt="%d")
+    for name, array in {"coord": frames.coord, "box": frames.box, **labels}.items():
+        np.save(sets / f"{name}.npy", np.asarray(array).reshape(len(array), -1))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    with np.load(GOLDEN / "multitask" / "expected.npz") as archive:
+        return dict(archive)
+
+
+@pytest.fixture
+def labelled(tmp_path, expected):
+    """Writes data that one head labelled, its energies shifted per element."""
+
+    def write(head, labels=("energy", "force")):
+        shift = 4 * -75.0 + 8 * -0.5
+        arrays = {"energy": expected[f"{head}.energy"] + shift, "force": expected[f"{head}.force"]}
+        return write_system(tmp_path / head, {name: arrays[name] for name in labels})
+
+    return write
+
+
+@pytest.mark.parametrize("labels", [("energy", "force"), ("energy",), ("force",)])
+@pytest.mark.parametrize("head", HEADS)
+def test_the_head_that_made_the_labels_is_first(head, labels, labelled):
+    found = recommend(MULTI_TASK, [labelled(head, labels)])
+    assert found.best.branch == head
+    assert found.best.is_covered
+    assert found.best.score == pytest.approx(1)
+    for error in (found.best.force_rmse, found.best.energy_rmse):
+        assert error is None or error < 1e-9
+    assert (found.best.force_rmse is None) == ("force" not in labels)
+    assert (found.best.energy_rmse is None) == ("energy" not in labels)
+    assert all(fit.score > 1 for fit in found.branches[1:])
+
+
+def test_errors_are_those_of_each_branch_alone():
+    found = recommend(MULTI_TASK, [FIVE], all_forces=True)
+    assert (found.num_frames, found.num_force_frames, found.num_descriptors) == (5, 5, 2)
+    for fit in found.branches:
+        potential = load(MULTI_TASK, fit.branch)
+        (system,) = open_systems([FIVE], potential.type_map)
+        frames = system.frames(range(5))
+        alone = potential.predict(frames.coord, frames.box, frames.atom_types, atomic=False)
+        force = error_stat(alone.force - frames.force).rmse
+        # One composition: the shift takes up the mean.
+        energy = (alone.energy - frames.energy) / system.num_atoms
+        assert fit.force_rmse == pytest.approx(force, abs=1e-12)
+        assert fit.energy_rmse == pytest.approx(np.std(energy), abs=1e-12)
+        counts = system.type_counts()
+        total = sum(fit.shift[potential.type_map[kind]] * n for kind, n in counts.items())
+        assert total == pytest.approx(np.mean(frames.energy - alone.energy), abs=1e-10)
+
+
+def test_padded_frames_of_several_compositions_are_compared_too():
+    found = recommend(MULTI_TASK, [MIXED, FIVE])
+    assert found.num_frames == 8
+    assert all(fit.energy_rmse > 0 and fit.force_rmse > 0 for fit in found.branches)
+
+
+def test_backward_passes_stay_within_the_cost_limit(monkeypatch):
+    passes = {True: 0, False: 0}
+    evaluate = SharedHeads.evaluate
+
+    def counted(self, frames, *, forces):
+        passes[forces] += frames.num_frames * (len(self.models) if forces else 1)
+        return evaluate(self, frames, forces=forces)
+
+    monkeypatch.setattr(SharedHeads, "evaluate", counted)
+    found = recommend(MULTI_TASK, [FIVE])
+    # Two descriptors of five frames: what one branch on each would cost is ten backward passes.
+    assert passes[True] <= 1.3 * 10
+    assert (found.num_energy_frames, found.num_force_frames) == (5, 4)
+
+
+def test_frames_are_spaced_over_all_systems():
+    systems = open_systems([FIVE, MIXED])
+    choice = choose_frames(systems, 4)
+    assert [frames.tolist() for frames in choice.frames] == [[1, 3], [0, 2]]
+    assert [f.tolist() for f in choice.thinned("force", 2)] == [[3], [2]]
+    assert [len(frames) for frames in choose_frames(systems, None).frames] == [5, 3]
+    assert choose_frames(systems, 100).num_frames == 8
+    assert choose_frames(systems, 1).num_frames == 1
+
+
+def test_one_frame_cannot_compare_energies(labelled):
+    found = recommend(MULTI_TASK, [labelled("scan")], num_frames=1)
+    assert found.num_frames == found.num_force_frames == 1
+    assert all(fit.energy_rmse is None for fit in found.branches)
+    assert "give more frames" in found.warnings[-1]
+    assert found.best.branch == "scan"
+
+
+def test_a_branch_without_a_type_for_an_element_comes_last_and_says_so(tmp_path, expected):
+    labels = {"force": expected["pbe.force"]}
+    types = np.array([0, 1, 1] * 4)
+    types[-1] = 2
+    data = write_system(tmp_path / "s", labels, elements=("O", "H", "Cu"), types=types)
+    found = recommend(MULTI_TASK, [data])
+    assert found.best.branch == "metal"
+    assert found.best.unseen == ["Cu"]
+    assert not found.best.is_covered
+    for fit in found.branches[1:]:
+        assert fit.missing == ["Cu"]
+        assert fit.problem == "has no type for Cu"
+        assert fit.score is None
+    assert found.to_json()["all_elements_known"] is False
+
+
+def test_elements_that_a_branch_never_saw_rank_it_last(tmp_path, labelled):
+    content = torch.load(MULTI_TASK, weights_only=True)
+    sections = content["model"]["_extra_state"]["model_params"]["model_dict"]
+    sections["pbe"]["info"]["observed_type"] = ["H"]
+    torch.save(content, tmp_path / "model.pt")
+    found = recommend(tmp_path / "model.pt", [labelled("pbe")])
+    assert found.branches[-1].branch == "pbe"
+    assert found.branches[-1].unseen == ["O"]
+    assert found.branches[-1].force_rmse < 1e-9
+
+
+def test_no_branch_for_the_data_is_an_error(tmp_path, expected):
+    data = write_system(tmp_path / "s", {"force": expected["pbe.force"]}, elements=("Na", "Cl"))
+    with pytest.raises(CheckpointError, match="no branch of") as error:
+        recommend(MULTI_TASK, [data])
+    assert "scan: has no type for Na, Cl" in error.value.hint
+
+
+def test_a_branch_that_needs_parameters_says_so():
+    model = GOLDEN / "fparam_aparam" / "model.pt"
+    with pytest.raises(CheckpointError, match="no branch of") as error:
+        recommend(model, [MIXED])
+    assert "values, and" in error.value.hint
+
+
+def test_data_without_labels_are_refused(tmp_path):
+    with pytest.raises(DataError, match="neither energies nor forces"):
+        recommend(MULTI_TASK, [write_system(tmp_path / "bare", {})])
+
+
+def test_a_frozen_model_is_refused(tmp_path):
+    freeze(MULTI_TASK, tmp_path / "model.pth", "scan")
+    with pytest.raises(CheckpointError, match="frozen model"):
+        recommend(tmp_path / "model.pth", [FIVE])
+
+
+def test_a_single_task_model_is_its_own_only_branch():
+    found = recommend(GOLDEN / "training" / "adam" / "model.pt", [FIVE])
+    assert [fit.branch for fit in found.branches] == ["Default"]
+    assert found.num_force_frames == 5
+
+
+def fit(branch, **numbers):
+    return BranchFit(branch, [], [], [], **numbers)
+
+
+def test_the_score_is_the_geometric_mean_over_all_numbers():
+    one = fit("one", force_rmse=0.2, num_force=30, energy_rmse=0.01, num_energy=10)
+    two = fit("two", force_rmse=0.1, num_force=30, energy_rmse=0.02, num_energy=10)
+    best, second = rank([one, two])
+    assert best.branch == "two"
+    assert best.score == pytest.approx(2 ** (10 / 40))
+    assert second.score == pytest.approx(2 ** (30 / 40))
+
+
+def test_a_branch_that_cannot_be_evaluated_is_last():
+    broken = fit("broken", problem="compressed")
+    good = fit("good", force_rmse=0.1, num_force=3)
+    assert [f.branch for f in rank([broken, good])] == ["good", "broken"]
+
+
+def test_an_error_that_is_not_a_number_is_never_the_best():
+    bad = fit("bad", force_rmse=float("nan"), num_force=3)
+    good = fit("good", force_rmse=0.1, num_force=3)
+    assert [f.branch for f in rank([bad, good])] == ["good", "bad"]
+    assert bad.to_json()["force_rmse"] is None
+
+
+def test_the_plot_is_an_image(tmp_path):
+    found = recommend(MULTI_TASK, [FIVE])
+    plot_recommendation(found, tmp_path / "errors.png")
+    assert (tmp_path / "errors.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(DataError, match="image format"):
+        plot_recommendation(found, tmp_path / "errors.txt")

@@ -1,0 +1,65 @@
+"""A branch is found by its name, an alias, or either in another case; else the message helps."""
+
+from pathlib import Path
+
+import pytest
+
+from dpa2.io.branch_names import resolve_branch
+from schemas.errors import CheckpointError
+
+FILE = Path("model.pt")
+PARAMS = {
+    "model_dict": {
+        "Water": {"model_branch_alias": ["ice", "Steam"]},
+        "water": {"model_branch_alias": ["liquid"]},
+        "Metal": {"model_branch_alias": ["steam", "Cu"]},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("Water", "Water"),
+        ("water", "water"),
+        ("ICE", "Water"),
+        ("steam", "Metal"),
+        ("Steam", "Water"),
+        ("metal", "Metal"),
+        ("cu", "Metal"),
+    ],
+)
+def test_the_exact_spelling_counts_before_another_case(asked, meant):
+    assert resolve_branch(FILE, PARAMS, asked) == meant
+
+
+@pytest.mark.parametrize("asked", ["WATER", "STEAM"])
+def test_what_can_mean_two_branches_is_refused(asked):
+    with pytest.raises(CheckpointError, match="more than one branch") as error:
+        resolve_branch(FILE, PARAMS, asked)
+    assert "Water" in error.value.hint
+
+
+def test_an_unknown_name_lists_the_branches_and_the_nearest():
+    with pytest.raises(CheckpointError, match="no branch `Metall`") as error:
+        resolve_branch(FILE, PARAMS, "Metall")
+    assert error.value.hint == "did you mean `Metal`? branches: Water, water, Metal"
+    with pytest.raises(CheckpointError) as error:
+        resolve_branch(FILE, PARAMS, "liquit")
+    assert "did you mean `liquid` (an alias of `water`)?" in error.value.hint
+    with pytest.raises(CheckpointError) as error:
+        resolve_branch(FILE, PARAMS, "xyz")
+    assert error.value.hint == "branches: Water, water, Metal"
+
+
+def test_several_branches_need_a_choice():
+    with pytest.raises(CheckpointError, match="3 branches and none was chosen") as error:
+        resolve_branch(FILE, PARAMS, None)
+    assert error.value.hint == "choose one with --branch: Water, water, Metal"
+
+
+def test_a_single_task_model_needs_no_name():
+    assert resolve_branch(FILE, {"type_map": ["O"]}, None) == "Default"
+    assert resolve_branch(FILE, {"type_map": ["O"]}, "Default") == "Default"
+    with pytest.raises(CheckpointError, match="single-task model: it has no branch `x`"):
+        resolve_branch(FILE, {"type_map": ["O"]}, "x")
