@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli import (
+    bias,
     branches,
     data,
     diff,
@@ -63,6 +64,7 @@ for command in (
     diff,
     train,
     finetune,
+    bias,
     freeze,
     test,
     predict,

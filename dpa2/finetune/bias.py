@@ -9,9 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dpa2.data.checks import check_labels
 from dpa2.data.frames import Frames
 from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.training.statistics import StatisticsBuilder, change_bias
+from schemas.errors import DataError
 
 BiasMode = Literal["change", "set", "none"]
 """`change` adds what the model leaves over (deepmd-kit's `change-by-statistic`), `set` replaces
@@ -63,24 +65,23 @@ class BiasShift:
 def adjust_bias(model: EnergyModel, batches: Sequence[Frames], mode: BiasMode) -> BiasShift:
     """Fit the energies of the elements of a model to labelled frames.
 
-    `set` computes the statistics of fparam and aparam anew too, as deepmd-kit does: it belongs to a
-    fitting net that has not learned yet.
-
     Args:
         model: Its buffers are changed.
         batches: Frames with energies.
         mode: Whether to add, to replace, or to do nothing.
 
     Raises:
-        DataError: When the frames have no energies, or lack fparam or aparam.
+        DataError: When the frames have no energies, lack fparam or aparam, or are not finite.
     """
     before = model.out_bias.tolist()
+    if mode != "none":
+        for frames in batches:
+            check_labels(frames)
     if mode == "change":
+        _check_inputs(model, batches)
         change_bias(model, batches, lambda frames: atomic_energies(model, frames))
     elif mode == "set":
-        builder = StatisticsBuilder(model, lambda: batches, None, lambda _: None)
-        builder.fit_bias()
-        builder.normalise_parameters()
+        _statistics(model, batches).fit_bias()
     seen = {int(kind) for frames in batches for kind in np.unique(frames.atom_types)}
     return BiasShift(
         mode,
@@ -90,6 +91,36 @@ def adjust_bias(model: EnergyModel, batches: Sequence[Frames], mode: BiasMode) -
         [kind in seen for kind in range(len(model.type_map))],
         sum(frames.num_frames for frames in batches),
     )
+
+
+def normalise_parameters(model: EnergyModel, batches: Sequence[Frames]) -> None:
+    """Normalise fparam and aparam, where the model takes them, by these frames.
+
+    For a fitting net that has not learned yet; one that has relies on the statistics it knows.
+
+    Raises:
+        DataError: When the frames have none.
+    """
+    _statistics(model, batches).normalise_parameters()
+
+
+def _statistics(model: EnergyModel, batches: Sequence[Frames]) -> StatisticsBuilder:
+    return StatisticsBuilder(model, lambda: batches, None, lambda _: None)
+
+
+def _check_inputs(model: EnergyModel, batches: Sequence[Frames]) -> None:
+    fitting = model.fitting
+    wanted = {"fparam": fitting.num_fparam, "aparam": fitting.num_aparam}
+    for name, width in wanted.items():
+        optional = name == "fparam" and fitting.has_default_fparam
+        for frames in batches:
+            values = getattr(frames, name)
+            found = 0 if values is None else values.shape[-1]
+            if width and found != width and not (optional and values is None):
+                raise DataError(
+                    f"{frames.system} has {found or 'no'} {name}; the model takes {width}",
+                    hint=f"add {name}.npy to every set",
+                )
 
 
 def atomic_energies(model: EnergyModel, frames: Frames) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from dpa2.data.frames import Frames
-from dpa2.finetune.bias import BiasMode, adjust_bias
+from dpa2.finetune.bias import BiasMode, adjust_bias, normalise_parameters
 from dpa2.finetune.origin import Origin
 from dpa2.finetune.provenance import Provenance, provenance
 from dpa2.finetune.transfer import transfer
@@ -37,6 +37,8 @@ def start_branch(
         DataError: When the data have no energies.
     """
     record = transfer(model, origin, tensors)
+    if origin.fitting == "random":
+        normalise_parameters(model, frames)
     bias = None
     if origin.fitting != "resumed":
         mode = bias_mode or ("set" if origin.fitting == "random" else "change")

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+
+import dpa2
+from dpa2.finetune.checkpoint_bias import rebias
+from dpa2.io.checkpoint import read_checkpoint
+from schemas.errors import CheckpointError, DataError
+from tests.finetune.cases import MODEL
+
+FIVE = "data/five"
+
+
+def shift_labels(eV_per_atom):
+    path = f"{FIVE}/set.000/energy.npy"
+    np.save(path, np.load(path) + 5 * eV_per_atom)
+
+
+def test_a_change_shifts_energies_and_nothing_else(case_folder, tmp_path):
+    case_folder("copied")
+    found = rebias(MODEL, [FIVE], "out.pt", branch="scan")
+    before, after = read_checkpoint(MODEL), read_checkpoint(tmp_path / "out.pt")
+    assert after.model_params == before.model_params
+    assert list(after.tensors) == list(before.tensors)
+    changed = [k for k, t in before.tensors.items() if not torch.equal(t, after.tensors[k])]
+    assert changed == [f"model.scan.atomic_model.out_{name}" for name in ("bias", "std")]
+    assert found.shift.num_frames == 5
+    assert found.shift.shift == pytest.approx([-0.77667964, -1.55335927], abs=1e-8)
+
+
+def test_after_a_change_the_mean_error_of_the_energy_is_zero(case_folder):
+    case_folder("copied")
+    shift_labels(-20.0)
+    rebias(MODEL, [FIVE], "out.pt", branch="scan")
+    energies = np.load(f"{FIVE}/set.000/energy.npy")
+    predicted = dpa2.load("out.pt", branch="scan").predict(
+        coord=np.load(f"{FIVE}/set.000/coord.npy").reshape(5, -1, 3),
+        box=np.load(f"{FIVE}/set.000/box.npy").reshape(5, 3, 3),
+        atype=np.loadtxt(f"{FIVE}/type.raw", dtype=int),
+    )
+    assert (predicted.energy - energies.ravel()).mean() == pytest.approx(0.0, abs=1e-10)
+
+
+def test_set_replaces_the_energies(case_folder):
+    case_folder("copied")
+    found = rebias(MODEL, [FIVE], "out.pt", branch="scan", mode="set")
+    assert found.shift.after == pytest.approx([-0.93057703, -1.86115406], abs=1e-8)
+
+
+def test_an_element_that_the_data_lack_is_named(case_folder):
+    case_folder("copied")
+    shift = rebias(MODEL, [FIVE], "out.pt", branch="copper").shift
+    assert dict(zip(shift.type_map, shift.observed, strict=True)) == {
+        "H": True,
+        "O": True,
+        "Cu": False,
+    }
+    assert shift.shift[2] == 0.0
+
+
+def test_a_file_can_be_changed_in_place(case_folder, tmp_path):
+    case_folder("copied")
+    (tmp_path / "model.pt").write_bytes(MODEL.read_bytes())
+    rebias("model.pt", [FIVE], "model.pt", branch="scan")
+    again = rebias("model.pt", [FIVE], "model.pt", branch="scan")
+    assert again.shift.shift == pytest.approx([0.0, 0.0], abs=1e-10)
+
+
+def test_data_without_energies_and_models_without_a_choice_are_refused(case_folder, tmp_path):
+    case_folder("copied")
+    with pytest.raises(CheckpointError, match="none was chosen"):
+        rebias(MODEL, [FIVE], "out.pt")
+    (tmp_path / FIVE / "set.000" / "energy.npy").unlink()
+    with pytest.raises(DataError, match="no energies"):
+        rebias(MODEL, [FIVE], "out.pt", branch="scan")
+    assert not (tmp_path / "out.pt").exists()

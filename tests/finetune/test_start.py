@@ -1,0 +1,129 @@
+"""What a fine-tuning takes from where, what it refuses, and how it goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import dpa2
+from dpa2.finetune.origin import Origin
+from dpa2.finetune.transfer import transfer
+from dpa2.io.checkpoint import read_checkpoint
+from dpa2.model.build import build_model
+from schemas.check import check_text
+from schemas.errors import CheckpointError, ConfigError
+from schemas.model import parse_model
+from tests.finetune.cases import MODEL
+
+
+def quiet(config, **options):
+    options = {"finetune": MODEL, "branch": "scan"} | options
+    return dpa2.train(config, device="cpu", progress=False, **options)
+
+
+def states(result):
+    return {item.group: item.state for item in result.provenance["Default"].groups}
+
+
+def test_the_table_says_where_every_part_is_from(case_folder):
+    result = quiet(case_folder("copied"), branch="scan")
+    found = result.provenance["Default"]
+    assert states(result) == {
+        "type embedding": "loaded",
+        "repinit": "loaded",
+        "three-body": "loaded",
+        "repformer": "loaded",
+        "fitting net": "loaded",
+        "statistics": "loaded",
+        "energy bias": "loaded, shifted",
+    }
+    text = "\n".join(found.lines())
+    assert "model.pt, branch scan" in text
+    assert "O" in text
+    assert f"{found.bias.shift[0]:+.8f}" in text
+    numbers = sum(item.num_elements for item in found.groups)
+    _, tensors = read_checkpoint(result.checkpoint).branch()
+    stored = {k: t for k, t in tensors.items() if "._networks." not in k and t.ndim}
+    assert numbers == sum(t.numel() for t in stored.values())
+
+
+def test_a_random_fitting_net_is_called_new(case_folder):
+    result = quiet(case_folder("random"), branch="RANDOM")
+    found = states(result)
+    assert found["fitting net"] == "new"
+    assert found["energy bias"] == "fitted"
+    assert found["repformer"] == "loaded"
+
+
+def test_new_and_dropped_elements_are_named(case_folder):
+    document = case_folder("superset")
+    document["model"]["type_map"] = ["Li", "O"]
+    Path("data/five/type_map.raw").write_text("O\nLi\n")
+    result = quiet(document, branch="pbe")
+    found = result.provenance["Default"]
+    assert (found.new_elements, found.dropped_elements) == (["Li"], ["H"])
+    assert states(result)["type embedding"] == "rows added"
+    assert found.document()["new_elements"] == ["Li"]
+
+
+def test_the_bias_can_be_left_as_it_is(case_folder):
+    result = quiet(case_folder("alias"), branch="water", bias_mode="none")
+    before = read_checkpoint(MODEL).branch("pbe")[1]["atomic_model.out_bias"]
+    after = read_checkpoint(result.checkpoint).branch()[1]["atomic_model.out_bias"]
+    assert torch.equal(before, after)
+
+
+def test_a_branch_that_is_not_chosen_or_does_not_exist_is_refused(case_folder):
+    document = case_folder("copied")
+    with pytest.raises(ConfigError, match="3 branches and none is chosen") as caught:
+        quiet(document, branch=None)
+    assert "scan" in str(caught.value.diagnostics[0].hint)
+    with pytest.raises(ConfigError, match="no branch `scam`"):
+        quiet(document, branch="scam")
+
+
+def test_another_architecture_is_refused_with_the_option_that_takes_it_over(case_folder):
+    document = case_folder("copied")
+    document["model"]["fitting_net"]["neuron"] = [7, 7, 7]
+    with pytest.raises(ConfigError, match="neuron"):
+        quiet(document)
+    checked = check_text(json.dumps(document)).config
+    with pytest.raises(ConfigError) as caught:
+        quiet(checked)
+    assert "--use-pretrain-script" in caught.value.hint
+
+
+def test_networks_are_taken_over_from_the_checkpoint(case_folder):
+    document = case_folder("copied")
+    document["model"]["descriptor"] = {}
+    document["model"]["fitting_net"] = {}
+    result = quiet(document, use_pretrain_script=True)
+    stored = read_checkpoint(result.checkpoint).model_params
+    assert stored["fitting_net"]["neuron"] == [5, 5, 5]
+
+
+def test_a_tensor_that_does_not_fit_is_named(case_folder):
+    section, tensors = read_checkpoint(MODEL).branch("scan")
+    model = build_model(parse_model(section))
+    origin = Origin("model.pt", "scan", ("O", "H"), "copied")
+    key = "atomic_model.fitting_net.filter_layers.networks.0.layers.0.matrix"
+    with pytest.raises(CheckpointError, match="has shape"):
+        transfer(model, origin, {**tensors, key: torch.zeros(2, 2)})
+    with pytest.raises(CheckpointError, match="has no atomic_model"):
+        transfer(model, origin, {k: t for k, t in tensors.items() if k != key})
+
+
+def test_a_restart_after_fine_tuning_is_exact(case_folder, tmp_path):
+    document = case_folder("copied", numb_steps=6, save_freq=3, enable_ema=True)
+    document["training"]["training_data"]["batch_size"] = 2
+    whole = quiet(document, output_dir=tmp_path / "whole")
+    again = dpa2.train(
+        document,
+        restart=tmp_path / "whole" / "model.ckpt-3.pt",
+        output_dir=tmp_path / "again",
+        device="cpu",
+        progress=False,
+    )
+    assert again.steps_done == 6
+    assert whole.checkpoint.read_bytes() == again.checkpoint.read_bytes()
