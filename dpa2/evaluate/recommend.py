@@ -59,8 +59,9 @@ def recommend(
 
     Branches that share a descriptor share its forward pass. Energies are compared on every frame.
     Forces take one backward pass per branch and frame; they are compared on so many evenly spaced
-    frames that the cost stays within 1.3 times that of evaluating one branch on all frames (but on
-    one frame at least, which exceeds it for many branches and few frames).
+    frames that the cost stays within 1.3 times that of evaluating one branch (of each distinct
+    descriptor) on all frames, but on one frame at least, which exceeds it where branches are many
+    and frames few.
 
     Args:
         model: A checkpoint (`.pt`) of this project or of deepmd-kit.
@@ -112,7 +113,10 @@ def recommend(
         num_energy_frames=choice.num_labelled("energy"),
         num_force_frames=sum(map(len, with_force)),
         num_descriptors=len(groups),
-        warnings=[*(text for s in choice.systems for text in s.warnings), *_remarks(fits, choice)],
+        warnings=[
+            *(text for system in choice.systems for text in system.warnings),
+            *_remarks(fits, choice, sum(group.num_dropped for group in groups)),
+        ],
     )
 
 
@@ -219,9 +223,13 @@ def _type_counts(batches: Sequence[Frames], num_types: int) -> FloatArray:
     return np.concatenate(rows).astype(np.float64)
 
 
-def _remarks(fits: Sequence[BranchFit], choice: FrameChoice) -> list[str]:
+def _remarks(fits: Sequence[BranchFit], choice: FrameChoice, num_dropped: int) -> list[str]:
+    remarks = []
     evaluated = [fit for fit in fits if fit.problem is None]
     if choice.num_labelled("energy") and all(fit.energy_rmse is None for fit in evaluated):
         few = "an energy per element fits the energies of so few frames exactly"
-        return [f"energies are not compared: {few}; give more frames"]
-    return []
+        remarks.append(f"energies are not compared: {few}; give more frames")
+    if num_dropped:
+        what = f"{num_dropped} neighbour pairs in {choice.num_frames} frames"
+        remarks.append(f"the model ignores {what}: atoms have more neighbours than its nsel")
+    return remarks

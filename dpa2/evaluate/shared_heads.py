@@ -49,12 +49,14 @@ class SharedHeads:
 
     Attributes:
         type_map: Element of each type, the same for all branches.
+        num_dropped: Pairs within the cutoff so far that were ignored for being beyond `nsel`.
     """
 
     def __init__(self, models: Mapping[str, EnergyModel]) -> None:
         self.models = dict(models)
         self._first = next(iter(self.models.values()))
         self.type_map = list(self._first.type_map)
+        self.num_dropped = 0
 
     def evaluate(self, frames: Frames, *, forces: bool) -> dict[str, HeadPrediction]:
         """Evaluate every head: one pass of the descriptor, and with forces one backward pass each.
@@ -63,6 +65,7 @@ class SharedHeads:
         apart again.
         """
         graph = self._first.graph(frames.coord, frames.box, frames.atom_types)
+        self.num_dropped += graph.num_dropped
         fparam = tensors_to(self._first.device, frames.fparam)
         aparam = tensors_to(self._first.device, frames.aparam)
         with torch.set_grad_enabled(forces):

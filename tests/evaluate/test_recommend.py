@@ -153,6 +153,19 @@ def test_elements_that_a_branch_never_saw_rank_it_last(tmp_path, labelled):
     assert found.branches[-1].force_rmse < 1e-9
 
 
+def test_neighbours_beyond_the_capacity_are_noted(tmp_path):
+    content = torch.load(MULTI_TASK, weights_only=True)
+    state = content["model"]
+    for name, section in state["_extra_state"]["model_params"]["model_dict"].items():
+        section["descriptor"]["repinit"]["nsel"] = 30
+        for what in ("mean", "stddev"):
+            key = f"model.{name}.atomic_model.descriptor.repinit.{what}"
+            state[key] = state[key][:, :30].clone()
+    torch.save(content, tmp_path / "model.pt")
+    assert "more neighbours than its nsel" in recommend(tmp_path / "model.pt", [FIVE]).warnings[0]
+    assert recommend(MULTI_TASK, [FIVE]).warnings == []
+
+
 def test_no_branch_for_the_data_is_an_error(tmp_path, expected):
     data = write_system(tmp_path / "s", {"force": expected["pbe.force"]}, elements=("Na", "Cl"))
     with pytest.raises(CheckpointError, match="no branch of") as error:
