@@ -1,7 +1,8 @@
 """`zoo finetune`: start from a pretrained model's branch and train on one's own data."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +30,35 @@ def finetune(
     branch: PretrainedBranch = None,
     use_pretrain_script: PretrainScript = False,
     bias_mode: EnergyBias = None,
+    freeze: Annotated[
+        Literal["descriptor"] | None,
+        typer.Option("--freeze", help="Train the fitting net alone."),
+    ] = None,
+    freeze_layers: Annotated[
+        int | None,
+        typer.Option(
+            "--freeze-layers",
+            metavar="N",
+            min=0,
+            help="Keep all before the repformer layers, and the first N of these.",
+        ),
+    ] = None,
+    lr_scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lr-scale",
+            metavar="PART=FACTOR",
+            help="Learning rate of a part over the schedule's: descriptor=0.1, repformer.0=0.01.",
+        ),
+    ] = None,
+    layer_decay: Annotated[
+        float,
+        typer.Option(
+            "--layer-decay",
+            metavar="FACTOR",
+            help="Factor of the learning rate from each repformer layer to the one before it.",
+        ),
+    ] = 1.0,
     output: NormalizedInput = Path("out.json"),
     overrides: Overrides = None,
     device: TrainingDevice = None,
@@ -41,10 +71,25 @@ def finetune(
 
     Example: zoo finetune input.json --model DPA2.pt --branch water --use-pretrain-script
     """
+    from dpa2.finetune.tuning import Tuning
+
+    tuning = Tuning(freeze == "descriptor", freeze_layers, _factors(lr_scale or []), layer_decay)
     run(
         StartOptions(finetune=model, branch=branch, use_pretrain_script=use_pretrain_script),
-        RunOptions(input_file, output, overrides or [], device, as_json, quiet, bias_mode),
+        RunOptions(input_file, output, overrides or [], device, as_json, quiet, bias_mode, tuning),
     )
+
+
+def _factors(given: Sequence[str]) -> dict[str, float]:
+    """Return the factors of `--lr-scale`, by part."""
+    found = {}
+    for text in given:
+        part, _, number = text.partition("=")
+        try:
+            found[part] = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"--lr-scale {text}: write PART=FACTOR") from None
+    return found
 
 
 def register(app: typer.Typer) -> None:

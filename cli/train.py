@@ -12,6 +12,7 @@ from cli.output import Output
 from cli.start import StartOptions, read_start
 
 if TYPE_CHECKING:
+    from dpa2.finetune.tuning import Tuning
     from dpa2.training.run import TrainResult
 
 InputFile = Annotated[Path, typer.Argument(metavar="INPUT", help="Input file, JSON or YAML.")]
@@ -67,6 +68,7 @@ class RunOptions:
     as_json: bool
     quiet: bool
     bias_mode: BiasMode | None = None
+    tuning: "Tuning | None" = None
 
 
 def train(
@@ -130,6 +132,7 @@ def run(start_options: StartOptions, options: RunOptions) -> None:
         finetune=start_options.finetune,
         branch=start_options.branch,
         bias_mode=options.bias_mode,
+        tuning=options.tuning,
         output=str(options.output),
         device=options.device,
         progress=not options.quiet,

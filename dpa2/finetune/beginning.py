@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dpa2.finetune.bias import BiasMode
 from dpa2.finetune.branch import needs_statistics, start_branch
 from dpa2.finetune.origin import find_origins, finetune_start
+from dpa2.finetune.tuning import Tuning
 from dpa2.io.checkpoint import Checkpoint
 from dpa2.training.assembly import Assembled, links_of
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
@@ -29,6 +30,7 @@ class FromPretrained:
         checkpoint: What to start from.
         branch: The branch asked for, or `RANDOM`; None where it has one, or the input says which.
         bias_mode: How the energies of the elements are fitted; None as deepmd-kit.
+        tuning: What is frozen or trained more slowly.
 
     Attributes:
         provenance: Where every branch starts, by name; filled by `prepare`.
@@ -45,10 +47,12 @@ class FromPretrained:
         checkpoint: Checkpoint,
         branch: str | None,
         bias_mode: BiasMode | None,
+        tuning: Tuning,
     ) -> None:
         self.config = config
         self.checkpoint = checkpoint
         self.bias_mode = bias_mode
+        self.tuning = tuning
         start = finetune_start(checkpoint.path, checkpoint.model_params, branch)
         self.origins = find_origins(config, start)
         self.provenance: dict[str, Provenance] = {}
@@ -63,6 +67,7 @@ class FromPretrained:
         self._add_statistics(branches, say)
         for name, item in branches.items():
             origin = self.origins[name]
+            self.tuning.freeze(item.model)
             _, tensors = self.checkpoint.branch(origin.branch)
             frames = []
             if origin.fitting != "resumed":

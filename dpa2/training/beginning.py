@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from dpa2.finetune.tuning import Tuning
 from dpa2.io.checkpoint import Checkpoint
 from dpa2.training.assembly import Assembled
 from dpa2.training.shared_statistics import InputMoments
@@ -19,6 +20,8 @@ class Beginning(Protocol):
 
     continues: bool
     """Whether it goes on with an earlier run's files instead of starting its own."""
+    tuning: Tuning
+    """What is frozen or trained more slowly."""
 
     def prepare(self, branches: Mapping[str, Assembled], say: Say, /) -> dict[str, InputMoments]:
         """Give the models what they need before parts are shared.
@@ -36,6 +39,7 @@ class FromScratch:
     """Statistics of the data; the initial weights are those of the seeds."""
 
     continues = False
+    tuning = Tuning()
 
     def prepare(self, branches: Mapping[str, Assembled], say: Say) -> dict[str, InputMoments]:
         """Compute the statistics of every branch, or take them from its `stat_file`."""
@@ -70,6 +74,8 @@ class FromCheckpoint:
     def __init__(self, checkpoint: Checkpoint, *, restart: bool) -> None:
         self.checkpoint = checkpoint
         self.continues = restart
+        known = (checkpoint.state or {}).get("tuning") if restart else None
+        self.tuning = Tuning(**known) if known else Tuning()
 
     def prepare(self, branches: Mapping[str, Assembled], _say: Say, /) -> dict[str, InputMoments]:
         """Take over what the file says about its data.
@@ -88,6 +94,7 @@ class FromCheckpoint:
         for name, item in branches.items():
             known = self.checkpoint.branch(name)[0].get("info") or {}
             item.model_params["info"] = {**known, **item.model_params["info"]}
+            self.tuning.freeze(item.model)
         return {}
 
     def resume(self, snapshot: Snapshot) -> int:

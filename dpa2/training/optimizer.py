@@ -13,11 +13,17 @@ NumberedParameters = Sequence[tuple[str, Parameter | None]]
 """All parameters in deepmd-kit's order. None stands for one of its zero-length parameters, which
 take a number in its optimiser and never have a state."""
 
+_FACTOR = "lr_factor"
+"""Key of a group of parameters: its learning rate over the schedule's."""
+
 _CLASSES = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
 
 def build_optimizer(
-    config: Any, parameters: NumberedParameters, start_lr: float
+    config: Any,
+    parameters: NumberedParameters,
+    start_lr: float,
+    factors: Sequence[float] | None = None,
 ) -> torch.optim.Optimizer:
     """Return the optimiser of a checked `optimizer` section.
 
@@ -25,6 +31,7 @@ def build_optimizer(
         config: The section (`schemas.optimizer`).
         parameters: The model's parameters in deepmd-kit's order.
         start_lr: Learning rate of the schedule after its warm-up, kept as `initial_lr`.
+        factors: Of the learning rate, for each of the parameters; default: 1.
 
     Raises:
         ConfigError: For the optimisers that only deepmd-kit itself has.
@@ -35,10 +42,13 @@ def build_optimizer(
             f"the optimizer {config.type} is not supported",
             hint="set optimizer.type to Adam or AdamW, or train with deepmd-kit",
         )
-    present = [parameter for _, parameter in parameters if parameter is not None]
-    on_gpu = present[0].device.type != "cpu"
+    groups: dict[float, list[Parameter]] = {}
+    for (_, parameter), factor in zip(parameters, factors or [1.0] * len(parameters), strict=True):
+        if parameter is not None:
+            groups.setdefault(factor, []).append(parameter)
+    on_gpu = next(iter(groups.values()))[0].device.type != "cpu"
     optimizer: torch.optim.Optimizer = kind(
-        present,
+        [{"params": members, _FACTOR: factor} for factor, members in groups.items()],
         lr=start_lr,
         betas=(float(config.adam_beta1), float(config.adam_beta2)),
         weight_decay=float(config.weight_decay),
@@ -50,20 +60,25 @@ def build_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the rate of the next step."""
+    """Set the rate of the next step; groups of parameters with a factor get that much of it."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group[_FACTOR]
 
 
 def optimizer_section(
     optimizer: torch.optim.Optimizer, parameters: NumberedParameters
 ) -> dict[str, Any]:
-    """Return the `optimizer` section of a checkpoint, numbered as deepmd-kit numbers parameters."""
-    positions = _positions(parameters)
+    """Return the `optimizer` section of a checkpoint, numbered as deepmd-kit numbers parameters.
+
+    It has one group, like deepmd-kit's, with the learning rate of the schedule.
+    """
+    positions = _positions(optimizer, parameters)
     plain = optimizer.state_dict()
-    (group,) = plain["param_groups"]
+    group = dict(plain["param_groups"][0])
+    group["lr"] /= group.pop(_FACTOR)
+    state = {positions[index]: dict(moments) for index, moments in plain["state"].items()}
     return {
-        "state": {positions[index]: dict(state) for index, state in plain["state"].items()},
+        "state": dict(sorted(state.items())),
         "param_groups": [{**group, "params": list(range(len(parameters)))}],
     }
 
@@ -78,17 +93,20 @@ def load_optimizer_section(
     Raises:
         CheckpointError: When the section is of another optimiser or of another model.
     """
-    numbers = {position: index for index, position in enumerate(_positions(parameters))}
-    present = [(name, parameter) for name, parameter in parameters if parameter is not None]
+    numbers = {position: i for i, position in enumerate(_positions(optimizer, parameters))}
     state: dict[int, Any] = {}
     for position, moments in section["state"].items():
         index = numbers.get(int(position))
-        if index is None or not {"step", "exp_avg", "exp_avg_sq"} <= set(moments):
+        name, parameter = parameters[int(position)] if index is not None else ("", None)
+        if (
+            index is None
+            or parameter is None
+            or not {"step", "exp_avg", "exp_avg_sq"} <= set(moments)
+        ):
             raise CheckpointError(
                 "the optimizer state in the checkpoint is not Adam's, or belongs to another model",
                 hint="start from its weights alone: --init-model instead of --restart",
             )
-        name, parameter = present[index]
         for key in ("exp_avg", "exp_avg_sq"):
             if moments[key].shape != parameter.shape:
                 raise CheckpointError(
@@ -97,9 +115,8 @@ def load_optimizer_section(
                     hint="the model section of the input differs from the checkpoint's",
                 )
         state[index] = moments
-    own = optimizer.state_dict()
-    (group,) = own["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": [group]})
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def clip_gradients(parameters: NumberedParameters, max_norm: float) -> Tensor | None:
@@ -117,6 +134,7 @@ def clip_gradients(parameters: NumberedParameters, max_norm: float) -> Tensor | 
     return norm
 
 
-def _positions(parameters: NumberedParameters) -> list[int]:
-    """Return deepmd-kit's number of each parameter that really exists."""
-    return [i for i, (_, parameter) in enumerate(parameters) if parameter is not None]
+def _positions(optimizer: torch.optim.Optimizer, parameters: NumberedParameters) -> list[int]:
+    """Return deepmd-kit's number of each parameter, in the order in which torch numbers them."""
+    numbers = {id(parameter): i for i, (_, parameter) in enumerate(parameters)}
+    return [numbers[id(p)] for group in optimizer.param_groups for p in group["params"]]

@@ -12,6 +12,7 @@ from dpa2.finetune.beginning import FromPretrained
 from dpa2.finetune.bias import BiasMode
 from dpa2.finetune.origin import finetune_start
 from dpa2.finetune.provenance import Provenance
+from dpa2.finetune.tuning import Tuning
 from dpa2.io.atomic import write_json
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
@@ -81,6 +82,7 @@ def train(
     branch: str | None = None,
     use_pretrain_script: bool = False,
     bias_mode: BiasMode | None = None,
+    tuning: Tuning | None = None,
     overrides: Sequence[str] = (),
     output_dir: str | os.PathLike[str] | None = None,
     output: str = "out.json",
@@ -100,6 +102,7 @@ def train(
         use_pretrain_script: Take the networks' sections of the input from it.
         bias_mode: How the energies of the elements are fitted; default: `change` for a fitting net
             of the checkpoint, `set` for a random one, as deepmd-kit.
+        tuning: What a fine-tuning freezes or trains more slowly; a restart goes on with it.
         overrides: Changes of the input, `("training.numb_steps=1000",)`, checked like the file.
         output_dir: Folder for everything that is written; default: the current one.
         output: Name of the file with the complete, normalised input.
@@ -129,7 +132,7 @@ def train(
         )
     checked_input = read_input(config, overrides, start)
     beginning: Beginning = (
-        FromPretrained(checked_input, pretrained, branch, bias_mode)
+        FromPretrained(checked_input, pretrained, branch, bias_mode, tuning or Tuning())
         if pretrained is not None
         else _beginning(restart, init_model)
     )
@@ -191,10 +194,12 @@ class _Run:
         self._write_normalised_input(output, model_params)
         schedule = build_schedule(self.config.learning_rate, length.num_steps)
         parameters = all_parameters(tasks)
-        optimizer = build_optimizer(self.config.optimizer, parameters, schedule.start_lr)
+        tuning = self.beginning.tuning
+        factors = tuning.factors(name for name, _ in parameters)
+        optimizer = build_optimizer(self.config.optimizer, parameters, schedule.start_lr, factors)
         average = ParameterAverage(parameters, config.ema_decay) if config.enable_ema else None
         choice = BranchChoice(length.probabilities, stream_seed(config.seed, 2 * len(tasks)))
-        snapshot = Snapshot(tasks, optimizer, average, model_params, {}, choice)
+        snapshot = Snapshot(tasks, optimizer, average, model_params, {}, choice, tuning)
         start_step = self.beginning.resume(snapshot)
         curve_path = self.folder / config.disp_file
         resume_after = start_step if self.beginning.continues else None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dpa2.convert.deepmd import deepmd_parameters, load_deepmd_state, to_deepmd_state
+from dpa2.finetune.tuning import Tuning
 from dpa2.io.checkpoint import SINGLE_TASK_BRANCH, Checkpoint, write_checkpoint
 from dpa2.training.average import ParameterAverage
 from dpa2.training.choice import BranchChoice
@@ -36,6 +37,7 @@ class Snapshot:
         model_params: The normalised `model` section, as it goes into the file.
         window: Sums behind the displayed averages (`disp_avg`), by branch.
         choice: Draws the branch of each step.
+        tuning: What is frozen or trained more slowly.
 
     Attributes:
         best: `[error, step]` of the best checkpoints, by their prefix (`full_validation`).
@@ -49,7 +51,9 @@ class Snapshot:
         model_params: Mapping[str, Any],
         window: dict[str, dict[str, float]],
         choice: BranchChoice,
+        tuning: Tuning,
     ) -> None:
+        self.tuning = tuning
         self.choice = choice
         self.tasks = tasks
         self.optimizer = optimizer
@@ -143,6 +147,7 @@ class Snapshot:
                 if t.validation is not None
             },
             "choice": self.choice.state_dict(),
+            "tuning": self.tuning.document(),
             "window": self.window,
             "best": self.best,
             "torch_generator": torch.get_rng_state(),
