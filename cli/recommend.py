@@ -82,6 +82,11 @@ def _print(out: Output, model: str, found: "Recommendation") -> None:
             "the cost near that of one branch; --all-forces takes all"
         )
     best = found.best
+    if found.rivals:
+        out.info(
+            f"{', '.join(found.rivals)} did as well within 2 %: more frames may decide "
+            "(--frames, --all-forces)"
+        )
     if not best.is_covered:
         out.warning(f"no branch knows all elements of the data; {best.branch} knows the most")
     out.text(f"start from {best.branch}: zoo finetune input.json -m {model} --branch {best.branch}")

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+CLOSE = 1.02
+"""Scores within this factor of the best one are too close to choose by."""
+
 _NO_ERROR = 1e-12
 """Errors below this are rounding: they count as equal (eV, eV/Å)."""
 
@@ -87,11 +90,24 @@ class Recommendation:
         """The branch to start from; look at its `is_covered`."""
         return self.branches[0]
 
+    @property
+    def rivals(self) -> list[str]:
+        """Branches that are as good as the best one, as far as these frames tell."""
+        best = self.best
+        if best.score is None or not best.is_covered:
+            return []
+        return [
+            fit.branch
+            for fit in self.branches[1:]
+            if fit.is_covered and fit.score is not None and fit.score <= CLOSE * best.score
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return plain containers."""
         return {
             "recommended": self.best.branch,
             "all_elements_known": self.best.is_covered,
+            "rivals": self.rivals,
             "elements": self.elements,
             "num_frames": self.num_frames,
             "num_energy_frames": self.num_energy_frames,

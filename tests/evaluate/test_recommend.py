@@ -11,7 +11,7 @@ from dpa2.evaluate.frame_choice import choose_frames
 from dpa2.evaluate.metrics import error_stat
 from dpa2.evaluate.potential import load
 from dpa2.evaluate.recommend import recommend
-from dpa2.evaluate.recommendation import BranchFit, rank
+from dpa2.evaluate.recommendation import BranchFit, Recommendation, rank
 from dpa2.evaluate.recommendation_plot import plot_recommendation
 from dpa2.evaluate.shared_heads import SharedHeads
 from dpa2.freeze.torchscript import freeze
@@ -22,6 +22,7 @@ MULTI_TASK = GOLDEN / "multitask" / "model.pt"
 FIVE = str(GOLDEN / "training" / "data" / "five")
 MIXED = str(GOLDEN / "training" / "data" / "mixed")
 HEADS = ("pbe", "scan", "metal")
+ERRORS = {"far": 0.103, "near": 0.101, "best": 0.1}
 
 
 def write_system(folder: Path, labels: dict, *, elements=("O", "H"), types=None) -> str:
@@ -208,6 +209,15 @@ def test_the_score_is_the_geometric_mean_over_all_numbers():
     assert best.branch == "two"
     assert best.score == pytest.approx(2 ** (10 / 40))
     assert second.score == pytest.approx(2 ** (30 / 40))
+
+
+def test_branches_within_two_percent_are_rivals():
+    fits = [fit(name, force_rmse=error, num_force=9) for name, error in ERRORS.items()]
+    unseen = BranchFit("unseen", [], [], ["Cu"], force_rmse=0.1, num_force=9)
+    found = Recommendation(rank([*fits, unseen]), ["O"], 1, 0, 1, 1, [])
+    assert found.best.branch == "best"
+    assert found.rivals == ["near"]
+    assert found.to_json()["rivals"] == ["near"]
 
 
 def test_a_branch_that_cannot_be_evaluated_is_last():
