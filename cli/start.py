@@ -21,7 +21,9 @@ InitModel = Annotated[
 ]
 Branch = Annotated[
     str | None,
-    typer.Option("--branch", "--model-branch", metavar="NAME", help="Branch of FILE to fine-tune."),
+    typer.Option(
+        "--branch", "--head", "--model-branch", metavar="NAME", help="Branch of FILE to fine-tune."
+    ),
 ]
 PretrainScript = Annotated[
     bool,

@@ -3,9 +3,13 @@ import pytest
 import torch
 
 import dpa2
+from dpa2.data.systems import open_systems
+from dpa2.finetune.bias import adjust_bias
 from dpa2.finetune.checkpoint_bias import rebias
 from dpa2.io.checkpoint import read_checkpoint
+from dpa2.model.build import build_model
 from schemas.errors import CheckpointError, DataError
+from schemas.model import parse_model
 from tests.finetune.cases import MODEL
 
 FIVE = "data/five"
@@ -74,3 +78,12 @@ def test_data_without_energies_and_models_without_a_choice_are_refused(case_fold
     with pytest.raises(DataError, match="no energies"):
         rebias(MODEL, [FIVE], "out.pt", branch="scan")
     assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_model_with_frame_parameters_needs_them(case_folder):
+    document = case_folder("copied")
+    document["model"]["fitting_net"]["numb_fparam"] = 3
+    model = build_model(parse_model(document["model"]))
+    (system,) = open_systems([FIVE], model.type_map)
+    with pytest.raises(DataError, match="fparam; the model takes 3"):
+        adjust_bias(model, [system.frames(np.arange(5))], "change")
