@@ -2,22 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dpa2.finetune.bias import BiasMode
-from dpa2.finetune.branch import needs_statistics, start_branch
+from dpa2.data.frames import Frames
+from dpa2.finetune.bias import BiasMode, adjust_bias, normalise_parameters
 from dpa2.finetune.origin import find_origins, finetune_start
+from dpa2.finetune.provenance import Provenance, provenance
+from dpa2.finetune.shared_parts import unequal_parts
+from dpa2.finetune.transfer import transfer
 from dpa2.finetune.tuning import Tuning
 from dpa2.io.checkpoint import Checkpoint
+from dpa2.model.sharing import share
 from dpa2.training.assembly import Assembled, links_of
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot
 from dpa2.training.statistics import draw_frames, initialise_statistics
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
-
-if TYPE_CHECKING:
-    from dpa2.finetune.provenance import Provenance
 
 Say = Callable[[str], None]
 
@@ -65,16 +65,28 @@ class FromPretrained:
             DataError: When the data lack what is needed.
         """
         self._add_statistics(branches, say)
-        for name, item in branches.items():
+        models = {name: item.model for name, item in branches.items()}
+        frames = {name: self._frames(item) for name, item in branches.items()}
+        records = {}
+        for name, model in models.items():
             origin = self.origins[name]
-            self.tuning.freeze(item.model)
+            self.tuning.freeze(model)
             _, tensors = self.checkpoint.branch(origin.branch)
-            frames = []
+            records[name] = transfer(model, origin, tensors)
+            if origin.fitting == "random":
+                normalise_parameters(model, frames[name])
+        links = links_of(self.config)
+        for line in unequal_parts(models, links):
+            say(line)
+        share(models, links)  # now, so that energies are fitted to the networks that are trained
+        for name, model in models.items():
+            origin = self.origins[name]
+            bias = None
             if origin.fitting != "resumed":
-                frames = draw_frames(item.sampler, item.model.config.data_stat_nbatch, item.seed)
-            found = start_branch(name, item.model, origin, tensors, frames, self.bias_mode)
-            self.provenance[name] = found
-            for line in found.lines():
+                mode = self.bias_mode or ("set" if origin.fitting == "random" else "change")
+                bias = adjust_bias(model, frames[name], mode)
+            self.provenance[name] = provenance(name, model, origin, records[name], bias)
+            for line in self.provenance[name].lines():
                 say(line)
         return {}
 
@@ -82,13 +94,18 @@ class FromPretrained:
         """Return 0: the run is a new one."""
         return 0
 
+    def _frames(self, item: Assembled) -> list[Frames]:
+        """Return training data to fit energies to; none for a branch that keeps its energies."""
+        if self.origins[item.branch.name].fitting == "resumed":
+            return []
+        return draw_frames(item.sampler, item.model.config.data_stat_nbatch, item.seed)
+
     def _add_statistics(self, branches: Mapping[str, Assembled], say: Say) -> None:
         """Compute statistics of the data if any element is new; those of known ones are replaced.
 
         A part that branches share is normalised by the data of all of them.
         """
-        new = {n for n, item in branches.items() if needs_statistics(item.model, self.origins[n])}
-        if not new:
+        if not any(self.origins[n].new_elements(i.model.type_map) for n, i in branches.items()):
             return
         moments = {
             name: initialise_statistics(

@@ -1,12 +1,14 @@
 """What a fine-tuning takes from where, what it refuses, and how it goes on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 import dpa2
+from dpa2.convert.deepmd import DESCRIPTOR
 from dpa2.finetune.origin import Origin
 from dpa2.finetune.transfer import transfer
 from dpa2.io.checkpoint import read_checkpoint
@@ -127,3 +129,30 @@ def test_a_restart_after_fine_tuning_is_exact(case_folder, tmp_path):
     )
     assert again.steps_done == 6
     assert whole.checkpoint.read_bytes() == again.checkpoint.read_bytes()
+
+
+def test_branches_that_share_a_part_but_load_different_ones_are_told(case_folder, capsys):
+    document = case_folder("branches")
+    models = document["model"]["model_dict"]
+    models["fresh"]["finetune_head"] = "metal"
+    models["fresh"]["fitting_net"] = models["pbe"]["fitting_net"]
+    dpa2.train(document, finetune=MODEL, device="cpu")
+    text = capsys.readouterr().err
+    assert "branch fresh shares its descriptor with pbe" in text
+    assert "branch random" not in text
+
+
+def test_a_shared_descriptor_is_normalised_for_new_elements_by_all_branches(case_folder):
+    document = case_folder("branches")
+    document["model"]["shared_dict"]["elements"] = ["O", "H", "Li"]
+    del document["model"]["model_dict"]["random"], document["loss_dict"]["random"]
+    data = document["training"]["data_dict"]
+    del data["random"], document["training"]["model_prob"]["random"]
+    shutil.copytree("data/five", "data/with_lithium")
+    Path("data/with_lithium/type_map.raw").write_text("O\nLi\n")
+    data["fresh"] = {"training_data": {"systems": ["data/with_lithium"], "batch_size": 5}}
+    result = dpa2.train(document, finetune=MODEL, device="cpu", progress=False)
+    rows = read_checkpoint(result.checkpoint).branch("pbe")[1][f"{DESCRIPTOR}repinit.stddev"]
+    before = read_checkpoint(MODEL).branch("pbe")[1][f"{DESCRIPTOR}repinit.stddev"]
+    assert torch.equal(rows[:2], before)
+    assert float(rows[2, 0, 0]) not in (0.1, 1.0)
