@@ -76,6 +76,8 @@ def extract_branch(
         model_params=section,
         step=0 if source.step is None else source.step,
         learning_rate=source.learning_rate or 0.0,
+        # deepmd-kit's --init-model wants the key, and does not look at what is in it.
+        optimizer={},
     )
     type_map = [str(element) for element in section.get("type_map", [])]
     return Extracted(target, source.path, name, type_map, target.stat().st_size)

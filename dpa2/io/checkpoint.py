@@ -133,7 +133,7 @@ def _interpret(path: Path, content: Any) -> Checkpoint:
         model_params=dict(params),
         step=infos.get("step"),
         learning_rate=infos.get("lr"),
-        optimizer=content.get("optimizer") if content is not model else None,
+        optimizer=(content.get("optimizer") or None) if content is not model else None,
         ema=content.get("ema") if content is not model else None,
         state=content.get(STATE_KEY) if content is not model else None,
     )

@@ -34,7 +34,9 @@ def test_the_file_is_single_task_and_holds_weights_only(tmp_path):
     found = extract_branch(MULTI_TASK, "WATER", tmp_path / "single.pt")
     assert (found.branch, found.type_map) == ("pbe", ["O", "H"])
     content = torch.load(found.path, weights_only=True)
-    assert list(content) == ["model"]
+    assert list(content) == ["model", "optimizer"]
+    assert content["optimizer"] == {}
+    assert not read_header(found.path).has_optimizer
     checkpoint = read_checkpoint(found.path)
     section, tensors = checkpoint.branch()
     expected_section, expected = read_checkpoint(MULTI_TASK).branch("pbe")
@@ -93,3 +95,9 @@ def test_a_frozen_model_has_no_branches_to_extract(tmp_path):
     freeze(MULTI_TASK, tmp_path / "model.pth", "scan")
     with pytest.raises(CheckpointError, match="frozen model"):
         extract_branch(tmp_path / "model.pth", "scan", tmp_path / "single.pt")
+
+
+def test_an_extracted_branch_has_no_state_to_continue_from(tmp_path):
+    extract_branch(MULTI_TASK, "scan", tmp_path / "single.pt")
+    checkpoint = read_checkpoint(tmp_path / "single.pt")
+    assert checkpoint.optimizer is checkpoint.ema is checkpoint.state is None

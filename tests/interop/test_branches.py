@@ -1,5 +1,6 @@
 """A branch that `zoo extract` wrote is a single-task checkpoint of deepmd-kit's."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -30,3 +31,15 @@ def test_deepmd_kit_evaluates_and_freezes_an_extracted_branch(
             want = expected[f"{branch}.{name}"]
             got = np.reshape(found[name], want.shape)
             np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("option", ["--init-model", "--finetune"])
+def test_deepmd_kit_trains_on_from_an_extracted_branch(option, deepmd, golden: Path, tmp_path):
+    single = extract_branch(golden / "multitask" / "model.pt", "pbe", tmp_path / "single.pt").path
+    document = json.loads((golden / "training" / "statistics" / "input.json").read_text())
+    five = str(golden / "training" / "data" / "five")
+    document["training"]["training_data"]["systems"] = [five]
+    (tmp_path / "input.json").write_text(json.dumps(document))
+    command = ("dp", "--pt", "train", "input.json", "--skip-neighbor-stat", option, single)
+    deepmd.call(*command, cwd=tmp_path)
+    assert (tmp_path / "model.ckpt-1.pt").exists()
