@@ -20,7 +20,7 @@ HEADS = ("pbe", "scan", "metal")
 
 @pytest.fixture(scope="module")
 def expected():
-    with np.load(GOLDEN / "multitask" / "expected.npz") as archive:
+    with np.load(GOLDEN / "multitask" / "heads.npz") as archive:
         return dict(archive)
 
 

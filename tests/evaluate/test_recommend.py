@@ -40,7 +40,7 @@ def write_system(folder: Path, labels: dict, *, elements=("O", "H"), types=None)
 
 @pytest.fixture(scope="module")
 def expected():
-    with np.load(GOLDEN / "multitask" / "expected.npz") as archive:
+    with np.load(GOLDEN / "multitask" / "heads.npz") as archive:
         return dict(archive)
 
 

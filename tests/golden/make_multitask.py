@@ -2,7 +2,7 @@
 
     <python with deepmd-kit 3.2.0> tests/golden/make_multitask.py
 
-Two branches share a descriptor, a third has its own. `multitask/expected.npz` holds what each head
+Two branches share a descriptor, a third has its own. `multitask/heads.npz` holds what each head
 says (`DeepPot(head=...)`) about the frames of `training/data/five`.
 """
 
@@ -106,7 +106,7 @@ def main() -> None:
             atype = [potential.get_type_map().index(symbols[kind]) for kind in kinds]
             energy, force, virial = potential.eval(arrays["coord"], arrays["box"], atype)
             found |= {f"{head}.energy": energy, f"{head}.force": force, f"{head}.virial": virial}
-    np.savez_compressed(target / "expected.npz", **found)
+    np.savez_compressed(target / "heads.npz", **found)
     size = sum(file.stat().st_size for file in target.iterdir())
     sys.stdout.write(f"multitask: {size} B\n")
 

@@ -24,7 +24,7 @@ def test_deepmd_kit_evaluates_and_freezes_an_extracted_branch(
     # The branch `metal` counts hydrogen first.
     atype = 1 - kinds if branch == "metal" else kinds
     np.savez(tmp_path / "five.npz", atype=atype, **arrays)
-    expected = np.load(golden / "multitask" / "expected.npz")
+    expected = np.load(golden / "multitask" / "heads.npz")
     for model in (single, frozen):
         found = deepmd.run("evaluate_with_deepmd.py", model, tmp_path / "five.npz")
         for name in ("energy", "force", "virial"):

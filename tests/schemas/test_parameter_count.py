@@ -10,7 +10,7 @@ from schemas.parameter_count import parameter_counts
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in GOLDEN.glob("*/model.pt")))
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz")))
 def test_parameters_counted_from_the_configuration_are_those_of_the_network(name):
     section, _ = read_checkpoint(GOLDEN / name / "model.pt").branch()
     config = parse_model(section)
