@@ -1,16 +1,18 @@
 """How a fine-tuning begins: every branch takes over the weights of a checkpoint's branch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dpa2.data.frames import Frames
-from dpa2.finetune.bias import BiasMode, adjust_bias, normalise_parameters
-from dpa2.finetune.origin import find_origins, finetune_start
+from dpa2.finetune.bias import BiasMode, BiasShift, adjust_bias, normalise_parameters
+from dpa2.finetune.origin import Origin, find_origins, finetune_start
 from dpa2.finetune.provenance import Provenance, provenance
 from dpa2.finetune.shared_parts import unequal_parts
 from dpa2.finetune.transfer import transfer
 from dpa2.finetune.tuning import Tuning
 from dpa2.io.checkpoint import Checkpoint
+from dpa2.model.electron_configuration import SYMBOLS
 from dpa2.model.sharing import share
 from dpa2.training.assembly import Assembled, links_of
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
@@ -88,6 +90,9 @@ class FromPretrained:
             self.provenance[name] = provenance(name, model, origin, records[name], bias)
             for line in self.provenance[name].lines():
                 say(line)
+            item = branches[name].model_params
+            section, _ = self.checkpoint.branch(origin.branch)
+            item["info"] = {**_observed(section, origin, model.type_map, bias), **item["info"]}
         return {}
 
     def resume(self, _snapshot: Snapshot, /) -> int:
@@ -121,3 +126,20 @@ class FromPretrained:
         models = {name: item.model for name, item in branches.items()}
         evenly = dict.fromkeys(branches, 1.0)
         merge_statistics(models, links_of(self.config), moments, evenly)
+
+
+def _observed(
+    section: Mapping[str, Any],
+    origin: Origin,
+    type_map: Sequence[str],
+    bias: BiasShift | None,
+) -> dict[str, list[str]]:
+    """Return the elements that a branch has seen, as its file says it; nothing if unknown."""
+    known = (section.get("info") or {}).get("observed_type")
+    if known is None and origin.fitting != "random":
+        return {}
+    seen = set() if origin.fitting == "random" else set(known or ()) & set(type_map)
+    if bias is not None:
+        seen |= {n for n, found in zip(type_map, bias.observed, strict=True) if found}
+    order = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+    return {"observed_type": sorted(seen, key=lambda name: order.get(name, len(order)))}

@@ -156,3 +156,15 @@ def test_a_shared_descriptor_is_normalised_for_new_elements_by_all_branches(case
     before = read_checkpoint(MODEL).branch("pbe")[1][f"{DESCRIPTOR}repinit.stddev"]
     assert torch.equal(rows[:2], before)
     assert float(rows[2, 0, 0]) not in (0.1, 1.0)
+
+
+def test_the_elements_that_were_seen_are_kept_in_the_file(case_folder, tmp_path):
+    document = case_folder("copied")
+    first = quiet(document, branch="RANDOM")
+    info = read_checkpoint(first.checkpoint).model_params["info"]
+    assert info["observed_type"] == ["H", "O"]
+    document["model"]["type_map"] = ["O", "H", "Li"]
+    Path("data/five/type_map.raw").write_text("Li\nH\n")
+    second = quiet(document, branch=None, finetune=first.checkpoint, output_dir=tmp_path / "next")
+    info = read_checkpoint(second.checkpoint).model_params["info"]
+    assert info["observed_type"] == ["H", "Li", "O"]
