@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.options import Branch, Device, Json, Quiet
+from cli.options import Branch, Device, Json, ModelArgument, Quiet
 from cli.output import Output
 
 
 def bias(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint (.pt).")],
+    model: ModelArgument,
     data: Annotated[
         list[str],
         typer.Option(

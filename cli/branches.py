@@ -1,11 +1,10 @@
 """`zoo branches`: what a checkpoint holds, branch by branch."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from cli.options import Json
+from cli.options import Json, ModelArgument
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ _MOST_ELEMENTS = 8
 
 
 def branches(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Checkpoint (.pt).")],
+    model: ModelArgument,
     json_mode: Json = False,
 ) -> None:
     """List the branches of a checkpoint, which need not be multi-task; no weight is read.

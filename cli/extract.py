@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Branch, Json, Quiet
+from cli.options import Branch, Json, ModelArgument, Quiet
 from cli.output import Output
 
 
 def extract(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Multi-task checkpoint (.pt).")],
+    model: ModelArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
     branch: Branch = None,
     force: Annotated[

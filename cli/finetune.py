@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from cli.options import Model
 from cli.start import StartOptions
 from cli.train import (
     AsJson,
@@ -24,9 +25,7 @@ from cli.train import (
 
 def finetune(
     input_file: InputFile,
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="FILE", help="Checkpoint (.pt) to start from.")
-    ],
+    model: Model,
     branch: PretrainedBranch = None,
     use_pretrain_script: PretrainScript = False,
     bias_mode: EnergyBias = None,

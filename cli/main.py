@@ -8,6 +8,7 @@ import typer
 from cli import (
     bias,
     branches,
+    compare,
     data,
     diff,
     errors,
@@ -67,6 +68,7 @@ for command in (
     bias,
     freeze,
     test,
+    compare,
     predict,
     plot,
     branches,

@@ -1,9 +1,47 @@
 """Options that mean the same in every command that has them."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TypeVar, overload
 
 import typer
 
+Reference = TypeVar("Reference", str, Path)
+
+
+@overload
+def find_model(reference: Reference) -> Reference: ...
+@overload
+def find_model(reference: None) -> None: ...
+def find_model(reference: str | Path | None) -> str | Path | None:
+    """Return the file of a model that a command line names by its path or by its registered name.
+
+    Raises:
+        RegistryError: When it is neither.
+    """
+    if reference is None:
+        return None
+    from zoo.registry import model_file
+
+    return type(reference)(model_file(str(reference)))
+
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        callback=find_model,
+        help="Checkpoint (.pt), frozen model (.pth), or name of a pretrained model.",
+    ),
+]
+ModelArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        callback=find_model,
+        help="Checkpoint (.pt), or name of a pretrained model.",
+    ),
+]
 Branch = Annotated[
     str | None,
     typer.Option("--branch", "--head", help="Branch of a multi-task model: name or alias."),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Branch, Device, Json, Quiet
+from cli.options import Branch, Device, Json, Model, Quiet
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def predict(
         list[str],
         typer.Argument(metavar="FILE...", help="Any format ASE reads, or deepmd systems."),
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint (.pt) or frozen (.pth).")],
+    model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="Extended XYZ file to write.")],
     fparam: Annotated[
         str | None, typer.Option("--fparam", help="Frame parameters, as 1.0,2.0")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Device, Json, Quiet
+from cli.options import Device, Json, Model, Quiet
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def recommend(
         list[str],
         typer.Argument(metavar="DATA...", help="Labelled systems: folders, FILE.h5#/GROUP, LMDB."),
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="Multi-task checkpoint (.pt).")],
+    model: Model,
     num_frames: Annotated[
         int, typer.Option("--frames", "-n", min=0, help="Frames to look at in all; 0: every frame.")
     ] = 32,

@@ -5,19 +5,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.options import find_model
+
 if TYPE_CHECKING:
     from schemas.diagnostics import Finding
     from schemas.start import Start, StartOption
 
 Finetune = Annotated[
-    str | None, typer.Option("--finetune", metavar="FILE", help="Check that FILE fine-tunes.")
+    str | None,
+    typer.Option(
+        "--finetune", metavar="FILE", callback=find_model, help="Check that FILE fine-tunes."
+    ),
 ]
 Restart = Annotated[
     str | None, typer.Option("--restart", metavar="FILE", help="Check that FILE continues.")
 ]
 InitModel = Annotated[
     str | None,
-    typer.Option("--init-model", metavar="FILE", help="Check that FILE's weights are a start."),
+    typer.Option(
+        "--init-model",
+        metavar="FILE",
+        callback=find_model,
+        help="Check that FILE's weights are a start.",
+    ),
 ]
 Branch = Annotated[
     str | None,

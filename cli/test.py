@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Branch, Device, Json, Quiet
+from cli.options import Branch, Device, Json, Model, Quiet
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _TABLES_UP_TO = 4
 
 
 def compare(
-    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint (.pt) or frozen (.pth).")],
+    model: Model,
     system: Annotated[
         list[str] | None,
         typer.Option("--system", "-s", help="Folder with systems, FILE.h5#/GROUP or LMDB."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cli.options import find_model
 from cli.output import Output
 from cli.start import StartOptions, read_start
 
@@ -79,11 +80,23 @@ def train(
     ] = None,
     init_model: Annotated[
         str | None,
-        typer.Option("--init-model", "-i", metavar="CKPT", help="Start from these weights."),
+        typer.Option(
+            "--init-model",
+            "-i",
+            metavar="CKPT",
+            callback=find_model,
+            help="Start from these weights.",
+        ),
     ] = None,
     finetune: Annotated[
         str | None,
-        typer.Option("--finetune", "-t", metavar="CKPT", help="As zoo finetune --model CKPT."),
+        typer.Option(
+            "--finetune",
+            "-t",
+            metavar="CKPT",
+            callback=find_model,
+            help="As zoo finetune --model CKPT.",
+        ),
     ] = None,
     branch: PretrainedBranch = None,
     use_pretrain_script: PretrainScript = False,

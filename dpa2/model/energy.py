@@ -189,11 +189,13 @@ class EnergyModel(nn.Module):
         disp_EX = torch.cat([block.disp.detach().flatten(0, 1) for block in graph.blocks])
         F, N = graph.num_frames, graph.num_atoms
         force_AX = derivatives.forces(gradient_EX, center_E, neighbor_E, len(energy_A))
+        atom_energy_FN = self._padded(energy_A, graph).view(F, N)
         return Prediction(
-            energy=energy_A.new_zeros(F).index_add(0, graph.frame, energy_A),
+            # In the atoms' own order, as deepmd-kit: an ulp here is a step of Adam elsewhere.
+            energy=atom_energy_FN.sum(dim=1),
             force=self._padded(force_AX, graph),
             virial=derivatives.virials(gradient_EX, disp_EX, graph.frame[center_E], F),
-            atom_energy=self._padded(energy_A, graph).view(F, N),
+            atom_energy=atom_energy_FN,
             atom_virial=self._atomic_virial(
                 graph, fparam, aparam, gradient_EX, disp_EX, center_E, neighbor_E
             )

@@ -161,3 +161,54 @@ def test_we_restart_a_run_of_deepmds(theirs, config, tmp_path):
         progress=False,
     )
     assert result.steps_done == 4
+
+
+@pytest.fixture(scope="module")
+def tuning(config) -> dict:
+    """Fine-tuning on the other level of theory; one step that changes nothing."""
+    return {
+        "model": {
+            "type_map": config["model"]["shared_dict"]["elements"],
+            "descriptor": config["model"]["shared_dict"]["surroundings"],
+            "fitting_net": config["model"]["model_dict"]["gfn1"]["fitting_net"],
+            "data_stat_nbatch": 300,
+        },
+        "learning_rate": {"type": "exp", "start_lr": 1e-30, "stop_lr": 1e-31, "decay_steps": 1},
+        "loss": config["loss_dict"]["gfn1"],
+        "training": {
+            **config["training"]["data_dict"]["gfn2"],
+            "numb_steps": 1,
+            "seed": 3,
+            "disp_freq": 1,
+            "save_freq": 1,
+        },
+    }
+
+
+@pytest.mark.parametrize("source", ["ours", "theirs"])
+def test_fine_tuning_starts_alike_here_and_there(source, tuning, structure, deepmd, request):
+    folder = request.getfixturevalue(source)
+    model = folder / "model.ckpt-4.pt"
+    (folder / "tuning.json").write_text(json.dumps(tuning))
+    call = ["dp", "--pt", "train", "tuning.json", "--finetune", model, "--model-branch", "gfn1"]
+    for name in ("here", "there"):
+        (folder / name).mkdir()
+    (folder / "there" / "tuning.json").write_text(json.dumps(tuning))
+    deepmd.call(*call, "--skip-neighbor-stat", cwd=folder / "there")
+    dpa2.train(
+        tuning,
+        finetune=model,
+        branch="gfn1",
+        output_dir=folder / "here",
+        device="cpu",
+        progress=False,
+    )
+    found = [folder / name / "model.ckpt-1.pt" for name in ("here", "there")]
+    here, there = (read_checkpoint(path).tensors for path in found)
+    assert list(here) == list(there)
+    for key, tensor in there.items():
+        assert (here[key] - tensor).abs().max() <= 1e-9 if tensor.numel() else True, key
+    # Equal weights and energies have equal losses; the loss itself is printed to three digits.
+    predictions = [predicted(path, structure, None) for path in found]
+    for name in QUANTITIES:
+        assert np.abs(predictions[0][name] - predictions[1][name]).max() <= 1e-8, name

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from schemas.check import check_text
-from schemas.errors import ConfigError
 from schemas.multitask import MultiTaskInput
 from schemas.normalize import normalized
 
@@ -243,10 +242,3 @@ def test_faults_of_several_branches_are_sorted_by_position(report_of):
     places = [(item.span.line, item.span.col) for item in report.diagnostics]
     assert len(places) == 3
     assert places == sorted(places)
-
-
-def test_the_single_task_trainer_refuses_branches_with_one_sentence(with_changes, workspace):
-    from dpa2.training.preparation import read_input
-
-    with pytest.raises(ConfigError, match=r"several branches \(pbe, scan\)"):
-        read_input(with_changes({}, TWO_BRANCHES), ())
