@@ -1,4 +1,4 @@
-"""`zoo test`, `zoo predict` and `zoo plot` from the outside."""
+"""`zoo test`, `zoo compare`, `zoo predict` and `zoo plot` from the outside."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import cli.compare
 import cli.plot
 import cli.predict
 import cli.test
-from schemas.errors import CheckpointError, DataError
+from schemas.errors import CheckpointError, DataError, RegistryError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 MODEL = str(GOLDEN / "model.pt")
@@ -20,7 +21,7 @@ MODEL = str(GOLDEN / "model.pt")
 @pytest.fixture(scope="module")
 def app():
     application = typer.Typer()
-    for command in (cli.test, cli.predict, cli.plot):
+    for command in (cli.test, cli.compare, cli.predict, cli.plot):
         command.register(application)
     return application
 
@@ -159,3 +160,32 @@ def test_plot_draws_to_the_terminal_and_to_a_file(run, tmp_path):
         "rmse_trn": 1.0,
         "rmse_f_trn": 0.5,
     }
+
+
+def test_plot_draws_several_runs_in_one_file(run, tmp_path):
+    runs = []
+    for name, last in (("one", 0.5), ("two", 0.25)):
+        path = tmp_path / f"{name}.out"
+        path.write_text(f"# step rmse_val rmse_trn lr\n 1 2.0 2.1 1e-3\n 9 {last} 0.1 1e-4\n")
+        runs.append(f"{name}={path}")
+    document = json.loads(run("plot", *runs, "-o", tmp_path / "both.svg", "--json").stdout)
+    assert [entry["file"] for entry in document["runs"]] == ["one", "two"]
+    assert [entry["last"]["rmse_val"] for entry in document["runs"]] == [0.5, 0.25]
+    drawn = (tmp_path / "both.svg").read_text()
+    assert "one validation" in drawn
+    assert "one training" not in drawn
+
+
+def test_compare_puts_models_side_by_side(run, system):
+    result = run("compare", f"first={MODEL}", MODEL, "-s", system, "-q")
+    assert result.exit_code == 0
+    rows = [line.split() for line in result.stdout.splitlines() if "0.25" in line]
+    assert [row[0] for row in rows] == ["first", "model"]
+    document = json.loads(run("compare", MODEL, "-s", system, "--json").stdout)
+    (entry,) = document["models"]
+    assert entry["errors"]["force"]["rmse"] == pytest.approx(0.25, rel=1e-6)
+
+
+def test_a_model_that_is_neither_file_nor_name_is_one_sentence(run, system):
+    with pytest.raises(RegistryError, match="`DPA7` is neither a file nor a model"):
+        run("test", "-m", "DPA7", "-s", system)

@@ -1,6 +1,7 @@
 """Multi-task models travel both ways between deepmd-kit 3.2.0 and us, on real water."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,32 @@ from dpa2.io.checkpoint import read_checkpoint
 pytestmark = pytest.mark.interop
 
 ROOT = Path(__file__).parents[2]
+WATER = ROOT / "examples" / "water"
+NUM_FRAMES = 8
 HEADS = ("gfn1", "gfn2")
 QUANTITIES = ("energy", "force", "virial", "atom_energy")
 TOLERANCE = 1e-9
 
 
 @pytest.fixture(scope="module")
-def config() -> dict:
+def water(tmp_path_factory) -> Path:
+    """The first frames of the bundled water: few, so that statistics can be of all of them."""
+    folder = tmp_path_factory.mktemp("water")
+    for head in HEADS:
+        source, target = WATER / head / "train", folder / head
+        shutil.copytree(source, target)
+        for path in (target / "set.000").iterdir():
+            np.save(path, np.load(path)[:NUM_FRAMES])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(water) -> dict:
     """Two levels of theory of the bundled water, a few real steps of a small network."""
     section = json.loads((ROOT / "tests" / "golden" / "multitask" / "input.json").read_text())
     shared = section["model"]["shared_dict"]
     fitting = section["model"]["model_dict"]["pbe"]["fitting_net"]
     loss = section["loss_dict"]["pbe"]
-    water = ROOT / "examples" / "water"
     return {
         "model": {
             "shared_dict": shared,
@@ -34,7 +48,7 @@ def config() -> dict:
                     "type_map": "elements",
                     "descriptor": "surroundings",
                     "fitting_net": {**fitting, "seed": seed},
-                    "data_stat_nbatch": 300,  # all frames: no choice that could differ
+                    "data_stat_nbatch": NUM_FRAMES,  # all frames: no choice that could differ
                 }
                 for seed, head in enumerate(HEADS)
             },
@@ -44,7 +58,7 @@ def config() -> dict:
         "training": {
             "model_prob": {"gfn1": 0.5, "gfn2": 0.5},
             "data_dict": {
-                head: {"training_data": {"systems": [str(water / head / "train")], "batch_size": 1}}
+                head: {"training_data": {"systems": [str(water / head)], "batch_size": 1}}
                 for head in HEADS
             },
             "numb_steps": 4,
@@ -58,7 +72,7 @@ def config() -> dict:
 @pytest.fixture(scope="module")
 def structure(tmp_path_factory) -> Path:
     """Three frames of the bundled test data."""
-    system = ROOT / "examples" / "water" / "gfn1" / "test"
+    system = WATER / "gfn1" / "test"
     stored = system / "set.000"
     path = tmp_path_factory.mktemp("structure") / "water.npz"
     arrays = {name: np.load(stored / f"{name}.npy")[:3].astype(float) for name in ("coord", "box")}
@@ -142,7 +156,7 @@ def test_statistics_and_biases_are_those_of_deepmd(ours, theirs):
 def test_dp_shows_tests_and_restarts_our_run(ours, deepmd, tmp_path):
     model = ours / "model.ckpt-2.pt"
     deepmd.call("dp", "--pt", "show", model, "model-branch", "type-map")
-    system = ROOT / "examples" / "water" / "gfn2" / "test"
+    system = WATER / "gfn2" / "test"
     call = ["dp", "--pt", "test", "-m", model, "-s", system, "-n", "2", "--head", "gfn2"]
     deepmd.call(*call, "-d", "detail", cwd=tmp_path)
     force = np.loadtxt(tmp_path / "detail.f.out")[:, 3:]
@@ -171,7 +185,7 @@ def tuning(config) -> dict:
             "type_map": config["model"]["shared_dict"]["elements"],
             "descriptor": config["model"]["shared_dict"]["surroundings"],
             "fitting_net": config["model"]["model_dict"]["gfn1"]["fitting_net"],
-            "data_stat_nbatch": 300,
+            "data_stat_nbatch": NUM_FRAMES,
         },
         "learning_rate": {"type": "exp", "start_lr": 1e-30, "stop_lr": 1e-31, "decay_steps": 1},
         "loss": config["loss_dict"]["gfn1"],

@@ -4,8 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import dpa2
+from cli.main import app
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
 from dpa2.model.sharing import share
@@ -203,3 +205,19 @@ def test_full_validation_of_several_branches_is_refused(systems, longer):
     longer["validating"] = {"full_validation": True, "validation_freq": 2}
     with pytest.raises(ConfigError):
         quiet(longer)
+
+
+def test_the_command_trains_freezes_and_tests_a_head(systems, longer):
+    Path("input.json").write_text(json.dumps(longer))
+    invoke = CliRunner().invoke
+    trained = invoke(app, ["train", "input.json", "--json"])
+    assert (trained.exit_code, json.loads(trained.stdout)["steps_done"]) == (0, 9)
+    model = json.loads(trained.stdout)["checkpoint"]
+    options = ["-c", model, "--head", "first", "-o", "first.pth", "--json"]
+    assert json.loads(invoke(app, ["freeze", *options]).stdout)["branch"] == "first"
+    tested = [
+        invoke(app, ["test", "-m", *source, "-s", "b", "--json"])
+        for source in ([model, "--head", "first"], ["first.pth"])
+    ]
+    errors = [json.loads(result.stdout)["total"]["errors"]["force"]["rmse"] for result in tested]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-9)
