@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
+from schemas.absent_data import without_absent_data
 from schemas.changes import fix_of, related_places
 from schemas.departure import Target, with_pretrained
 from schemas.diagnostics import Diagnostic, Finding, Move, Path, Rewrite, Span
@@ -114,7 +115,7 @@ def check_text(
     findings += more
 
     def report(later: Sequence[Finding]) -> Report:
-        everything = [*findings, *later]
+        everything = without_absent_data(data, [*findings, *later])
         if draft is not None:
             everything = with_users(everything, draft)
         placed = _report(document, config, everything, migration, overridden)

@@ -15,6 +15,9 @@ from schemas.normalize import normalized
 from schemas.start import DEFAULT_BRANCH, Source, Start
 from schemas.view import View
 
+NO_BRANCH_CHOSEN = "ZOO612"
+"""A warning about inputs for deepmd-kit, which goes on at random."""
+
 FittingNet = Literal["copied", "random", "resumed"]
 """`copied`: from the checkpoint, with a new energy bias; `random`: drawn anew; `resumed`: from the
 checkpoint, and the branch goes on as it was."""
@@ -86,7 +89,7 @@ def find_origins(config: Input | MultiTaskInput, start: Start) -> dict[str, Orig
     """
     targets = _targets(config)
     for finding in check_start(targets, start):
-        if finding.severity == "error":
+        if finding.severity == "error" or finding.code == NO_BRANCH_CHOSEN:
             raise ConfigError(finding.message, hint=finding.hint)
     sources = Departure(targets, start).sources
     return {name: _origin(start, source) for name, source in sources.items()}

@@ -50,7 +50,7 @@ def _no_such_branch(start: Start, path: tuple[str | int, ...], asked: str) -> Fa
 
 @rule("ZOO612", "a branch is chosen", scope="start")
 def branch_is_chosen(departure: Departure) -> Iterator[Fault]:
-    """Demand a branch: deepmd-kit draws a random fitting net where none is chosen."""
+    """Warn where none is chosen: deepmd-kit then draws a random fitting net, ours refuses to."""
     start = departure.start
     if start is None or start.option != "--finetune":
         return
@@ -63,11 +63,14 @@ def branch_is_chosen(departure: Departure) -> Iterator[Fault]:
                 f"branch `{target.name}` is not in {start.file}, nor does it say where it starts"
             )
             hint = f'write "finetune_head": one of {listed}, or "RANDOM" for a random fitting net'
-            yield Fault(_home(target), message, hint, at="key")
+            yield Fault(_home(target), message, hint, severity="warning", at="key")
         else:
-            message = f"{start.file} has {len(start.branches)} branches and none is chosen"
+            message = (
+                f"{start.file} has {len(start.branches)} branches and none is chosen: deepmd-kit "
+                "starts with a random fitting net, zoo finetune does not start"
+            )
             hint = f"choose with --branch: {listed}, or RANDOM for a random fitting net"
-            yield Fault(_BRANCH, message, hint)
+            yield warning(_BRANCH, message, hint)
 
 
 def _home(target: Target) -> tuple[str | int, ...]:
