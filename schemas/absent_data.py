@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.diagnostics import Finding
+from schemas.rules.data_folders import exists
 
 MISSING = "ZOO401"
 
@@ -22,7 +23,7 @@ def without_absent_data(data: dict[str, Any], findings: Sequence[Finding]) -> li
     """
     written = list(_systems(data.get("training")))
     missing = [item for item in findings if item.code == MISSING]
-    if not missing or any(Path(text.partition("#")[0]).exists() for text in written):
+    if not missing or any(exists(Path(text.partition("#")[0])) for text in written):
         return list(findings)
     first, rest = missing[0], [item for item in findings if item.code != MISSING]
     number = "the path" if len(written) == 1 else f"none of the {len(written)} paths"
