@@ -45,9 +45,8 @@ def test_the_other_faults_are_still_errors(example, tmp_path, monkeypatch):
     assert report.config is None
 
 
-@pytest.mark.parametrize("path", ["x" * 5000, "a\x00b"])
-def test_a_path_that_no_file_system_can_hold_is_absent(example, tmp_path, monkeypatch, path):
+def test_a_path_that_no_file_system_can_hold_is_absent(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    example["training"]["training_data"]["systems"] = [path]
+    example["training"]["training_data"]["systems"] = ["x" * 5000]
     found, _ = faults(example, tmp_path)
     assert [code for _, code in found] == ["ZOO401"]
