@@ -39,7 +39,6 @@ def train(folder: Path) -> Step:
     task = Task("Default", model, loss, stream)
     rate = config.learning_rate.start_lr
     optimizer = build_optimizer(config.optimizer, all_parameters({task.name: task}), rate)
-    stream.__enter__()
 
     def step() -> dict[str, Any]:
         batch = stream.next()

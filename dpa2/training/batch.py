@@ -2,8 +2,7 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -144,13 +143,6 @@ class BatchStream:
     def _draw(self) -> Batch:
         return self.builder.build(self.sampler.next())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the thread; what it was doing is finished first."""
         self._worker.shutdown(wait=True, cancel_futures=True)

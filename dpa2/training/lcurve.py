@@ -3,8 +3,6 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from dpa2.io.atomic import write_text
 from schemas.errors import TrainingError
@@ -85,15 +83,8 @@ class LearningCurve:
             self._header_needed = False
         self._stream.write(format_row(step, learning_rate, trained, validated))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._stream.close()
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,7 @@ class _Run:
             self.config, tasks, snapshot, self.folder, schedule.num_steps, resumed_at=resume_after
         )
         with (
-            LearningCurve(curve_path, resume_after) as curve,
+            closing(LearningCurve(curve_path, resume_after)) as curve,
             choose_progress(start_step, schedule.num_steps, shown=self.shows_progress) as progress,
         ):
             self._announce(progress, tasks, length, start_step)

@@ -100,9 +100,9 @@ class Trainer:
         steps_done = start_step
         with StopRequest() as stop, contextlib.ExitStack() as streams:
             for task in self.tasks.values():
-                streams.enter_context(task.stream)
+                streams.callback(task.stream.close)
                 if task.validation is not None:
-                    streams.enter_context(task.validation)
+                    streams.callback(task.validation.close)
             while steps_done < self.schedule.num_steps:
                 # A step begun to be drawn is done, so that all random streams stand where we stand.
                 if stop and self._upcoming is None:

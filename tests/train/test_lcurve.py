@@ -1,6 +1,7 @@
 """The bytes of lcurve.out; the expected texts were written by deepmd-kit 3.2.0."""
 
 import math
+from contextlib import closing
 
 from dpa2.training.lcurve import LearningCurve, format_header, format_row
 
@@ -37,18 +38,18 @@ def test_branches_of_a_multi_task_run_have_columns_of_their_own():
 def test_rows_after_the_checkpoint_vanish_when_a_run_is_resumed(tmp_path):
     path = tmp_path / "lcurve.out"
     none = {"Default": {}}
-    with LearningCurve(path) as curve:
+    with closing(LearningCurve(path)) as curve:
         for step in (1, 10, 20):
             curve.add(step, 1e-3, {"Default": TRAINED}, none)
     undisturbed = path.read_text()
     path.write_text(undisturbed + "     30      1.0")  # a row that a kill cut short
-    with LearningCurve(path, resume_after=15) as curve:
+    with closing(LearningCurve(path, resume_after=15)) as curve:
         assert path.read_text() == undisturbed.replace(undisturbed.splitlines(True)[-1], "")
         curve.add(20, 1e-3, {"Default": TRAINED}, none)
     assert path.read_text() == undisturbed
 
 
 def test_a_resumed_run_without_a_file_begins_one(tmp_path):
-    with LearningCurve(tmp_path / "lcurve.out", resume_after=5) as curve:
+    with closing(LearningCurve(tmp_path / "lcurve.out", resume_after=5)) as curve:
         curve.add(10, 1e-3, {"Default": TRAINED}, {"Default": {}})
     assert (tmp_path / "lcurve.out").read_text().startswith("# step")
