@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Device, Json, Quiet, find_model
+from cli.options import Device, Json, Quiet, find_model, split_name
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -40,9 +40,11 @@ def compare(
     found: dict[str, Errors] = {}
     documents = []
     for entry in models:
-        name, _, given = entry.partition("=")
-        path = find_model(given or name)
-        label = name if given else _label(path, found)
+        name, reference = split_name(entry)
+        path = find_model(reference)
+        label = name or _label(path, found)
+        if label in found:
+            raise typer.BadParameter(f"two models are called {label}")
         with shown_warnings(out):
             potential = load(path, None, device)
             systems = open_systems(system, potential.type_map)

@@ -25,6 +25,12 @@ def find_model(reference: str | Path | None) -> str | Path | None:
     return type(reference)(model_file(str(reference)))
 
 
+def split_name(entry: str) -> tuple[str | None, str]:
+    """Return the name and the file of `NAME=FILE`; a file whose own name has `=` in it has none."""
+    name, _, file = entry.partition("=")
+    return (None, entry) if not file or Path(entry).exists() else (name, file)
+
+
 Model = Annotated[
     str,
     typer.Option(

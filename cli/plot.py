@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Json, Quiet
+from cli.options import Json, Quiet, split_name
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ def plot(
     out = Output(json_mode=json_mode, quiet=quiet)
     curves = {}
     for entry in lcurves:
-        name, _, given = entry.partition("=")
-        curves[name] = read_learning_curve(given or name)
+        name, file = split_name(entry)
+        if (name or file) in curves:
+            raise typer.BadParameter(f"two runs are called {name or file}")
+        curves[name or file] = read_learning_curve(file)
     if output is not None:
         if len(curves) == 1:
             (curve,) = curves.values()

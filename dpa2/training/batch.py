@@ -130,11 +130,6 @@ class BatchStream:
         if self._pending is None:
             self._pending = self._worker.submit(self._draw)
 
-    @property
-    def is_ahead(self) -> bool:
-        """Whether a batch was drawn that no step has used yet."""
-        return self._pending is not None
-
     def state_dict(self) -> dict[str, Any]:
         """Return the sampler's state; only while nothing is being prefetched."""
         assert self._pending is None, "the sampler is ahead of the training"

@@ -189,3 +189,17 @@ def test_compare_puts_models_side_by_side(run, system):
 def test_a_model_that_is_neither_file_nor_name_is_one_sentence(run, system):
     with pytest.raises(RegistryError, match="`DPA7` is neither a file nor a model"):
         run("test", "-m", "DPA7", "-s", system)
+
+
+def test_a_file_with_an_equals_sign_in_its_path_is_taken_as_it_stands(run, tmp_path):
+    path = tmp_path / "lr=1e-3" / "lcurve.out"
+    path.parent.mkdir()
+    path.write_text("# step rmse_trn lr\n 1 2.0 1e-3\n")
+    assert json.loads(run("plot", path, "--json").stdout)["file"] == str(path)
+
+
+def test_two_of_the_same_name_are_refused(run, system, tmp_path):
+    path = tmp_path / "lcurve.out"
+    path.write_text("# step rmse_trn lr\n 1 2.0 1e-3\n")
+    assert run("plot", f"a={path}", f"a={path}").exit_code == 2
+    assert run("compare", f"a={MODEL}", f"a={MODEL}", "-s", system).exit_code == 2
