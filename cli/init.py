@@ -64,8 +64,8 @@ def init(
     """Write a valid, commented input: elements, nsel, loss and paths taken from the data."""
     from dpa2.data.first_look import network_facts, task_facts
     from dpa2.data.systems import open_systems
-    from dpa2.io.atomic import write_text
     from schemas import new_input
+    from schemas.atomic import write_text
     from schemas.presets import SIZES
 
     out = Output(json_mode=as_json)

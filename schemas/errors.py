@@ -51,9 +51,21 @@ class TrainingError(ZooError):
     exit_code = 1
 
 
+class WriteError(ZooError):
+    """A file cannot be written (a full disk, a folder that is missing or closed)."""
+
+    exit_code = 1
+
+
 class ConversionError(ZooError):
     """A model cannot be represented in the format asked for."""
 
 
 class RegistryError(ZooError):
     """A model name, branch or source cannot be resolved."""
+
+
+class TransferError(ZooError):
+    """A file cannot be fetched, or what arrived is not what was asked for."""
+
+    exit_code = 1

@@ -7,7 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from schemas.errors import RegistryError
-from schemas.registry import RegisteredModel, Registry
+from schemas.registry import BundledSource, RegisteredModel, Registry
 from schemas.suggest import did_you_mean
 
 _PACKAGE = Path(__file__).parent
@@ -70,6 +70,8 @@ def model_file(reference: str) -> Path:
         return path
     model = find_model(reference)
     (source, *_) = model.file.sources
+    if not isinstance(source, BundledSource) or model.file.sha256 is None:
+        raise RegistryError(f"{model.name} does not come with the program")
     return verified(_PACKAGE / source.path, model.file.sha256)
 
 

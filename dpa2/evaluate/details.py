@@ -9,7 +9,7 @@ from typing import IO, Self
 import numpy as np
 
 from dpa2.evaluate.quantities import Comparison, Pair
-from dpa2.io.atomic import atomic_write
+from schemas.atomic import atomic_write
 
 # Suffix, quantity and unit remark of each file (interop specification, 7.1). deepmd-kit titles the
 # energies per atom like the energies.

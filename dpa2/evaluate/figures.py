@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpa2.io.atomic import atomic_write
+from schemas.atomic import atomic_write
 from schemas.errors import DataError
 
 if TYPE_CHECKING:

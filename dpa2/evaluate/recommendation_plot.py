@@ -16,7 +16,7 @@ def plot_recommendation(recommendation: Recommendation, path: str | os.PathLike[
 
     Raises:
         DataError: If the name ends in no image format, or there is nothing to draw.
-        TrainingError: If the file cannot be written.
+        WriteError: If the file cannot be written.
     """
     fits = [fit for fit in recommendation.branches if fit.problem is None]
     panels = [

@@ -10,10 +10,10 @@ import torch
 from dpa2.convert.deepmd import load_deepmd_state
 from dpa2.freeze.border import declare_border_operator
 from dpa2.freeze.frozen_model import FrozenEnergyModel
-from dpa2.io.atomic import atomic_write
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
+from schemas.atomic import atomic_write
 from schemas.errors import CheckpointError
 from schemas.model import parse_model
 

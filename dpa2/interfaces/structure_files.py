@@ -13,7 +13,7 @@ from ase.data import atomic_numbers
 from dpa2.data.frames import PADDING, Frames
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.evaluation import Evaluation
-from dpa2.io.atomic import atomic_write
+from schemas.atomic import atomic_write
 from schemas.errors import DataError
 
 _FRAMES_PER_READ = 100

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpa2.io.atomic import remove_leftovers, replace_symlink, write_text
+from schemas.atomic import remove_leftovers, replace_symlink, write_text
 
 SUFFIX = ".pt"
 

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.sampler import iterate
-from dpa2.io.atomic import write_text
 from dpa2.training.average import ParameterAverage
 from dpa2.training.batch import Batch
 from dpa2.training.snapshot import Snapshot
 from dpa2.training.task import Task
+from schemas.atomic import write_text
 from schemas.errors import ConfigError
 
 _BATCH = "auto:256"

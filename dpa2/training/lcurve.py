@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from dpa2.io.atomic import write_text
+from schemas.atomic import write_text
 from schemas.errors import TrainingError
 
 Metrics = Mapping[str, float]

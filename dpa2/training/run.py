@@ -14,7 +14,6 @@ from dpa2.finetune.bias import BiasMode
 from dpa2.finetune.origin import finetune_start
 from dpa2.finetune.provenance import Provenance
 from dpa2.finetune.tuning import Tuning
-from dpa2.io.atomic import write_json
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
 from dpa2.model.sharing import share
@@ -40,6 +39,7 @@ from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot, all_parameters
 from dpa2.training.task import Task
 from dpa2.training.trainer import Trainer
+from schemas.atomic import write_json
 from schemas.errors import ConfigError
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
@@ -114,7 +114,8 @@ def train(
         ConfigError: When the input has faults.
         DataError: When the data cannot be used.
         CheckpointError: When `restart`, `init_model` or `finetune` cannot be used.
-        TrainingError: When the loss is not a number, or a file cannot be written.
+        TrainingError: When the loss is not a number.
+        WriteError: When a file cannot be written.
     """
     if sum(file is not None for file in (restart, init_model, finetune)) > 1:
         raise ConfigError(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dpa2.data.fingerprint import fingerprint
 from dpa2.data.system import System
-from dpa2.io.atomic import atomic_write
+from schemas.atomic import atomic_write
 from schemas.errors import DataError
 
 Array = NDArray[Any]

@@ -13,7 +13,7 @@ import cli.freeze
 from dpa2.evaluate.potential import load
 from dpa2.freeze.torchscript import freeze
 from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import CheckpointError, TrainingError
+from schemas.errors import CheckpointError, WriteError
 from tests.freeze.golden_cases import GOLDEN, golden_inputs, load_module
 
 CHECKPOINT = GOLDEN / "small" / "model.pt"
@@ -156,7 +156,7 @@ def test_files_that_are_no_checkpoints_leave_the_old_output_alone(content, tmp_p
 
 
 def test_an_output_in_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         freeze(CHECKPOINT, tmp_path / "missing" / "model.pth")
 
 

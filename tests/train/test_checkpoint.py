@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpa2.io.atomic import atomic_write, remove_leftovers
 from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
 from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
-from schemas.errors import CheckpointError, TrainingError
+from schemas.atomic import atomic_write, remove_leftovers
+from schemas.errors import CheckpointError, WriteError
 
 PARAMS = {"type_map": ["O", "H"], "descriptor": {"type": "dpa2"}}
 
@@ -157,7 +157,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
 
 
 def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path):
-    with pytest.raises(TrainingError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         write(tmp_path / "nowhere" / "a.pt")
 
 

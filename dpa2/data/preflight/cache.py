@@ -16,6 +16,7 @@ import numpy as np
 from dpa2.data.fingerprint import fingerprint
 from dpa2.data.preflight.survey import BadNumber, ClosePair, Survey, survey
 from dpa2.data.system import System
+from schemas.environment import cache_folder
 
 _VERSION = 4
 """Raised whenever `Survey` changes or is computed in another way."""
@@ -27,13 +28,8 @@ _ARRAYS = (
 
 
 def default_folder() -> Path:
-    """Return the folder of surveys: below ZOO_CACHE, or the user's cache."""
-    root = os.environ.get("ZOO_CACHE")
-    if root:
-        return Path(root) / "preflight"
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dpa-zoo")) / "preflight"
+    """Return the folder of surveys."""
+    return cache_folder() / "preflight"
 
 
 def cached_survey(

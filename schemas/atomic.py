@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from schemas.errors import TrainingError
+from schemas.errors import WriteError
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)-[0-9a-f]{8}\.tmp")
 
@@ -21,7 +21,7 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     one step. A reader sees the old file or the new one; after a crash the old one is still there.
 
     Raises:
-        TrainingError: When the disk is full or the folder cannot be written.
+        WriteError: When the disk is full or the folder cannot be written.
     """
     target = Path(path)
     temporary = _temporary_name(target)
@@ -33,7 +33,7 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
         temporary.replace(target)
         _sync_folder(target.parent)
     except OSError as error:
-        raise TrainingError(
+        raise WriteError(
             f"{target} cannot be written: {error.strerror or error}",
             hint="check that the folder exists, is writable and has space left; what was there "
             "before is untouched",

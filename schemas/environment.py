@@ -1,0 +1,35 @@
+"""Environment variables and folders of this program; no other module reads them."""
+
+import os
+from pathlib import Path
+
+_NAME = "dpa-zoo"
+_TRUE = frozenset({"1", "true", "yes", "on"})
+
+
+def cache_folder() -> Path:
+    """Return where downloads and other things that can be made again are kept: `ZOO_CACHE`."""
+    chosen = os.environ.get("ZOO_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir(_NAME))
+
+
+def config_folder() -> Path:
+    """Return where the user's own settings are kept: `ZOO_CONFIG`."""
+    chosen = os.environ.get("ZOO_CONFIG")
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir(_NAME))
+
+
+def is_offline() -> bool:
+    """Return whether the network must stay unused: `ZOO_OFFLINE`, or `HF_HUB_OFFLINE`."""
+    return any(
+        os.environ.get(name, "").strip().lower() in _TRUE
+        for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE")
+    )

@@ -1,0 +1,1 @@
+"""Files over the network: complete and right, or not there."""
