@@ -17,6 +17,7 @@ from cli import (
     finetune,
     freeze,
     init,
+    lock,
     lsp,
     plan,
     plot,
@@ -74,6 +75,7 @@ for command in (
     branches,
     recommend,
     extract,
+    lock,
     lsp,
 ):
     command.register(app)

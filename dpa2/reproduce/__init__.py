@@ -1,0 +1,1 @@
+"""Runs held fast, and done again."""
