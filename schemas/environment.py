@@ -33,3 +33,14 @@ def is_offline() -> bool:
         os.environ.get(name, "").strip().lower() in _TRUE
         for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE")
     )
+
+
+def modelscope_endpoint() -> str:
+    """Return the address of ModelScope: `MODELSCOPE_ENDPOINT`, or its usual one."""
+    chosen = os.environ.get("MODELSCOPE_ENDPOINT", "").strip() or "https://modelscope.cn"
+    return (chosen if "://" in chosen else f"https://{chosen}").rstrip("/")
+
+
+def aissquare_endpoint() -> str:
+    """Return the address of the catalogue of AIS Square: `AISSQUARE_ENDPOINT`, or its usual one."""
+    return (os.environ.get("AISSQUARE_ENDPOINT") or "https://backend.aissquare.com").rstrip("/")

@@ -1,0 +1,1 @@
+"""The hubs: Hugging Face, ModelScope, AIS Square, and mirrors of them."""
