@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from dpa2.data.frames import Frames
-from dpa2.finetune.bias import BiasMode, BiasShift, adjust_bias, normalise_parameters
 from dpa2.finetune.origin import Origin, find_origins, finetune_start
 from dpa2.finetune.provenance import Provenance, provenance
 from dpa2.finetune.shared_parts import unequal_parts
@@ -15,6 +14,7 @@ from dpa2.io.checkpoint import Checkpoint
 from dpa2.model.electron_configuration import SYMBOLS
 from dpa2.model.sharing import share
 from dpa2.training.assembly import Assembled, links_of
+from dpa2.training.bias import BiasMode, BiasShift, adjust_bias, normalise_parameters
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot
 from dpa2.training.statistics import draw_frames, initialise_statistics

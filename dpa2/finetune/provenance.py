@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpa2.convert.deepmd import ATOMIC, DESCRIPTOR, FITTING, deepmd_parameters
-from dpa2.finetune.bias import BiasShift
 from dpa2.finetune.origin import Origin
 from dpa2.finetune.transfer import TransferredTensor
 from dpa2.model.energy import EnergyModel
+from dpa2.training.bias import BiasShift
 
 GROUPS = (
     "type embedding",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dpa2.finetune.bias import adjust_bias
+from dpa2.training.bias import adjust_bias
 from dpa2.training.statistics import draw_frames
 from dpa2.training.task import Task
 

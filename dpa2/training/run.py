@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from dpa2.finetune.beginning import FromPretrained
-from dpa2.finetune.bias import BiasMode
 from dpa2.finetune.origin import finetune_start
 from dpa2.finetune.provenance import Provenance
 from dpa2.finetune.tuning import Tuning
@@ -20,6 +19,7 @@ from dpa2.model.sharing import share
 from dpa2.training.assembly import Assembled, assemble, joined_model_params, links_of
 from dpa2.training.average import ParameterAverage
 from dpa2.training.beginning import Beginning, FromCheckpoint, FromScratch
+from dpa2.training.bias import BiasMode
 from dpa2.training.choice import BranchChoice, RunLength, run_length
 from dpa2.training.display import Display, TensorBoard
 from dpa2.training.final_bias import change_final_bias
