@@ -44,3 +44,16 @@ def modelscope_endpoint() -> str:
 def aissquare_endpoint() -> str:
     """Return the address of the catalogue of AIS Square: `AISSQUARE_ENDPOINT`, or its usual one."""
     return (os.environ.get("AISSQUARE_ENDPOINT") or "https://backend.aissquare.com").rstrip("/")
+
+
+def certificate_authorities() -> tuple[str, Path] | None:
+    """Return the variable that names trusted certificates and the file or folder it names.
+
+    `SSL_CERT_FILE` and `SSL_CERT_DIR` are OpenSSL's, `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` what
+    other tools of the same clusters read; None: the system's own.
+    """
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        value = os.environ.get(name)
+        if value:
+            return name, Path(value).expanduser()
+    return None
