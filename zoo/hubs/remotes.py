@@ -81,4 +81,5 @@ def huggingface_headers() -> dict[str, str]:
 
 
 def _host(url: str) -> str:
-    return urlsplit(url).netloc
+    """Return host and port, without a name and a password."""
+    return urlsplit(url).netloc.rpartition("@")[2]

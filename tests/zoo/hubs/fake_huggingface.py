@@ -1,0 +1,222 @@
+"""A loopback Hugging Face: what the real client of huggingface_hub asks, answered alike.
+
+Large files (`.pt`) are answered with a redirect to a second server at another port, as to the
+hub's storage. `hub.requests` and `hub.storage.requests` tell what was asked of each.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.zoo.hubs.loopback import Loopback, Reply, Request, ranged
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Repository:
+    files: dict[str, bytes] = field(default_factory=dict)
+    revisions: set[str] = field(default_factory=lambda: {"main", COMMIT})
+    gated: bool = False
+    private: bool = False
+    card: dict[str, Any] = field(default_factory=dict)
+    modified: str = "2026-05-04T03:02:01.000Z"
+
+
+class FakeHuggingFace:
+    """The hub while the block lasts; `repositories` by `owner/name`, `token` opens closed ones."""
+
+    def __init__(self, token: str = "hf_secret") -> None:
+        self.token = token
+        self.repositories: dict[str, Repository] = {}
+        self.tampered: dict[str, bytes] = {}
+        self._hub = Loopback(self._answer)
+        self.storage = Loopback(self._stored)
+        self._uploaded: dict[str, bytes] = {}
+        self.url = self._hub.url
+        self.requests = self._hub.requests
+        self.asked = self._hub.asked
+
+    def __enter__(self) -> Self:
+        self._hub.__enter__()
+        self.storage.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hub.__exit__()
+        self.storage.__exit__()
+
+    def _answer(self, request: Request) -> Reply:
+        path = unquote(urlsplit(request.path).path)
+        routes: list[tuple[str, Callable[..., Reply]]] = [
+            (r"/api/models", self._list),
+            (r"/api/validate-yaml", lambda _: Reply.json({"errors": [], "warnings": []})),
+            (r"/api/repos/create", self._create),
+            (r"/api/models/([^/]+/[^/]+)/preupload/(.+)", self._preupload),
+            (r"/api/models/([^/]+/[^/]+)/commit/(.+)", self._commit),
+            (r"/api/models/([^/]+/[^/]+)/branch/(.+)", self._branch),
+            (r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", self._info),
+            (r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", self._batch),
+            (r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._resolve),
+        ]
+        for pattern, route in routes:
+            if match := re.fullmatch(pattern, path):
+                return route(request, *match.groups())
+        return _refusal(404, "EntryNotFound", "no such place")
+
+    def _closed(self, request: Request, name: str, revision: str | None = None) -> Reply | None:
+        """Return the hub's refusal; None if the repository may be read."""
+        repository = self.repositories.get(name)
+        knows = request.headers.get("authorization") == f"Bearer {self.token}"
+        if repository is None or (repository.private and not knows):
+            return _refusal(401, "RepoNotFound", "Repository not found")
+        if repository.gated and not knows:
+            return _refusal(401, "GatedRepo", f"Access to model {name} is restricted")
+        if revision is not None and revision not in repository.revisions:
+            return _refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return None
+
+    def _resolve(self, request: Request, name: str, revision: str, path: str) -> Reply:
+        if refusal := self._closed(request, name, revision):
+            return refusal
+        content = self.repositories[name].files.get(path)
+        if content is None:
+            return _refusal(404, "EntryNotFound", "Entry not found")
+        sha256 = hashlib.sha256(content).hexdigest()
+        headers = {"X-Repo-Commit": COMMIT}
+        if not path.endswith(".pt"):
+            return ranged(request, content, {**headers, "ETag": f'"{sha256[:40]}"'})
+        return Reply(
+            302,
+            headers={
+                **headers,
+                "X-Linked-ETag": f'"{sha256}"',
+                "X-Linked-Size": str(len(content)),
+                "ETag": f'"{sha256[:32]}"',
+                "Location": f"{self.storage.url}/{sha256}?X-Signature=signed",
+            },
+        )
+
+    def _stored(self, request: Request) -> Reply:
+        """Answer for the storage behind the hub, which knows no token."""
+        sha256 = urlsplit(request.path).path.strip("/")
+        if request.method == "PUT":
+            self._uploaded[sha256] = request.body
+            return Reply()
+        contents = (c for r in self.repositories.values() for c in r.files.values())
+        for content in contents:
+            if hashlib.sha256(content).hexdigest() == sha256:
+                sent = self.tampered.get(sha256, content)
+                return ranged(request, sent, {"ETag": f'"{sha256}"'})
+        return Reply(404)
+
+    def _list(self, request: Request) -> Reply:
+        query = parse_qs(urlsplit(request.path).query)
+        words = query.get("search", [""])[0].lower()
+        author = query.get("author", [""])[0].lower()
+        found = [
+            self._described(name)
+            for name, repository in self.repositories.items()
+            if words in name.lower()
+            and name.lower().startswith(author)
+            and not repository.private
+        ]
+        return Reply.json(found[: int(query.get("limit", ["100"])[0])])
+
+    def _info(self, request: Request, name: str, revision: str | None) -> Reply:
+        return self._closed(request, name, revision) or Reply.json(self._described(name))
+
+    def _described(self, name: str) -> dict[str, Any]:
+        repository = self.repositories[name]
+        return {
+            "_id": name,
+            "id": name,
+            "modelId": name,
+            "author": name.split("/", maxsplit=1)[0],
+            "sha": COMMIT,
+            "lastModified": repository.modified,
+            "createdAt": repository.modified,
+            "private": repository.private,
+            "gated": "manual" if repository.gated else False,
+            "downloads": 3,
+            "likes": 1,
+            "tags": [f"license:{value}" for key, value in repository.card.items() if key == "license"],
+            "cardData": repository.card,
+            "siblings": [
+                {"rfilename": path, "size": len(content)}
+                for path, content in repository.files.items()
+            ],
+        }
+
+    def _create(self, request: Request) -> Reply:
+        if request.headers.get("authorization") != f"Bearer {self.token}":
+            return _refusal(401, "", "Invalid username or password.")
+        document = request.json()
+        name = f"{document['organization']}/{document['name']}"
+        place = {"url": f"{self.url}/{name}", "name": name, "id": name}
+        if name in self.repositories:
+            return Reply.json({**place, "error": "You already created this repo"}, 409)
+        self.repositories[name] = Repository(private=document.get("visibility") == "private")
+        return Reply.json(place)
+
+    def _branch(self, request: Request, name: str, revision: str) -> Reply:
+        if refusal := self._closed(request, name):
+            return refusal
+        known = self.repositories[name].revisions
+        if revision in known:
+            return Reply.json({"error": "exists"}, 409)
+        known.add(revision)
+        return Reply.json({})
+
+    def _preupload(self, request: Request, name: str, revision: str) -> Reply:
+        if refusal := self._closed(request, name, revision):
+            return refusal
+        modes = [
+            {
+                "path": file["path"],
+                "uploadMode": "lfs" if file["path"].endswith(".pt") else "regular",
+                "shouldIgnore": False,
+            }
+            for file in request.json()["files"]
+        ]
+        return Reply.json({"files": modes})
+
+    def _batch(self, request: Request, name: str) -> Reply:
+        if refusal := self._closed(request, name):
+            return refusal
+        objects = [
+            {**entry, "actions": {"upload": {"href": f"{self.storage.url}/{entry['oid']}"}}}
+            for entry in request.json()["objects"]
+        ]
+        return Reply.json({"transfer": "basic", "objects": objects})
+
+    def _commit(self, request: Request, name: str, revision: str) -> Reply:
+        if refusal := self._closed(request, name, revision):
+            return refusal
+        files = self.repositories[name].files
+        for line in request.body.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                files[value["path"]] = self._uploaded[value["oid"]]
+        return Reply.json(
+            {
+                "success": True,
+                "commitUrl": f"{self.url}/{name}/commit/{COMMIT}",
+                "commitOid": COMMIT,
+            }
+        )
+
+
+def _refusal(status: int, code: str, message: str) -> Reply:
+    headers = {"X-Error-Message": message}
+    if code:
+        headers["X-Error-Code"] = code
+    return Reply.json({"error": message}, status, **headers)

@@ -1,0 +1,182 @@
+"""Files of Hugging Face through its own client: its cache, its token, its settings."""
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from schemas.errors import TransferError
+from schemas.registry import HuggingFaceSource
+from zoo.transfer.remote import Progress
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def has_client(source: HuggingFaceSource) -> bool:
+    """Return whether the client is used: not for a mirror that the registry names.
+
+    The client would send the user's token there, and cannot go on with a file half way.
+    """
+    return source.endpoint is None
+
+
+def endpoint() -> str:
+    """Return the address that the client uses: `HF_ENDPOINT`, or Hugging Face itself."""
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+def cached(source: HuggingFaceSource) -> Path | None:
+    """Return the file if the client's cache has it; nothing is asked over the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(source.repo, source.path, revision=source.revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def fetch(source: HuggingFaceSource, *, progress: Progress | None, again: bool = False) -> Path:
+    """Return the file in the client's cache, which fetches it when it is not there.
+
+    Args:
+        source: The file.
+        progress: Who watches.
+        again: Fetch it even if it is there, because it is damaged.
+
+    Raises:
+        TransferError: When it cannot be had; says what to do.
+    """
+    from huggingface_hub import errors, hf_hub_download
+    from httpx2 import HTTPError
+
+    try:
+        with _quiet():
+            return Path(
+                hf_hub_download(
+                    source.repo,
+                    source.path,
+                    revision=source.revision,
+                    library_name="dpa-zoo",
+                    tqdm_class=bar_class(progress, PurePosixPath(source.path).name),
+                    force_download=again,
+                )
+            )
+    except (HTTPError, OSError, ValueError, RuntimeError, errors.EntryNotFoundError) as error:
+        raise explained(error, source.repo, source.revision, source.path) from error
+
+
+def is_damaged(path: Path, sha256: str) -> bool:
+    """Return whether a file of the cache is not what its own name says it is.
+
+    A large file of the cache is named by its SHA-256; a small one by another hash, of which
+    nothing can be said.
+    """
+    name = path.resolve().name
+    return _SHA256.fullmatch(name) is not None and name != sha256
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def explained(error: Exception, repo: str, revision: str | None, path: str = "") -> TransferError:
+    """Return what a failure of the client means, in a sentence, and what helps."""
+    from huggingface_hub import errors
+
+    where = f"{repo}@{revision}" if revision else repo
+    message, hint = f"Hugging Face: {_first_line(error)}", None
+    match error:
+        case errors.GatedRepoError():
+            message = f"{repo} asks its readers to agree to conditions first"
+            hint = f"agree at {endpoint()}/{repo}, then log in with `hf auth login` or set HF_TOKEN"
+        case errors.RepositoryNotFoundError():
+            message = f"{repo} does not exist at {endpoint()}, or is private"
+            hint = "if it is private, log in with `hf auth login` or set HF_TOKEN"
+        case errors.RevisionNotFoundError():
+            message = f"{repo} has no revision {revision}"
+            hint = "leave the revision out for the newest"
+        case errors.RemoteEntryNotFoundError():
+            message = f"{where} has no file {path}"
+            hint = f"the files are listed at {endpoint()}/{repo}/tree/{revision or 'main'}"
+        case errors.OfflineModeIsEnabled():
+            message = f"{where} is not in the cache of huggingface_hub, and the network is not used"
+            hint = "unset HF_HUB_OFFLINE to use it"
+        case errors.LocalEntryNotFoundError():
+            cause = error.__cause__ or error.__context__
+            reason = f": {_first_line(cause)}" if isinstance(cause, Exception) else ""
+            message = f"{endpoint()} does not answer{reason}"
+            hint = "set HF_ENDPOINT to a mirror, or https_proxy, if it is blocked where you are"
+        case errors.HfHubHTTPError() if error.response.status_code in {401, 403}:
+            message = f"{where}: the token is not accepted ({error.response.status_code})"
+            hint = "log in again with `hf auth login`, or set HF_TOKEN"
+        case errors.HfHubHTTPError():
+            message = f"{endpoint()} answered {error.response.status_code} for {where}"
+    return TransferError(message, hint=hint)
+
+
+def bar_class(progress: Progress | None, name: str) -> type:
+    """Return a class that the client takes for a tqdm bar and that tells `progress`.
+
+    Its first instance speaks; a second one (the client shows two for chunked storage) counts the
+    same bytes. What the client would write on a bar can be an address that carries a signature.
+    """
+    speakers: list[Any] = []
+
+    class Bar:
+        n = 0
+
+        def __init__(self, *_: Any, **settings: Any) -> None:
+            self.total = settings.get("total")
+            self.n = settings.get("initial") or 0
+            self.speaks = progress is not None and not speakers
+            speakers.append(self)
+            if self.speaks and progress is not None:
+                progress.start(name, self.total, self.n)
+
+        def update(self, amount: float | None = 1) -> None:
+            self.n += int(amount or 0)
+            if self.speaks and progress is not None:
+                progress.advance(int(amount or 0))
+
+        def close(self) -> None:
+            if self.speaks and progress is not None:
+                self.speaks = False
+                progress.finish()
+
+        def refresh(self, *_: Any, **__: Any) -> None:
+            """Nothing to draw."""
+
+        set_description = set_description_str = set_postfix = set_postfix_str = refresh
+        reset = clear = refresh
+        format_dict: dict[str, Any] = {}  # noqa: RUF012 - read only
+
+        def __enter__(self) -> "Bar":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.close()
+
+    return Bar
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the client log errors only: its warnings name addresses that carry signatures."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in io.StringIO(str(error)) if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__

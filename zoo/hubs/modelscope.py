@@ -1,0 +1,104 @@
+"""Files of ModelScope through its own small client, where that is installed."""
+
+import io
+from contextlib import redirect_stderr
+from importlib.util import find_spec
+from pathlib import Path
+
+from schemas.errors import TransferError
+from schemas.registry import ModelScopeSource
+from zoo.transfer.remote import Progress
+
+
+def has_client() -> bool:
+    """Return whether the extra `modelscope` is installed."""
+    return find_spec("modelscope_hub") is not None
+
+
+def cached(source: ModelScopeSource) -> Path | None:
+    """Return the file if the client's cache has it; nothing is asked over the network."""
+    from modelscope_hub import HubApi
+    from modelscope_hub.errors import HubError
+
+    try:
+        return HubApi().download_file(
+            source.repo,
+            "model",
+            source.path,
+            revision=source.revision,
+            local_files_only=True,
+        )
+    except (HubError, OSError, ValueError):
+        return None
+
+
+def fetch(
+    source: ModelScopeSource, *, sha256: str | None, size: int | None, progress: Progress | None
+) -> Path:
+    """Return the file in the client's cache, which fetches it, or the rest of it.
+
+    Args:
+        source: The file.
+        sha256: The client compares it.
+        size: Bytes, where known; the client compares them.
+        progress: Who watches.
+
+    Raises:
+        TransferError: When it cannot be had.
+    """
+    from modelscope_hub import HubApi
+    from modelscope_hub.errors import HubError
+    from requests import RequestException
+
+    try:
+        with redirect_stderr(io.StringIO()):  # the client draws a bar of its own there
+            return HubApi().downloader.download_file(
+                source.repo,
+                "model",
+                source.path,
+                revision=source.revision,
+                expected_sha256=sha256,
+                file_size=size,
+                progress_callbacks=_callbacks(progress),
+            )
+    except (HubError, RequestException, OSError, ValueError) as error:
+        raise _explained(error, source) from error
+
+
+def _callbacks(progress: Progress | None) -> list[type]:
+    if progress is None:
+        return []
+    from modelscope_hub import ProgressCallback
+
+    class Callback(ProgressCallback):
+        def __init__(self, filename: str, file_size: int) -> None:
+            super().__init__(filename, file_size)
+            progress.start(filename, file_size or None, 0)
+
+        def update(self, size: int) -> None:
+            progress.advance(size)
+
+        def end(self) -> None:
+            progress.finish()
+
+    return [Callback]
+
+
+def _explained(error: Exception, source: ModelScopeSource) -> TransferError:
+    from modelscope_hub import errors
+
+    where = f"{source.repo}@{source.revision}"
+    match error:
+        case errors.NotExistError():
+            return TransferError(f"ModelScope has no {source.path} in {where}, or it is private")
+        case errors.AuthenticationError() | errors.PermissionDeniedError():
+            return TransferError(
+                f"ModelScope does not let you read {where}",
+                hint="log in with `ms login`, or set MODELSCOPE_API_TOKEN",
+            )
+        case errors.FileIntegrityError():
+            return TransferError(f"ModelScope sent another file than {source.path} of {where}")
+        case errors.NetworkError():
+            return TransferError("ModelScope does not answer")
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return TransferError(f"ModelScope: {first or type(error).__name__}")
