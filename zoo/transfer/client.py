@@ -10,6 +10,7 @@ import httpx2
 
 from schemas.environment import certificate_authorities
 from schemas.errors import TransferError
+from zoo.transfer.errors import ForbiddenAddressError
 from zoo.transfer.patience import PATIENT
 from zoo.transfer.remote import Remote
 
@@ -55,23 +56,23 @@ def check_url(remote: Remote) -> None:
     """Refuse an address that would go over the network in the clear.
 
     Raises:
-        TransferError: Unless it is https, or http to this machine, or `remote.insecure`.
+        ForbiddenAddressError: Unless it is https, or http to this machine, or `remote.insecure`.
     """
     try:
         url = httpx2.URL(remote.url)
     except httpx2.InvalidURL as error:
-        raise TransferError(f"{shown(remote.url)} is not an address: {error}") from error
+        raise ForbiddenAddressError(f"{shown(remote.url)} is not an address: {error}") from error
     if url.host and url.scheme == "https":
         return
     if url.host and url.scheme == "http" and (remote.insecure or is_loopback(url.host)):
         return
     if url.host and url.scheme == "http":
-        raise TransferError(
+        raise ForbiddenAddressError(
             f"{shown(remote.url)} is plain http: anyone on the way could change the file",
             hint="write https; plain http is for this machine, or for `zoo serve` with the option "
             "that allows it",
         )
-    raise TransferError(
+    raise ForbiddenAddressError(
         f"{shown(remote.url)} is not an address from which a file can be fetched",
         hint="an address begins with https://",
     )
@@ -97,7 +98,7 @@ def open_reply(
         headers: Those that every hop needs, such as Range.
 
     Raises:
-        TransferError: For an address that is not allowed or a chain of redirects without end.
+        ForbiddenAddressError: For an address that is not allowed, or redirects without end.
         httpx2.HTTPError: When the network fails.
     """
     check_url(remote)
@@ -115,7 +116,7 @@ def open_reply(
             url = _next_hop(remote, url, location)
         finally:
             reply.close()
-    raise TransferError(f"{shown(remote.url)} is redirected without end")
+    raise ForbiddenAddressError(f"{shown(remote.url)} is redirected without end")
 
 
 def is_loopback(host: str) -> bool:
@@ -151,7 +152,7 @@ def _next_hop(remote: Remote, url: httpx2.URL, location: str) -> httpx2.URL:
     try:
         target = url.join(location)
     except httpx2.InvalidURL as error:
-        raise TransferError(
+        raise ForbiddenAddressError(
             f"{shown(remote.url)} redirects to an address that cannot be read"
         ) from error
     allowed = target.scheme == "https" or (
@@ -162,7 +163,7 @@ def _next_hop(remote: Remote, url: httpx2.URL, location: str) -> httpx2.URL:
         )
     )
     if not allowed:
-        raise TransferError(
+        raise ForbiddenAddressError(
             f"{shown(remote.url)} redirects to {shown(str(target))}, which is not https",
             hint="the file is not fetched in the clear; use another source",
         )

@@ -43,20 +43,17 @@ class Owner:
         """Return what a journal keeps."""
         return asdict(self)
 
-    def same_machine(self) -> bool:
-        """Return whether it ran on this machine since its last start, or still does."""
+    def same_start(self) -> bool:
+        """Return whether this machine has been up ever since: what was written is still known."""
         return bool(self.boot) and (self.host, self.boot) == _machine()[:2]
 
     def certainly_gone(self) -> bool:
         """Return whether it has ended; False where that cannot be known from here."""
-        host, boot, namespace = _machine()
-        if self.host != host or not boot or not self.boot:
+        # The same machine, the same start of it, and the same counting of processes: anything else
+        # might be a living process of another machine that has the same name.
+        if not self.boot or not self.namespace:
             return False
-        if self.boot != boot:
-            # A machine that has started again; not another one of the same name, whose
-            # container-like neighbour would still run.
-            return self.namespace == namespace and bool(namespace)
-        if self.namespace != namespace:
+        if (self.host, self.boot, self.namespace) != _machine():
             return False
         try:
             os.kill(self.process, 0)

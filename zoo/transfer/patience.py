@@ -11,6 +11,7 @@ class Patience:
     Args:
         connect: For a connection to open.
         stall: Without a byte before the connection is given up and opened again.
+        slowest: Bytes a second, averaged over `stall`; a slower connection counts as stalled.
         attempts: Failures of one source without progress in between before it is given up.
         first_wait: Before the second attempt; each further one waits twice as long.
         longest_wait: Between two attempts.
@@ -18,12 +19,14 @@ class Patience:
         poll: Between two looks at a lock that another process holds.
         heartbeat: Between two signs of life of the process that holds a lock.
         silence: Without a sign of life before a lock of another machine is taken over.
+        restarts: Times that a transfer begins again because the file changed meanwhile.
         sync_bytes: Between two syncs of a partial file to the disk.
         sync_seconds: Likewise.
     """
 
     connect: float = 15.0
     stall: float = 30.0
+    slowest: float = 128.0
     attempts: int = 6
     first_wait: float = 0.5
     longest_wait: float = 30.0
@@ -31,6 +34,7 @@ class Patience:
     poll: float = 0.2
     heartbeat: float = 5.0
     silence: float = 90.0
+    restarts: int = 4
     sync_bytes: int = 64 << 20
     sync_seconds: float = 5.0
 
