@@ -23,10 +23,14 @@ from cli import (
     plot,
     predict,
     recommend,
+    registry,
+    search,
+    show,
     test,
     train,
     validate,
 )
+from cli import list as list_models
 from cli.version import VERSION
 
 app = typer.Typer(
@@ -72,6 +76,10 @@ for command in (
     compare,
     predict,
     plot,
+    list_models,
+    search,
+    show,
+    registry,
     branches,
     recommend,
     extract,

@@ -20,7 +20,7 @@ def find_model(reference: str | Path | None) -> str | Path | None:
     """
     if reference is None:
         return None
-    from zoo.registry import model_file
+    from zoo.resolve import model_file
 
     return type(reference)(model_file(str(reference)))
 

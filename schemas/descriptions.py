@@ -11,21 +11,21 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from schemas.section import Section
+from pydantic import BaseModel
 
 
 @cache
-def descriptions(section: type[Section]) -> dict[str, str]:
+def descriptions(section: type[BaseModel]) -> dict[str, str]:
     """Return the docstring of every key of a section, inherited ones too."""
     found: dict[str, str] = {}
     for base in reversed(section.__mro__):
-        if issubclass(base, Section):
+        if issubclass(base, BaseModel) and base is not BaseModel:
             found |= _own(base)
     return found
 
 
 @cache
-def _own(section: type[Section]) -> dict[str, str]:
+def _own(section: type[BaseModel]) -> dict[str, str]:
     tree = _tree(inspect.getsourcefile(section) or "")
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == section.__name__:

@@ -57,3 +57,19 @@ def certificate_authorities() -> tuple[str, Path] | None:
         if value:
             return name, Path(value).expanduser()
     return None
+
+
+def huggingface_cache() -> Path:
+    """Return where huggingface_hub keeps files: `HF_HUB_CACHE`, or below `HF_HOME`."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if chosen := os.environ.get(name):
+            return Path(os.path.expandvars(chosen)).expanduser()
+    home = os.environ.get("HF_HOME")
+    if home is None:
+        home = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")  # noqa: PTH118
+    return Path(os.path.expandvars(home)).expanduser() / "hub"
+
+
+def modelscope_cache() -> Path:
+    """Return where the client of ModelScope keeps files: `MODELSCOPE_CACHE`, or below the home."""
+    return Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()

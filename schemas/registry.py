@@ -7,13 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _FileName = Annotated[str, Field(pattern=r"^[\w\-]+(\.[\w\-]+)*$")]
 _FilePath = Annotated[str, Field(pattern=r"^[\w\-]+(\.[\w\-]+)*(/[\w\-]+(\.[\w\-]+)*)*$")]
-_Repository = Annotated[str, Field(pattern=r"^[\w\-.]+/[\w\-.]+$")]
+_Repository = Annotated[str, Field(pattern=r"^\w[\w\-.]*/\w[\w\-.]*$")]
+_Revision = Annotated[str, Field(pattern=r"^\w[\w\-]*([./]\w[\w\-]*)*$")]
+_Name = Annotated[str, Field(pattern=r"^\w[\w\-.+]*$")]
 _Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class BundledSource(_Entry):
@@ -34,7 +36,7 @@ class HuggingFaceSource(_Entry):
     """`owner/name`."""
     path: _FilePath
     """Of the file within the repository."""
-    revision: str = "main"
+    revision: _Revision = "main"
     """Branch, tag or commit."""
     endpoint: _Url | None = None
     """The mirror's address; without one `HF_ENDPOINT` or Hugging Face itself."""
@@ -49,7 +51,7 @@ class ModelScopeSource(_Entry):
     """`owner/name`."""
     path: _FilePath
     """Of the file within the repository."""
-    revision: str = "master"
+    revision: _Revision = "master"
     """Branch, tag or commit."""
 
 
@@ -142,12 +144,12 @@ class KnownBadVersion(_Entry):
 class RegisteredModel(_Entry):
     """A pretrained model."""
 
-    name: str
+    name: _Name
     """What users write; upper and lower case are the same."""
-    aliases: list[str] = []
+    aliases: list[_Name] = []
     """Other names."""
-    revision: str | None = None
-    """Of the model, for `name@revision`; None where there is but one."""
+    revision: Annotated[str, Field(pattern=r"^\w[\w\-.]*$")] | None = None
+    """Of the model, for `name@revision`; the first of a name is what the bare name means."""
     description: str
     """One sentence."""
     family: str
@@ -158,6 +160,8 @@ class RegisteredModel(_Entry):
     """What it knows; empty where only the file says it."""
     branches: list[RegisteredBranch] = []
     """Documented branches of a multi-task model; the file has the true list."""
+    num_branches: Annotated[int, Field(gt=0)] | None = None
+    """How many the file has; None where nobody published it, or `branches` has all of them."""
     file: ModelFile
     """The checkpoint."""
     licence: str | None = None
@@ -165,9 +169,14 @@ class RegisteredModel(_Entry):
     citation: str | None = None
     """What to cite."""
     training_input: str | None = None
-    """The input it was trained with: an address, or a path below the project's root."""
+    """The input it was trained with: an address, or a path of the project's sources."""
     known_bad: list[KnownBadVersion] = []
     """Versions of deepmd-kit that fail with it."""
+
+    @property
+    def reference(self) -> str:
+        """What names exactly this model: `name`, or `name@revision`."""
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
 
     @property
     def names(self) -> Iterator[str]:
@@ -182,7 +191,7 @@ class Registry(_Entry):
     version: Literal[1]
     """Of the format."""
     models: list[RegisteredModel]
-    """The models; every name and alias once."""
+    """The models; every name and alias once, or once for each revision."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "Registry":

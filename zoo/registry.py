@@ -1,4 +1,4 @@
-"""From a model's name to a file on this machine."""
+"""One registry: read, checked, searched for a name; and files that must be what it says."""
 
 import hashlib
 from pathlib import Path
@@ -7,11 +7,18 @@ import yaml
 from pydantic import ValidationError
 
 from schemas.errors import RegistryError
-from schemas.registry import BundledSource, RegisteredModel, Registry
+from schemas.registry import RegisteredModel, Registry
 from schemas.suggest import did_you_mean
 
-_PACKAGE = Path(__file__).parent
-_SUFFIXES = {".pt", ".pth", ".pt2", ".dp", ".yaml", ".hlo", ".savedmodel", ".safetensors"}
+PACKAGE = Path(__file__).parent
+"""Bundled sources are relative to it."""
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def built_in_path() -> Path:
+    """Return the registry of the program: in a checkout at its root, in a wheel in the package."""
+    inside = PACKAGE / "registry.yaml"
+    return inside if inside.exists() else PACKAGE.parent / "registry.yaml"
 
 
 def read_registry(path: Path | None = None) -> Registry:
@@ -20,59 +27,78 @@ def read_registry(path: Path | None = None) -> Registry:
     Raises:
         RegistryError: When it cannot be read or has faults.
     """
-    file = path or _own_registry()
+    file = path or built_in_path()
     try:
-        return Registry.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise RegistryError(f"the registry {file} cannot be read: {error}") from error
+    return parse_registry(text, str(file))
+
+
+def parse_registry(text: str, name: str) -> Registry:
+    """Return the registry that a text (YAML, so JSON too) describes.
+
+    Args:
+        text: The text.
+        name: What messages call it: its path or its address.
+
+    Raises:
+        RegistryError: When it has faults.
+    """
+    try:
+        return Registry.model_validate(yaml.load(text, Loader=_Loader))  # noqa: S506 - a safe one
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RegistryError(f"the registry {name} cannot be read: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the top level"
         raise RegistryError(
-            f"the registry {file} has a fault at {place}: {first['msg']}"
+            f"the registry {name} has a fault at {place}: {first['msg']}",
+            hint="the format is described by schemas/json/registry.schema.json",
         ) from error
 
 
-def find_model(name: str, registry: Registry | None = None) -> RegisteredModel:
+def find_model(
+    name: str, registry: Registry | None = None, revision: str | None = None
+) -> RegisteredModel:
     """Return the model of a name or alias, in upper or lower case.
+
+    Args:
+        name: The name.
+        registry: Where to look; None: in the one that comes with the program.
+        revision: Of the model; None: the one that stands first.
 
     Raises:
         RegistryError: When there is none; says which name is near.
     """
-    known = {
-        alias.lower(): model
-        for model in (registry or read_registry()).models
-        for alias in (model.name, *model.aliases)
-    }
-    found = known.get(name.lower())
-    if found is None:
-        hint = did_you_mean(name, [model.name for model in known.values()])
+    models = (registry or read_registry()).models
+    found = [model for model in models if has_name(model, name)]
+    for model in found:
+        if revision is None or model.revision == revision:
+            return model
+    if found:
         raise RegistryError(
-            f"`{name}` is neither a file nor a model of the registry",
-            hint=hint or "give the path of a checkpoint",
+            f"{found[0].name} has no revision `{revision}`",
+            hint=did_you_mean(revision, [model.revision for model in found if model.revision]),
         )
-    return found
+    raise unknown_name(name, models)
 
 
-def model_file(reference: str) -> Path:
-    """Return the file that a reference on the command line means.
+def has_name(model: RegisteredModel, name: str) -> bool:
+    """Return whether a model has this name or alias, in upper or lower case."""
+    return any(name.lower() == known.lower() for known in model.names)
 
-    A path stays what it is, whether it exists or not; anything else is a name of the registry,
-    whose file is checked against its hash.
 
-    Raises:
-        RegistryError: When the name is unknown, or the file is not the one it should be.
-    """
-    path = Path(reference)
-    if path.exists() or path.suffix in _SUFFIXES or len(path.parts) > 1:
-        return path
-    if path.with_name(f"{path.name}.pt").exists():  # deepmd-kit lets the suffix be left out
-        return path
-    model = find_model(reference)
-    (source, *_) = model.file.sources
-    if not isinstance(source, BundledSource) or model.file.sha256 is None:
-        raise RegistryError(f"{model.name} does not come with the program")
-    return verified(_PACKAGE / source.path, model.file.sha256)
+def unknown_name(name: str, models: list[RegisteredModel]) -> RegistryError:
+    """Return the error of a name that no model has, with the nearest one."""
+    # names before aliases: of two that are equally near, the name is the better advice
+    known = [model.name for model in models] + [
+        alias for model in models for alias in model.aliases
+    ]
+    hint = did_you_mean(name, dict.fromkeys(known))
+    if hint is None or not hint.startswith("did you mean"):
+        hint = "`zoo list` shows the names; or give the path of a checkpoint"
+    return RegistryError(f"`{name}` is neither a file nor a model of the registry", hint=hint)
 
 
 def verified(path: Path, sha256: str) -> Path:
@@ -95,9 +121,3 @@ def verified(path: Path, sha256: str) -> Path:
             hint="install dpa-zoo again",
         )
     return path
-
-
-def _own_registry() -> Path:
-    """Return the file beside the package: in a checkout at its root, in a wheel within it."""
-    inside = _PACKAGE / "registry.yaml"
-    return inside if inside.exists() else _PACKAGE.parent / "registry.yaml"

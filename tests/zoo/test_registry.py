@@ -7,7 +7,8 @@ import yaml
 
 from schemas.errors import RegistryError
 from zoo.checkpoint_file import read_header
-from zoo.registry import find_model, model_file, read_registry, verified
+from zoo.registry import find_model, read_registry, verified
+from zoo.resolve import model_file
 
 ENTRY = {
     "name": "DPA2_medium",

@@ -1,0 +1,225 @@
+"""`zoo show`: the card of a model."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.model_names import complete_model
+from cli.options import Json
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from schemas.registry import RegisteredModel
+    from zoo.checkpoint_file import CheckpointHeader
+    from zoo.known_models import KnownModel
+    from zoo.local_copies import LocalCopy
+
+_Lines = Iterator[tuple[str, str]]
+_MOST_ELEMENTS = 20
+
+
+def show(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Name, name@revision, path, hf://, ms:// or https:// address.",
+            autocompletion=complete_model,
+        ),
+    ],
+    remote: Annotated[
+        bool,
+        typer.Option(
+            "--remote", help="Read what the file itself says where it is, without downloading it."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the card of a model: what it is, where it is, and what its file says about itself.
+
+    Example: zoo show DPA2_medium --remote
+    """
+    from zoo.known_models import known_models
+    from zoo.local_copies import local_copy
+    from zoo.reference import LocalPath, ModelName, parse_reference
+
+    out = Output(json_mode=as_json)
+    reference = parse_reference(model)
+    known: KnownModel | None = None
+    local: LocalCopy | None = None
+    if isinstance(reference, ModelName):
+        everything = known_models()
+        for fault in everything.faults:
+            out.warning(fault.message)
+        known = everything.find(reference.name, reference.revision)
+        local = local_copy(known)
+    path = reference.path if isinstance(reference, LocalPath) else local.path if local else None
+    header = _header(model, path, remote=remote or (known is None and path is None))
+    card = {} if known is None else _card(known, local)
+    card["file"] = None if header is None else _document(header)
+    out.result({"ok": True, "reference": model, "path": str(path) if path else None} | card)
+    if not as_json:
+        _print(out, known, local, header)
+        _say_next(out, model, known, header, is_here=path is not None)
+
+
+def _header(model: str, path: Path | None, *, remote: bool) -> "CheckpointHeader | None":
+    """Return what the file says, from here if it is here; None if nobody asked for it."""
+    from zoo.checkpoint_file import read_header
+
+    if path is not None:
+        return read_header(path)
+    if not remote:
+        return None
+    from zoo.remote import open_remote
+
+    with open_remote(model) as source:
+        return read_header(source)
+
+
+def _card(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:
+    from cli.model_facts import document
+
+    entry = known.model.model_dump()
+    return document(known, local) | {
+        "branches": entry["branches"],
+        "sources": entry["file"]["sources"],
+        "superseded": entry["file"]["superseded"],
+        "licence": known.model.licence,
+        "citation": known.model.citation,
+        "training_input": known.model.training_input,
+        "known_bad": entry["known_bad"],
+    }
+
+
+def _document(header: "CheckpointHeader") -> dict[str, Any]:
+    from zoo.branches import num_parameters, summarize
+
+    return {
+        "steps": header.steps,
+        "num_parameters": num_parameters(header),
+        "has_optimizer": header.has_optimizer,
+        "branches": [asdict(branch) for branch in summarize(header)],
+    }
+
+
+def _print(
+    out: Output,
+    known: "KnownModel | None",
+    local: "LocalCopy | None",
+    header: "CheckpointHeader | None",
+) -> None:
+    lines = list(_registered(known, local)) if known is not None else []
+    lines += list(_of_file(header)) if header is not None else []
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        out.text(f"{label.ljust(width)}  {text}".rstrip())
+    if header is not None:
+        _print_branches(out, header, known.model if known else None)
+    elif known is not None and known.model.branches:
+        out.text()
+        rows = [
+            [branch.name, branch.domain, branch.functional or "", branch.code or ""]
+            for branch in known.model.branches
+        ]
+        out.plain_table(("documented branch", "domain", "functional", "code"), rows)
+
+
+def _registered(known: "KnownModel", local: "LocalCopy | None") -> _Lines:
+    from cli.model_facts import known_size, num_branches, shown_size, shown_source
+
+    model, file = known.model, known.model.file
+    yield "model", ", ".join([model.reference, *model.aliases])
+    yield "", model.description
+    yield "family", f"{model.family}, {'trained' if model.trainable else 'not trained'} here"
+    if model.elements:
+        yield "elements", _elements(model.elements)
+    yield "branches", str(num_branches(model) or "only the file says it: --remote")
+    yield "file", f"{file.name}, {shown_size(known_size(known, local))}"
+    yield "SHA-256", file.sha256 or "not published; the first download is held fast"
+    for old in file.superseded:
+        yield "superseded", f"{old.sha256 or 'hash not published'}: {old.reason}"
+    yield "here", f"{local.path} ({local.where})" if local else "no"
+    for index, source in enumerate(file.sources):
+        yield "from" if index == 0 else "", shown_source(source)
+    if model.licence:
+        yield "licence", model.licence
+    if model.citation:
+        yield "cite", model.citation
+    if model.training_input:
+        yield "trained with", model.training_input
+    for bad in model.known_bad:
+        yield "not for", f"deepmd-kit {bad.deepmd_kit}: {bad.reason}"
+    if known.registry != "built-in":
+        yield "registry", known.registry
+    if known.shadowed_by:
+        yield "shadowed by", known.shadowed_by
+
+
+def _of_file(header: "CheckpointHeader") -> _Lines:
+    from zoo.branches import num_parameters, summarize
+
+    branches = summarize(header)
+    yield "the file", header.name
+    kinds = sorted({branch.descriptor for branch in branches})
+    yield "descriptor", ", ".join(kinds)
+    yield "parameters", f"{num_parameters(header):,}"
+    if header.steps is not None:
+        yield "steps", f"{header.steps:,}"
+    if header.has_optimizer:
+        yield "optimizer", "its state is in the file; `zoo pull --branch` leaves it out"
+    elements = list(dict.fromkeys(name for branch in branches for name in branch.type_map))
+    yield "elements", _elements(elements)
+
+
+def _print_branches(
+    out: Output, header: "CheckpointHeader", model: "RegisteredModel | None"
+) -> None:
+    from zoo.branches import summarize
+
+    documented = {branch.name: branch for branch in model.branches} if model else {}
+    out.text()
+    rows = []
+    for branch in summarize(header):
+        known = documented.get(branch.name)
+        rows.append(
+            [
+                ", ".join([branch.name, *branch.aliases]),
+                _elements(branch.observed or branch.type_map),
+                f"{branch.num_parameters:,}",
+                " ".join(filter(None, (known.domain, known.functional, known.code)))
+                if known
+                else "",
+            ]
+        )
+    out.plain_table(("branch", "elements", "parameters", "what"), rows)
+
+
+def _elements(names: list[str]) -> str:
+    shown = " ".join(names[:_MOST_ELEMENTS])
+    more = len(names) - _MOST_ELEMENTS
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _say_next(
+    out: Output,
+    model: str,
+    known: "KnownModel | None",
+    header: "CheckpointHeader | None",
+    *,
+    is_here: bool,
+) -> None:
+    if header is None:
+        out.info(f"read the file's own words: zoo show {model} --remote; get it: zoo pull {model}")
+    elif not is_here:
+        out.info(f"get one branch: zoo pull {model} --branch BRANCH; all: zoo pull {model}")
+    elif known is None or known.model.trainable:
+        out.info(f"start from it: zoo finetune input.json --model {model} --branch BRANCH")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(show)

@@ -1,0 +1,147 @@
+"""The models of all registries together.
+
+The user's own registries come first, in the order in which they were added; the built-in one is
+last. A name means the first model that has it as a name or an alias; models whose name an earlier
+registry has taken are shadowed: they are shown, and cannot be reached by that name.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from schemas.errors import RegistryError
+from schemas.registry import FileSource, HuggingFaceSource, ModelFile, ModelScopeSource
+from schemas.registry import RegisteredModel as Model
+from schemas.suggest import did_you_mean
+from zoo.registries import BUILT_IN, read_user_registry, user_registries
+from zoo.registry import built_in_path, has_name, read_registry, unknown_name
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model, and which registry says so.
+
+    Args:
+        model: What the registry says.
+        registry: The registry's name.
+        base: Folder or address to which sources of the kind `file` are relative.
+        insecure: Plain http to another machine is allowed for its sources.
+        shadowed_by: Registry whose model is meant by this one's name; None: it is itself meant.
+    """
+
+    model: Model
+    registry: str
+    base: str | Path
+    insecure: bool = False
+    shadowed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModels:
+    """All models, and the registries that could not be read.
+
+    Args:
+        models: In the order in which names are looked up.
+        faults: Why registries of the user are left out.
+    """
+
+    models: list[KnownModel]
+    faults: list[RegistryError]
+
+    def find(self, name: str, revision: str | None = None) -> KnownModel:
+        """Return the model that a name means.
+
+        Without a registered model of that revision, the revision is one of the model's repository
+        on a hub: its hash is then not known beforehand.
+
+        Args:
+            name: A name or an alias, in upper or lower case.
+            revision: A registered revision, or one of the repository; None: the first model.
+
+        Raises:
+            RegistryError: When there is no such model or revision; says what is near.
+        """
+        found = [known for known in self.models if has_name(known.model, name)]
+        if not found:
+            error = unknown_name(name, [known.model for known in self.models])
+            raise _with_faults(error, self.faults)
+        if revision is None:
+            return found[0]
+        for known in found:
+            if known.model.revision == revision:
+                return known
+        return _of_repository(found, revision)
+
+
+def known_models() -> KnownModels:
+    """Return the models of all registries; one that cannot be read does not hide the others.
+
+    Raises:
+        RegistryError: When the built-in registry, or the list of the user's ones, is damaged.
+    """
+    found: list[KnownModel] = []
+    faults: list[RegistryError] = []
+    for registry in user_registries():
+        try:
+            content = read_user_registry(registry)
+        except RegistryError as error:
+            faults.append(error)
+            continue
+        found += [
+            KnownModel(model, registry.name, registry.base, registry.insecure)
+            for model in content.models
+        ]
+    own = read_registry()
+    found += [KnownModel(model, BUILT_IN, built_in_path().parent) for model in own.models]
+    return KnownModels(_shadowed(found), faults)
+
+
+def _shadowed(models: list[KnownModel]) -> list[KnownModel]:
+    """Return the models; those whose own name means one of an earlier registry say which."""
+    owners: dict[str, str] = {}
+    result = []
+    for known in models:
+        owner = owners.get(known.model.name.lower(), known.registry)
+        result.append(known if owner == known.registry else replace(known, shadowed_by=owner))
+        for name in known.model.names:
+            owners.setdefault(name.lower(), known.registry)
+    return result
+
+
+def _of_repository(found: list[KnownModel], revision: str) -> KnownModel:
+    """Return the model with its hub sources at another revision, and no hash."""
+    first = found[0]
+    hubs = [
+        source
+        for source in first.model.file.sources
+        if isinstance(source, (HuggingFaceSource, ModelScopeSource))
+    ]
+    # Each hub has a history of its own: a commit of one means nothing to the other.
+    sources = [source for source in hubs if type(source) is type(hubs[0])]
+    if not sources:
+        registered = [known.model.revision for known in found if known.model.revision]
+        raise RegistryError(
+            f"{first.model.name} has no revision `{revision}`",
+            hint=did_you_mean(revision, registered) or f"write `{first.model.name}` alone",
+        )
+    moved = [source.model_copy(update={"revision": revision}) for source in sources]
+    file = first.model.file.model_copy(update={"sources": moved, "sha256": None, "size": None})
+    model = first.model.model_copy(update={"file": file, "revision": revision})
+    return replace(first, model=model)
+
+
+def _with_faults(error: RegistryError, faults: list[RegistryError]) -> RegistryError:
+    if not faults:
+        return error
+    return RegistryError(
+        error.message,
+        hint=f"{error.hint}; a registry of yours was left out: {faults[0].message}",
+    )
+
+
+def is_beside_registry(file: ModelFile, base: str | Path) -> Path | None:
+    """Return where a file lies beside its registry on this machine; None if it does not."""
+    if isinstance(base, Path):
+        for source in file.sources:
+            if isinstance(source, FileSource) and (base / source.path).is_file():
+                return base / source.path
+    return None

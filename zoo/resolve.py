@@ -1,0 +1,127 @@
+"""From what a person wrote to a file on this machine whose content is right."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from schemas import environment
+from schemas.errors import RegistryError
+from schemas.registry import (
+    BundledSource,
+    HttpsSource,
+    HuggingFaceSource,
+    ModelFile,
+    ModelScopeSource,
+)
+from zoo.known_models import KnownModel, known_models
+from zoo.reference import Address, HubPath, LocalPath, ModelName, Reference, parse_reference
+from zoo.registry import PACKAGE, verified
+from zoo.transfer.remote import Download, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A file that may have to be fetched, and where from.
+
+    Args:
+        file: Its name, hash and sources.
+        base: Folder or address to which sources of the kind `file` are relative.
+        insecure: Plain http to another machine is allowed.
+        known: The model of a registry; None for a reference that says itself where the file is.
+    """
+
+    file: ModelFile
+    base: str | Path | None = None
+    insecure: bool = False
+    known: KnownModel | None = None
+
+
+def model_file(
+    reference: str, *, progress: Progress | None = None, offline: bool | None = None
+) -> Path:
+    """Return the file that a reference on the command line means; fetch it if it is not here.
+
+    A path stays what it is, whether it exists or not. Anything else is fetched once and then found
+    on this machine; its content is compared with the registry's hash.
+
+    Args:
+        reference: As `zoo.reference.parse_reference` takes it.
+        progress: Who watches the transfer.
+        offline: Use only what is on this machine; None: as `ZOO_OFFLINE` says.
+
+    Raises:
+        RegistryError: When the name is unknown, or the file is not the one it should be.
+        TransferError: When the file cannot be fetched.
+    """
+    parsed = parse_reference(reference)
+    if isinstance(parsed, LocalPath):
+        return parsed.path
+    return fetch(located(parsed), progress=progress, offline=offline).path
+
+
+def fetch(
+    place: Located, *, progress: Progress | None = None, offline: bool | None = None
+) -> Download:
+    """Return a file from this machine, or else from its sources.
+
+    Raises:
+        RegistryError: When the file on this machine was superseded.
+        TransferError: When no source has it, or what they have is not the right file.
+    """
+    bundled = _bundled(place.file)
+    if bundled is not None:
+        return bundled
+    from zoo.hubs.fetch import fetch_file
+    from zoo.store import Store
+
+    return fetch_file(
+        place.file,
+        base=place.base,
+        store=Store(),
+        progress=progress,
+        offline=environment.is_offline() if offline is None else offline,
+        insecure=place.insecure,
+    )
+
+
+def located(reference: Reference | str) -> Located:
+    """Return where the file of a reference can be had; nothing is asked over the network.
+
+    Raises:
+        RegistryError: When the name is unknown, or the reference is a path.
+    """
+    parsed = parse_reference(reference) if isinstance(reference, str) else reference
+    match parsed:
+        case ModelName(name, revision):
+            known = known_models().find(name, revision)
+            return Located(known.model.file, known.base, known.insecure, known)
+        case HubPath("huggingface", repo, path, revision):
+            source = HuggingFaceSource(
+                kind="huggingface", repo=repo, path=path, revision=revision or "main"
+            )
+            return Located(ModelFile(name=_file_name(path), sources=[source]))
+        case HubPath(_, repo, path, revision):
+            found = ModelScopeSource(
+                kind="modelscope", repo=repo, path=path, revision=revision or "master"
+            )
+            return Located(ModelFile(name=_file_name(path), sources=[found]))
+        case Address(url):
+            name = _file_name(unquote(urlsplit(url).path))
+            return Located(ModelFile(name=name, sources=[HttpsSource(kind="https", url=url)]))
+        case LocalPath(path):
+            raise RegistryError(f"{path} is a file on this machine")
+
+
+def _bundled(file: ModelFile) -> Download | None:
+    """Return a file that comes with the program, for which no client of a hub is imported."""
+    for source in file.sources:
+        if isinstance(source, BundledSource) and file.sha256 is not None:
+            path = verified(PACKAGE / source.path, file.sha256)
+            return Download(path, file.sha256, path.stat().st_size, 0, "the program")
+    return None
+
+
+def _file_name(path: str) -> str:
+    """Return the last part of a path on a server, made fit to be a name here."""
+    kept = [letter if letter.isalnum() or letter in "-_." else "_" for letter in path]
+    return PurePosixPath("".join(kept)).name.strip(".") or "model.pt"
