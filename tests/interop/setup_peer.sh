@@ -7,7 +7,7 @@ set -euo pipefail
 
 version=3.2.0
 folder="${XDG_CACHE_HOME:-$HOME/.cache}/dpa-zoo/deepmd-kit-$version"
-packages=("deepmd-kit[torch,lmp]==$version" nvidia-cuda-runtime-cu12 ase)
+packages=("deepmd-kit[torch,lmp,jax,cpu]==$version" nvidia-cuda-runtime-cu12 ase)
 # The recipe is the stamp's content: a change of the recipe makes the environment stale.
 recipe="${packages[*]}"
 stamp="$folder/.complete"
