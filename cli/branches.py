@@ -42,7 +42,7 @@ def branches(
     )
     kind = f"{len(found)} branches" if "model_dict" in header.model_params else "single-task model"
     out.table(
-        f"{model}: {kind}, {_descriptors(found)}, {total:,} parameters",
+        f"{model}: {kind}, {_descriptors(found)}, {_counted(total)} parameters",
         ("branch", "elements", "not in training", "descriptor", "fitting net", "parameters"),
         [_row(branch, _owner(branch, found)) for branch in found],
     )
@@ -60,8 +60,12 @@ def _row(branch: "BranchSummary", owner: str) -> tuple[str, ...]:
         unseen,
         branch.descriptor + of,
         f"{branch.fitting} {'-'.join(map(str, branch.neuron))}".strip(),
-        f"{branch.num_parameters:,}",
+        _counted(branch.num_parameters),
     )
+
+
+def _counted(parameters: int | None) -> str:
+    return "unknown" if parameters is None else f"{parameters:,}"
 
 
 def _owner(branch: "BranchSummary", branches: "list[BranchSummary]") -> str:

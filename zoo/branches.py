@@ -43,7 +43,8 @@ class BranchSummary:
         descriptor: The descriptor's type, such as `dpa2`.
         fitting: The fitting net's type, such as `ener`.
         neuron: Widths of the hidden layers of the fitting net.
-        num_parameters: Learned numbers, those shared with other branches included.
+        num_parameters: Learned numbers, those shared with other branches included; None where only
+            the beginning of the file's description was read.
         shared_with: Branches with the very same descriptor.
         partly_shared_with: Branches with which it has some tensors of the descriptor in common.
         info: What its makers wrote about it.
@@ -56,7 +57,7 @@ class BranchSummary:
     descriptor: str
     fitting: str
     neuron: list[int]
-    num_parameters: int
+    num_parameters: int | None
     shared_with: list[str]
     partly_shared_with: list[str]
     info: dict[str, Any]
@@ -85,9 +86,7 @@ def summarize(header: CheckpointHeader) -> list[BranchSummary]:
                 descriptor=str(descriptor.get("type", "?")),
                 fitting=str(fitting.get("type", "ener")),
                 neuron=[width for width in fitting.get("neuron", []) if isinstance(width, int)],
-                num_parameters=sum(
-                    _length(entry) for key, entry in tensors[name].items() if _is_learned(key)
-                ),
+                num_parameters=_learned(tensors[name]) if header.complete else None,
                 shared_with=[other for other, found in sharing.items() if found == "all"],
                 partly_shared_with=[other for other, found in sharing.items() if found == "part"],
                 info=info,
@@ -96,10 +95,15 @@ def summarize(header: CheckpointHeader) -> list[BranchSummary]:
     return summaries
 
 
-def num_parameters(header: CheckpointHeader) -> int:
-    """Return how many learned numbers the file holds, shared ones counted once."""
+def num_parameters(header: CheckpointHeader) -> int | None:
+    """Return how many learned numbers the file holds, shared ones counted once.
+
+    None where only the beginning of the file's description was read.
+    """
+    if not header.complete:
+        return None
     lengths = {
-        _place(entry): _length(entry)
+        entry.place: _length(entry)
         for name, entry in header.tensors.items()
         if _is_learned(name) and _length(entry)
     }
@@ -128,7 +132,7 @@ def _sharing(
     if complete and all(_are_equal(header, one[key], other[key]) for key in common):
         return "all"
     # Equal numbers may be chance here (zeros), one storage is not.
-    return "part" if any(_place(one[key]) == _place(other[key]) for key in common) else "none"
+    return "part" if any(one[key].place == other[key].place for key in common) else "none"
 
 
 def _are_equal(header: CheckpointHeader, one: TensorEntry, other: TensorEntry) -> bool:
@@ -136,15 +140,15 @@ def _are_equal(header: CheckpointHeader, one: TensorEntry, other: TensorEntry) -
 
     Files that were copied tensor by tensor repeat shared numbers.
     """
-    if _place(one) == _place(other):
+    if one.place == other.place:
         return True
     first, second = header.storages[one.storage], header.storages[other.storage]
     same_storage = (first.crc, first.num_bytes) == (second.crc, second.num_bytes)
-    return same_storage and _place(one)[1:] == _place(other)[1:]
+    return same_storage and one.place[1:] == other.place[1:]
 
 
-def _place(entry: TensorEntry) -> tuple[str, int, tuple[int, ...], tuple[int, ...], str]:
-    return entry.storage, entry.offset, entry.shape, entry.strides, entry.dtype
+def _learned(tensors: Mapping[str, TensorEntry]) -> int:
+    return sum(_length(entry) for key, entry in tensors.items() if _is_learned(key))
 
 
 def _is_learned(name: str) -> bool:

@@ -7,12 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from dpa2.io.branch_names import SINGLE_TASK_BRANCH
 from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, single_task_section
 from schemas.errors import CheckpointError
-
-# What only branches have: other names, and (in inputs) the branch that they start from.
-_OF_BRANCHES = ("finetune_head",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +57,13 @@ def extract_branch(
     _refuse_overwriting(target, force=force)
     source = read_checkpoint(Path(path))
     name = source.resolve(branch)
-    section, tensors = source.branch(name)
+    _, tensors = source.branch(name)
     if not tensors:
         raise CheckpointError(
             f"{source.path} has no weights of the branch `{name}`",
             hint="the file is damaged or was written by another program",
         )
-    section = {key: value for key, value in section.items() if key not in _OF_BRANCHES}
-    if "model_branch_alias" in section:
-        section["model_branch_alias"] = []
+    section = single_task_section(source.model_params, name)
     copies: dict[Any, Tensor] = {}
     write_checkpoint(
         target,

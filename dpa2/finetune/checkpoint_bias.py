@@ -10,7 +10,7 @@ from torch import Tensor
 from dpa2.convert.deepmd import ATOMIC, load_deepmd_state, to_deepmd_state
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
-from dpa2.io.branch_names import resolve_branch
+from schemas.checkpoint.branch_names import resolve_branch
 from dpa2.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from dpa2.model.build import build_model
 from dpa2.training.bias import BiasMode, BiasShift, adjust_bias

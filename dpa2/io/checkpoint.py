@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpa2.io.branch_names import SINGLE_TASK_BRANCH, branch_names, resolve_branch
 from dpa2.io.diagnose import missing_file, refuse_other_formats, unreadable
 from schemas.atomic import atomic_write
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, branch_names, resolve_branch
 from schemas.errors import CheckpointError
 
 __all__ = ["SINGLE_TASK_BRANCH", "STATE_KEY", "Checkpoint", "read_checkpoint", "write_checkpoint"]

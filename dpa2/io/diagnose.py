@@ -2,9 +2,9 @@
 
 import pickle
 import re
-import zipfile
 from pathlib import Path
 
+from schemas.checkpoint.header import read_header
 from schemas.errors import CheckpointError
 
 _GIVE_CHECKPOINT = "give a model.ckpt-N.pt written by zoo train or by dp --pt train"
@@ -25,10 +25,13 @@ def missing_file(path: Path) -> CheckpointError:
 
 
 def refuse_other_formats(path: Path) -> None:
-    """Raise if the first bytes (or the zip's table) show that this is not a checkpoint.
+    """Raise if this is not a checkpoint, or one that no program writes; torch is not asked.
+
+    Torch refuses what would run code, but believes the sizes that a file claims.
 
     Raises:
-        CheckpointError: Folder, empty file, web page, Git LFS pointer, HDF5, JSON, TorchScript ...
+        CheckpointError: Folder, empty file, web page, Git LFS pointer, HDF5, JSON, TorchScript,
+            damaged or malicious archive ...
     """
     if path.is_dir():
         raise CheckpointError(
@@ -56,34 +59,7 @@ def refuse_other_formats(path: Path) -> None:
     if text.startswith((b"{", b"[")):
         raise CheckpointError(f"{path} is a JSON text, not a checkpoint", hint=_GIVE_CHECKPOINT)
     if head.startswith(b"PK"):
-        _check_zip(path)
-
-
-def _check_zip(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise _truncated(path) from error
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise CheckpointError(
-            f"{path} is a frozen model (TorchScript), not a checkpoint",
-            hint="a frozen model can be tested and run, but not trained further or inspected; "
-            "give the model.ckpt-N.pt from which it was frozen",
-        )
-    if not any(name.endswith("data.pkl") for name in names):
-        raise CheckpointError(
-            f"{path} is a zip archive without a PyTorch checkpoint in it",
-            hint="unpack it first and name the .pt file inside",
-        )
-
-
-def _truncated(path: Path) -> CheckpointError:
-    size = path.stat().st_size
-    return CheckpointError(
-        f"{path} is damaged: it ends after {size} bytes, before its table of contents",
-        hint="the download or the copy was cut short; fetch it again",
-    )
+        read_header(path)
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:

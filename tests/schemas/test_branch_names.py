@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dpa2.io.branch_names import resolve_branch
+from schemas.checkpoint.branch_names import resolve_branch
 from schemas.errors import CheckpointError
 
 FILE = Path("model.pt")

@@ -10,13 +10,26 @@ from schemas.suggest import nearest
 SINGLE_TASK_BRANCH = "Default"
 """deepmd-kit's name of the only branch of a single-task model."""
 
+_OF_BRANCHES = ("finetune_head",)
+
 
 def branch_names(model_params: Mapping[str, Any]) -> list[str]:
-    """Return the branches of a model section; `["Default"]` for a single task."""
-    return list(model_params.get("model_dict", [SINGLE_TASK_BRANCH]))
+    """Return the branches of a model section; `["Default"]` for a single task.
+
+    Raises:
+        TypeError: It is no model section.
+    """
+    sections = model_params.get("model_dict")
+    if sections is None:
+        return [SINGLE_TASK_BRANCH]
+    if not isinstance(sections, Mapping) or not all(
+        isinstance(s, Mapping) for s in sections.values()
+    ):
+        raise TypeError("its `model_dict` does not name branches")
+    return list(sections)
 
 
-def resolve_branch(path: Path, model_params: Mapping[str, Any], name: str | None) -> str:
+def resolve_branch(path: Path | str, model_params: Mapping[str, Any], name: str | None) -> str:
     """Return the exact name of the branch that is meant.
 
     A name counts before an alias (`model_branch_alias`), and the exact spelling before one in
@@ -64,6 +77,22 @@ def resolve_branch(path: Path, model_params: Mapping[str, Any], name: str | None
         meaning = "" if near == branch else f" (an alias of `{branch}`)"
         hint = f"did you mean `{near}`{meaning}? {hint}"
     raise CheckpointError(f"{path} has no branch `{name}`", hint=hint)
+
+
+def single_task_section(model_params: Mapping[str, Any], branch: str) -> dict[str, Any]:
+    """Return the model section of a branch as one of a single-task model.
+
+    What only branches have, other names and the branch they start from, is left out.
+
+    Args:
+        model_params: The model section of the whole file.
+        branch: The exact name (see `resolve_branch`).
+    """
+    section = model_params.get("model_dict", {}).get(branch, model_params)
+    section = {key: value for key, value in section.items() if key not in _OF_BRANCHES}
+    if "model_branch_alias" in section:
+        section["model_branch_alias"] = []
+    return section
 
 
 def aliases(section: Mapping[str, Any]) -> list[str]:

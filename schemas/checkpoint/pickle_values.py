@@ -1,0 +1,190 @@
+"""What a checkpoint's pickle may build: plain containers, and tensors without their numbers."""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ITEM_SIZES = {
+    "float64": 8,
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "int16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+}
+"""Bytes of one element of each type."""
+
+STORAGES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+}
+"""Torch's name of a storage of each type."""
+
+_MOST_AXES = 64
+_LARGEST = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A function, a class or a constant that the pickle names; it is never looked up."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """A run of numbers that one or more tensors look at: an entry `data/<key>` of the file."""
+
+    key: str
+    dtype: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor as the file describes it, without its numbers.
+
+    Args:
+        storage: Where the numbers are; tensors that are shared have the same.
+        offset: Elements of the storage before the first.
+        shape: Length of each axis.
+        strides: Elements between neighbours along each axis.
+    """
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def dtype(self) -> str:
+        """The type of an element, such as `float64`."""
+        return self.storage.dtype
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        number = 1
+        for length in self.shape:
+            number *= length
+        return number
+
+    @property
+    def end(self) -> int:
+        """Elements of the storage up to and with the last that it looks at."""
+        if not self.size:
+            return self.offset
+        steps = zip(self.shape, self.strides, strict=True)
+        return self.offset + 1 + sum((length - 1) * stride for length, stride in steps)
+
+
+class OutsideStorageError(ValueError):
+    """A tensor that looks at memory beyond its storage, or that no memory could hold."""
+
+
+def storage_of(description: Any) -> Storage:
+    """Return the storage that `('storage', type, key, device, elements)` describes.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: Its size or key is impossible.
+    """
+    kind, cls, key, _, size = description
+    if kind != "storage" or not isinstance(cls, Name) or not isinstance(key, str):
+        raise TypeError
+    dtype = STORAGES[cls.name.rpartition(".")[2]]
+    if not _is_count(size):
+        raise OutsideStorageError(f"a storage of {str(size)[:30]} elements")
+    return Storage(key, dtype, size)
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    if not isinstance(storage, Storage):
+        raise TypeError
+    numbers = (offset, *shape, *strides)
+    if len(shape) != len(strides) or len(shape) > _MOST_AXES or not all(map(_is_count, numbers)):
+        shown = f"shape {_shown(shape)} and strides {_shown(strides)} from {str(offset)[:30]}"
+        raise OutsideStorageError(f"a tensor of {shown}")
+    tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
+    if tensor.end > storage.size:
+        raise OutsideStorageError(
+            f"a tensor of shape {_shown(shape)}, which reaches beyond the {storage.size} elements "
+            f"of its storage `{storage.key}`"
+        )
+    return tensor
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST
+
+
+def _shown(values: Sequence[Any]) -> str:
+    return "(" + ", ".join(str(value)[:30] for value in values[:8]) + ")"
+
+
+def _parameter(tensor: Any, *_: Any) -> Any:
+    return tensor
+
+
+def _ordered(pairs: Sequence[tuple[Any, Any]] = ()) -> OrderedDict[Any, Any]:
+    return OrderedDict((check_key(key), value) for key, value in pairs)
+
+
+def _default_dictionary(*_: Any) -> defaultdict[Any, Any]:
+    return defaultdict(None)
+
+
+def _encoded(text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise TypeError
+    return text.encode("latin1")
+
+
+def _text_of(kind: str) -> Callable[..., Any]:
+    return lambda *arguments: f"{kind}({', '.join(map(str, arguments))[:80]})"
+
+
+def check_key(key: Any) -> Any:
+    """Return a key of a dictionary; long numbers and tuples could be chosen to collide.
+
+    Raises:
+        TypeError: It is neither text nor a small number.
+    """
+    if isinstance(key, str) or key is None or isinstance(key, bool | float):
+        return key
+    if isinstance(key, int) and abs(key) < 2**31:
+        return key
+    raise TypeError("a key of a dictionary")
+
+
+CALLS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _ordered,
+    "collections.defaultdict": _default_dictionary,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch.Size": tuple,
+    "torch.device": _text_of("device"),
+    "_codecs.encode": _encoded,
+}
+"""What may be called, and what is built instead of it."""
+
+CONSTANTS = frozenset(
+    {"torch.bool", "builtins.int", "builtins.float", "builtins.bool", "builtins.list"}
+    | {"builtins.dict", "builtins.str", "__builtin__.dict", "__builtin__.list"}
+    | {f"torch.{name}" for name in ITEM_SIZES}
+    | {f"torch.{name}" for name in STORAGES}
+)
+"""What may be named, but not called."""
