@@ -50,6 +50,8 @@ class Download:
         size: Bytes.
         received: Bytes that came over the network in this call: 0 if it was here already.
         source: Label of the place from which its last byte came.
+        url: Address of that place; None for a file that was on this machine.
+        etag: What that place said to tell versions apart; None where it said nothing.
     """
 
     path: Path
@@ -57,3 +59,5 @@ class Download:
     size: int
     received: int
     source: str
+    url: str | None = field(default=None, repr=False)
+    etag: str | None = None

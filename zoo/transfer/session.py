@@ -51,7 +51,7 @@ class Session:
         # after a mismatch, the file comes from one source.
         self._alone = self._sha256 is None
         self._from_zero = partial.length == 0
-        self._last = ""
+        self._last: Remote | None = None
 
     def run(self) -> Download:
         """Return the file under its name.
@@ -70,10 +70,21 @@ class Session:
                 self._fetch(client)
                 found = partial.digest()
                 if self._is_right(found):
-                    size = partial.length
                     partial.install()
-                    return Download(partial.target, found, size, self._received, self._last)
+                    return self._arrived(found)
                 self._mismatch(found)
+
+    def _arrived(self, found: str) -> Download:
+        last, partial = self._last, self._partial
+        return Download(
+            path=partial.target,
+            sha256=found,
+            size=partial.length,
+            received=self._received,
+            source=last.label if last else "this machine",
+            url=last.url if last else None,
+            etag=partial.journal.validator if last else None,
+        )
 
     def _is_right(self, found: str) -> bool:
         if self._size is not None and self._partial.length != self._size:
@@ -83,7 +94,6 @@ class Session:
     def _fetch(self, client: httpx2.Client) -> None:
         """Return when the partial file is complete as far as lengths say."""
         if self._sha256 is not None and self._partial.length == self._total() != 0:
-            self._last = self._last or "this machine"
             return
         while True:
             source = self._choose()
@@ -96,7 +106,7 @@ class Session:
             before = self._received
             try:
                 if self._ask(client, source):
-                    self._last = source.label
+                    self._last = source.remote
                     return
             except Setback as setback:
                 source.set_back(setback, self._received - before, self._patience)
@@ -292,7 +302,8 @@ class Session:
         living = next_source(self._sources)
         if living is None or self._mismatches >= max(2, len(self._sources)):
             raise WrongContentError(
-                f"what {self._last} sends is not {self._name}: " + self._difference(length, found),
+                f"what {self._last.label if self._last else 'an earlier attempt'} sent is not "
+                f"{self._name}: {self._difference(length, found)}",
                 found=found,
                 hint="the file was replaced there or is damaged; nothing was installed",
             )
