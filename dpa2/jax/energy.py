@@ -1,0 +1,201 @@
+"""Extended atoms in, energies and their derivatives out: deepmd-kit's lower interface (spec 10.4)."""
+
+# Axes:  F frames   N atoms per frame   M atoms and ghosts   K neighbour slots   T types
+#        D descriptor width   X, Y = x, y, z
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.jax import initial
+from dpa2.jax.layers import activation, close_hidden, hidden_layers, linear
+from dpa2.jax.neighbors import Neighbors, cut, nearest, without_pairs
+from dpa2.jax.repformer import repformer
+from dpa2.jax.weights import Array, Fitting, Weights
+from schemas.model import Model
+
+
+class System(NamedTuple):
+    """Frames of atoms with ghosts.
+
+    Attributes:
+        coord: (F, M, 3) Å; the first N are the atoms.
+        types: (F, M); -1 where there is no atom.
+        nlist: (F, N, W) row of each neighbour; -1 in empty slots.
+        mapping: (F, M) the atom of which each is an image.
+        fparam: (F, P) or None.
+        aparam: (F, N, Q) or None.
+    """
+
+    coord: Array
+    types: Array
+    nlist: Array
+    mapping: Array
+    fparam: Array | None = None
+    aparam: Array | None = None
+
+
+def evaluate(
+    config: Model, weights: Weights, system: System, *, atomic_virial: bool, sort: bool = True
+) -> dict[str, Array]:
+    """Return deepmd-kit's outputs of the lower interface, float64.
+
+    Args:
+        config: The model section.
+        weights: Its numbers.
+        system: Frames.
+        atomic_virial: Split the virial among atoms exactly, which takes three more passes. Without,
+            only the sum `energy_derv_c_redu` has a meaning.
+        sort: Whether neighbour lists may be in any order (see `neighbors.nearest`).
+
+    Returns:
+        `energy` (F, N, 1) eV, `energy_redu` (F, 1), `energy_derv_r` (F, M, 1, 3) eV/Å the forces,
+        `energy_derv_c` (F, M, 1, 9) eV, `energy_derv_c_redu` (F, 1, 9), `mask` (F, N) int32.
+    """
+    num_atoms = system.nlist.shape[1]
+
+    def energies(coord_FMX: Array) -> Array:
+        one_frame = lambda frame: atom_energies(config, weights, frame, sort=sort)  # noqa: E731
+        return jax.vmap(one_frame)(system._replace(coord=coord_FMX))
+
+    energy_FN, pull_back = jax.vjp(energies, system.coord)
+    (gradient_FMX,) = pull_back(jnp.ones_like(energy_FN))
+    force_FMX = -gradient_FMX
+    virial_FMXY = force_FMX[..., :, None] * system.coord[..., None, :]
+    total_FXY = virial_FMXY.sum(axis=1)
+    if atomic_virial:
+        # d(sum_i x_i,b e_i) / dx_k,a adds nothing to the total (spec 3.10)
+        (moments_YFMX,) = jax.vmap(pull_back)(
+            jnp.moveaxis(jax.lax.stop_gradient(system.coord[:, :num_atoms]), -1, 0)
+        )
+        virial_FMXY = virial_FMXY + jnp.moveaxis(moments_YFMX, 0, -1)
+    F, M = system.types.shape
+    return {
+        "energy": energy_FN[..., None],
+        "energy_derv_c": virial_FMXY.reshape(F, M, 1, 9),
+        "energy_derv_c_redu": total_FXY.reshape(F, 1, 9),
+        "energy_derv_r": force_FMX[:, :, None],
+        "energy_redu": energy_FN.sum(axis=1, keepdims=True),
+        "mask": contributes(config, system.types[:, :num_atoms]).astype(jnp.int32),
+    }
+
+
+def atom_energies(config: Model, weights: Weights, frame: System, *, sort: bool = True) -> Array:
+    """Return the atomic energies (N,) eV of one frame (axes as in `System`, without F)."""
+    r = config.descriptor.repinit
+    nlist_NK = nearest(
+        frame.coord, frame.types, frame.nlist, r.rcut, number(r.nsel), sort=sort
+    )
+    keep_TT = pair_table(config, config.pair_exclude_types)
+    if keep_TT is not None:
+        nlist_NK = without_pairs(nlist_NK, frame.types, keep_TT)
+    num_atoms = nlist_NK.shape[0]
+    types_M = jnp.maximum(frame.types, 0)
+    types_N = types_M[:num_atoms]
+    descriptor_ND = describe(config, weights, frame.coord, types_M, nlist_NK, frame.mapping)
+    energy_N = fitting(
+        config, weights.fitting, descriptor_ND.astype(jnp.float64), frame.fparam, frame.aparam
+    )
+    energy_N = energy_N + (weights.fitting.bias_atom_e[:, 0] + weights.energy_bias)[types_N]
+    return jnp.where(contributes(config, frame.types[:num_atoms]), energy_N, 0.0)
+
+
+def describe(
+    config: Model,
+    weights: Weights,
+    coord_MX: Array,
+    types_M: Array,
+    nlist_NK: Array,
+    mapping_M: Array,
+) -> Array:
+    """Return the descriptor (N, D) of one frame, in the descriptor's precision (spec 3.5)."""
+    d, w = config.descriptor, weights.descriptor
+    keep_TT = pair_table(config, d.exclude_types)
+    types_N = types_M[: nlist_NK.shape[0]]
+
+    def block(rcut: float, nsel: int) -> Neighbors:
+        found = cut(coord_MX, types_M, nlist_NK, rcut, nsel, capacity(config, rcut, nsel))
+        return found._replace(disp=found.disp.astype(w.repinit_statistics.mean.dtype))
+
+    tebd_TC = close_hidden(w.type_rows, linear(w.type_embedding, w.type_rows), None)
+    wide = block(d.repinit.rcut, number(d.repinit.nsel))
+    g1_NA = initial.repinit(d, w.repinit_statistics, w.repinit, tebd_TC, types_N, wide, keep_TT)
+    if w.three_body is not None and w.three_body_statistics is not None:
+        near = block(d.repinit.three_body_rcut, number(d.repinit.three_body_sel))
+        three_NC = initial.three_body(
+            d, w.three_body_statistics, w.three_body, tebd_TC, types_N, near, keep_TT
+        )
+        g1_NA = jnp.concatenate([g1_NA, three_NC], axis=-1)
+    if w.shape_map is not None:
+        g1_NA = linear(w.shape_map, g1_NA)
+    if w.type_map is not None:
+        g1_NA = g1_NA + linear(w.type_map, tebd_TC)[types_N]
+    own = block(d.repformer.rcut, number(d.repformer.nsel))
+    g1_NA = repformer(d, w, g1_NA, types_N, own, mapping_M[own.index], keep_TT)
+    if d.concat_output_tebd:
+        g1_NA = jnp.concatenate([g1_NA, tebd_TC[types_N]], axis=-1)
+    return g1_NA
+
+
+def fitting(
+    config: Model, weights: Fitting, descriptor_ND: Array, fparam: Array | None, aparam: Any
+) -> Array:
+    """Return the network's atomic energies (N,) eV, without any bias (spec 3.9)."""
+    options = config.fitting_net
+    act = activation(options.activation_function)
+    *hidden, output = weights.layers
+    dtype = output.weight.dtype
+    rows = (descriptor_ND.shape[0],)
+    others = []
+    if weights.fparam_avg is not None:
+        assert fparam is not None
+        scaled = (fparam.astype(dtype) - weights.fparam_avg) * weights.fparam_inv_std
+        others.append(jnp.broadcast_to(scaled, (*rows, *scaled.shape)))
+    if weights.aparam_avg is not None and not options.use_aparam_as_mask:
+        others.append((aparam.astype(dtype) - weights.aparam_avg) * weights.aparam_inv_std)
+    if weights.case_embd is not None:
+        others.append(jnp.broadcast_to(weights.case_embd, (*rows, *weights.case_embd.shape)))
+
+    def network(x_ND: Array) -> Array:
+        inputs = jnp.concatenate([x_ND.astype(dtype), *others], axis=-1)
+        return linear(output, hidden_layers(hidden, act, inputs))[:, 0].astype(jnp.float64)
+
+    energy_N = network(descriptor_ND)
+    if any(energy is not None for energy in options.atom_ener):
+        energy_N = energy_N - network(jnp.zeros_like(descriptor_ND))
+    return energy_N
+
+
+def contributes(config: Model, types: Array) -> Array:
+    """Tell which atoms have an energy: real ones of types that are not excluded."""
+    counted = np.array([k not in config.atom_exclude_types for k in range(len(config.type_map))])
+    return (types >= 0) & jnp.asarray(counted)[jnp.maximum(types, 0)]
+
+
+def capacity(config: Model, rcut: float, nsel: int) -> int:
+    """Return how many neighbours a list may hold after being cut from the longer ones (spec 3.2)."""
+    r, f = config.descriptor.repinit, config.descriptor.repformer
+    lists = [(r.rcut, number(r.nsel)), (f.rcut, number(f.nsel))]
+    if r.use_three_body:
+        lists.append((r.three_body_rcut, number(r.three_body_sel)))
+    return min([nsel, *(n for radius, n in lists if radius > rcut)])
+
+
+def pair_table(config: Model, excluded: Any) -> NDArray[np.bool_] | None:
+    """Return (T, T) bool, False where a pair of types is excluded; None if none is."""
+    if not excluded:
+        return None
+    keep_TT = np.ones((len(config.type_map),) * 2, dtype=np.bool_)
+    for a, b in excluded:
+        if max(a, b) < len(keep_TT):
+            keep_TT[a, b] = keep_TT[b, a] = False
+    return keep_TT
+
+
+def number(selection: int | str) -> int:
+    """Return a neighbour capacity, which a trained model holds as a number."""
+    assert isinstance(selection, int)
+    return selection
