@@ -1,7 +1,7 @@
 """What a person sees of a transfer: a bar on a terminal, lines elsewhere."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from cli.output import Output
 
@@ -35,7 +35,7 @@ class TransferBar:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
-    def __enter__(self) -> "TransferBar":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,7 +101,7 @@ class TransferLines:
         self._begin = (0.0, 0)
         self._last = 0.0
 
-    def __enter__(self) -> "TransferLines":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,27 @@
+"""A process that fetches one file and prints what came of it as JSON, for tests of several.
+
+python -m tests.zoo.transfer.fetch_one URL TARGET SHA256|-
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.zoo.transfer.watcher import SHORT, Watcher
+from zoo.transfer.download import download
+from zoo.transfer.remote import Remote
+
+if __name__ == "__main__":
+    url, target, sha256 = sys.argv[1:]
+    watcher = Watcher()
+    found = download(
+        [Remote(url, "server")],
+        Path(target),
+        sha256=None if sha256 == "-" else sha256,
+        size=None,
+        progress=watcher,
+        patience=SHORT,
+    )
+    json.dump(
+        {"sha256": found.sha256, "received": found.received, "said": watcher.said}, sys.stdout
+    )
