@@ -108,7 +108,8 @@ def _read(client: httpx2.Client, path: str) -> Any:
                     raise TransferError("the catalogue is larger than any catalogue should be")
             return json.loads(content)
     except httpx2.HTTPError as error:
-        raise TransferError(f"the catalogue does not answer: {error or type(error).__name__}")
+        reason = str(error) or type(error).__name__
+        raise TransferError(f"the catalogue does not answer: {reason}") from error
     except ValueError as error:
         raise TransferError("the catalogue answered something else than JSON") from error
 

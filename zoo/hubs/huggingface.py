@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Self
 
 from schemas.errors import TransferError
 from schemas.registry import HuggingFaceSource
+from zoo.hubs.refusal import RefusedError
 from zoo.transfer.remote import Progress
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -38,7 +39,7 @@ def cached(source: HuggingFaceSource) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def fetch(source: HuggingFaceSource, *, progress: Progress | None, again: bool = False) -> Path:
+def fetch(source: HuggingFaceSource, *, progress: Progress, again: bool = False) -> Path:
     """Return the file in the client's cache, which fetches it when it is not there.
 
     Args:
@@ -68,28 +69,29 @@ def fetch(source: HuggingFaceSource, *, progress: Progress | None, again: bool =
         raise explained(error, source.repo, source.revision, source.path) from error
 
 
-def is_damaged(path: Path, sha256: str) -> bool:
+def is_damaged(path: Path) -> bool:
     """Return whether a file of the cache is not what its own name says it is.
 
     A large file of the cache is named by its SHA-256; a small one by another hash, of which
     nothing can be said.
     """
     name = path.resolve().name
-    return _SHA256.fullmatch(name) is not None and name != sha256
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file."""
+    if _SHA256.fullmatch(name) is None:
+        return False
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest() != name
 
 
 def explained(error: Exception, repo: str, revision: str | None, path: str = "") -> TransferError:
-    """Return what a failure of the client means, in a sentence, and what helps."""
+    """Return what a failure of the client means, in a sentence, and what helps.
+
+    It is a `RefusedError` where asking in another way would be answered alike.
+    """
     from huggingface_hub import errors
 
     where = f"{repo}@{revision}" if revision else repo
     message, hint = f"Hugging Face: {_first_line(error)}", None
+    kind: type[TransferError] = RefusedError
     match error:
         case errors.GatedRepoError():
             message = f"{repo} asks its readers to agree to conditions first"
@@ -107,6 +109,7 @@ def explained(error: Exception, repo: str, revision: str | None, path: str = "")
             message = f"{where} is not in the cache of huggingface_hub, and the network is not used"
             hint = "unset HF_HUB_OFFLINE to use it"
         case errors.LocalEntryNotFoundError():
+            kind = TransferError
             cause = error.__cause__ or error.__context__
             reason = f": {_first_line(cause)}" if isinstance(cause, Exception) else ""
             message = f"{endpoint()} does not answer{reason}"
@@ -115,11 +118,14 @@ def explained(error: Exception, repo: str, revision: str | None, path: str = "")
             message = f"{where}: the token is not accepted ({error.response.status_code})"
             hint = "log in again with `hf auth login`, or set HF_TOKEN"
         case errors.HfHubHTTPError():
+            kind = TransferError
             message = f"{endpoint()} answered {error.response.status_code} for {where}"
-    return TransferError(message, hint=hint)
+        case _:
+            kind = TransferError
+    return kind(message, hint=hint)
 
 
-def bar_class(progress: Progress | None, name: str) -> type:
+def bar_class(progress: Progress, name: str) -> type:
     """Return a class that the client takes for a tqdm bar and that tells `progress`.
 
     Its first instance speaks; a second one (the client shows two for chunked storage) counts the
@@ -133,18 +139,18 @@ def bar_class(progress: Progress | None, name: str) -> type:
         def __init__(self, *_: Any, **settings: Any) -> None:
             self.total = settings.get("total")
             self.n = settings.get("initial") or 0
-            self.speaks = progress is not None and not speakers
+            self.speaks = not speakers
             speakers.append(self)
-            if self.speaks and progress is not None:
+            if self.speaks:
                 progress.start(name, self.total, self.n)
 
         def update(self, amount: float | None = 1) -> None:
             self.n += int(amount or 0)
-            if self.speaks and progress is not None:
+            if self.speaks:
                 progress.advance(int(amount or 0))
 
         def close(self) -> None:
-            if self.speaks and progress is not None:
+            if self.speaks:
                 self.speaks = False
                 progress.finish()
 
@@ -155,7 +161,7 @@ def bar_class(progress: Progress | None, name: str) -> type:
         reset = clear = refresh
         format_dict: dict[str, Any] = {}  # noqa: RUF012 - read only
 
-        def __enter__(self) -> "Bar":
+        def __enter__(self) -> Self:
             return self
 
         def __exit__(self, *_: object) -> None:
@@ -170,7 +176,7 @@ def _quiet() -> Iterator[None]:
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity_error()
+    logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:

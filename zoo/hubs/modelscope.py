@@ -1,12 +1,15 @@
 """Files of ModelScope through its own small client, where that is installed."""
 
 import io
-from contextlib import redirect_stderr
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
 from pathlib import Path
 
 from schemas.errors import TransferError
 from schemas.registry import ModelScopeSource
+from zoo.hubs.refusal import RefusedError
 from zoo.transfer.remote import Progress
 
 
@@ -17,11 +20,11 @@ def has_client() -> bool:
 
 def cached(source: ModelScopeSource) -> Path | None:
     """Return the file if the client's cache has it; nothing is asked over the network."""
-    from modelscope_hub import HubApi
+    from modelscope_hub import HubApi, HubConfig
     from modelscope_hub.errors import HubError
 
     try:
-        return HubApi().download_file(
+        return HubApi(HubConfig()).download_file(
             source.repo,
             "model",
             source.path,
@@ -33,7 +36,7 @@ def cached(source: ModelScopeSource) -> Path | None:
 
 
 def fetch(
-    source: ModelScopeSource, *, sha256: str | None, size: int | None, progress: Progress | None
+    source: ModelScopeSource, *, sha256: str | None, size: int | None, progress: Progress
 ) -> Path:
     """Return the file in the client's cache, which fetches it, or the rest of it.
 
@@ -46,13 +49,13 @@ def fetch(
     Raises:
         TransferError: When it cannot be had.
     """
-    from modelscope_hub import HubApi
+    from modelscope_hub import HubApi, HubConfig
     from modelscope_hub.errors import HubError
     from requests import RequestException
 
     try:
-        with redirect_stderr(io.StringIO()):  # the client draws a bar of its own there
-            return HubApi().downloader.download_file(
+        with _quiet():
+            return HubApi(HubConfig()).downloader.download_file(
                 source.repo,
                 "model",
                 source.path,
@@ -65,9 +68,20 @@ def fetch(
         raise _explained(error, source) from error
 
 
-def _callbacks(progress: Progress | None) -> list[type]:
-    if progress is None:
-        return []
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the client's own bar and its warnings off the terminal; errors end in `fetch`."""
+    logger = logging.getLogger("modelscope_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _callbacks(progress: Progress) -> list[type]:
     from modelscope_hub import ProgressCallback
 
     class Callback(ProgressCallback):
@@ -90,14 +104,14 @@ def _explained(error: Exception, source: ModelScopeSource) -> TransferError:
     where = f"{source.repo}@{source.revision}"
     match error:
         case errors.NotExistError():
-            return TransferError(f"ModelScope has no {source.path} in {where}, or it is private")
+            return RefusedError(f"ModelScope has no {source.path} in {where}, or it is private")
         case errors.AuthenticationError() | errors.PermissionDeniedError():
-            return TransferError(
+            return RefusedError(
                 f"ModelScope does not let you read {where}",
                 hint="log in with `ms login`, or set MODELSCOPE_API_TOKEN",
             )
         case errors.FileIntegrityError():
-            return TransferError(f"ModelScope sent another file than {source.path} of {where}")
+            return RefusedError(f"ModelScope sent another file than {source.path} of {where}")
         case errors.NetworkError():
             return TransferError("ModelScope does not answer")
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")

@@ -8,7 +8,6 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -53,7 +52,7 @@ class FakeHuggingFace:
 
     def _answer(self, request: Request) -> Reply:
         path = unquote(urlsplit(request.path).path)
-        routes: list[tuple[str, Callable[..., Reply]]] = [
+        routes: list[tuple[str, Any]] = [
             (r"/api/models", self._list),
             (r"/api/validate-yaml", lambda _: Reply.json({"errors": [], "warnings": []})),
             (r"/api/repos/create", self._create),
@@ -122,9 +121,7 @@ class FakeHuggingFace:
         found = [
             self._described(name)
             for name, repository in self.repositories.items()
-            if words in name.lower()
-            and name.lower().startswith(author)
-            and not repository.private
+            if words in name.lower() and name.lower().startswith(author) and not repository.private
         ]
         return Reply.json(found[: int(query.get("limit", ["100"])[0])])
 
@@ -145,7 +142,9 @@ class FakeHuggingFace:
             "gated": "manual" if repository.gated else False,
             "downloads": 3,
             "likes": 1,
-            "tags": [f"license:{value}" for key, value in repository.card.items() if key == "license"],
+            "tags": [
+                f"license:{value}" for key, value in repository.card.items() if key == "license"
+            ],
             "cardData": repository.card,
             "siblings": [
                 {"rfilename": path, "size": len(content)}

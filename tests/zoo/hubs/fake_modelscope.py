@@ -52,7 +52,8 @@ class FakeModelScope:
             return Reply.json({"Code": 10010205, "Message": "not found", "Success": False}, 404)
         sha256 = hashlib.sha256(content).hexdigest()
         if path.endswith(".pt"):
-            return Reply(302, headers={"Location": f"{self.storage.url}/{sha256}"})
+            place = self.storage.url.replace("127.0.0.1", "localhost")  # cookies know no ports
+            return Reply(302, headers={"Location": f"{place}/{sha256}"})
         return ranged(request, content, {"ETag": f'"{sha256}"'})
 
     def _stored(self, request: Request) -> Reply:

@@ -71,7 +71,7 @@ class Loopback:
                 self.rfile.readline()
                 return found
 
-            do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
+            do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815 - http.server
 
             def log_message(self, *_: object) -> None:
                 """Keep the tests' output clean."""

@@ -1,0 +1,304 @@
+"""Files through the hubs' real clients, and through plain addresses, from loopback hubs."""
+
+import hashlib
+import os
+import random
+
+import pytest
+from huggingface_hub import constants
+
+from schemas.errors import RegistryError, TransferError
+from schemas.registry import ModelFile
+from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
+from tests.zoo.hubs.fake_modelscope import FakeModelScope
+from tests.zoo.hubs.loopback import Loopback, Reply, ranged
+from tests.zoo.hubs.watcher import Watcher
+from zoo.hubs import modelscope
+from zoo.hubs.fetch import fetch_file
+from zoo.store import Store
+from zoo.transfer.errors import ForbiddenAddressError
+from zoo.transfer.patience import Patience
+
+CONTENT = random.Random(1).randbytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+OTHER = random.Random(2).randbytes(300_000)
+HUB = {"kind": "huggingface", "repo": "owner/model", "path": "m.pt"}
+MODELSCOPE = {"kind": "modelscope", "repo": "owner/model", "path": "m.pt"}
+QUICK = Patience(attempts=2, first_wait=0.01, poll=0.01)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    with FakeHuggingFace() as hub:
+        hub.repositories["owner/model"] = Repository({"m.pt": CONTENT, "input.json": b"{}"})
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        yield hub
+
+
+@pytest.fixture
+def scope(tmp_path, monkeypatch):
+    with FakeModelScope() as hub:
+        hub.repositories["owner/model"] = {"m.pt": CONTENT}
+        monkeypatch.setenv("MODELSCOPE_ENDPOINT", hub.url)
+        monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "ms"))
+        monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "ms-home"))
+        monkeypatch.setenv("MODELSCOPE_DOWNLOAD_INTRA_CLOUD", "0")
+        monkeypatch.setenv("MODELSCOPE_API_TOKEN", hub.token)
+        yield hub
+
+
+@pytest.fixture
+def fetch(tmp_path, monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*sources, sha256=SHA256, size=None, superseded=(), **options):
+        file = ModelFile.model_validate(
+            {
+                "name": "m.pt",
+                "sha256": sha256,
+                "size": size,
+                "sources": list(sources),
+                "superseded": list(superseded),
+            }
+        )
+        store = Store(tmp_path / "store", patience=QUICK)
+        return fetch_file(file, store=store, **options)
+
+    return run
+
+
+def plain(content=CONTENT):
+    etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
+    return Loopback(lambda request: ranged(request, content, {"ETag": etag}))
+
+
+def address(server):
+    return {"kind": "https", "url": f"{server.url}/m.pt"}
+
+
+def test_a_file_of_hugging_face_stays_in_the_hubs_own_cache(hub, fetch, tmp_path):
+    watcher = Watcher()
+    found = fetch(HUB, progress=watcher)
+    assert found.path.is_relative_to(tmp_path / "hf")
+    assert found.path.read_bytes() == CONTENT
+    assert (found.sha256, found.size, found.received) == (SHA256, len(CONTENT), len(CONTENT))
+    assert not (tmp_path / "store").exists()
+    assert watcher.names == ["m.pt"]
+    assert watcher.done == watcher.total == len(CONTENT)
+    assert watcher.finished
+
+
+def test_a_cached_file_of_hugging_face_is_found_without_a_request(hub, fetch):
+    fetch(HUB)
+    before = len(hub.requests)
+    again = fetch(HUB)
+    assert again.received == 0
+    assert len(hub.requests) == before
+
+
+def test_offline_the_cache_of_hugging_face_serves_even_without_a_hash(hub, fetch):
+    fetch(HUB)
+    before = len(hub.requests)
+    assert fetch(HUB, sha256=None, offline=True).sha256 == SHA256
+    assert len(hub.requests) == before
+
+
+def test_offline_a_missing_file_names_the_command_that_fetches_it(hub, fetch):
+    with pytest.raises(TransferError, match=r"m\.pt is not in the cache") as caught:
+        fetch(HUB, offline=True)
+    assert "zoo pull http" in caught.value.hint
+    assert not hub.asked("GET", "resolve")
+    assert not hub.asked("HEAD")
+
+
+def test_the_token_goes_to_the_hub_and_not_to_its_storage(hub, fetch):
+    fetch(HUB)
+    assert hub.asked("HEAD")[0].headers["authorization"] == f"Bearer {hub.token}"
+    assert hub.storage.requests
+    for request in hub.storage.requests:
+        assert hub.token not in str(request.headers)
+
+
+def test_the_token_does_not_go_to_a_mirror_that_a_registry_names(hub, fetch, tmp_path):
+    with FakeHuggingFace() as mirror:
+        mirror.repositories["owner/model"] = Repository({"m.pt": CONTENT})
+        found = fetch({**HUB, "endpoint": mirror.url})
+        assert found.path.is_relative_to(tmp_path / "store")
+        for request in (*mirror.requests, *mirror.storage.requests):
+            assert hub.token not in str(request.headers)
+
+
+def test_another_file_of_hugging_face_is_not_used(hub, fetch):
+    with pytest.raises(TransferError, match="another m.pt: SHA-256") as caught:
+        fetch(HUB, sha256="0" * 64)
+    assert SHA256 in caught.value.message
+
+
+def test_a_replaced_file_is_refused_with_the_reason(hub, fetch):
+    old = {"sha256": SHA256, "reason": "it could not be loaded."}
+    with pytest.raises(TransferError, match="was replaced: it could not be loaded"):
+        fetch(HUB, sha256=None, superseded=[old])
+    with plain() as server, pytest.raises(TransferError, match="was replaced: it could not"):
+        fetch(address(server), sha256="0" * 64, superseded=[old])
+
+
+def test_a_damaged_file_in_the_hubs_cache_is_fetched_again(hub, fetch):
+    path = fetch(HUB).path.resolve()
+    os.chmod(path, 0o644)
+    path.write_bytes(CONTENT[:-1] + b"?")
+    watcher = Watcher()
+    again = fetch(HUB, progress=watcher)
+    assert again.path.read_bytes() == CONTENT
+    assert any("damaged" in message for message in watcher.said)
+
+
+def test_content_that_storage_changed_is_never_used(hub, fetch):
+    hub.tampered[SHA256] = OTHER
+    with pytest.raises(TransferError, match="m.pt"):
+        fetch(HUB)
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        ({"repo": "owner/nothing"}, "does not exist at .*, or is private", "HF_TOKEN"),
+        ({"path": "n.pt"}, "owner/model@main has no file n.pt", "/owner/model/tree/main"),
+        ({"revision": "v9"}, "owner/model has no revision v9", "newest"),
+    ],
+)
+def test_what_hugging_face_does_not_have_is_said_in_a_sentence(hub, fetch, change, message, hint):
+    with pytest.raises(TransferError, match=message) as caught:
+        fetch({**HUB, **change})
+    assert hint in caught.value.hint
+
+
+def test_a_gated_model_says_where_to_agree(hub, fetch, monkeypatch):
+    hub.repositories["owner/model"].gated = True
+    assert fetch(HUB).sha256 == SHA256  # the token opens it
+    hub.repositories["owner/gated"] = Repository({"m.pt": OTHER}, gated=True)
+    monkeypatch.setenv("HF_TOKEN", "hf_of_someone_else")
+    with pytest.raises(TransferError, match="asks its readers to agree") as caught:
+        fetch({**HUB, "repo": "owner/gated"}, sha256=None)
+    assert f"{hub.url}/owner/gated" in caught.value.hint
+
+
+def test_where_the_hubs_client_fails_its_plain_address_serves(hub, fetch, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise OSError("Consistency check failed")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", broken)
+    watcher = Watcher()
+    found = fetch(HUB, progress=watcher)
+    assert found.path.is_relative_to(tmp_path / "store")
+    assert found.path.read_bytes() == CONTENT
+    assert any("Consistency check failed" in message for message in watcher.said)
+    for request in hub.storage.requests:
+        assert hub.token not in str(request.headers)
+
+
+def test_a_file_of_modelscope_comes_through_its_client(scope, fetch, tmp_path):
+    watcher = Watcher()
+    found = fetch(MODELSCOPE, progress=watcher)
+    assert found.path.is_relative_to(tmp_path / "ms")
+    assert found.path.read_bytes() == CONTENT
+    assert found.received == len(CONTENT)
+    assert watcher.done == len(CONTENT)
+    assert scope.asked("GET", "/api/v1/models/owner/model/repo")
+
+
+def test_a_cached_file_of_modelscope_is_found_without_a_request(scope, fetch):
+    fetch(MODELSCOPE)
+    before = len(scope.requests)
+    assert fetch(MODELSCOPE).received == 0
+    assert fetch(MODELSCOPE, offline=True, sha256=None).sha256 == SHA256
+    assert len(scope.requests) == before
+
+
+def test_the_modelscope_token_does_not_go_to_its_storage(scope, fetch):
+    fetch(MODELSCOPE)
+    assert scope.token in str(scope.requests[0].headers)
+    assert scope.storage.requests
+    for request in scope.storage.requests:
+        assert scope.token not in str(request.headers)
+
+
+def test_a_closed_model_of_modelscope_says_how_to_log_in(scope, fetch, monkeypatch):
+    scope.closed.add("owner/model")
+    assert fetch(MODELSCOPE).sha256 == SHA256
+    scope.repositories["owner/other"] = {"m.pt": OTHER}
+    scope.closed.add("owner/other")
+    monkeypatch.delenv("MODELSCOPE_API_TOKEN")
+    with pytest.raises(TransferError, match="does not let you read owner/other") as caught:
+        fetch({**MODELSCOPE, "repo": "owner/other"}, sha256=None)
+    assert "MODELSCOPE_API_TOKEN" in caught.value.hint
+
+
+def test_without_the_modelscope_client_its_plain_address_serves(
+    scope, fetch, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(modelscope, "has_client", lambda: False)
+    assert fetch(MODELSCOPE).path.is_relative_to(tmp_path / "store")
+    assert scope.asked("GET", "/models/owner/model/resolve/master/m.pt")
+    assert scope.token not in str([request.headers for request in scope.requests])
+
+
+def test_a_mirror_takes_over_where_the_hub_has_no_such_file(hub, fetch):
+    with plain() as server:
+        found = fetch({**HUB, "path": "n.pt"}, address(server))
+    assert found.sha256 == SHA256
+
+
+def test_when_all_places_fail_each_answer_is_told(hub, scope, fetch):
+    scope.repositories.clear()
+    with Loopback(lambda _: Reply(404)) as server, pytest.raises(TransferError) as caught:
+        fetch({**HUB, "path": "n.pt"}, MODELSCOPE, address(server))
+    lines = caught.value.message.splitlines()
+    assert lines[0] == "m.pt could not be fetched"
+    assert "owner/model@main has no file n.pt" in caught.value.message
+    assert "ModelScope has no m.pt" in caught.value.message
+    assert "404" in caught.value.message
+
+
+def test_a_bundled_file_is_used_where_it_lies(fetch, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "m.pt").write_bytes(CONTENT)
+    source = {"kind": "file", "path": "models/m.pt"}
+    found = fetch(source, base=tmp_path)
+    assert found.path == tmp_path / "models" / "m.pt"
+    assert found.received == 0
+
+
+def test_a_file_beside_a_registry_that_is_another_one_is_refused(fetch, tmp_path):
+    (tmp_path / "m.pt").write_bytes(OTHER)
+    with pytest.raises(RegistryError, match="not the file that its registry names") as caught:
+        fetch({"kind": "file", "path": "m.pt"}, base=tmp_path)
+    assert "copy the bundle again" in caught.value.hint
+
+
+def test_a_file_beside_a_registry_at_an_address_comes_from_there(fetch):
+    with plain() as server:
+        assert fetch({"kind": "file", "path": "a/m.pt"}, base=server.url).sha256 == SHA256
+        assert server.asked("GET", "/a/m.pt")
+
+
+def test_plain_http_to_another_machine_needs_permission(fetch):
+    source = {"kind": "https", "url": "http://mirror.example/m.pt"}
+    with pytest.raises(ForbiddenAddressError, match="plain http"):
+        fetch(source)
+
+
+def test_plain_http_to_a_hub_on_another_machine_is_refused(hub, fetch, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.example")
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        "http://hub.example/{repo_id}/resolve/{revision}/{filename}",
+    )
+    with pytest.raises(ForbiddenAddressError, match="plain http"):
+        fetch(HUB)

@@ -1,0 +1,256 @@
+"""A model's file from wherever it can be had: the right bytes, or what each place answered."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from schemas.errors import RegistryError, TransferError
+from schemas.registry import (
+    BundledSource,
+    FileSource,
+    HuggingFaceSource,
+    ModelFile,
+    ModelScopeSource,
+    Source,
+)
+from zoo.hubs import huggingface, modelscope
+from zoo.hubs.content import checked, refuse_another, refuse_superseded
+from zoo.hubs.counting import Counting
+from zoo.hubs.refusal import RefusedError
+from zoo.hubs.remotes import remotes_of
+from zoo.registry import PACKAGE
+from zoo.store import Store
+from zoo.transfer.client import check_url
+from zoo.transfer.errors import ForbiddenAddressError, WrongContentError
+from zoo.transfer.latency import by_latency
+from zoo.transfer.remote import Download, Progress, Remote
+
+_HERE = "this machine"
+_T = TypeVar("_T")
+
+
+def fetch_file(
+    file: ModelFile,
+    *,
+    base: str | Path | None = None,
+    store: Store,
+    progress: Progress | None = None,
+    offline: bool = False,
+    insecure: bool = False,
+) -> Download:
+    """Return a file of a registry: from this machine if it is here, else from its fastest source.
+
+    What comes through a hub's own client stays in that client's cache; everything else is kept in
+    `store`. Places on the network are tried in the order of their measured latency. Plain addresses
+    are one set: where one fails half way, the next goes on with the rest. A hub's client that fails
+    is followed by the plain address of the same file, from which a download can be resumed.
+
+    Args:
+        file: An entry of a registry, or what a reference says.
+        base: Folder or address of the registry.
+        store: Where downloads are kept.
+        progress: Who watches.
+        offline: Use only what is on this machine.
+        insecure: Plain http to another machine is allowed.
+
+    Raises:
+        RegistryError: When the file that comes with the program or the registry is another one.
+        TransferError: When no place has it; says what each of them answered.
+    """
+    search = _Search(file, base, store, Counting(progress), insecure)
+    found = search.on_this_machine(offline=offline)
+    if found is not None:
+        return found
+    return search.in_store_only() if offline else search.over_the_network()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A source on the network and its address."""
+
+    source: Source
+    remote: Remote
+
+    @property
+    def has_client(self) -> bool:
+        """Whether the hub's own client asks for the file."""
+        if isinstance(self.source, HuggingFaceSource):
+            return huggingface.has_client(self.source)
+        return isinstance(self.source, ModelScopeSource) and modelscope.has_client()
+
+
+@dataclass
+class _Search:
+    """The way to one file; `failures` are what places answered, in order."""
+
+    file: ModelFile
+    base: str | Path | None
+    store: Store
+    progress: Counting
+    insecure: bool
+    failures: list[tuple[str, TransferError]] = field(default_factory=list)
+
+    def on_this_machine(self, *, offline: bool) -> Download | None:
+        """Return the file if it comes with the program, lies beside its registry or is cached.
+
+        Without a hash only the network can tell whether what a cache has is still the file of that
+        name; then a cache is asked only if there is no network.
+        """
+        for source in self.file.sources:
+            path = self._beside(source)
+            if path is not None:
+                return self._beside_checked(path)
+        if self.file.sha256 is not None:
+            kept = self.store.find(self.file.sha256, self.file.name)
+            if kept is not None:
+                return Download(kept, self.file.sha256, kept.stat().st_size, 0, _HERE)
+        elif not offline:
+            return None
+        for source in self.file.sources:
+            copy = _cached(source)
+            if copy is not None:
+                try:
+                    return checked(copy, self.file, _HERE)
+                except RefusedError:
+                    continue  # damaged, or another revision: it is fetched again
+        return None
+
+    def in_store_only(self) -> Download:
+        """Return a file that was trusted on its first use.
+
+        Raises:
+            TransferError: When it is not here; says what would fetch it.
+        """
+        remotes = [place.remote for place in self._places()]
+        return self.store.fetch(
+            remotes, self.file.name, sha256=self.file.sha256, size=self.file.size, offline=True
+        )
+
+    def over_the_network(self) -> Download:
+        """Return the file from the first place that delivers it.
+
+        Raises:
+            TransferError: When none does.
+        """
+        places = _quickest_first(self._places())
+        rest = list(places)
+        while rest and rest[0].has_client:
+            found = self._attempt(rest[0].remote.label, self._through_client, rest[0])
+            if found is not None:
+                return found
+            rest = rest[1:]
+        # Hubs whose client failed come last: their plain addresses may still serve what is missing.
+        refused = [label for label, error in self.failures if isinstance(error, RefusedError)]
+        again = [
+            place for place in places if place not in rest and place.remote.label not in refused
+        ]
+        remotes = [place.remote for place in (*rest, *again)]
+        if remotes:
+            found = self._attempt("", self._plain, remotes)
+            if found is not None:
+                return found
+        raise self._nowhere()
+
+    def _beside(self, source: Source) -> Path | None:
+        if isinstance(source, BundledSource):
+            return PACKAGE / source.path
+        if isinstance(source, FileSource) and isinstance(self.base, Path):
+            return self.base / source.path
+        return None
+
+    def _beside_checked(self, path: Path) -> Download:
+        try:
+            return checked(path, self.file, _HERE)
+        except RefusedError as error:
+            raise RegistryError(
+                f"{path} is not the file that its registry names: {error.message}",
+                hint="install dpa-zoo again"
+                if path.is_relative_to(PACKAGE)
+                else "copy the bundle again",
+            ) from error
+
+    def _places(self) -> list[_Place]:
+        return [
+            _Place(source, remote)
+            for source in self.file.sources
+            for remote in remotes_of(source, base=self.base, insecure=self.insecure)
+        ]
+
+    def _through_client(self, place: _Place) -> Download:
+        check_url(place.remote)
+        before = self.progress.received
+        match place.source:
+            case HuggingFaceSource() as source:
+                path = huggingface.fetch(source, progress=self.progress)
+                if huggingface.is_damaged(path):
+                    self.progress.say(f"{path.name} in the cache is damaged; it is fetched again")
+                    path = huggingface.fetch(source, progress=self.progress, again=True)
+            case ModelScopeSource() as source:
+                path = modelscope.fetch(
+                    source,
+                    sha256=self.file.sha256,
+                    size=self.file.size,
+                    progress=self.progress,
+                )
+            case _:
+                raise AssertionError(f"{place.source.kind} has no client")
+        received = self.progress.received - before
+        return checked(path, self.file, place.remote.label, received=received)
+
+    def _plain(self, remotes: Sequence[Remote]) -> Download:
+        try:
+            found = self.store.fetch(
+                remotes,
+                self.file.name,
+                sha256=self.file.sha256,
+                size=self.file.size,
+                progress=self.progress,
+                offline=False,
+            )
+        except WrongContentError as error:
+            refuse_superseded(self.file, error.found)
+            raise
+        refuse_another(self.file, found.sha256)
+        return found
+
+    def _attempt(self, label: str, way: Callable[[_T], Download], what: _T) -> Download | None:
+        """Return what a way delivers, or note why it does not."""
+        try:
+            return way(what)
+        except ForbiddenAddressError:
+            raise
+        except TransferError as error:
+            self.failures.append((label, error))
+            if label:
+                self.progress.say(f"{label}: {error.message}")
+            return None
+
+    def _nowhere(self) -> TransferError:
+        """Return the error that tells what each place answered."""
+        if not self.failures:
+            return TransferError(
+                f"{self.file.name} has no source on the network, and is not on this machine"
+            )
+        if len(self.failures) == 1:
+            return self.failures[0][1]
+        reasons = [f"{label}: {e.message}" if label else e.message for label, e in self.failures]
+        hints = dict.fromkeys(e.hint for _, e in self.failures if e.hint)
+        return TransferError(
+            f"{self.file.name} could not be fetched\n" + "\n".join(f"  {one}" for one in reasons),
+            hint="; ".join(hints) or None,
+        )
+
+
+def _quickest_first(places: list[_Place]) -> list[_Place]:
+    order = [remote.url for remote in by_latency([place.remote for place in places])]
+    return sorted(places, key=lambda place: order.index(place.remote.url))
+
+
+def _cached(source: Source) -> Path | None:
+    match source:
+        case HuggingFaceSource():
+            return huggingface.cached(source) if huggingface.has_client(source) else None
+        case ModelScopeSource():
+            return modelscope.cached(source) if modelscope.has_client() else None
+    return None
