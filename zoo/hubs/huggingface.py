@@ -11,7 +11,8 @@ from typing import Any, Self
 from schemas.errors import TransferError
 from schemas.registry import HuggingFaceSource
 from zoo.hubs.refusal import RefusedError
-from zoo.transfer.remote import Progress
+from zoo.transfer.client import check_url
+from zoo.transfer.remote import Progress, Remote
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -29,6 +30,11 @@ def endpoint() -> str:
     from huggingface_hub import constants
 
     return constants.ENDPOINT
+
+
+def check_endpoint() -> None:
+    """Raise TransferError when the client's address would carry a token in the clear."""
+    check_url(Remote(endpoint(), label="Hugging Face"))
 
 
 def cached(source: HuggingFaceSource) -> Path | None:
@@ -50,11 +56,11 @@ def fetch(source: HuggingFaceSource, *, progress: Progress, again: bool = False)
     Raises:
         TransferError: When it cannot be had; says what to do.
     """
-    from huggingface_hub import errors, hf_hub_download
     from httpx2 import HTTPError
+    from huggingface_hub import errors, hf_hub_download
 
     try:
-        with _quiet():
+        with quiet():
             return Path(
                 hf_hub_download(
                     source.repo,
@@ -171,12 +177,14 @@ def bar_class(progress: Progress, name: str) -> type:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Let the client log errors only: its warnings name addresses that carry signatures."""
+    from logging import ERROR
+
     from huggingface_hub.utils import logging
 
     before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(ERROR)
     try:
         yield
     finally:

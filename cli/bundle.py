@@ -1,0 +1,91 @@
+"""`zoo bundle`: models for machines without the outside network."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import Json, Quiet
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from zoo.bundle import BundledModel
+    from zoo.transfer.remote import Progress
+
+
+def bundle(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names, addresses or checkpoints.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER|FILE.tar", help="Where the bundle goes."),
+    ],
+    branch: Annotated[
+        str | None,
+        typer.Option("--branch", "--head", help="Only this branch of a multi-task model."),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use only what is on this machine.")
+    ] = False,
+    json_mode: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write models, their cards and a registry into a folder or an archive to carry elsewhere.
+
+    There: `zoo registry add FOLDER`, or `zoo serve FOLDER` for a whole network. Models are added
+    to a bundle that is in the folder already. The bytes of an archive depend on the models only.
+
+    Example: zoo bundle DPA-2.4-7M my_model.pt -o models.tar
+    """
+    import tempfile
+
+    from cli.transfer_progress import transfer_progress
+    from schemas import environment
+    from zoo.bundle import bundle as write
+    from zoo.bundle_branch import one_branch
+
+    out = Output(json_mode=json_mode, quiet=quiet)
+    offline = offline or environment.is_offline()
+    with transfer_progress(out) as progress:
+        chosen = [_find(model, progress, offline=offline) for model in models]
+    with tempfile.TemporaryDirectory(prefix="zoo-bundle-") as folder, out.status("writing"):
+        if branch is not None:
+            chosen = [one_branch(model, branch, Path(folder)) for model in chosen]
+        made = write(chosen, output)
+    out.result(
+        {
+            "ok": True,
+            "bundle": str(made.place),
+            "files": made.files,
+            "size": made.size,
+            "models": [model.model_dump(mode="json") for model in made.models],
+        }
+    )
+    names = ", ".join(model.name for model in made.models)
+    out.text(f"{made.place}: {names} ({made.size:,} bytes written)")
+    if output.suffix == ".tar":
+        out.info(
+            f"there: mkdir models && tar -xf {output.name} -C models && zoo registry add models"
+        )
+    else:
+        out.info(f"there: zoo registry add {output}, or for a network: zoo serve {output}")
+
+
+def _find(reference: str, progress: "Progress", *, offline: bool) -> "BundledModel":
+    """Return a model's file, fetched if it is not here, and what its registry says of it."""
+    from zoo.bundle import BundledModel
+    from zoo.reference import LocalPath, parse_reference
+    from zoo.resolve import fetch, located
+
+    parsed = parse_reference(reference)
+    if isinstance(parsed, LocalPath):
+        return BundledModel(parsed.path)
+    place = located(parsed)
+    found = fetch(place, progress=progress, offline=offline)
+    return BundledModel(found.path, place.known.model if place.known else None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(bundle)
