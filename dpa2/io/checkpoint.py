@@ -7,7 +7,7 @@ that). deepmd-kit reads only the keys it knows, so the last one does not disturb
 
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ __all__ = ["SINGLE_TASK_BRANCH", "STATE_KEY", "Checkpoint", "read_checkpoint", "
 
 STATE_KEY = "dpa_zoo"
 """Where our own state lives; unknown to deepmd-kit, which passes over it."""
+
+HISTORY_KEY = "dpa_zoo_history"
+"""Where conversions are recorded that led to the file; unknown to deepmd-kit."""
 
 _EXTRA = "_extra_state"
 _PREFIX = "model."
@@ -42,6 +45,7 @@ class Checkpoint:
         optimizer: The torch optimiser's state dictionary, or None.
         ema: `{"decay", "model", "validation_state"}`, or None.
         state: Our own state (sampler, averages ...), or None in files of deepmd-kit.
+        history: The conversions that led to this file, oldest first; None where there were none.
     """
 
     path: Path
@@ -52,6 +56,7 @@ class Checkpoint:
     optimizer: dict[str, Any] | None = None
     ema: dict[str, Any] | None = None
     state: dict[str, Any] | None = None
+    history: list[dict[str, Any]] | None = None
 
     @property
     def branches(self) -> list[str]:
@@ -136,6 +141,7 @@ def _interpret(path: Path, content: Any) -> Checkpoint:
         optimizer=(content.get("optimizer") or None) if content is not model else None,
         ema=content.get("ema") if content is not model else None,
         state=content.get(STATE_KEY) if content is not model else None,
+        history=content.get(HISTORY_KEY) if content is not model else None,
     )
 
 
@@ -149,6 +155,7 @@ def write_checkpoint(
     optimizer: Mapping[str, Any] | None = None,
     ema: Mapping[str, Any] | None = None,
     state: Mapping[str, Any] | None = None,
+    history: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
     """Write a checkpoint; it has its name only once it is complete and on the disk.
 
@@ -163,6 +170,7 @@ def write_checkpoint(
         optimizer: deepmd-kit's optimiser section, or None to leave it out.
         ema: The averages' section, or None to leave it out.
         state: Our own state: containers, numbers, strings and tensors only.
+        history: The conversions that led to the model, or None to leave them out.
 
     Raises:
         WriteError: When the file cannot be written; an older one of that name is untouched.
@@ -179,6 +187,7 @@ def write_checkpoint(
         "optimizer": optimizer,
         "ema": ema,
         STATE_KEY: state,
+        HISTORY_KEY: None if history is None else list(history),
     }
     content = canonical({key: value for key, value in sections.items() if value is not None})
     content["model"] = _with_metadata(OrderedDict(content["model"]))

@@ -1,0 +1,105 @@
+"""`.yaml` files: the dictionary of a model as text, arrays inline (interop-spec 10.1)."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from dpa2.convert.arrays import BFLOAT16, bfloat16_to_float32, float32_to_bfloat16
+from schemas.atomic import atomic_write
+from schemas.errors import CheckpointError
+
+_CLASS = "np.ndarray"
+_DTYPES = ("float16", "float32", "float64", "bfloat16", "int32", "int64")
+
+
+def write_yaml(path: Path, dictionary: Mapping[str, Any]) -> None:
+    """Write the dictionary of a model; the file has its name only once it is complete.
+
+    Numbers are written so that reading them gives the same bits.
+
+    Raises:
+        WriteError: If it cannot be written; an older file of that name is untouched.
+    """
+    text = yaml.dump(
+        _changed(dictionary, _to_text),
+        Dumper=_Dumper,
+        sort_keys=False,
+        default_flow_style=None,
+        allow_unicode=True,
+        width=100,
+        encoding="utf-8",
+    )
+    with atomic_write(path) as stream:
+        stream.write(text)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the dictionary of a model; only plain YAML is understood, no Python objects.
+
+    Raises:
+        CheckpointError: If the text is damaged or is something else.
+    """
+    try:
+        with path.open("rb") as stream:
+            document = yaml.load(stream, Loader=_LOADER)  # noqa: S506 - the C twin of SafeLoader
+        if not isinstance(document, dict):
+            raise _damaged(path, f"it holds a {type(document).__name__}")
+        found: dict[str, Any] = _changed(document, _from_text)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise _damaged(path, f"an array in it: {error}") from error
+    return found
+
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_BASE):  # type: ignore[misc]
+    """Writes everything out where it stands, so that a person can read it."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the name PyYAML gives it
+        return True
+
+
+def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    value = change(value)
+    if isinstance(value, dict) and value.get("@class") != _CLASS:
+        return {key: _changed(item, change) for key, item in value.items()}
+    return [_changed(item, change) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _to_text(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return dict(value) if isinstance(value, Mapping) else value
+    is_bfloat16 = value.dtype == BFLOAT16
+    numbers = bfloat16_to_float32(value) if is_bfloat16 else value
+    return {
+        "@class": _CLASS,
+        "@is_variable": True,
+        "@version": 1,
+        "dtype": "bfloat16" if is_bfloat16 else value.dtype.name,
+        "value": numbers.tolist(),
+    }
+
+
+def _from_text(value: Any) -> Any:
+    if not isinstance(value, dict) or value.get("@class") != _CLASS:
+        return value
+    dtype = value["dtype"]
+    if dtype not in _DTYPES:
+        raise ValueError(f"its type is {dtype}")
+    if dtype == "bfloat16":
+        return float32_to_bfloat16(np.asarray(value["value"], dtype=np.float32))
+    return np.asarray(value["value"], dtype=dtype)
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be read as a model: {reason}",
+        hint="give a .yaml model written by zoo convert or by dp convert-backend",
+    )
