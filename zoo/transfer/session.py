@@ -300,7 +300,7 @@ class Session:
         length = self._partial.length
         self._partial.start_over()
         living = next_source(self._sources)
-        if living is None or self._mismatches >= max(2, len(self._sources)):
+        if living is None or self._mismatches > len(self._sources) or self._all_were_wrong():
             raise WrongContentError(
                 f"what {self._last.label if self._last else 'an earlier attempt'} sent is not "
                 f"{self._name}: {self._difference(length, found)}",
@@ -313,6 +313,11 @@ class Session:
             f"{self._name} arrived damaged; fetching it once more from {living.label} alone"
         )
         self._show()
+
+    def _all_were_wrong(self) -> bool:
+        """Return whether each of several sources has sent the whole file, and the wrong one."""
+        living = [source for source in self._sources if not source.is_out]
+        return len(self._sources) > 1 and all(source.wrong for source in living)
 
     def _difference(self, length: int, found: str) -> str:
         if self._size is not None and length != self._size:
