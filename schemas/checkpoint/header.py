@@ -175,8 +175,16 @@ def describe(source: RandomAccess, archive: Archive) -> Any:
     return read_pickle(b"".join(pieces(source, archive.description)), source.name)
 
 
-def header_of(source: RandomAccess, archive: Archive, description: Any) -> CheckpointHeader:
+def header_of(
+    source: RandomAccess, archive: Archive, description: Any, *, complete: bool = True
+) -> CheckpointHeader:
     """Turn what a pickle describes into a header.
+
+    Args:
+        source: The file, for messages.
+        archive: Its directory.
+        description: What the pickle describes.
+        complete: Whether that is all of it.
 
     Raises:
         CheckpointError: It does not describe a model of deepmd-kit, or tensors beyond the file.
@@ -198,13 +206,15 @@ def header_of(source: RandomAccess, archive: Archive, description: Any) -> Check
     infos = extra.get("train_infos") if isinstance(extra, dict) else None
     entries = list(_tensors(state))
     _refuse_expansion(source, entries, archive.storages)
+    has_optimizer = isinstance(description, dict) and bool(description.get("optimizer"))
     return CheckpointHeader(
         name=source.name,
         model_params=params,
         train_infos=infos if isinstance(infos, dict) else {},
         tensors={entry.name: entry for entry in entries},
         storages=archive.storages,
-        has_optimizer=isinstance(description, dict) and bool(description.get("optimizer")),
+        has_optimizer=has_optimizer if complete else None,
+        complete=complete,
     )
 
 

@@ -214,19 +214,14 @@ class Machine:
         """Replace the description of a storage on the stack by a `Storage`."""
         self.stack.append(storage_of(self.stack.pop()))
 
-    def is_between_entries(self) -> bool:
-        """Tell whether the next value is a key, as far as a dictionary of tensors goes."""
-        return bool(self.stack) and (self.stack[-1] is _MARK or isinstance(self.stack[-1], Tensor))
+    @staticmethod
+    def is_between_entries(value: Any) -> bool:
+        """Tell whether a value is one after which a dictionary of tensors has its next key."""
+        return value is _MARK or isinstance(value, Tensor)
 
     def start_entries(self) -> None:
         """Forget all but the memo, and expect entries of a dictionary: for reading from within."""
         self.stack = [{}, _MARK]
-
-    def entries(self) -> dict[Any, Any]:
-        """Return the entries since `start_entries`; a key without a value is left out."""
-        found, values = dict(self.stack[0]), list(self.stack[1:])
-        values = values[values.index(_MARK) + 1 :] if _MARK in values else []
-        return found | dict(zip(values[::2], values[1::2], strict=False))
 
     def set_of(self) -> None:
         """Put values into the set on the stack."""

@@ -1,0 +1,230 @@
+"""One branch is fetched, not the file; what is written is what `zoo extract` writes."""
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.many_branches import write_many_branches
+from dpa2.convert.extract import extract_branch
+from dpa2.evaluate.potential import load
+from schemas.checkpoint.random_access import LocalFile
+from schemas.errors import CheckpointError, TransferError, WriteError
+from tests.zoo.transfer.faulty_server import Fault, FaultyServer
+from zoo.branch_file import write_branch
+from zoo.branches import summarize
+from zoo.checkpoint_file import locate, read_header
+from zoo.remote import ChangedError, NoRangeError, open_remote, pull_branch, read_remote_header
+from zoo.transfer.patience import Patience
+from zoo.transfer.remote import Remote
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+HASTY = Patience(attempts=3, first_wait=0.001, stall=5.0)
+ALLOWANCE = 512 * 1024
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """24 branches with the optimiser's state and averages; its pickle has a megabyte."""
+    path = tmp_path_factory.mktemp("many") / "many.pt"
+    write_many_branches(path, 24, large=False, average=True)
+    return path
+
+
+@pytest.fixture
+def server():
+    with FaultyServer() as running:
+        yield running
+
+
+def pull(page, branch, target):
+    return pull_branch([Remote(page.url, "here")], branch, target, patience=HASTY)
+
+
+def assert_same_checkpoint(one: Path, other: Path) -> None:
+    first, second = (torch.load(path, weights_only=True) for path in (one, other))
+    assert list(first) == list(second)
+    assert first["optimizer"] == second["optimizer"]
+    left, right = first["model"], second["model"]
+    assert list(left) == list(right)
+    assert left.pop("_extra_state") == right.pop("_extra_state")
+    for name, tensor in left.items():
+        assert tensor.dtype == right[name].dtype
+        assert tensor.stride() == right[name].stride()
+        assert torch.equal(tensor, right[name])
+
+
+@pytest.mark.parametrize(
+    "branch", ["branch_00", "branch_01", "branch_02", "alias-12", "branch_22", "branch_23"]
+)
+def test_a_pulled_branch_is_the_extracted_one_and_costs_little(many, branch, server, tmp_path):
+    page = server.serve("/many.pt", many)
+    found = pull(page, branch, tmp_path / "pulled.pt")
+    extract_branch(many, branch, tmp_path / "extracted.pt")
+    assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
+    assert found.branch == branch.replace("alias-", "branch_")
+    assert not found.whole_file
+    assert found.received == server.sent("/many.pt")
+    assert found.received <= found.tensor_bytes + ALLOWANCE
+
+
+@pytest.mark.parametrize("branch", ["pbe", "scan", "metal"])
+def test_a_pulled_branch_predicts_what_the_branch_predicts(branch, server, tmp_path):
+    source = GOLDEN / "multitask" / "model.pt"
+    found = pull(server.serve("/m.pt", source), branch, tmp_path / "pulled.pt")
+    alone, together = load(found.path), load(source, branch)
+    coord = np.random.default_rng(1).uniform(0.0, 6.0, (1, 9, 3))
+    types = np.arange(9) % len(found.type_map)
+    one, other = (p.predict(coord, None, types) for p in (alone, together))
+    np.testing.assert_array_equal(one.energy, other.energy)
+    np.testing.assert_array_equal(one.force, other.force)
+
+
+def test_the_header_of_many_branches_costs_little(many, server):
+    page = server.serve("/many.pt", many)
+    header = read_remote_header([Remote(page.url, "here")])
+    assert server.sent("/many.pt") <= ALLOWANCE
+    assert header.model_params == read_header(many).model_params
+    assert not header.complete
+    summaries = summarize(header)
+    assert [branch.name for branch in summaries] == [f"branch_{i:02d}" for i in range(24)]
+    assert {branch.num_parameters for branch in summaries} == {None}
+
+
+def test_the_header_of_a_small_file_is_complete(server):
+    path = GOLDEN / "multitask" / "model.pt"
+    page = server.serve("/m.pt", path)
+    header, local = read_remote_header([Remote(page.url, "here")]), read_header(path)
+    assert header.complete
+    assert (header.tensors, header.model_params) == (local.tensors, local.model_params)
+
+
+def test_a_server_that_sends_no_parts_sends_the_whole_file(many, server, tmp_path):
+    page = server.serve("/many.pt", many, ranges=False)
+    found = pull(page, "alias-7", tmp_path / "pulled.pt")
+    extract_branch(many, "branch_07", tmp_path / "extracted.pt")
+    assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
+    assert found.whole_file
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "extracted.pt", tmp_path / "pulled.pt"]
+    with pytest.raises(NoRangeError), open_remote([Remote(page.url, "here")]):
+        pass
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(truncate_after=100),
+        Fault(reset_after=700),
+        Fault(status=503),
+        Fault(status=429, retry_after="0"),
+    ],
+)
+@pytest.mark.parametrize("position", [0, 1, 4, 9])
+def test_failures_that_pass_cost_nothing_but_time(fault, position, many, server, tmp_path):
+    faults = [*[Fault()] * position, fault]
+    page = server.serve("/many.pt", many, faults=faults)
+    pull(page, "branch_20", tmp_path / "pulled.pt")
+    extract_branch(many, "branch_20", tmp_path / "extracted.pt")
+    assert_same_checkpoint(tmp_path / "pulled.pt", tmp_path / "extracted.pt")
+
+
+def test_another_place_goes_on_where_one_fails(many, server, tmp_path):
+    broken = server.serve("/broken.pt", many, faults=[*[Fault()] * 3, *[Fault(status=503)] * 90])
+    whole = server.serve("/whole.pt", many)
+    remotes = [Remote(broken.url, "broken"), Remote(whole.url, "whole")]
+    pull_branch(remotes, "branch_20", tmp_path / "pulled.pt", patience=HASTY)
+    extract_branch(many, "branch_20", tmp_path / "extracted.pt")
+    assert_same_checkpoint(tmp_path / "pulled.pt", tmp_path / "extracted.pt")
+
+
+@pytest.mark.parametrize("position", [1, 5, 12])
+def test_a_file_that_changes_meanwhile_is_not_mixed_with_the_old_one(
+    position, many, server, tmp_path
+):
+    other = many.read_bytes()[:-1] + b"\x01"
+    faults = [*[Fault()] * position, Fault(content=other)]
+    page = server.serve("/many.pt", many.read_bytes(), faults=faults)
+    with pytest.raises(ChangedError, match="changed while it was read"):
+        pull(page, "branch_20", tmp_path / "pulled.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_arrive_damaged_leave_nothing_behind(many, server, tmp_path):
+    content = bytearray(many.read_bytes())
+    header = read_header(many)
+    entry = header.tensors[
+        "model.branch_20.atomic_model.fitting_net.filter_layers.networks.0.layers.0.matrix"
+    ]
+    with LocalFile(many) as file:
+        content[locate(file, header.storages[entry.storage]) + entry.offset + 3] ^= 4
+    page = server.serve("/many.pt", bytes(content))
+    with pytest.raises(CheckpointError, match="CRC-32"):
+        pull(page, "branch_20", tmp_path / "pulled.pt")
+    assert not list(tmp_path.iterdir())
+    pull(page, "branch_19", tmp_path / "pulled.pt")
+
+
+def test_a_wrong_branch_is_named_before_anything_large_is_fetched(many, server, tmp_path):
+    page = server.serve("/many.pt", many)
+    with pytest.raises(CheckpointError, match="no branch `branch_99`"):
+        pull(page, "branch_99", tmp_path / "pulled.pt")
+    with pytest.raises(CheckpointError, match="24 branches and none was chosen"):
+        pull(page, None, tmp_path / "pulled.pt")
+
+
+def test_what_is_not_there_or_no_checkpoint_is_said(server, tmp_path):
+    with pytest.raises(TransferError, match="404"):
+        pull_branch([Remote(f"{server.url}/none.pt", "here")], None, tmp_path / "x.pt")
+    page = server.serve("/page.pt", b"<!DOCTYPE html><html>log in</html>")
+    with pytest.raises(CheckpointError, match="web page"):
+        pull(page, None, tmp_path / "x.pt")
+    with pytest.raises(WriteError, match="not a folder"):
+        pull(page, None, tmp_path / "none" / "x.pt")
+
+
+def test_a_file_in_another_order_is_read_whole(server, tmp_path):
+    """A pickle that does not begin with the model section, with keys in another order."""
+    content = torch.load(GOLDEN / "multitask" / "model.pt", weights_only=True)
+    model = content["model"]
+    names = sorted(model, reverse=True)
+    content["model"] = type(model)((name, model[name]) for name in names)
+    path = tmp_path / "sorted.pt"
+    torch.save({"note": "x" * 200_000, **content}, path)
+    page = server.serve("/sorted.pt", path)
+    found = pull(page, "metal", tmp_path / "pulled.pt")
+    extract_branch(path, "metal", tmp_path / "extracted.pt")
+    assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
+
+
+def test_torch_takes_no_part(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from zoo.checkpoint_file import read_header; "
+        "from schemas.checkpoint.random_access import LocalFile; import zoo.remote; "
+        "from zoo.branch_file import write_branch; "
+        f"path = {str(GOLDEN / 'multitask' / 'model.pt')!r}; file = LocalFile(path); "
+        f"write_branch(file, read_header(file), 'scan', Path({str(tmp_path / 'a.pt')!r})); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize("case", ["davg", "bfloat16", "float32", "fparam_aparam", "small"])
+def test_every_kind_of_tensor_is_written_as_extract_writes_it(case, tmp_path):
+    path = GOLDEN / case / "model.pt"
+    with LocalFile(path) as file:
+        write_branch(file, read_header(file), "Default", tmp_path / "ours.pt")
+    extract_branch(path, None, tmp_path / "torchs.pt")
+    assert_same_checkpoint(tmp_path / "ours.pt", tmp_path / "torchs.pt")
+
+
+def test_numbers_begin_at_multiples_of_64_bytes(tmp_path):
+    with LocalFile(GOLDEN / "small" / "model.pt") as file:
+        write_branch(file, read_header(file), "Default", tmp_path / "ours.pt")
+    header = read_header(tmp_path / "ours.pt")
+    with LocalFile(tmp_path / "ours.pt") as file:
+        assert {locate(file, entry) % 64 for entry in header.storages.values()} == {0}
+        assert struct.unpack("<4s", file.read_at(0, 4)) == (b"PK\x03\x04",)

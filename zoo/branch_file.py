@@ -1,0 +1,102 @@
+"""One branch of a multi-task checkpoint as a single-task checkpoint, written without torch."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.atomic import atomic_write
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, single_task_section
+from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry
+from schemas.checkpoint.random_access import RandomAccess
+from schemas.errors import CheckpointError
+from zoo.checkpoint_writer import write_archive
+from zoo.stored_numbers import StoredNumbers, compact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemas.checkpoint.pickle_values import Storage, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFile:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        branch: The branch's exact name in the file that it comes from.
+        type_map: Element of each type.
+        tensors: How many tensors it has; names of one tensor count each.
+        tensor_bytes: Bytes of their numbers; a tensor with several names counts once.
+    """
+
+    path: Path
+    branch: str
+    type_map: list[str]
+    tensors: int
+    tensor_bytes: int
+
+
+def tensors_of(header: CheckpointHeader, branch: str) -> dict[str, TensorEntry]:
+    """Return the tensors of a branch by name, without `model.<branch>.` before it.
+
+    Raises:
+        CheckpointError: It has none.
+    """
+    prefix = f"model.{branch}."
+    found = {
+        name.removeprefix(prefix): entry
+        for name, entry in header.tensors.items()
+        if name.startswith(prefix)
+    }
+    if not found:
+        raise CheckpointError(
+            f"{header.name} has no weights of the branch `{branch}`",
+            hint="the file is damaged or was written by another program",
+        )
+    return found
+
+
+def write_branch(
+    source: RandomAccess, header: CheckpointHeader, branch: str, target: Path
+) -> BranchFile:
+    """Write a branch as a single-task checkpoint, tensor for tensor what `zoo extract` writes.
+
+    Args:
+        source: The multi-task (or single-task) checkpoint.
+        header: What it says about itself.
+        branch: The exact name (see `schemas.checkpoint.branch_names`).
+        target: The file to write; one that is there is replaced once the new one is complete.
+
+    Raises:
+        CheckpointError: The branch has no tensors, or numbers are not what was written (CRC-32).
+        WriteError: The file cannot be written.
+    """
+    entries = tensors_of(header, branch)
+    section = single_task_section(header.model_params, branch)
+    owners: dict[Any, tuple[Tensor, TensorEntry]] = {}
+    state: OrderedDict[str, Any] = OrderedDict()
+    step, rate = header.train_infos.get("step"), header.train_infos.get("lr")
+    infos = {"lr": float(rate or 0.0), "step": int(step or 0)}
+    state[EXTRA] = {"model_params": section, "train_infos": infos}
+    for name, entry in entries.items():
+        place: Any = entry.place if entry.num_bytes else name
+        if place not in owners:
+            owners[place] = compact(str(len(owners)), entry), entry
+        state[f"model.{SINGLE_TASK_BRANCH}.{name}"] = owners[place][0]
+    numbers = StoredNumbers(source, header.storages)
+    storages: Iterator[tuple[Storage, Iterator[bytes]]] = (
+        (tensor.storage, numbers.pieces(entry)) for tensor, entry in owners.values()
+    )
+    with atomic_write(target) as stream:
+        # deepmd-kit's --init-model wants the key `optimizer`, and does not look at what is in it.
+        write_archive(stream, {"model": state, "optimizer": {}}, storages)
+    type_map = section.get("type_map")
+    return BranchFile(
+        target,
+        branch,
+        [str(element) for element in type_map] if isinstance(type_map, list) else [],
+        len(entries),
+        sum(entry.num_bytes for _, entry in owners.values()),
+    )

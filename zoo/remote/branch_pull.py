@@ -1,0 +1,163 @@
+"""One branch of a checkpoint on the network: its tensors are fetched, the rest is not."""
+
+import itertools
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.checkpoint.archive import ArchiveEntry
+from schemas.checkpoint.branch_names import resolve_branch
+from schemas.checkpoint.header import CheckpointHeader, read_header
+from schemas.checkpoint.random_access import LocalFile
+from schemas.errors import WriteError
+from zoo.branch_file import BranchFile, tensors_of, write_branch
+from zoo.remote.description import RemoteDescription
+from zoo.remote.errors import NoRangeError
+from zoo.remote.range_file import RangeFile, open_remote
+from zoo.remote.spans import Span
+from zoo.transfer.download import download
+from zoo.transfer.patience import PATIENT, Patience
+from zoo.transfer.remote import Progress, Remote
+from zoo.transfer.silent import Silent
+
+# Of a header in place: the name's length is known, that of the padding is not.
+_LONGEST_HEADER = 30 + 64 + 32
+
+
+@dataclass(frozen=True, slots=True)
+class BranchPull:
+    """What came of it.
+
+    Attributes:
+        path: The single-task checkpoint.
+        branch: The branch's exact name in the file on the network.
+        type_map: Element of each type.
+        tensors: How many tensors it has; names of one tensor count each.
+        tensor_bytes: Bytes of their numbers; a tensor with several names counts once.
+        received: Bytes that came over the network, without headers.
+        full_size: Bytes of the file on the network.
+        whole_file: Whether all of it had to be fetched, since the server sends no parts.
+    """
+
+    path: Path
+    branch: str
+    type_map: list[str]
+    tensors: int
+    tensor_bytes: int
+    received: int
+    full_size: int
+    whole_file: bool
+
+
+def read_remote_header(
+    remotes: Sequence[Remote],
+    *,
+    progress: Progress | None = None,
+    patience: Patience = PATIENT,
+) -> CheckpointHeader:
+    """Read what a checkpoint on the network says about itself, without its numbers.
+
+    Of a file with many branches only the model section is read, not the list of tensors; then
+    `complete` is False, and counts of parameters are unknown.
+
+    Args:
+        remotes: Where the file can be had; the same content everywhere.
+        progress: Who hears of retries.
+        patience: Waits and limits.
+
+    Raises:
+        CheckpointError: It is no checkpoint, or one that no program writes.
+        NoRangeError: The server sends whole files only.
+        TransferError: It cannot be read.
+    """
+    with open_remote(remotes, progress=progress, patience=patience) as source:
+        return RemoteDescription(source).header()
+
+
+def pull_branch(
+    remotes: Sequence[Remote],
+    branch: str | None,
+    target: Path,
+    *,
+    progress: Progress | None = None,
+    patience: Patience = PATIENT,
+    sha256: str | None = None,
+) -> BranchPull:
+    """Write one branch of a checkpoint on the network as a single-task checkpoint.
+
+    Each entry's CRC-32 is verified. It tells whether numbers arrived as they were written; who
+    wrote them is known from the server's certificate alone, since only a whole file has a hash.
+
+    Args:
+        remotes: Where the file can be had; the same content everywhere.
+        branch: Name or alias; may be None where there is only one.
+        target: The file to write; one that is there is replaced once the new one is complete.
+        progress: Who watches.
+        patience: Waits and limits.
+        sha256: Of the whole file, where all of it must be fetched; None where nobody knows it.
+
+    Raises:
+        CheckpointError: The file or the branch cannot be used, or numbers arrived damaged.
+        TransferError: The file cannot be had.
+        WriteError: The target cannot be written; what was there is untouched.
+    """
+    watcher = progress or Silent()
+    if not target.parent.is_dir():
+        raise WriteError(f"{target.parent} is not a folder", hint="make it, or name another")
+    try:
+        with open_remote(
+            remotes, folder=target.parent, progress=watcher, patience=patience
+        ) as source:
+            return _pull(source, branch, target, watcher)
+    except NoRangeError as error:
+        watcher.say(f"{error.message}; the whole file is fetched")
+    with tempfile.TemporaryDirectory(prefix=".branch-", dir=target.parent) as folder:
+        copy = Path(folder) / "checkpoint.pt"
+        arrived = download(
+            remotes, copy, sha256=sha256, size=None, progress=watcher, patience=patience
+        )
+        header = read_header(copy)
+        name = resolve_branch(remotes[0].label, header.model_params, branch)
+        with LocalFile(copy) as file:
+            written = write_branch(file, header, name, target)
+        return _result(written, arrived.received, arrived.size, whole_file=True)
+
+
+def _pull(source: RangeFile, branch: str | None, target: Path, progress: Progress) -> BranchPull:
+    description = RemoteDescription(source)
+    name = resolve_branch(source.name, description.header().model_params, branch)
+    header = description.with_tensors_of(name)
+    wanted = {entry.storage for entry in tensors_of(header, name).values()}
+    try:
+        source.fetch(_spans(wanted, header.storages), progress)
+    finally:
+        progress.finish()
+    written = write_branch(source, header, name, target)
+    return _result(written, source.received, source.size, whole_file=False)
+
+
+def _spans(wanted: Iterable[str], storages: dict[str, ArchiveEntry]) -> Iterable[Span]:
+    """Yield where entries with their headers stand; padding is bounded by the next entry."""
+    ordered = sorted(storages.values(), key=lambda entry: entry.header_offset)
+    following = {
+        entry.name: after.header_offset for entry, after in itertools.pairwise(ordered)
+    }
+    for key in wanted:
+        entry = storages[key]
+        longest = _LONGEST_HEADER + len(entry.name.encode()) + 64 + entry.num_bytes
+        end = entry.header_offset + longest
+        yield entry.header_offset, min(end, following.get(entry.name, end))
+
+
+def _result(written: BranchFile, received: int, size: int, *, whole_file: bool) -> BranchPull:
+    return BranchPull(
+        path=written.path,
+        branch=written.branch,
+        type_map=written.type_map,
+        tensors=written.tensors,
+        tensor_bytes=written.tensor_bytes,
+        received=received,
+        full_size=size,
+        whole_file=whole_file,
+    )

@@ -1,0 +1,152 @@
+"""Ask for a part of a file over HTTP, again where that helps, from the next place where not."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import httpx2
+
+from schemas.errors import TransferError
+from zoo.remote.errors import ChangedError, NoRangeError
+from zoo.remote.spans import Span
+from zoo.transfer.client import new_client, open_reply, shown
+from zoo.transfer.patience import Patience
+from zoo.transfer.remote import Progress, Remote
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PIECE = 256 * 1024
+Write = Callable[[int, bytes], None]
+
+
+class _PassingError(Exception):
+    """A failure that may be gone next time; the text says what it was."""
+
+
+class PartialRequests:
+    """Fetches parts of one file; every reply is held to the version that came first.
+
+    Args:
+        remotes: Where the file can be had; the same content everywhere.
+        patience: Waits and limits.
+        progress: Who hears of retries.
+
+    Attributes:
+        size: Bytes of the file; None before the first reply.
+        received: Bytes of bodies that came over the network.
+        num_requests: How many replies were asked for, without redirects.
+    """
+
+    def __init__(self, remotes: Sequence[Remote], patience: Patience, progress: Progress) -> None:
+        if not remotes:
+            raise ValueError("a file needs at least one source")
+        self.size: int | None = None
+        self.received = 0
+        self.num_requests = 0
+        self._remotes = list(remotes)
+        self._patience = patience
+        self._progress = progress
+        self._versions: dict[str, str] = {}
+        self._client = new_client()
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def fetch(self, span: Span, write: Write) -> None:
+        """Fetch a part; `write` gets each piece and its position as it arrives.
+
+        Raises:
+            NoRangeError: The server sends whole files only.
+            ChangedError: The file changed since the first part.
+            TransferError: No place delivers; says what each of them did.
+        """
+        start, end = span
+        failures = []
+        for remote in list(self._remotes):
+            failed = 0
+            while failed < self._patience.attempts:
+                before = start
+                try:
+                    for piece in self._pieces(remote, start, end):
+                        write(start, piece)
+                        start += len(piece)
+                    if start >= min(end, self.size or end):
+                        return
+                    what = "the connection broke off"
+                except (httpx2.TransportError, _PassingError) as error:
+                    what = str(error) or type(error).__name__
+                except (ChangedError, NoRangeError):
+                    raise
+                except TransferError as error:
+                    failures.append(error.message)
+                    break
+                failed = 1 if start > before else failed + 1
+                self._progress.say(f"{remote.label}: {what}; trying again")
+                time.sleep(self._patience.wait(failed))
+            else:
+                failures.append(f"{shown(remote.url)}: {what}")
+            if remote in self._remotes[:-1]:
+                self._remotes.append(self._remotes.pop(self._remotes.index(remote)))
+        raise TransferError(
+            "; ".join(failures), hint="check the network and the address, then try again"
+        )
+
+    def _pieces(self, remote: Remote, start: int, end: int) -> Iterator[bytes]:
+        """Yield the body of one reply, once it is known to be the part that was asked for."""
+        headers = {"Range": f"bytes={start}-{end - 1}"}
+        version = self._versions.get(remote.url)
+        if version:
+            headers["If-Range"] = version
+        with self._lock:
+            self.num_requests += 1
+        left = end - start
+        with open_reply(self._client, "GET", remote, headers) as reply:
+            self._check(remote, reply, start)
+            for piece in reply.iter_raw(_PIECE):
+                with self._lock:
+                    self.received += len(piece)
+                yield piece[:left]
+                left -= len(piece[:left])
+
+    def _check(self, remote: Remote, reply: httpx2.Response, start: int) -> None:
+        """Refuse a reply that is not the part that was asked for."""
+        address, status = shown(remote.url), reply.status_code
+        if status in _PASSING:
+            raise _PassingError(f"it answers {status}")
+        if status == 200 and remote.url not in self._versions:
+            raise NoRangeError(
+                f"{address} cannot be read in pieces: the server sends whole files only",
+                hint="pull the whole file instead",
+            )
+        if status in (200, 412, 416) and self.size is not None:
+            raise self._changed(address)
+        if status != 206:
+            raise TransferError(
+                f"{address} answers {status} {reply.reason_phrase}".rstrip(),
+                hint="check the address; private files need a token",
+            )
+        match = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", "").strip())
+        if match is None or int(match[1]) != start:
+            raise TransferError(f"{address} sends another part of the file than was asked for")
+        version = _version(reply)
+        with self._lock:
+            if self.size is None:
+                self.size = int(match[3])
+            known = self._versions.setdefault(remote.url, version)
+        if self.size != int(match[3]) or known != version:
+            raise self._changed(address)
+
+    def _changed(self, address: str) -> ChangedError:
+        return ChangedError(
+            f"{address} changed while it was read", hint="try again: the new file is read then"
+        )
+
+
+def _version(reply: httpx2.Response) -> str:
+    """Return what If-Range may name; "" where the server says nothing that identifies a version."""
+    etag = str(reply.headers.get("ETag", ""))
+    is_strong = etag and not etag.startswith("W/")
+    return etag if is_strong else str(reply.headers.get("Last-Modified", ""))
