@@ -1,13 +1,15 @@
 """`zoo branches`: what a checkpoint holds, branch by branch."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Json, ModelArgument
+from cli.model_names import complete_model
+from cli.options import Json
 from cli.output import Output
 
 if TYPE_CHECKING:
+    from schemas.checkpoint.header import CheckpointHeader
     from zoo.branches import BranchSummary
 
 _MOST_ELEMENTS = 8
@@ -15,26 +17,37 @@ _MOST_ELEMENTS = 8
 
 
 def branches(
-    model: ModelArgument,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Checkpoint (.pt), name or address of a pretrained model.",
+            autocompletion=complete_model,
+        ),
+    ],
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Read the file on the network, even if it is here.")
+    ] = False,
     json_mode: Json = False,
 ) -> None:
     """List the branches of a checkpoint, which need not be multi-task; no weight is read.
 
-    Example: zoo branches DPA-2.4-7M.pt
+    Of a model that is not on this machine only the description is fetched.
+
+    Example: zoo branches DPA2_medium
     """
     from dataclasses import asdict
 
     from zoo.branches import num_parameters, summarize
-    from zoo.checkpoint_file import read_header
 
     out = Output(json_mode=json_mode)
-    header = read_header(model)
+    place, header = _read(model, remote=remote)
     found = summarize(header)
     total = num_parameters(header)
     out.result(
         {
             "ok": True,
-            "model": str(model),
+            "model": place,
             "steps": header.steps,
             "num_parameters": total,
             "branches": [asdict(branch) for branch in found],
@@ -42,10 +55,31 @@ def branches(
     )
     kind = f"{len(found)} branches" if "model_dict" in header.model_params else "single-task model"
     out.table(
-        f"{model}: {kind}, {_descriptors(found)}, {_counted(total)} parameters",
+        f"{place}: {kind}, {_descriptors(found)}, {_counted(total)} parameters"
+        if header.complete
+        else f"{place}: {kind}",
         ("branch", "elements", "not in training", "descriptor", "fitting net", "parameters"),
         [_row(branch, _owner(branch, found)) for branch in found],
     )
+
+
+def _read(model: str, *, remote: bool) -> "tuple[str, CheckpointHeader]":
+    """Return where a model was read, and what its file says."""
+    from schemas.checkpoint.header import read_header
+    from zoo.local_copies import local_file
+    from zoo.pulled_branch import remote_header
+    from zoo.reference import LocalPath, parse_reference
+    from zoo.resolve import located
+
+    reference = parse_reference(model)
+    if isinstance(reference, LocalPath):
+        return str(reference.path), read_header(reference.path)
+    place = located(reference)
+    local = None if remote else local_file(place.file, place.base)
+    if local is not None:
+        return str(local.path), read_header(local.path)
+    header = remote_header(place)
+    return header.name, header
 
 
 def _row(branch: "BranchSummary", owner: str) -> tuple[str, ...]:

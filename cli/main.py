@@ -9,7 +9,9 @@ from cli import (
     bias,
     branches,
     bundle,
+    cache,
     compare,
+    convert,
     data,
     diff,
     errors,
@@ -23,6 +25,7 @@ from cli import (
     plan,
     plot,
     predict,
+    pull,
     push,
     recommend,
     registry,
@@ -33,6 +36,7 @@ from cli import (
     test,
     train,
     validate,
+    verify,
 )
 from cli import list as list_models
 from cli.version import VERSION
@@ -76,6 +80,7 @@ for command in (
     finetune,
     bias,
     freeze,
+    convert,
     test,
     compare,
     speed,
@@ -84,6 +89,9 @@ for command in (
     list_models,
     search,
     show,
+    pull,
+    verify,
+    cache,
     registry,
     push,
     bundle,

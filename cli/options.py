@@ -1,9 +1,12 @@
 """Options that mean the same in every command that has them."""
 
+import re
 from pathlib import Path
 from typing import Annotated, TypeVar, overload
 
 import typer
+
+from cli.model_names import complete_model
 
 Reference = TypeVar("Reference", str, Path)
 
@@ -13,16 +16,34 @@ def find_model(reference: Reference) -> Reference: ...
 @overload
 def find_model(reference: None) -> None: ...
 def find_model(reference: str | Path | None) -> str | Path | None:
-    """Return the file of a model that a command line names by its path or by its registered name.
+    """Return the file of a model that a command line names; fetch it if it is not here.
+
+    Args:
+        reference: A path, a registered name, `name@revision`, or an address
+            (`zoo.reference.parse_reference`).
 
     Raises:
-        RegistryError: When it is neither.
+        RegistryError: When it is none of these.
+        TransferError: When it cannot be fetched.
     """
     if reference is None:
         return None
+    from cli.output import Output
+    from cli.transfer_progress import transfer_progress
+    from zoo.reference import LocalPath, parse_reference
     from zoo.resolve import model_file
 
-    return type(reference)(model_file(str(reference)))
+    text = _as_written(reference)
+    parsed = parse_reference(text)
+    if isinstance(parsed, LocalPath):
+        return type(reference)(parsed.path)
+    with transfer_progress(Output()) as progress:
+        return type(reference)(model_file(text, progress=progress))
+
+
+def _as_written(reference: str | Path) -> str:
+    """Return the text of a reference: as a path, an address has lost one of its two slashes."""
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.\-]+):/(?=[^/])", r"\1://", str(reference))
 
 
 def split_name(entry: str) -> tuple[str | None, str]:
@@ -37,7 +58,8 @@ Model = Annotated[
         "--model",
         "-m",
         callback=find_model,
-        help="Checkpoint (.pt), frozen model (.pth), or name of a pretrained model.",
+        help="Checkpoint (.pt), frozen model (.pth), name or address of a pretrained model.",
+        autocompletion=complete_model,
     ),
 ]
 ModelArgument = Annotated[
@@ -45,7 +67,8 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="MODEL",
         callback=find_model,
-        help="Checkpoint (.pt), or name of a pretrained model.",
+        help="Checkpoint (.pt), name or address of a pretrained model.",
+        autocompletion=complete_model,
     ),
 ]
 Branch = Annotated[

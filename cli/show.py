@@ -12,8 +12,8 @@ from cli.options import Json
 from cli.output import Output
 
 if TYPE_CHECKING:
+    from schemas.checkpoint.header import CheckpointHeader
     from schemas.registry import RegisteredModel
-    from zoo.checkpoint_file import CheckpointHeader
     from zoo.known_models import KnownModel
     from zoo.local_copies import LocalCopy
 
@@ -68,16 +68,16 @@ def show(
 
 def _header(model: str, path: Path | None, *, remote: bool) -> "CheckpointHeader | None":
     """Return what the file says, from here if it is here; None if nobody asked for it."""
-    from zoo.checkpoint_file import read_header
+    from schemas.checkpoint.header import read_header
 
     if path is not None:
         return read_header(path)
     if not remote:
         return None
-    from zoo.remote import open_remote
+    from zoo.pulled_branch import remote_header
+    from zoo.resolve import located
 
-    with open_remote(model) as source:
-        return read_header(source)
+    return remote_header(located(model))
 
 
 def _card(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _document(header: "CheckpointHeader") -> dict[str, Any]:
 
     return {
         "steps": header.steps,
-        "num_parameters": num_parameters(header),
+        "num_parameters": num_parameters(header) if header.complete else None,
         "has_optimizer": header.has_optimizer,
         "branches": [asdict(branch) for branch in summarize(header)],
     }
@@ -166,7 +166,8 @@ def _of_file(header: "CheckpointHeader") -> _Lines:
     yield "the file", header.name
     kinds = sorted({branch.descriptor for branch in branches})
     yield "descriptor", ", ".join(kinds)
-    yield "parameters", f"{num_parameters(header):,}"
+    if header.complete:
+        yield "parameters", f"{num_parameters(header):,}"
     if header.steps is not None:
         yield "steps", f"{header.steps:,}"
     if header.has_optimizer:
@@ -189,7 +190,7 @@ def _print_branches(
             [
                 ", ".join([branch.name, *branch.aliases]),
                 _elements(branch.observed or branch.type_map),
-                f"{branch.num_parameters:,}",
+                f"{branch.num_parameters:,}" if header.complete else "",
                 " ".join(filter(None, (known.domain, known.functional, known.code)))
                 if known
                 else "",

@@ -78,10 +78,15 @@ def parse_reference(text: str) -> Reference:
     if scheme is not None:
         return _address(text, scheme["scheme"].lower())
     path = Path(text)
+    if not text.strip():
+        raise RegistryError(
+            "an empty text is neither a file nor a name of a model",
+            hint="`zoo list` shows the names",
+        )
     if "/" in text or os.sep in text or _is_path(path):
         return LocalPath(path)
     found = _NAME.fullmatch(text)
-    if found is None or not text.strip():
+    if found is None:
         raise RegistryError(
             f"`{text}` is neither a file nor a name of a model",
             hint="write NAME or NAME@REVISION; `zoo list` shows the names",

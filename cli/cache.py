@@ -1,0 +1,243 @@
+"""`zoo cache`: what downloads left on this machine."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.model_names import complete_model
+from cli.options import Json
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zoo.known_models import KnownModels
+
+_DAY = 86400.0
+_app = typer.Typer(
+    no_args_is_help=True,
+    help="What downloads left on this machine. Files from plain addresses are in the cache of zoo; "
+    "those of Hugging Face and ModelScope are in the caches that these share with other programs.",
+)
+
+
+@_app.command(name="list")
+def list_cache(as_json: Json = False) -> None:
+    """List the files of the cache, the one used last first, and registered models in hub caches."""
+    import time
+
+    from cli.model_facts import shown_size
+    from zoo.known_models import known_models
+    from zoo.store import Store
+
+    out = Output(json_mode=as_json)
+    store, models = Store(), known_models()
+    names = _names(models)
+    entries: list[dict[str, Any]] = [
+        {
+            "path": str(entry.path),
+            "cache": "zoo",
+            "model": names.get(entry.sha256),
+            "sha256": entry.sha256,
+            "size": entry.size,
+            "days_unused": max(0.0, round((time.time() - entry.used) / _DAY, 1)),
+        }
+        for entry in store.entries()
+    ]
+    entries += [
+        {
+            "path": str(path),
+            "cache": cache,
+            "model": name,
+            "sha256": None,
+            "size": path.stat().st_size,
+            "days_unused": None,
+        }
+        for name, cache, path in _in_hub_caches(models)
+    ]
+    total = sum(entry["size"] for entry in entries)
+    out.result({"ok": True, "root": str(store.root), "size": total, "files": entries})
+    if not entries:
+        out.text(f"nothing is cached ({store.root})")
+        return
+    rows = [
+        [
+            entry["model"] or entry["path"].rpartition("/")[2],
+            (entry["sha256"] or "")[:12],
+            shown_size(entry["size"]),
+            "" if entry["days_unused"] is None else f"{entry['days_unused']:.0f} days ago",
+            entry["cache"],
+        ]
+        for entry in entries
+    ]
+    out.plain_table(("file", "SHA-256", "size", "used", "cache"), rows)
+    out.info(f"{shown_size(total)} in all; {store.root}")
+
+
+@_app.command()
+def prune(
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            "--older-than", metavar="DAYS", min=0, help="Also whole files not used for that long."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove partial files that nobody writes any more; with --older-than also unused files."""
+    from cli.model_facts import shown_size
+    from zoo.store import Store
+
+    out = Output(json_mode=as_json)
+    age = None if older_than is None else older_than * _DAY
+    done = Store().prune(older_than=age, dry_run=dry_run)
+    out.result(
+        {
+            "ok": True,
+            "dry_run": dry_run,
+            "paths": [str(path) for path in done.paths],
+            "freed": done.freed,
+        }
+    )
+    for path in done.paths:
+        out.text(str(path))
+    out.text(f"{shown_size(done.freed)} {'would be freed' if dry_run else 'freed'}")
+
+
+@_app.command()
+def rm(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL|SHA256...",
+            help="Models, or hashes (their first digits) as `zoo cache list` shows them.",
+            autocompletion=complete_model,
+        ),
+    ],
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget", help="Trust whatever the addresses deliver next, where no hash is known."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove files from the cache of zoo.
+
+    Example: zoo cache rm DPA2_medium
+    """
+    from cli.model_facts import shown_size
+    from zoo.store import Store
+
+    out = Output(json_mode=as_json)
+    store = Store()
+    freed, removed, forgotten = 0, [], []
+    for sha256 in [_sha256_of(text, forget=forget) for text in what]:
+        freed += store.remove(sha256)
+        removed.append(sha256)
+        if forget:
+            forgotten += store.forget(sha256)
+    out.result({"ok": True, "removed": removed, "freed": freed, "forgotten": forgotten})
+    out.text(f"{shown_size(freed)} freed")
+    for url in forgotten:
+        out.text(f"trusted anew at the next download: {url}")
+
+
+@_app.command()
+def path(as_json: Json = False) -> None:
+    """Print where the cache is; ZOO_CACHE moves it."""
+    from schemas import environment
+
+    out = Output(json_mode=as_json)
+    caches = {
+        "zoo": str(environment.cache_folder()),
+        "huggingface": str(environment.huggingface_cache()),
+        "modelscope": str(environment.modelscope_cache()),
+    }
+    out.result({"ok": True} | caches)
+    out.text(caches["zoo"])
+
+
+def _names(models: "KnownModels") -> dict[str, str]:
+    """Return the references of registered models by the hash under which the cache keeps them."""
+    from zoo.local_copies import local_copy
+
+    found: dict[str, str] = {}
+    for known in models.models:
+        sha256 = known.model.file.sha256
+        if sha256 is None:
+            local = local_copy(known)
+            sha256 = local.path.parent.name if local else ""
+        found.setdefault(sha256, known.model.reference)
+    return found
+
+
+def _in_hub_caches(models: "KnownModels") -> "list[tuple[str, str, Path]]":
+    from schemas import environment
+    from zoo.local_copies import local_copy
+
+    caches = {
+        "huggingface": environment.huggingface_cache(),
+        "modelscope": environment.modelscope_cache(),
+    }
+    found = []
+    for known in models.models:
+        local = local_copy(known)
+        for cache, folder in caches.items():
+            if local is not None and local.path.is_relative_to(folder):
+                found.append((known.model.reference, cache, local.path))
+    return found
+
+
+def _sha256_of(text: str, *, forget: bool) -> str:
+    """Return the hash that a person means by a model's name, or by the first digits of the hash.
+
+    Raises:
+        RegistryError: When the cache does not have it; says where it is instead.
+    """
+    from schemas.errors import RegistryError
+    from zoo.local_copies import local_file
+    from zoo.resolve import located
+    from zoo.store import Store
+
+    digits = text.lower()
+    if len(digits) >= 6 and set(digits) <= set("0123456789abcdef"):
+        hashes = {entry.sha256 for entry in Store().entries() if entry.sha256.startswith(digits)}
+        if len(hashes) == 1:
+            return hashes.pop()
+        if len(digits) == 64 and forget:
+            return digits  # removed before; only the trust is left
+        number = "no file" if not hashes else f"{len(hashes)} files"
+        raise RegistryError(
+            f"{number} of the cache have a hash that begins with {text}",
+            hint="`zoo cache list` shows them",
+        )
+    place = located(text)
+    local = local_file(place.file, place.base)
+    if local is None:
+        raise RegistryError(
+            f"{text} is not in the cache", hint="`zoo cache list` shows what is there"
+        )
+    if not local.path.is_relative_to(Store().root):
+        raise RegistryError(
+            f"{text} is not in the cache of zoo: {local.path}", hint=_elsewhere(local.path)
+        )
+    return local.path.parent.name
+
+
+def _elsewhere(place: "Path") -> str:
+    from schemas import environment
+
+    if place.is_relative_to(environment.huggingface_cache()):
+        repo = place.relative_to(environment.huggingface_cache()).parts[0]
+        kind, *names = repo.split("--")
+        return f"that cache is shared: hf cache rm {kind.removesuffix('s')}/{'/'.join(names)}"
+    if place.is_relative_to(environment.modelscope_cache()):
+        return "that cache is shared with other programs; delete the file there"
+    return "it does not come from a download"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(_app, name="cache")

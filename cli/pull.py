@@ -1,0 +1,203 @@
+"""`zoo pull`: a pretrained model, or one branch of it, on this machine."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.model_names import complete_model
+from cli.options import Json, Quiet
+from cli.output import Output
+from cli.pull_report import say_next, show_offers
+
+if TYPE_CHECKING:
+    from zoo.resolve import Located
+
+
+def pull(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Name, name@revision, or hf://, ms:// or https:// address.",
+            autocompletion=complete_model,
+        ),
+    ],
+    branch: Annotated[
+        str | None,
+        typer.Option(
+            "--branch",
+            "--head",
+            help="Only this branch, as a single-task checkpoint; no more than it needs is fetched.",
+        ),
+    ] = None,
+    all_branches: Annotated[
+        bool, typer.Option("--all-branches", help="The whole file, which is the default.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for the file (a link or a copy)."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace another file of that name in the folder.")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use only what is on this machine.")
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be fetched, from where, how many bytes."),
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a pretrained model, verified; what is here already is not fetched again.
+
+    A whole file goes to the cache, where its name finds it; a branch goes to a file of its own in
+    the current folder, or in DIR.
+
+    Example: zoo pull DPA2_medium --branch H2O_H2O-PD
+    """
+    from schemas import environment
+    from zoo.reference import LocalPath, parse_reference
+    from zoo.resolve import located
+
+    if branch is not None and all_branches:
+        raise typer.BadParameter("--branch and --all-branches exclude each other")
+    out = Output(json_mode=as_json, quiet=quiet)
+    offline = offline or environment.is_offline()
+    reference = parse_reference(model)
+    if isinstance(reference, LocalPath):
+        raise _is_path(reference.path, branch)
+    place = located(reference)
+    if dry_run:
+        _dry_run(out, model, place, branch, offline=offline)
+    elif branch is not None:
+        _pull_branch(out, model, place, branch, output, force=force, offline=offline)
+    else:
+        _pull_file(out, model, place, output, force=force, offline=offline)
+
+
+def _pull_file(
+    out: Output, model: str, place: "Located", folder: Path | None, *, force: bool, offline: bool
+) -> None:
+    from cli.model_facts import shown_size
+    from cli.transfer_progress import transfer_progress
+    from zoo.placing import place as place_file
+    from zoo.registry import PACKAGE
+    from zoo.resolve import fetch
+
+    with transfer_progress(out) as progress:
+        found = fetch(place, progress=progress, offline=offline)
+    document: dict[str, Any] = {**asdict(found), "path": str(found.path)}
+    path = found.path
+    if folder is not None:
+        placed = place_file(
+            found.path,
+            folder,
+            place.file.name,
+            sha256=found.sha256,
+            link=not found.path.is_relative_to(PACKAGE),
+            replace=force,
+        )
+        path = placed.path
+        document |= {"path": str(path), "placed": placed.how, "cached": str(found.path)}
+    out.result({"ok": True, "reference": model, "branch": None} | document)
+    came = f"{shown_size(found.received)} fetched from {found.source}"
+    how = came if found.received else f"{shown_size(found.size)}, here already"
+    out.text(f"{path} ({how})")
+    if place.file.sha256 is None:
+        out.info(f"its hash was not published; this one is held fast: {found.sha256}")
+    say_next(out, model if folder is None else str(path), path, place)
+
+
+def _pull_branch(
+    out: Output,
+    model: str,
+    place: "Located",
+    branch: str,
+    folder: Path | None,
+    *,
+    force: bool,
+    offline: bool,
+) -> None:
+    from cli.model_facts import shown_size
+    from cli.transfer_progress import transfer_progress
+    from schemas.errors import WriteError
+    from zoo.pulled_branch import pull_branch
+
+    target = (folder or Path()) / _branch_file_name(place, branch)
+    if target.exists() and not force:
+        raise WriteError(f"{target} is there already", hint="replace it with --force, or use it")
+    with transfer_progress(out) as progress:
+        pulled = pull_branch(place, branch, target, progress=progress, offline=offline)
+    out.result(
+        {
+            "ok": True,
+            "reference": model,
+            "branch": pulled.branch,
+            "path": str(pulled.path),
+            "size": pulled.path.stat().st_size,
+            "received": pulled.received,
+            "whole_size": pulled.whole_size,
+            "source": pulled.source,
+            "type_map": pulled.type_map,
+        }
+    )
+    of = f" of {shown_size(pulled.whole_size)}" if pulled.whole_size else ""
+    came = f"{shown_size(pulled.received)}{of} fetched from {pulled.source}"
+    out.text(f"{pulled.path} ({came if pulled.received else 'taken from the file that is here'})")
+    say_next(out, str(pulled.path), pulled.path, place)
+
+
+def _branch_file_name(place: "Located", branch: str) -> str:
+    """Return a file's name for a branch: as documented, with nothing in it that a path has."""
+    name, documented = Path(place.file.name).stem, []
+    if place.known is not None:
+        name = place.known.model.name
+        documented = [known.name for known in place.known.model.branches]
+    exact = next((known for known in documented if known.lower() == branch.lower()), branch)
+    kept = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in exact)
+    return f"{name}-{kept}.pt"
+
+
+def _dry_run(
+    out: Output, model: str, place: "Located", branch: str | None, *, offline: bool
+) -> None:
+    from zoo.dry_run import offers
+    from zoo.local_copies import local_file
+
+    local = local_file(place.file, place.base)
+    found = [] if offline or local is not None else offers(place)
+    out.result(
+        {
+            "ok": local is not None or any(offer.problem is None for offer in found),
+            "reference": model,
+            "branch": branch,
+            "here": str(local.path) if local else None,
+            "file": place.file.name,
+            "size": place.file.size,
+            "sha256": place.file.sha256,
+            "sources": [asdict(offer) for offer in found],
+        }
+    )
+    show_offers(out, model, place, branch, local, found)
+    if local is None and all(offer.problem is not None for offer in found):
+        raise typer.Exit(1)
+
+
+def _is_path(path: Path, branch: str | None) -> Exception:
+    from schemas.errors import RegistryError
+
+    hint = f"zoo extract {path} --branch {branch}" if branch else f"use it: --model {path}"
+    if not path.exists():
+        hint = "`zoo list` shows the names of models"
+    return RegistryError(f"{path} is a path, not the name of a model to fetch", hint=hint)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(pull)

@@ -1,0 +1,125 @@
+"""One branch of a model as a file: from the file that is here, or else from its sources."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.checkpoint.branch_names import resolve_branch
+from schemas.checkpoint.header import CheckpointHeader, read_header
+from schemas.checkpoint.random_access import LocalFile
+from schemas.errors import RegistryError
+from zoo.local_copies import local_file
+from zoo.resolve import Located, fetch
+from zoo.transfer.remote import Progress, Remote
+
+
+@dataclass(frozen=True, slots=True)
+class PulledBranch:
+    """A branch that was written.
+
+    Args:
+        path: The single-task checkpoint.
+        branch: The exact name.
+        type_map: Element of each type.
+        received: Bytes that came over the network.
+        whole_size: Bytes of the file that it comes from.
+        source: Where that is.
+    """
+
+    path: Path
+    branch: str
+    type_map: list[str]
+    received: int
+    whole_size: int
+    source: str
+
+
+def pull_branch(
+    place: Located,
+    branch: str,
+    target: Path,
+    *,
+    progress: Progress | None = None,
+    offline: bool = False,
+) -> PulledBranch:
+    """Write one branch of a model as a single-task checkpoint.
+
+    Of a file on the network only what the branch needs is fetched. What arrived is compared with
+    the checksums within the file; the hash of the registry can be compared only where the whole
+    file is here, or must be fetched.
+
+    Args:
+        place: The file.
+        branch: A name or an alias.
+        target: The file to write; its folder is made.
+        progress: Who watches.
+        offline: Use only what is on this machine.
+
+    Raises:
+        CheckpointError: When the file has no such branch; says which it has.
+        TransferError: When the file cannot be had.
+        WriteError: When the target cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if offline or local_file(place.file, place.base) is not None:
+        return _of_whole_file(place, branch, target, progress=progress, offline=offline)
+    from zoo import remote
+
+    remotes = remotes_of_file(place)
+    pulled = remote.pull_branch(
+        remotes, branch, target, progress=progress, sha256=place.file.sha256
+    )
+    return PulledBranch(
+        pulled.path,
+        pulled.branch,
+        pulled.type_map,
+        pulled.received,
+        pulled.full_size,
+        remotes[0].label,
+    )
+
+
+def remote_header(place: Located, *, progress: Progress | None = None) -> CheckpointHeader:
+    """Read what a file on the network says about itself; a small part of it is fetched.
+
+    Raises:
+        CheckpointError: When it is no checkpoint.
+        RegistryError: When it is not on the network.
+        TransferError: When it cannot be read.
+    """
+    from zoo.remote import read_remote_header
+
+    return read_remote_header(remotes_of_file(place), progress=progress)
+
+
+def remotes_of_file(place: Located) -> list[Remote]:
+    """Return the addresses of a file, the quickest first.
+
+    Raises:
+        RegistryError: When it has none.
+    """
+    from zoo.hubs.remotes import remotes_of
+    from zoo.transfer.latency import by_latency
+
+    remotes = [
+        remote
+        for source in place.file.sources
+        for remote in remotes_of(source, base=place.base, insecure=place.insecure)
+    ]
+    if not remotes:
+        raise RegistryError(
+            f"{place.file.name} is not on the network", hint="leave out --remote: it is here"
+        )
+    return by_latency(remotes)
+
+
+def _of_whole_file(
+    place: Located, branch: str, target: Path, *, progress: Progress | None, offline: bool
+) -> PulledBranch:
+    from zoo.branch_file import write_branch  # needs numpy, which reading a header does not
+
+    whole = fetch(place, progress=progress, offline=offline)
+    header = read_header(whole.path)
+    name = resolve_branch(whole.path, header.model_params, branch)
+    with LocalFile(whole.path) as source:
+        written = write_branch(source, header, name, target)
+    return PulledBranch(target, name, written.type_map, whole.received, whole.size, whole.source)
