@@ -72,8 +72,9 @@ def push(
             out.text(f"{size:>13,} bytes  {name}")
         out.info(f"nothing was sent; the card is in {card}")
         return
-    with out.status(f"sending {sum(upload.sizes.values()):,} bytes to {repo}"):
-        address = send(upload, private=private)
+    out.info(f"sending {sum(upload.sizes.values()):,} bytes to {repo}")
+    bars = out.console().is_terminal and not (quiet or json_mode)
+    address = send(upload, private=private, bars=bars)
     out.result({**document, "pushed": True, "commit": address})
     out.text(address)
 

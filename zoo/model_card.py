@@ -90,15 +90,16 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _use(facts: CardFacts) -> str:
     branch = facts.branches[0].name if facts.multitask else None
-    option = f" --branch {branch}" if branch else ""
-    choice = f", branch={branch!r}" if branch else ""
+    choice = f', branch="{branch}"' if branch else ""
+    alone = [f"zoo pull {facts.reference} --branch {branch}  # one branch alone"] if branch else []
     return "\n".join(
         (
             "## Use",
             "",
             "```bash",
             "pip install dpa-zoo",
-            f"zoo pull {facts.reference}{option}",
+            f"zoo pull {facts.reference} -o .",
+            *alone,
             "```",
             "",
             "```python",

@@ -117,7 +117,9 @@ def prepare(
     return Upload(repo, revision, files)
 
 
-def push(upload: Upload, *, private: bool = False, message: str | None = None) -> str:
+def push(
+    upload: Upload, *, private: bool = False, message: str | None = None, bars: bool = False
+) -> str:
     """Send files to Hugging Face in one commit; return the commit's address.
 
     The repository and the branch are made if they are not there. Who the user is comes from
@@ -127,6 +129,7 @@ def push(upload: Upload, *, private: bool = False, message: str | None = None) -
         upload: From `prepare`.
         private: Make a new repository private; one that is there stays what it is.
         message: Of the commit.
+        bars: Let the hub's client show its own bars on stderr.
 
     Raises:
         TransferError: When nobody is logged in, or the hub refuses.
@@ -151,7 +154,7 @@ def push(upload: Upload, *, private: bool = False, message: str | None = None) -
         for name, file in upload.files.items()
     ]
     try:
-        with huggingface.quiet():
+        with huggingface.quiet(bars=bars):
             api.create_repo(upload.repo, private=private or None, exist_ok=True)
             if upload.revision is not None:
                 api.create_branch(upload.repo, branch=upload.revision, exist_ok=True)

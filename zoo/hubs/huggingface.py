@@ -96,6 +96,8 @@ def explained(error: Exception, repo: str, revision: str | None, path: str = "")
     from huggingface_hub import errors
 
     where = f"{repo}@{revision}" if revision else repo
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # "error while uploading": why is what matters
     message, hint = f"Hugging Face: {_first_line(error)}", None
     kind: type[TransferError] = RefusedError
     match error:
@@ -177,17 +179,31 @@ def bar_class(progress: Progress, name: str) -> type:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Let the client log errors only: its warnings name addresses that carry signatures."""
+def quiet(*, bars: bool = True) -> Iterator[None]:
+    """Let the client log errors only: its warnings name addresses that carry signatures.
+
+    Args:
+        bars: Whether it may draw bars where nobody else does.
+    """
     from logging import ERROR
 
     from huggingface_hub.utils import logging
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
+    had_bars = not are_progress_bars_disabled()
     before = logging.get_verbosity()
     logging.set_verbosity(ERROR)
+    if had_bars and not bars:
+        disable_progress_bars()
     try:
         yield
     finally:
+        if had_bars and not bars:
+            enable_progress_bars()
         logging.set_verbosity(before)
 
 

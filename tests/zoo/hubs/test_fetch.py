@@ -1,7 +1,6 @@
 """Files through the hubs' real clients, and through plain addresses, from loopback hubs."""
 
 import hashlib
-import os
 import random
 
 import pytest
@@ -13,6 +12,7 @@ from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
 from tests.zoo.hubs.fake_modelscope import FakeModelScope
 from tests.zoo.hubs.loopback import Loopback, Reply, ranged
 from tests.zoo.hubs.watcher import Watcher
+from tests.zoo.transfer.faulty_server import Fault, FaultyServer
 from zoo.hubs import modelscope
 from zoo.hubs.fetch import fetch_file
 from zoo.store import Store
@@ -135,7 +135,7 @@ def test_the_token_does_not_go_to_a_mirror_that_a_registry_names(hub, fetch, tmp
 
 
 def test_another_file_of_hugging_face_is_not_used(hub, fetch):
-    with pytest.raises(TransferError, match="another m.pt: SHA-256") as caught:
+    with pytest.raises(TransferError, match=r"another m\.pt: SHA-256") as caught:
         fetch(HUB, sha256="0" * 64)
     assert SHA256 in caught.value.message
 
@@ -150,7 +150,7 @@ def test_a_replaced_file_is_refused_with_the_reason(hub, fetch):
 
 def test_a_damaged_file_in_the_hubs_cache_is_fetched_again(hub, fetch):
     path = fetch(HUB).path.resolve()
-    os.chmod(path, 0o644)
+    path.chmod(0o644)
     path.write_bytes(CONTENT[:-1] + b"?")
     watcher = Watcher()
     again = fetch(HUB, progress=watcher)
@@ -160,7 +160,7 @@ def test_a_damaged_file_in_the_hubs_cache_is_fetched_again(hub, fetch):
 
 def test_content_that_storage_changed_is_never_used(hub, fetch):
     hub.tampered[SHA256] = OTHER
-    with pytest.raises(TransferError, match="m.pt"):
+    with pytest.raises(TransferError, match=r"m\.pt"):
         fetch(HUB)
 
 
@@ -252,6 +252,17 @@ def test_a_mirror_takes_over_where_the_hub_has_no_such_file(hub, fetch):
     with plain() as server:
         found = fetch({**HUB, "path": "n.pt"}, address(server))
     assert found.sha256 == SHA256
+
+
+def test_a_mirror_goes_on_where_another_broke_off(fetch):
+    with FaultyServer() as first, FaultyServer() as second:
+        gone = [Fault(), Fault(reset_after=200_000), *[Fault(status=404)] * 9]  # latency, file
+        page = first.serve("/m.pt", CONTENT, faults=gone)
+        other = second.serve("/m.pt", CONTENT)
+        found = fetch({"kind": "https", "url": page.url}, {"kind": "https", "url": other.url})
+        assert found.path.read_bytes() == CONTENT
+        assert found.received <= len(CONTENT) + 65536
+        assert 0 < second.sent("/m.pt") < len(CONTENT)
 
 
 def test_when_all_places_fail_each_answer_is_told(hub, scope, fetch):

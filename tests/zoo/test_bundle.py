@@ -1,0 +1,159 @@
+"""Models carried to where no network is: files, cards, a registry, the same bytes every time."""
+
+import hashlib
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schemas.errors import CheckpointError, RegistryError, WriteError
+from zoo.branches import summarize
+from zoo.bundle import BundledModel, bundle
+from zoo.bundle_branch import one_branch
+from zoo.checkpoint_file import read_header
+from zoo.hubs.fetch import fetch_file
+from zoo.model_card import CardFacts, model_card
+from zoo.registries import add
+from zoo.registry import find_model, read_registry
+from zoo.resolve import model_file
+from zoo.store import Store
+
+FILE = Path(__file__).parents[2] / "zoo" / "models" / "DPA2_water_tiny.pt"
+SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def known():
+    return BundledModel(FILE, find_model("DPA2_water_tiny"))
+
+
+def test_a_bundle_holds_the_file_its_card_and_a_registry(known, tmp_path):
+    made = bundle([known], tmp_path / "b")
+    assert made.files == [
+        "DPA2_water_tiny/DPA2_water_tiny.pt",
+        "DPA2_water_tiny/README.md",
+        "registry.yaml",
+    ]
+    assert made.size == sum((tmp_path / "b" / name).stat().st_size for name in made.files)
+    (model,) = read_registry(tmp_path / "b" / "registry.yaml").models
+    assert model.file.sha256 == SHA256
+    assert [source.kind for source in model.file.sources] == ["file"]
+    assert model.branches == find_model("DPA2_water_tiny").branches
+    assert SHA256 in (tmp_path / "b" / "DPA2_water_tiny" / "README.md").read_text()
+
+
+def test_an_added_bundle_serves_its_models_without_a_network(known, tmp_path):
+    changed = known.known.model_copy(update={"name": "carried", "aliases": []})
+    bundle([BundledModel(FILE, changed)], tmp_path / "b")
+    add(str(tmp_path / "b"))
+    assert model_file("carried", offline=True) == tmp_path / "b" / "carried" / "DPA2_water_tiny.pt"
+
+
+def test_a_file_of_ones_own_is_described_by_what_it_says(tmp_path):
+    own = tmp_path / "my model (1).pt"
+    own.write_bytes(FILE.read_bytes())
+    bundle([BundledModel(own)], tmp_path / "b")
+    (model,) = read_registry(tmp_path / "b" / "registry.yaml").models
+    assert model.name == "my-model--1-"
+    assert (model.family, model.trainable) == ("DPA-2", True)
+    assert model.elements == ["O", "H"]
+    assert [branch.name for branch in model.branches] == ["H2O_GFN1-xTB", "H2O_GFN2-xTB"]
+    found = fetch_file(model.file, base=tmp_path / "b", store=Store(), offline=True)
+    assert found.sha256 == SHA256
+
+
+def test_models_are_added_to_a_bundle_and_replaced_by_name(known, tmp_path):
+    other = known.known.model_copy(update={"name": "other", "aliases": []})
+    bundle([known], tmp_path / "b")
+    bundle([BundledModel(FILE, other)], tmp_path / "b")
+    changed = known.known.model_copy(update={"description": "Changed."})
+    made = bundle([BundledModel(FILE, changed)], tmp_path / "b")
+    models = read_registry(tmp_path / "b" / "registry.yaml").models
+    assert [(model.name, model.description) for model in models] == [
+        ("other", other.description),
+        ("DPA2_water_tiny", "Changed."),
+    ]
+    assert made.models == models
+
+
+def test_the_bytes_of_an_archive_depend_on_the_models_only(known, tmp_path):
+    copy = tmp_path / "elsewhere" / "DPA2_water_tiny.pt"
+    copy.parent.mkdir()
+    copy.write_bytes(FILE.read_bytes())
+    bundle([known], tmp_path / "one.tar")
+    bundle([BundledModel(copy, known.known)], tmp_path / "two.tar")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+
+
+def test_an_unpacked_archive_is_a_bundle(known, tmp_path):
+    made = bundle([known], tmp_path / "b.tar")
+    with tarfile.open(tmp_path / "b.tar") as archive:
+        members = archive.getmembers()
+        archive.extractall(tmp_path / "b", filter="data")
+    assert sorted(member.name for member in members) == made.files
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.mode) for m in members} == {(0, 0, 0, "", 0o644)}
+    (model,) = read_registry(tmp_path / "b" / "registry.yaml").models
+    assert fetch_file(model.file, base=tmp_path / "b", store=Store()).sha256 == SHA256
+
+
+def test_one_branch_is_bundled_as_a_model_of_its_own(known, tmp_path):
+    branch = one_branch(known, "H2O_GFN2-xTB", tmp_path)
+    bundle([branch], tmp_path / "b")
+    (model,) = read_registry(tmp_path / "b" / "registry.yaml").models
+    assert model.name == "DPA2_water_tiny-H2O_GFN2-xTB"
+    assert model.description.startswith("The branch H2O_GFN2-xTB: liquid water.")
+    file = tmp_path / "b" / model.file.sources[0].path
+    assert [one.name for one in summarize(read_header(file))] == ["Default"]
+
+
+def test_a_file_that_is_not_the_registered_one_is_not_bundled(known, tmp_path):
+    wrong = known.known.file.model_copy(update={"sha256": "0" * 64})
+    model = known.known.model_copy(update={"file": wrong})
+    with pytest.raises(RegistryError, match="not the file that the registry names"):
+        bundle([BundledModel(FILE, model)], tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_file_that_is_no_checkpoint_is_not_bundled(tmp_path):
+    (tmp_path / "m.pt").write_text("<html>")
+    with pytest.raises(CheckpointError):
+        bundle([BundledModel(tmp_path / "m.pt")], tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_folder_with_other_things_is_left_alone(known, tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.tex").write_text("x")
+    with pytest.raises(RegistryError, match="holds other things"):
+        bundle([known], tmp_path / "b")
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["thesis.tex"]
+
+
+def test_two_models_of_one_name_are_refused(known, tmp_path):
+    with pytest.raises(RegistryError, match="two models are called"):
+        bundle([known, known], tmp_path / "b")
+
+
+def test_a_place_that_cannot_be_written_is_said_in_a_sentence(known, tmp_path):
+    with pytest.raises(WriteError, match="cannot be written"):
+        bundle([known], tmp_path / "nothing" / "b.tar")
+
+
+def test_text_of_a_registry_cannot_break_out_of_a_card():
+    header = read_header(FILE)
+    facts = CardFacts(
+        title="m",
+        reference="m",
+        file="m.pt",
+        size=1,
+        sha256="0" * 64,
+        branches=summarize(header),
+        multitask=True,
+        licence="MIT | <script>\n# heading",
+    )
+    card = model_card(facts)
+    _, front, body = card.split("---\n", 2)
+    assert yaml.safe_load(front)["license"] == "mit | <script>\n# heading"
+    assert "| licence | MIT \\| &lt;script> # heading |" in body
+    assert "\n# heading" not in body

@@ -1,0 +1,223 @@
+"""A folder as a mirror: what it serves, what it never serves, and two processes that talk."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from schemas.errors import ZooError
+from schemas.registry import ModelFile
+from zoo.bundle import BundledModel, bundle
+from zoo.hubs.fetch import fetch_file
+from zoo.registry import find_model
+from zoo.server import MirrorServer
+from zoo.store import Store
+
+ROOT = Path(__file__).parents[2]
+CONTENT = random.Random(3).randbytes(200_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "mirror"
+    (folder / "water").mkdir(parents=True)
+    (folder / "water" / "m.pt").write_bytes(CONTENT)
+    (folder / "registry.yaml").write_text("version: 1\nmodels: []\n")
+    (folder / ".hidden").write_text("secret")
+    (tmp_path / "outside.pt").write_text("secret")
+    (folder / "inside.pt").symlink_to("water/m.pt")
+    (folder / "escape.pt").symlink_to(tmp_path / "outside.pt")
+    (folder / "up").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe.pt")
+    return folder
+
+
+@contextmanager
+def serving(folder):
+    answered = []
+    with MirrorServer(folder, report=answered.append) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.port}"
+            with httpx2.Client(base_url=url, trust_env=False) as client:
+                yield client, answered
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_file_is_sent_whole_or_in_part(folder):
+    with serving(folder) as (client, answered):
+        whole = client.get("/water/m.pt")
+        assert (whole.status_code, whole.content) == (200, CONTENT)
+        cases = [
+            ("bytes=10-19", CONTENT[10:20], "bytes 10-19/200000"),
+            ("bytes=199990-", CONTENT[-10:], "bytes 199990-199999/200000"),
+            ("bytes=-7", CONTENT[-7:], "bytes 199993-199999/200000"),
+            ("bytes=199999-900000", CONTENT[-1:], "bytes 199999-199999/200000"),
+        ]
+        for wanted, content, span in cases:
+            part = client.get("/water/m.pt", headers={"Range": wanted})
+            assert (part.status_code, part.content) == (206, content)
+            assert part.headers["content-range"] == span
+    assert [one.sent for one in answered] == [200_000, 10, 10, 7, 1]
+    assert {one.path for one in answered} == {"/water/m.pt"}
+
+
+@pytest.mark.parametrize("wanted", ["bytes=200000-", "bytes=900000-900001", "bytes=-0"])
+def test_a_part_beyond_the_end_is_refused(folder, wanted):
+    with serving(folder) as (client, _):
+        reply = client.get("/water/m.pt", headers={"Range": wanted})
+        assert (reply.status_code, reply.content) == (416, b"")
+        assert reply.headers["content-range"] == "bytes */200000"
+
+
+@pytest.mark.parametrize(
+    "wanted", ["bytes=5-2", "bytes=0-1,4-5", "lines=1-2", "bytes=-", "bytes=a"]
+)
+def test_a_part_that_is_not_understood_is_answered_with_the_whole(folder, wanted):
+    with serving(folder) as (client, _):
+        reply = client.get("/water/m.pt", headers={"Range": wanted})
+        assert (reply.status_code, reply.content) == (200, CONTENT)
+
+
+def test_head_says_what_get_would_send(folder):
+    with serving(folder) as (client, _):
+        head, get = client.head("/water/m.pt"), client.get("/water/m.pt")
+        assert head.content == b""
+        for name in ("content-length", "etag", "accept-ranges", "last-modified", "content-type"):
+            assert head.headers[name] == get.headers[name]
+
+
+def test_a_part_is_sent_only_of_the_version_that_the_client_knows(folder):
+    with serving(folder) as (client, _):
+        etag = client.head("/water/m.pt").headers["etag"]
+        headers = {"Range": "bytes=5-", "If-Range": etag}
+        assert client.get("/water/m.pt", headers=headers).status_code == 206
+        (folder / "water" / "m.pt").write_bytes(CONTENT[::-1] + b"!")
+        changed = client.get("/water/m.pt", headers=headers)
+        assert (changed.status_code, changed.content) == (200, CONTENT[::-1] + b"!")
+        assert client.get("/water/m.pt", headers={"If-None-Match": etag}).status_code == 200
+        new = {"If-None-Match": changed.headers["etag"]}
+        assert client.get("/water/m.pt", headers=new).status_code == 304
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/water",
+        "/water/",
+        "/nothing.pt",
+        "/.hidden",
+        "/escape.pt",
+        "/up/outside.pt",
+        "/pipe.pt",
+        "/../outside.pt",
+        "/water/../../outside.pt",
+        "/%2e%2e/outside.pt",
+        "/..%2foutside.pt",
+        "/water/%2e%2e/%2e%2e/outside.pt",
+        "/..%5coutside.pt",
+        "//etc/passwd",
+        "/%2fetc/passwd",
+        "/water/m.pt%00.txt",
+        "/%ff%fe",
+        "/water//m.pt",
+        "/water/./m.pt",
+        "/" + "a" * 5000,
+    ],
+)
+def test_nothing_but_regular_files_below_the_folder_is_served(folder, path):
+    with MirrorServer(folder) as server:
+        assert server.find(path) is None
+
+
+def test_a_request_that_leaves_the_folder_is_answered_with_404(folder):
+    with serving(folder) as (client, answered):
+        for path in ("/escape.pt", "/%2e%2e/outside.pt", "/water/"):
+            reply = client.get(path)
+            assert (reply.status_code, reply.content) == (404, b"")
+    assert [one.status for one in answered] == [404, 404, 404]
+
+
+def test_a_link_within_the_folder_is_served(folder):
+    with serving(folder) as (client, _):
+        assert client.get("/inside.pt").content == CONTENT
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nothing_can_be_written(folder, method):
+    with serving(folder) as (client, _):
+        assert client.request(method, "/water/m.pt").status_code == 501
+    assert (folder / "water" / "m.pt").read_bytes() == CONTENT
+
+
+def test_an_address_in_use_is_said_in_a_sentence(folder):
+    with (
+        MirrorServer(folder) as server,
+        pytest.raises(ZooError, match=f"cannot listen at 127.0.0.1, port {server.port}"),
+    ):
+        MirrorServer(folder, port=server.port)
+
+
+def test_what_is_not_a_folder_cannot_be_served(tmp_path):
+    with pytest.raises(ZooError, match="is not a folder"):
+        MirrorServer(tmp_path / "nothing")
+
+
+def test_an_interrupted_download_from_a_mirror_goes_on(folder, tmp_path):
+    source = {"kind": "file", "path": "water/m.pt"}
+    file = ModelFile.model_validate({"name": "m.pt", "sha256": SHA256, "sources": [source]})
+    with serving(folder) as (client, answered):
+        base = str(client.base_url).rstrip("/")
+        found = fetch_file(file, base=base, store=Store(tmp_path / "store"))
+    assert found.path.read_bytes() == CONTENT
+    assert answered[-1].path == "/water/m.pt"
+
+
+def zoo(*arguments, **settings):
+    command = [sys.executable, "-m", "cli.main", *map(str, arguments)]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_second_process_pulls_a_bundle_that_the_first_one_serves(tmp_path):
+    carried = find_model("DPA2_water_tiny").model_copy(update={"name": "carried", "aliases": []})
+    folder = tmp_path / "bundle"
+    bundle([BundledModel(ROOT / "zoo" / "models" / "DPA2_water_tiny.pt", carried)], folder)
+    serve = [sys.executable, "-m", "cli.main", "serve", str(folder), "--port", "0"]
+    with subprocess.Popen(
+        serve, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            command = server.stdout.readline().split()
+            assert command[:3] == ["zoo", "registry", "add"]
+            added = zoo(*command[1:])
+            assert added.returncode == 0, added.stderr
+            pulled = zoo("pull", "carried", "-o", tmp_path / "here")
+            assert pulled.returncode == 0, pulled.stderr
+        finally:
+            server.send_signal(signal.SIGINT)
+            _, messages = server.communicate(timeout=30)
+    assert server.returncode == 0
+    assert "GET /carried/DPA2_water_tiny.pt 200 3,165,455 bytes" in messages
+    assert messages.endswith("stopped\n")
+    content = (tmp_path / "here" / "DPA2_water_tiny.pt").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == carried.file.sha256
