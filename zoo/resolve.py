@@ -1,18 +1,15 @@
 """From what a person wrote to a file on this machine whose content is right."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from pydantic import ValidationError
+
 from schemas import environment
 from schemas.errors import RegistryError
-from schemas.registry import (
-    BundledSource,
-    HttpsSource,
-    HuggingFaceSource,
-    ModelFile,
-    ModelScopeSource,
-)
+from schemas.registry import BundledSource, ModelFile
 from zoo.known_models import KnownModel, known_models
 from zoo.reference import Address, HubPath, LocalPath, ModelName, Reference, parse_reference
 from zoo.registry import PACKAGE, verified
@@ -95,21 +92,27 @@ def located(reference: Reference | str) -> Located:
         case ModelName(name, revision):
             known = known_models().find(name, revision)
             return Located(known.model.file, known.base, known.insecure, known)
-        case HubPath("huggingface", repo, path, revision):
-            source = HuggingFaceSource(
-                kind="huggingface", repo=repo, path=path, revision=revision or "main"
-            )
-            return Located(ModelFile(name=_file_name(path), sources=[source]))
-        case HubPath(_, repo, path, revision):
-            found = ModelScopeSource(
-                kind="modelscope", repo=repo, path=path, revision=revision or "master"
-            )
-            return Located(ModelFile(name=_file_name(path), sources=[found]))
+        case HubPath(hub, repo, path, revision):
+            newest = "main" if hub == "huggingface" else "master"
+            return _at(path, kind=hub, repo=repo, path=path, revision=revision or newest)
         case Address(url):
-            name = _file_name(unquote(urlsplit(url).path))
-            return Located(ModelFile(name=name, sources=[HttpsSource(kind="https", url=url)]))
+            return _at(unquote(urlsplit(url).path), kind="https", url=url.replace(" ", "%20"))
         case LocalPath(path):
             raise RegistryError(f"{path} is a file on this machine")
+
+
+def _at(place: str, **source: str) -> Located:
+    """Return a file that has one source."""
+    try:
+        return Located(
+            ModelFile.model_validate({"name": _file_name(place), "sources": [source]}, strict=False)
+        )
+    except ValidationError as error:
+        *_, key = error.errors()[0]["loc"]
+        raise RegistryError(
+            f"`{source.get(str(key), place)}` cannot be the {key} of a file on the network",
+            hint="names have letters, digits, `-`, `_` and `.`",
+        ) from error
 
 
 def _bundled(file: ModelFile) -> Download | None:
@@ -123,5 +126,5 @@ def _bundled(file: ModelFile) -> Download | None:
 
 def _file_name(path: str) -> str:
     """Return the last part of a path on a server, made fit to be a name here."""
-    kept = [letter if letter.isalnum() or letter in "-_." else "_" for letter in path]
-    return PurePosixPath("".join(kept)).name.strip(".") or "model.pt"
+    name = re.sub(r"[^A-Za-z0-9_.\-]", "_", PurePosixPath(path).name)
+    return re.sub(r"\.{2,}", ".", name).strip(".") or "model.pt"

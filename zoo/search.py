@@ -12,7 +12,7 @@ _WEIGHTS = {
     "alias": 8.0,
     "branch": 5.0,
     "family": 4.0,
-    "element": 4.0,
+    "element": 6.0,
     "functional": 4.0,
     "domain": 3.0,
     "code": 2.0,

@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+
+from schemas import environment
+from schemas.errors import RegistryError, TransferError
+from schemas.registry import AisSquareSource, ModelFile
+from tests.zoo.transfer.faulty_server import FaultyServer
+from zoo import registries
+from zoo.local_copies import first_use, local_file
+from zoo.placing import place
+from zoo.resolve import Located, fetch, located, model_file
+
+CONTENT = b"PK\x03\x04" + b"numbers" * 1000
+
+
+def test_a_path_is_not_looked_at():
+    assert model_file("folder/none.pt") == Path("folder/none.pt")
+    with pytest.raises(RegistryError, match="file on this machine"):
+        located("folder/none.pt")
+
+
+def test_addresses_of_hubs_become_sources_with_their_newest_revision():
+    (source,) = located("hf://owner/name/deep/m.pt").file.sources
+    assert (source.kind, source.revision, source.path) == ("huggingface", "main", "deep/m.pt")
+    (source,) = located("ms://owner/name@v2/m.pt").file.sources
+    assert (source.kind, source.revision) == ("modelscope", "v2")
+    assert located("hf://owner/name/deep/m.pt").file.name == "m.pt"
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://example.org/a/m.pt?download=true", "m.pt"),
+        ("https://example.org/a%20b/m%2Fn.pt", "n.pt"),
+        ("https://example.org/a/..%2f..%2fetc%2f.passwd", "passwd"),
+        ("https://example.org/a/m (1).pt", "m__1_.pt"),
+    ],
+)
+def test_the_name_of_a_file_from_an_address_is_only_a_name(url, name):
+    assert located(url).file.name == name
+
+
+@pytest.mark.parametrize("text", ["hf://owner/name/a b.pt", "hf://owner/name@v../m.pt"])
+def test_what_no_hub_has_is_one_sentence(text):
+    with pytest.raises(RegistryError, match="cannot be the"):
+        located(text)
+
+
+def test_a_file_beside_a_registry_on_a_server_is_found_below_its_address():
+    registry = b"""
+version: 1
+models:
+  - name: M
+    description: A model.
+    family: DPA-2
+    trainable: true
+    file: {name: m.pt, sources: [{kind: file, path: models/m.pt}]}
+"""
+    with FaultyServer() as server:
+        registries.add(server.serve("/zoo/registry.yaml", registry).url, name="far")
+        server.serve("/zoo/models/m.pt", CONTENT)
+        path = model_file("m")
+        assert path.read_bytes() == CONTENT
+        place = located("m")
+        found = local_file(place.file, place.base)
+        assert found is not None
+        assert (found.path, found.where) == (path, "cached")
+        # trusted on first use: the server is not asked again
+        assert model_file("M") == path
+        assert server.sent("/zoo/models/m.pt") == len(CONTENT)
+
+
+def test_the_cache_is_seen_where_the_store_put_a_file():
+    with FaultyServer() as server:
+        url = server.serve("/m.pt", CONTENT).url
+        source = AisSquareSource(kind="aissquare", url=url)
+        file = ModelFile(name="m.pt", sources=[source])
+        assert first_use(url) is None
+        arrived = fetch(Located(file))
+        assert first_use(url) == arrived.sha256
+        found = local_file(file, None)
+        assert found is not None
+        assert found.path == arrived.path
+        known = file.model_copy(update={"sha256": arrived.sha256})
+        assert local_file(known, None) == found
+        assert local_file(file.model_copy(update={"sha256": "0" * 64}), None) is None
+
+
+def test_offline_only_what_is_here_is_used(monkeypatch):
+    with FaultyServer() as server:
+        url = server.serve("/m.pt", CONTENT).url
+        monkeypatch.setenv("ZOO_OFFLINE", "1")
+        with pytest.raises(TransferError, match="network"):
+            model_file(url)
+        assert server.requests == []
+        path = model_file(url, offline=False)
+        assert model_file(url) == path
+    assert model_file("water_tiny").is_file()
+
+
+def test_a_bundled_model_that_was_changed_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "DPA2_water_tiny.pt").write_bytes(CONTENT)
+    monkeypatch.setattr("zoo.resolve.PACKAGE", tmp_path)
+    with pytest.raises(RegistryError, match="is not the file that the registry names"):
+        model_file("DPA2_water_tiny")
+
+
+def test_a_file_is_put_into_a_folder_that_cannot_be_linked_to(monkeypatch, tmp_path):
+    def refuse(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refuse)
+    origin = tmp_path / "m.pt"
+    origin.write_bytes(CONTENT)
+    placed = place(origin, tmp_path / "out", "n.pt", sha256="0" * 64)
+    assert placed.how == "copied"
+    assert placed.path.read_bytes() == CONTENT
+
+
+def test_folders_come_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.delenv("HUGGINGFACE_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert environment.huggingface_cache() == tmp_path / "hub"
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert environment.huggingface_cache() == tmp_path / "huggingface" / "hub"
