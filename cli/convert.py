@@ -30,7 +30,7 @@ def convert(
     json_mode: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a model: .pt, .pth, .dp, .yaml, of this program or of deepmd-kit.
+    """Convert a model between .pt, .pth, .dp, .yaml; write .savedmodel, .hlo for JAX.
 
     Weights keep their bits. What the output cannot hold is named.
 
@@ -40,7 +40,9 @@ def convert(
 
     out = Output(json_mode=json_mode, quiet=quiet)
     with out.status(f"converting {source}"):
-        done = convert_model(source, output, branch=branch, dtype=dtype, force=force)
+        done = convert_model(
+            source, output, branch=branch, dtype=dtype, force=force, report=out.info
+        )
     out.result(
         {
             "ok": True,

@@ -1,4 +1,4 @@
-"""Tensors as NumPy arrays and back, bit by bit, for files that other frameworks read."""
+"""Tensors as NumPy arrays and back, for files that other frameworks read."""
 
 from typing import Any
 
@@ -7,37 +7,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-BFLOAT16 = np.dtype("V2")
-"""How bfloat16 appears in NumPy, which has no such type: two opaque bytes, as in HDF5 files."""
+_BFLOAT16 = np.dtype("V2")  # NumPy has no such type; in HDF5 files it is two opaque bytes
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
-    """Return an array with the tensor's bits; `BFLOAT16` for bfloat16."""
+    """Return an array of the same numbers.
+
+    bfloat16 becomes float32, which holds its numbers exactly: deepmd-kit's readers turn that back
+    into bfloat16, while they cannot read the opaque bytes that they themselves write.
+    """
     values = tensor.detach().cpu().contiguous()
     if values.dtype == torch.bfloat16:
-        return values.view(torch.int16).numpy().view(BFLOAT16)
+        values = values.to(torch.float32)
     return np.asarray(values.numpy())
 
 
 def to_tensor(array: NDArray[Any]) -> Tensor:
-    """Return a tensor with the array's bits and a memory of its own.
+    """Return a tensor of the same numbers and type, with a memory of its own.
 
     Raises:
         TypeError: If the array holds no numbers.
     """
     array = np.array(array, order="C", copy=True)
     # JAX has a NumPy type of its own for bfloat16, whose name says so.
-    if array.dtype == BFLOAT16 or array.dtype.name == "bfloat16":
+    if array.dtype == _BFLOAT16 or array.dtype.name == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-
-
-def bfloat16_to_float32(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the numbers that an array of `BFLOAT16` stands for."""
-    bits = array.view(np.uint16).astype(np.uint32) << 16
-    return bits.view(np.float32)
-
-
-def float32_to_bfloat16(array: NDArray[np.float32]) -> NDArray[Any]:
-    """Return the array of `BFLOAT16` nearest to these numbers."""
-    return to_array(torch.from_numpy(np.ascontiguousarray(array)).to(torch.bfloat16))

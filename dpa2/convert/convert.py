@@ -1,6 +1,7 @@
 """`zoo convert`: a model from one file format to another."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def convert(
     branch: str | None = None,
     dtype: str | None = None,
     force: bool = False,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Converted:
     """Write a model in the format that the output's suffix names (`dpa2.convert.formats`).
 
@@ -59,6 +61,7 @@ def convert(
         branch: Which branch of a multi-task checkpoint: its name or an alias, in any case.
         dtype: `float32` or `float64`: precision of the parameters; None keeps it.
         force: Replace a file that is there.
+        report: Told what is being done where that takes long.
 
     Raises:
         CheckpointError: If the source or the branch cannot be used.
@@ -68,8 +71,7 @@ def convert(
     """
     given, target = Path(source), Path(output)
     reader, writer = format_of(given), format_of(target, to_write=True)
-    if writer.writer is None:
-        writer.write(None, target)  # type: ignore[arg-type]  # says why, before work is done
+    writer.check_writable(target)
     _refuse_overwriting(given, target, force=force)
     if reader.name != ".pt" and not given.exists():
         raise missing_file(given)
@@ -80,7 +82,7 @@ def convert(
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     precision = str(model.descriptor.dtype).removeprefix("torch.")
     type_map = list(model.type_map)
-    writer.write(portable, target)
+    writer.write(portable, target, report)
     return Converted(
         portable.path,
         target,

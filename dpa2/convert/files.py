@@ -1,8 +1,9 @@
-"""Reader and writer of each format that PyTorch alone can handle."""
+# ruff: noqa: ARG001 - all writers are called alike
+"""Readers and writers of the formats that PyTorch alone can handle."""
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from schemas.atomic import atomic_write
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, single_task_section
 from schemas.errors import CheckpointError
 from schemas.model import parse_model
+
+Report = Callable[[str], None]
 
 HISTORY_KEY = "dpa_zoo"
 """Where dictionaries keep the conversions that led to them; deepmd-kit passes over it."""
@@ -62,7 +65,7 @@ def read_pt(path: Path, branch: str | None) -> PortableModel:
     )
 
 
-def write_pt(portable: PortableModel, path: Path) -> None:
+def write_pt(portable: PortableModel, path: Path, report: Report) -> None:
     """Write a single-task checkpoint."""
     write_checkpoint(
         path,
@@ -83,8 +86,9 @@ def read_pth(path: Path, branch: str | None) -> PortableModel:
     return PortableModel(_built(section, tensors), section, path, history=history)
 
 
-def write_pth(portable: PortableModel, path: Path) -> None:
+def write_pth(portable: PortableModel, path: Path, report: Report) -> None:
     """Freeze a model; it is taken apart."""
+    report("compiling to TorchScript")
     history = json.dumps(portable.with_history())
     module = script(portable.model, portable.model_params)
     # deepmd-kit keeps a data modifier in the first of these; an empty one means none.
@@ -100,7 +104,7 @@ def read_dp(path: Path, branch: str | None) -> PortableModel:
     return _from_dictionary(path, read_hdf5(path))
 
 
-def write_dp(portable: PortableModel, path: Path) -> None:
+def write_dp(portable: PortableModel, path: Path, report: Report) -> None:
     """Write a `.dp` file."""
     write_hdf5(path, _to_dictionary(portable))
 
@@ -111,7 +115,7 @@ def read_yaml_model(path: Path, branch: str | None) -> PortableModel:
     return _from_dictionary(path, read_yaml(path))
 
 
-def write_yaml_model(portable: PortableModel, path: Path) -> None:
+def write_yaml_model(portable: PortableModel, path: Path, report: Report) -> None:
     """Write a `.yaml` file."""
     write_yaml(path, _to_dictionary(portable))
 

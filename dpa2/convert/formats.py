@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from dpa2.convert.portable import PortableModel
 
     Reader = Callable[[Path, str | None], PortableModel]
-    Writer = Callable[[PortableModel, Path], None]
+    Report = Callable[[str], None]
+    Writer = Callable[[PortableModel, Path, Report], None]
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,9 @@ class Format:
         title: What it is, in words.
         reader: `module:function` taking (path, branch or None) and returning a `PortableModel`;
             None: cannot be read back.
-        writer: `module:function` taking (`PortableModel`, path); it may take the model apart, and
-            raises a ConversionError for what the format cannot hold. None: is not written here.
+        writer: `module:function` taking (`PortableModel`, path, report); `report` is told what is
+            being done if that takes long. It may take the model apart, and raises a
+            ConversionError for what the format cannot hold. None: is not written here.
         may_have_branches: Whether a file may hold several branches, of which one is chosen.
     """
 
@@ -60,23 +66,29 @@ class Format:
         function: Reader = _named(self.reader)
         return function(path, branch)
 
-    def write(self, model: "PortableModel", path: Path) -> None:
+    def check_writable(self, path: Path) -> None:
+        """Raise ConversionError if this format is not written here."""
+        if self.writer is None:
+            raise ConversionError(
+                f"{path}: {self.name} files ({self.title}) are read here but not written",
+                hint=f"write one of: {', '.join(writable())}",
+            )
+
+    def write(self, model: "PortableModel", path: Path, report: "Report" = _silent) -> None:
         """Write a file; `model` must not be used afterwards.
 
         Raises:
             ConversionError: If this format is not written here, or cannot hold the model.
             WriteError: If the file cannot be written; an older one is untouched.
         """
-        if self.writer is None:
-            raise ConversionError(
-                f"{path}: {self.name} files ({self.title}) are read here but not written",
-                hint=f"write one of: {', '.join(writable())}",
-            )
+        self.check_writable(path)
+        assert self.writer is not None
         function: Writer = _named(self.writer)
-        function(model, path)
+        function(model, path, report)
 
 
 _HERE = "dpa2.convert.files:"
+_JAX = "dpa2.convert.jax_files:"
 
 FORMATS: list[Format] = [
     Format(
@@ -98,6 +110,18 @@ FORMATS: list[Format] = [
         "deepmd-kit's portable model, text",
         _HERE + "read_yaml_model",
         _HERE + "write_yaml_model",
+    ),
+    Format(
+        (".savedmodel",),
+        "TensorFlow SavedModel for deepmd-kit's JAX backend and LAMMPS",
+        None,
+        _JAX + "write_savedmodel_model",
+    ),
+    Format(
+        (".hlo",),
+        "StableHLO for deepmd-kit's JAX backend",
+        _HERE + "read_dp",  # holds what a .dp file holds
+        _JAX + "write_hlo_model",
     ),
 ]
 """Every format; whoever adds one adds a line here, or calls `add_format`."""

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from dpa2.convert.arrays import BFLOAT16, bfloat16_to_float32, float32_to_bfloat16
 from schemas.atomic import atomic_write
 from schemas.errors import CheckpointError
 
@@ -76,14 +75,12 @@ def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
 def _to_text(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return dict(value) if isinstance(value, Mapping) else value
-    is_bfloat16 = value.dtype == BFLOAT16
-    numbers = bfloat16_to_float32(value) if is_bfloat16 else value
     return {
         "@class": _CLASS,
         "@is_variable": True,
         "@version": 1,
-        "dtype": "bfloat16" if is_bfloat16 else value.dtype.name,
-        "value": numbers.tolist(),
+        "dtype": value.dtype.name,
+        "value": value.tolist(),
     }
 
 
@@ -93,9 +90,8 @@ def _from_text(value: Any) -> Any:
     dtype = value["dtype"]
     if dtype not in _DTYPES:
         raise ValueError(f"its type is {dtype}")
-    if dtype == "bfloat16":
-        return float32_to_bfloat16(np.asarray(value["value"], dtype=np.float32))
-    return np.asarray(value["value"], dtype=dtype)
+    # float32 holds the numbers of bfloat16, which NumPy does not know
+    return np.asarray(value["value"], dtype="float32" if dtype == "bfloat16" else dtype)
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:
