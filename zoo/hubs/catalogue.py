@@ -69,6 +69,7 @@ def _huggingface(text: str, limit: int) -> list[Found]:
     from httpx2 import HTTPError
     from huggingface_hub import HfApi
 
+    huggingface.check_endpoint()
     owner, _, words = text.rpartition("/")
     try:
         models = HfApi(library_name="dpa-zoo").list_models(

@@ -8,7 +8,9 @@ from zoo.hubs.refusal import RefusedError
 from zoo.transfer.remote import Download
 
 
-def checked(path: Path, file: ModelFile, source: str, *, received: int = 0) -> Download:
+def checked(
+    path: Path, file: ModelFile, source: str, *, received: int = 0, sha256: str | None = None
+) -> Download:
     """Return what is known of a file whose content is right.
 
     Args:
@@ -16,18 +18,27 @@ def checked(path: Path, file: ModelFile, source: str, *, received: int = 0) -> D
         file: What it should be.
         source: Where it comes from.
         received: Bytes that came over the network.
+        sha256: Of what is there; None: it is computed.
 
     Raises:
         RefusedError: When it is another file; says so if it is one that was replaced.
     """
+    found = sha256 or sha256_of(path)
+    refuse_another(file, found)
+    return Download(path, found, path.stat().st_size, received=received, source=source)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        RefusedError: When it cannot be read.
+    """
     try:
         with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            size = stream.tell()
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise RefusedError(f"{path} cannot be read: {error.strerror or error}") from error
-    refuse_another(file, sha256)
-    return Download(path=path, sha256=sha256, size=size, received=received, source=source)
 
 
 def refuse_another(file: ModelFile, sha256: str) -> None:

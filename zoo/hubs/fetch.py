@@ -15,7 +15,7 @@ from schemas.registry import (
     Source,
 )
 from zoo.hubs import huggingface, modelscope
-from zoo.hubs.content import checked, refuse_another, refuse_superseded
+from zoo.hubs.content import checked, refuse_another, refuse_superseded, sha256_of
 from zoo.hubs.counting import Counting
 from zoo.hubs.refusal import RefusedError
 from zoo.hubs.remotes import remotes_of
@@ -124,7 +124,12 @@ class _Search:
         """
         remotes = [place.remote for place in self._places()]
         return self.store.fetch(
-            remotes, self.file.name, sha256=self.file.sha256, size=self.file.size, offline=True
+            remotes,
+            self.file.name,
+            sha256=self.file.sha256,
+            size=self.file.size,
+            offline=True,
+            command=_command(self.file.sources[0]),
         )
 
     def over_the_network(self) -> Download:
@@ -183,9 +188,11 @@ class _Search:
         match place.source:
             case HuggingFaceSource() as source:
                 path = huggingface.fetch(source, progress=self.progress)
-                if huggingface.is_damaged(path):
+                found = sha256_of(path)
+                if huggingface.is_damaged(path, found):
                     self.progress.say(f"{path.name} in the cache is damaged; it is fetched again")
                     path = huggingface.fetch(source, progress=self.progress, again=True)
+                    found = sha256_of(path)
             case ModelScopeSource() as source:
                 path = modelscope.fetch(
                     source,
@@ -193,10 +200,12 @@ class _Search:
                     size=self.file.size,
                     progress=self.progress,
                 )
+                found = sha256_of(path)
             case _:
                 raise AssertionError(f"{place.source.kind} has no client")
         received = self.progress.received - before
-        return checked(path, self.file, place.remote.label, received=received)
+        label = place.remote.label
+        return checked(path, self.file, label, received=received, sha256=found)
 
     def _plain(self, remotes: Sequence[Remote]) -> Download:
         try:
@@ -222,7 +231,7 @@ class _Search:
             raise
         except TransferError as error:
             self.failures.append((label, error))
-            if label:
+            if label and (len(self.file.sources) > 1 or not isinstance(error, RefusedError)):
                 self.progress.say(f"{label}: {error.message}")
             return None
 
@@ -240,6 +249,15 @@ class _Search:
             f"{self.file.name} could not be fetched\n" + "\n".join(f"  {one}" for one in reasons),
             hint="; ".join(hints) or None,
         )
+
+
+def _command(source: Source) -> str | None:
+    """Return what fetches the file of a hub; None where its address says enough."""
+    if not isinstance(source, HuggingFaceSource | ModelScopeSource):
+        return None
+    scheme, newest = ("hf", "main") if isinstance(source, HuggingFaceSource) else ("ms", "master")
+    revision = "" if source.revision == newest else f"@{source.revision}"
+    return f"zoo pull {scheme}://{source.repo}{revision}/{source.path}"
 
 
 def _quickest_first(places: list[_Place]) -> list[_Place]:

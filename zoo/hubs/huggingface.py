@@ -1,6 +1,5 @@
 """Files of Hugging Face through its own client: its cache, its token, its settings."""
 
-import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -71,21 +70,26 @@ def fetch(source: HuggingFaceSource, *, progress: Progress, again: bool = False)
                     force_download=again,
                 )
             )
-    except (HTTPError, OSError, ValueError, RuntimeError, errors.EntryNotFoundError) as error:
+    except (
+        HTTPError,
+        OSError,
+        ValueError,
+        RuntimeError,
+        errors.EntryNotFoundError,
+        errors.XetDownloadError,
+        errors.OIDCError,
+    ) as error:
         raise explained(error, source.repo, source.revision, source.path) from error
 
 
-def is_damaged(path: Path) -> bool:
-    """Return whether a file of the cache is not what its own name says it is.
+def is_damaged(path: Path, sha256: str) -> bool:
+    """Return whether a file of the cache with this hash is not what its own name says it is.
 
     A large file of the cache is named by its SHA-256; a small one by another hash, of which
     nothing can be said.
     """
     name = path.resolve().name
-    if _SHA256.fullmatch(name) is None:
-        return False
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() != name
+    return _SHA256.fullmatch(name) is not None and name != sha256
 
 
 def explained(error: Exception, repo: str, revision: str | None, path: str = "") -> TransferError:

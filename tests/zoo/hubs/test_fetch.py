@@ -112,7 +112,7 @@ def test_offline_the_cache_of_hugging_face_serves_even_without_a_hash(hub, fetch
 def test_offline_a_missing_file_names_the_command_that_fetches_it(hub, fetch):
     with pytest.raises(TransferError, match=r"m\.pt is not in the cache") as caught:
         fetch(HUB, offline=True)
-    assert "zoo pull http" in caught.value.hint
+    assert "zoo pull hf://owner/model/m.pt" in caught.value.hint
     assert not hub.asked("GET", "resolve")
     assert not hub.asked("HEAD")
 
