@@ -34,9 +34,8 @@ def find_model(reference: str | Path | None) -> str | Path | None:
     from zoo.resolve import model_file
 
     text = _as_written(reference)
-    parsed = parse_reference(text)
-    if isinstance(parsed, LocalPath):
-        return type(reference)(parsed.path)
+    if isinstance(parse_reference(text), LocalPath):
+        return type(reference)(model_file(text))
     with transfer_progress(Output()) as progress:
         return type(reference)(model_file(text, progress=progress))
 

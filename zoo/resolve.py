@@ -1,5 +1,6 @@
 """From what a person wrote to a file on this machine whose content is right."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -38,8 +39,9 @@ def model_file(
 ) -> Path:
     """Return the file that a reference on the command line means; fetch it if it is not here.
 
-    A path stays what it is, whether it exists or not. Anything else is fetched once and then found
-    on this machine; its content is compared with the registry's hash.
+    A path stays what it is, whether it exists or not; but a file that has the name of a model and
+    the content of one that was replaced is refused. Anything else is fetched once and then found on
+    this machine; its content is compared with the registry's hash.
 
     Args:
         reference: As `zoo.reference.parse_reference` takes it.
@@ -52,8 +54,37 @@ def model_file(
     """
     parsed = parse_reference(reference)
     if isinstance(parsed, LocalPath):
+        refuse_superseded(parsed.path)
         return parsed.path
     return fetch(located(parsed), progress=progress, offline=offline).path
+
+
+def refuse_superseded(path: Path) -> None:
+    """Refuse a file that was downloaded before it was replaced.
+
+    Only files that are called like a model with such a history are hashed.
+
+    Raises:
+        RegistryError: With the reason why it was replaced.
+    """
+    if not path.is_file():
+        return
+    try:
+        models = [known.model for known in known_models().models if known.model.file.superseded]
+    except RegistryError:  # a path needs no registry
+        return
+    for model in models:
+        names = [*model.names, PurePosixPath(model.file.name).stem]
+        if path.stem.lower() not in (name.lower() for name in names):
+            continue
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        for old in model.file.superseded:
+            if old.sha256 == sha256:
+                raise RegistryError(
+                    f"{path} must not be used any more: {old.reason}",
+                    hint=f"the file that took its place: --model {model.reference}",
+                )
 
 
 def fetch(

@@ -1,7 +1,9 @@
+import hashlib
 from pathlib import Path
 
 import pytest
 
+from cli.options import find_model
 from schemas import environment
 from schemas.errors import RegistryError, TransferError
 from schemas.registry import AisSquareSource, ModelFile
@@ -26,6 +28,31 @@ def test_addresses_of_hubs_become_sources_with_their_newest_revision():
     (source,) = located("ms://owner/name@v2/m.pt").file.sources
     assert (source.kind, source.revision) == ("modelscope", "v2")
     assert located("hf://owner/name/deep/m.pt").file.name == "m.pt"
+
+
+def test_a_file_that_was_replaced_is_refused_by_its_path_too(tmp_path):
+    path, other = tmp_path / "water.pt", tmp_path / "other.pt"
+    for file in (path, other):
+        file.write_bytes(CONTENT)
+    old = hashlib.sha256(CONTENT).hexdigest()
+    registry = tmp_path / "registry.yaml"
+    registry.write_text(f"""
+version: 1
+models:
+  - name: Water
+    description: A model.
+    family: DPA-2
+    trainable: true
+    file:
+      name: m.pt
+      superseded: [{{sha256: {old}, reason: nobody could load it}}]
+      sources: [{{kind: file, path: m.pt}}]
+""")
+    assert model_file(str(path)) == path
+    registries.add(str(registry))
+    with pytest.raises(RegistryError, match="nobody could load it"):
+        model_file(str(path))
+    assert model_file(str(other)) == other  # not hashed: it is not called like the model
 
 
 @pytest.mark.parametrize(
@@ -69,6 +96,15 @@ models:
         # trusted on first use: the server is not asked again
         assert model_file("M") == path
         assert server.sent("/zoo/models/m.pt") == len(CONTENT)
+
+
+def test_an_address_that_became_a_path_is_an_address():
+    with FaultyServer() as server:
+        url = server.serve("/m.pt", CONTENT).url
+        assert find_model(Path(url)).read_bytes() == CONTENT
+        assert Path(find_model(url)) == find_model(Path(url))
+    assert find_model(None) is None
+    assert find_model(Path("runs/model.pt")) == Path("runs/model.pt")
 
 
 def test_the_cache_is_seen_where_the_store_put_a_file():
