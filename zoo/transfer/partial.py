@@ -38,7 +38,7 @@ from zoo.transfer.digest import FollowingDigest
 from zoo.transfer.journal import Journal
 from zoo.transfer.patience import Patience
 
-_SPARE = 32 << 20
+_LEAST_SPARE, _MOST_SPARE = 1 << 20, 32 << 20
 _OLD = 7 * 24 * 3600.0
 
 
@@ -127,9 +127,9 @@ class Partial:
         """Refuse a transfer for which the disk has no room.
 
         Raises:
-            TransferError: When the rest of `size` bytes and a little more is not free.
+            TransferError: When the rest of `size` bytes and a little more are not free.
         """
-        needed = max(0, size - self.length) + _SPARE
+        needed = max(0, size - self.length) + min(_MOST_SPARE, max(_LEAST_SPARE, size // 20))
         try:
             free = shutil.disk_usage(self.target.parent).free
         except OSError:

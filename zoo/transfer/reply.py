@@ -54,7 +54,7 @@ def check_status(reply: httpx2.Response) -> None:
     """
     status = reply.status_code
     if status in (200, 206, 416):
-        if reply.headers.get("Content-Encoding", "identity") != "identity":
+        if reply.headers.get("Content-Encoding", "").lower() not in ("", "identity"):
             raise Refusal("it sends the file compressed although that was not asked for")
         return
     if status in _TRY_AGAIN or status > 500:

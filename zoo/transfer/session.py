@@ -16,6 +16,8 @@ from zoo.transfer.reply import Refusal, Setback
 from zoo.transfer.source import Source, all_failed, next_source
 
 _BEGINNING = 512
+_WORTH_SAYING = 0.1
+_LOOK_AT_SPACE = 64 << 20
 
 
 class Session:
@@ -101,7 +103,8 @@ class Session:
                 raise all_failed(self._name, self._sources, self._partial.length)
             pause = source.ready - time.monotonic()
             if pause > 0:
-                self._progress.say(f"{source.label}: trying again in {pause:.1f} s")
+                if pause >= _WORTH_SAYING:
+                    self._progress.say(f"{source.label}: trying again in {pause:.1f} s")
                 time.sleep(pause)
             before = self._received
             try:
@@ -256,6 +259,8 @@ class Session:
                 self._start_over(f"more than the {limit} bytes of {self._name} came")
                 raise Setback(f"it sends more than {limit} bytes")
             partial.append(piece)
+            if limit is None and partial.length % _LOOK_AT_SPACE < len(piece):
+                partial.check_space(partial.length)
             self._received += len(piece)
             progress.advance(len(piece))
             floor += len(piece)

@@ -5,6 +5,7 @@ python -m tests.zoo.transfer.fetch_one URL TARGET SHA256|-
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.zoo.transfer.watcher import SHORT, Watcher
@@ -20,7 +21,7 @@ if __name__ == "__main__":
         sha256=None if sha256 == "-" else sha256,
         size=None,
         progress=watcher,
-        patience=SHORT,
+        patience=replace(SHORT, stall=20.0),
     )
     json.dump(
         {"sha256": found.sha256, "received": found.received, "said": watcher.said}, sys.stdout

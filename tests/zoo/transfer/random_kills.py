@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.zoo.transfer.faulty_server import FaultyServer
@@ -70,7 +70,7 @@ def kill_and_resume(seed: int, folder: Path, size: int, pace: float, *, known: b
             target,
             sha256=sha256 if known else None,
             size=None,
-            patience=SHORT,
+            patience=replace(SHORT, stall=20.0),
         )
         right = target.read_bytes() == data
         right = right and [path.name for path in folder.iterdir()] == ["model.pt"]

@@ -34,7 +34,8 @@ GONE = Fault(status=404)
 def fetch(url: str, folder: Path, sha256: str | None = SHA256, **options: Any) -> Download:
     target = folder / "model.pt"
     remotes = [Remote(url, "server")]
-    return download(remotes, target, sha256=sha256, size=None, patience=SHORT, **options)
+    options.setdefault("patience", SHORT)
+    return download(remotes, target, sha256=sha256, size=None, **options)
 
 
 def left_half(server: FaultyServer, folder: Path, sha256: str | None = SHA256) -> tuple[str, Path]:
@@ -61,9 +62,9 @@ def elsewhere(**changes: Any) -> dict[str, Any]:
 def test_a_killed_download_is_resumed_with_at_most_a_mebibyte_again(
     tmp_path: Path, known: bool
 ) -> None:
-    resumed = kill_and_resume(7, tmp_path, size=8 * MEBIBYTE, pace=20e6, known=known)
+    resumed = kill_and_resume(7, tmp_path, size=4 * MEBIBYTE, pace=4e6, known=known)
     assert resumed.right
-    assert 0 < resumed.killed_at < 8 * MEBIBYTE
+    assert 0 < resumed.killed_at < 4 * MEBIBYTE
     assert resumed.again <= MEBIBYTE
 
 
@@ -218,7 +219,8 @@ def test_a_lock_of_another_machine_is_taken_over_after_its_silence(
 ) -> None:
     (tmp_path / ".model.pt.lock").write_text("1234\nnode17\n")
     watcher = Watcher()
-    fetch(server.serve("/model.pt", DATA).url, tmp_path, progress=watcher)
+    url = server.serve("/model.pt", DATA).url
+    fetch(url, tmp_path, progress=watcher, patience=replace(SHORT, silence=0.3))
     assert watcher.said[0] == "waiting for process 1234 on node17, which is fetching model.pt"
     assert "no sign of life" in watcher.said[1]
 
@@ -231,7 +233,7 @@ def test_a_lock_of_another_machine_that_shows_life_is_respected(
     ended = threading.Event()
 
     def live() -> None:
-        for _ in range(25):
+        for _ in range(30):
             os.utime(marker)
             time.sleep(SHORT.heartbeat)
         (tmp_path / "model.pt").write_bytes(DATA)
@@ -240,7 +242,8 @@ def test_a_lock_of_another_machine_that_shows_life_is_respected(
 
     thread = threading.Thread(target=live)
     thread.start()
-    assert fetch(server.serve("/model.pt", DATA).url, tmp_path).received == 0
+    url = server.serve("/model.pt", DATA).url
+    assert fetch(url, tmp_path, patience=replace(SHORT, silence=1.0)).received == 0
     assert ended.is_set()
     thread.join()
     assert server.requests == []

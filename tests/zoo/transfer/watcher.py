@@ -7,13 +7,13 @@ from zoo.transfer.patience import Patience
 
 SHORT = Patience(
     connect=5.0,
-    stall=0.3,
+    stall=1.0,
     first_wait=0.005,
     longest_wait=0.02,
     longest_retry_after=2.0,
     poll=0.02,
     heartbeat=0.05,
-    silence=0.5,
+    silence=20.0,
 )
 
 
