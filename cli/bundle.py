@@ -83,7 +83,8 @@ def _find(reference: str, progress: "Progress", *, offline: bool) -> "BundledMod
         return BundledModel(parsed.path)
     place = located(parsed)
     found = fetch(place, progress=progress, offline=offline)
-    return BundledModel(found.path, place.known.model if place.known else None)
+    known = place.known.model if place.known else None
+    return BundledModel(found.path, known, origin=reference)
 
 
 def register(app: typer.Typer) -> None:

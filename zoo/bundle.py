@@ -34,10 +34,12 @@ class BundledModel:
     Args:
         path: Its file.
         known: What a registry says of it; None for a file of one's own.
+        origin: Where such a file comes from, if not from this machine.
     """
 
     path: Path
     known: RegisteredModel | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ class _Entry:
         branches = summarize(header)
         sha256, size = _digest(path)
         if known is None:
-            known = _described(path, branches, multitask="model_dict" in header.model_params)
+            multitask = "model_dict" in header.model_params
+            known = _described(path, branches, multitask=multitask, origin=bundled.origin)
         elif known.file.sha256 not in (None, sha256):
             raise RegistryError(
                 f"{path} is not the file that the registry names for {known.name}: its SHA-256 is "
@@ -218,11 +221,17 @@ def _registry_text(models: Sequence[RegisteredModel]) -> str:
         ],
     }
     Registry.model_validate(document)
+    places = [f"{_folder(model)}/{model.file.name}".lower() for model in models]
+    for place in places:
+        if places.count(place) > 1:
+            raise RegistryError(
+                f"two models would both be {place}", hint="bundle them into two folders"
+            )
     return _HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _described(
-    path: Path, branches: Sequence[BranchSummary], *, multitask: bool
+    path: Path, branches: Sequence[BranchSummary], *, multitask: bool, origin: str | None
 ) -> RegisteredModel:
     """Return the entry of a model that no registry knows, from what its file says."""
     name = plain_name(path.stem) or "model"
@@ -233,7 +242,7 @@ def _described(
     place = FileSource(kind="file", path=f"{name}/{name}{path.suffix}")
     return RegisteredModel(
         name=name,
-        description=f"Bundled from {path.name}.",
+        description=f"Bundled from {origin or path.name}.",
         family=family,
         trainable=descriptors == {"dpa2"},
         elements=list(dict.fromkeys(element for one in branches for element in one.type_map)),

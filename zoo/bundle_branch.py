@@ -29,7 +29,7 @@ def one_branch(whole: BundledModel, branch: str, folder: Path) -> BundledModel:
     with LocalFile(whole.path) as source:
         write_branch(source, header, found, target)
     if known is None:
-        return BundledModel(target)
+        return BundledModel(target, origin=f"{whole.origin or whole.path.name}, branch {found}")
     described = [one for one in known.branches if one.name == found]
     text = f"{found}: {described[0].domain}" if described else found
     changes = {

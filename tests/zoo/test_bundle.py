@@ -1,12 +1,15 @@
 """Models carried to where no network is: files, cards, a registry, the same bytes every time."""
 
 import hashlib
+import json
 import tarfile
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from cli.main import app
 from schemas.errors import CheckpointError, RegistryError, WriteError
 from zoo.branches import summarize
 from zoo.bundle import BundledModel, bundle
@@ -133,6 +136,24 @@ def test_a_folder_with_other_things_is_left_alone(known, tmp_path):
 def test_two_models_of_one_name_are_refused(known, tmp_path):
     with pytest.raises(RegistryError, match="two models are called"):
         bundle([known, known], tmp_path / "b")
+
+
+def test_two_models_that_would_share_a_file_are_refused(known, tmp_path):
+    one = known.known.model_copy(update={"name": "a-v1", "aliases": []})
+    two = known.known.model_copy(update={"name": "a", "revision": "v1", "aliases": []})
+    with pytest.raises(RegistryError, match=r"two models would both be a-v1/dpa2_water_tiny\.pt"):
+        bundle([BundledModel(FILE, one), BundledModel(FILE, two)], tmp_path / "b")
+
+
+def test_the_command_bundles_by_name_and_by_path(tmp_path):
+    (tmp_path / "own.pt").write_bytes(FILE.read_bytes())
+    models = ["DPA2_water_tiny", str(tmp_path / "own.pt")]
+    output = str(tmp_path / "b.tar")
+    result = CliRunner().invoke(app, ["bundle", *models, "-o", output, "--json"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert [model["name"] for model in document["models"]] == ["DPA2_water_tiny", "own"]
+    assert {m["file"]["sha256"] for m in document["models"]} == {SHA256}
 
 
 def test_a_place_that_cannot_be_written_is_said_in_a_sentence(known, tmp_path):

@@ -1,20 +1,26 @@
 """A folder as a mirror: what it serves, what it never serves, and two processes that talk."""
 
 import hashlib
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from cli.main import app
 from schemas.errors import ZooError
 from schemas.registry import ModelFile
+from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
 from zoo.bundle import BundledModel, bundle
 from zoo.hubs.fetch import fetch_file
 from zoo.registry import find_model
@@ -186,6 +192,42 @@ def test_an_interrupted_download_from_a_mirror_goes_on(folder, tmp_path):
     assert answered[-1].path == "/water/m.pt"
 
 
+@pytest.fixture
+def said(monkeypatch):
+    """What `zoo serve` says before it serves; nothing but this machine is listened to."""
+
+    def bind(server):
+        server.server_address = ("127.0.0.1", 0)
+        ThreadingHTTPServer.server_bind(server)
+
+    monkeypatch.setattr(MirrorServer, "server_bind", bind)
+    monkeypatch.setattr(MirrorServer, "serve_forever", lambda *_, **__: None)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["serve", "--port", "0", *map(str, arguments)])
+
+    return run
+
+
+def test_serving_this_machine_only_is_the_default(folder, said):
+    result = said(folder)
+    assert result.stdout.startswith("zoo registry add http://127.0.0.1:")
+    assert "--insecure" not in result.stdout
+    assert "warning" not in result.stderr
+
+
+def test_serving_the_network_has_a_warning_and_a_flag_for_clients(folder, said):
+    result = said(folder, "--host", "0.0.0.0")
+    assert result.stdout.startswith(f"zoo registry add http://{socket.gethostname()}:")
+    assert result.stdout.endswith("/registry.yaml --insecure\n")
+    assert "nothing is encrypted" in result.stderr
+
+
+def test_a_folder_without_a_registry_is_served_with_a_warning(folder, said):
+    (folder / "registry.yaml").unlink()
+    assert "has no registry.yaml" in said(folder).stderr
+
+
 def zoo(*arguments, **settings):
     command = [sys.executable, "-m", "cli.main", *map(str, arguments)]
     return subprocess.run(
@@ -221,3 +263,15 @@ def test_a_second_process_pulls_a_bundle_that_the_first_one_serves(tmp_path):
     assert messages.endswith("stopped\n")
     content = (tmp_path / "here" / "DPA2_water_tiny.pt").read_bytes()
     assert hashlib.sha256(content).hexdigest() == carried.file.sha256
+
+
+def test_a_second_process_pulls_from_a_hub_that_its_environment_names(tmp_path):
+    with FakeHuggingFace() as hub:
+        hub.repositories["owner/model"] = Repository({"m.pt": CONTENT}, gated=True)
+        settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_TOKEN": hub.token}
+        settings["HF_HUB_CACHE"] = str(tmp_path / "hub")
+        pulled = zoo("pull", "hf://owner/model/m.pt", "--json", **settings)
+        assert hub.token not in pulled.stdout + pulled.stderr
+    found = json.loads(pulled.stdout)
+    assert found["sha256"] == SHA256
+    assert Path(found["path"]).is_relative_to(tmp_path / "hub")
