@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dpa2.jax.layers import layer_norm
+from dpa2.jax.layers import bias_of, layer_norm, linear
 from dpa2.jax.weights import Array, LocalAttention, PairAttention
 from schemas.descriptor import Repformer
 
@@ -77,7 +77,7 @@ def pair_update(
     value_PFH = weights.value.weight.reshape(P, P, H)
     out_FHO = weights.head_map.weight.reshape(P, H, P)
     both_HPO = jnp.einsum("pfh,fho->hpo", value_PFH, out_FHO)
-    update = jnp.einsum("nhjp,hpo->njo", mixed_NHKP, both_HPO) + weights.head_map.bias
+    update = jnp.einsum("nhjp,hpo->njo", mixed_NHKP, both_HPO) + bias_of(weights.head_map)
     epsilon = DEFAULT_LN_EPS if options.ln_eps is None else options.ln_eps
     return layer_norm(weights.norm, update, epsilon)
 
@@ -101,4 +101,4 @@ def local_attention(
     weights_NHK = jax.nn.softmax(logits_NHK, axis=-1) * w_N1K
     mixed_NHA = jnp.einsum("nhk,nka->nha", weights_NHK, g1_NKA)
     values_NHA = jnp.einsum("nha,abh->nhb", mixed_NHA, key_value[:, D:])
-    return values_NHA.reshape(N, H * A) @ weights.head_map.weight + weights.head_map.bias
+    return linear(weights.head_map, values_NHA.reshape(N, H * A))

@@ -1,4 +1,4 @@
-"""Extended atoms in, energies and their derivatives out: deepmd-kit's lower interface (spec 10.4)."""
+"""Atoms and ghosts in, energies and derivatives out: deepmd-kit's lower interface (spec 10.4)."""
 
 # Axes:  F frames   N atoms per frame   M atoms and ghosts   K neighbour slots   T types
 #        D descriptor width   X, Y = x, y, z
@@ -86,9 +86,7 @@ def evaluate(
 def atom_energies(config: Model, weights: Weights, frame: System, *, sort: bool = True) -> Array:
     """Return the atomic energies (N,) eV of one frame (axes as in `System`, without F)."""
     r = config.descriptor.repinit
-    nlist_NK = nearest(
-        frame.coord, frame.types, frame.nlist, r.rcut, number(r.nsel), sort=sort
-    )
+    nlist_NK = nearest(frame.coord, frame.types, frame.nlist, r.rcut, number(r.nsel), sort=sort)
     keep_TT = pair_table(config, config.pair_exclude_types)
     if keep_TT is not None:
         nlist_NK = without_pairs(nlist_NK, frame.types, keep_TT)
@@ -134,14 +132,18 @@ def describe(
     if w.type_map is not None:
         g1_NA = g1_NA + linear(w.type_map, tebd_TC)[types_N]
     own = block(d.repformer.rcut, number(d.repformer.nsel))
-    g1_NA = repformer(d, w, g1_NA, types_N, own, mapping_M[own.index], keep_TT)
+    g1_NA = repformer(d, w, g1_NA, types_N, own, mapping_M[own.rows], keep_TT)
     if d.concat_output_tebd:
         g1_NA = jnp.concatenate([g1_NA, tebd_TC[types_N]], axis=-1)
     return g1_NA
 
 
 def fitting(
-    config: Model, weights: Fitting, descriptor_ND: Array, fparam: Array | None, aparam: Any
+    config: Model,
+    weights: Fitting,
+    descriptor_ND: Array,
+    fparam: Array | None,
+    aparam: Array | None,
 ) -> Array:
     """Return the network's atomic energies (N,) eV, without any bias (spec 3.9)."""
     options = config.fitting_net
@@ -150,12 +152,13 @@ def fitting(
     dtype = output.weight.dtype
     rows = (descriptor_ND.shape[0],)
     others = []
-    if weights.fparam_avg is not None:
+    if weights.fparam is not None:
         assert fparam is not None
-        scaled = (fparam.astype(dtype) - weights.fparam_avg) * weights.fparam_inv_std
+        scaled = weights.fparam.scaled(fparam.astype(dtype))
         others.append(jnp.broadcast_to(scaled, (*rows, *scaled.shape)))
-    if weights.aparam_avg is not None and not options.use_aparam_as_mask:
-        others.append((aparam.astype(dtype) - weights.aparam_avg) * weights.aparam_inv_std)
+    if weights.aparam is not None and not options.use_aparam_as_mask:
+        assert aparam is not None
+        others.append(weights.aparam.scaled(aparam.astype(dtype)))
     if weights.case_embd is not None:
         others.append(jnp.broadcast_to(weights.case_embd, (*rows, *weights.case_embd.shape)))
 
@@ -176,7 +179,7 @@ def contributes(config: Model, types: Array) -> Array:
 
 
 def capacity(config: Model, rcut: float, nsel: int) -> int:
-    """Return how many neighbours a list may hold after being cut from the longer ones (spec 3.2)."""
+    """Return how many neighbours a list holds at most, cut from the longer ones (spec 3.2)."""
     r, f = config.descriptor.repinit, config.descriptor.repformer
     lists = [(r.rcut, number(r.nsel)), (f.rcut, number(f.nsel))]
     if r.use_three_body:

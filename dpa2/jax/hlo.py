@@ -51,9 +51,7 @@ def save(
     write_hdf5(dictionary | {_VARIABLES: variables, "constants": _constants(facts)}, stream)
 
 
-def _exported(
-    config: Model, weights: Weights, facts: Facts, *, atomic_virial: bool
-) -> np.void:
+def _exported(config: Model, weights: Weights, facts: Facts, *, atomic_virial: bool) -> np.void:
     # deepmd-kit takes excluded pairs out of sorted lists before it calls; the slots stay empty.
     sort = not config.pair_exclude_types
     function = jax.jit(lower(config, weights, atomic_virial=atomic_virial, sort=sort))

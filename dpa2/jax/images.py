@@ -56,7 +56,7 @@ def extend(coord_FNX: Any, types_FN: Any, box_FXX: Any, rcut: float) -> tuple[An
     def in_vacuum() -> tuple[Any, Any, Any]:
         return coord_FNX, types_FN, own_FN
 
-    return tf.cond(tf.shape(box_FXX)[-1] > 0, periodic, in_vacuum)  # type: ignore[no-any-return]
+    return tf.cond(tf.shape(box_FXX)[-1] > 0, periodic, in_vacuum)
 
 
 def shifts(reach_X: Any) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.jax.layers import Activation, activation, close_hidden, hidden_layers
+from dpa2.jax.layers import Activation, activation, bias_of, close_hidden, hidden_layers
 from dpa2.jax.neighbors import Neighbors, environment_matrix, kept
 from dpa2.jax.weights import Array, EnvironmentStatistics, TypedEmbedding
 from schemas.descriptor import Descriptor
@@ -47,7 +47,7 @@ def typed_embedding(
         return s + s * tau
     first, *rest = weights.network
     # Inputs side by side enter a linear layer as a sum, so types become tables of its terms.
-    total = scalar[..., None] * first.weight[0] + first.bias
+    total = scalar[..., None] * first.weight[0] + bias_of(first)
     width = tebd_TC.shape[1]
     for k, index in enumerate(types):
         total = total + (tebd_TC @ first.weight[1 + k * width : 1 + (k + 1) * width])[index]

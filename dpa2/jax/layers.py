@@ -56,6 +56,12 @@ def linear(layer: Linear, x: Array) -> Array:
     return y if layer.bias is None else y + layer.bias
 
 
+def bias_of(layer: Linear) -> Array:
+    """Return the bias of a layer that has one."""
+    assert layer.bias is not None
+    return layer.bias
+
+
 def close_hidden(x: Array, y: Array, timestep: Array | None) -> Array:
     """Finish a hidden layer whose activation is `y`: time step, and skip where widths allow it."""
     if timestep is not None:

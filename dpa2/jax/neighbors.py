@@ -17,13 +17,13 @@ class Neighbors(NamedTuple):
     """The list of one block; all `nsel` slots, the empty ones too.
 
     Attributes:
-        index: (N, K) row of the neighbour among atoms and ghosts; 0 in empty slots.
+        rows: (N, K) row of the neighbour among atoms and ghosts; 0 in empty slots.
         filled: (N, K) bool.
         disp: (N, K, 3) Å, neighbour minus centre; longer than the cutoff in empty slots.
-        types: (N, K) type of the neighbour; in empty slots that of the first atom, as in deepmd-kit.
+        types: (N, K) type of the neighbour; in empty slots, as in deepmd-kit, of the first atom.
     """
 
-    index: Array
+    rows: Array
     filled: Array
     disp: Array
     types: Array

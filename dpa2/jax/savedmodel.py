@@ -33,8 +33,8 @@ def save(config: Model, weights: Weights, facts: Facts, folder: Path, report: Re
         one = _lower_function(config, weights, facts, atomic_virial=atomic_virial)
         setattr(module, f"call_lower{suffix}", one)
         setattr(module, f"call{suffix}", _call_function(one, facts, atomic_virial=atomic_virial))
-    for name, value in _constants(facts).items():
-        setattr(module, name, _getter(name, value))
+    for name, (value, dtype) in _constants(facts).items():
+        setattr(module, name, _getter(name, value, dtype))
     report("writing the SavedModel")
     tf.saved_model.save(module, str(folder))
 
@@ -47,9 +47,7 @@ def _named(function: Callable[..., Any], name: str, signature: list[Any]) -> Any
     return traced
 
 
-def _lower_function(
-    config: Model, weights: Weights, facts: Facts, *, atomic_virial: bool
-) -> Callable[..., Any]:
+def _lower_function(config: Model, weights: Weights, facts: Facts, *, atomic_virial: bool) -> Any:
     converted = jax2tf.convert(
         # Pairs of types that the model leaves out are left out inside, after sorting.
         lower(config, weights, atomic_virial=atomic_virial, sort=True),
@@ -81,9 +79,7 @@ def _lower_function(
     return _named(call_lower, f"call_lower_{_variant(atomic_virial)}", signature)
 
 
-def _call_function(
-    call_lower: Callable[..., Any], facts: Facts, *, atomic_virial: bool
-) -> Callable[..., Any]:
+def _call_function(call_lower: Callable[..., Any], facts: Facts, *, atomic_virial: bool) -> Any:
     def call(coord: Any, atype: Any, box: Any, fparam: Any, aparam: Any) -> dict[str, Any]:
         num_atoms = tf.shape(atype)[1]
         coords, types, mapping = extend(coord, atype, box, facts.rcut)
@@ -115,35 +111,36 @@ def _parameters(facts: Facts) -> list[Any]:
     ]
 
 
-def _constants(facts: Facts) -> dict[str, Any]:
-    """Return what each getter returns."""
-    found = {
-        "get_type_map": tf.constant(facts.type_map, tf.string),
-        "get_rcut": tf.constant(facts.rcut, tf.float64),
-        "get_dim_fparam": tf.constant(facts.dim_fparam, tf.int64),
-        "get_dim_aparam": tf.constant(facts.dim_aparam, tf.int64),
-        "get_sel_type": tf.constant(facts.sel_type, tf.int64),
-        "is_aparam_nall": tf.constant(False),
-        "model_output_type": tf.constant(OUTPUTS, tf.string),
-        "mixed_types": tf.constant(True),
-        "get_sel": tf.constant([facts.nsel], tf.int64),
+def _constants(facts: Facts) -> dict[str, tuple[Any, Any]]:
+    """Return what each getter returns, with its type."""
+    found: dict[str, tuple[Any, Any]] = {
+        "get_type_map": (facts.type_map, tf.string),
+        "get_rcut": (facts.rcut, tf.float64),
+        "get_dim_fparam": (facts.dim_fparam, tf.int64),
+        "get_dim_aparam": (facts.dim_aparam, tf.int64),
+        "get_sel_type": (facts.sel_type, tf.int64),
+        "is_aparam_nall": (False, tf.bool),
+        "model_output_type": (OUTPUTS, tf.string),
+        "mixed_types": (True, tf.bool),
+        "get_sel": ([facts.nsel], tf.int64),
         # None for the caller to leave out: `call_lower` does it where deepmd-kit's own model does,
         # after the nearest neighbours were chosen.
-        "get_pair_exclude_types": tf.constant([], tf.int64),
-        "get_model_def_script": tf.constant(facts.model_def_script, tf.string),
-        "has_message_passing": tf.constant(True),
-        "do_message_passing": tf.constant(True),
-        "has_default_fparam": tf.constant(facts.default_fparam is not None),
-        "get_default_fparam": tf.constant(facts.default_fparam or [], tf.float64),
-        "has_chg_spin_ebd": tf.constant(False),
-        "get_dim_chg_spin": tf.constant(0, tf.int64),
-        "has_default_chg_spin": tf.constant(False),
-        "get_default_chg_spin": tf.constant([], tf.float64),
+        "get_pair_exclude_types": ([], tf.int64),
+        "get_model_def_script": (facts.model_def_script, tf.string),
+        "has_message_passing": (True, tf.bool),
+        "do_message_passing": (True, tf.bool),
+        "has_default_fparam": (facts.default_fparam is not None, tf.bool),
+        "get_default_fparam": (facts.default_fparam or [], tf.float64),
+        "has_chg_spin_ebd": (False, tf.bool),
+        "get_dim_chg_spin": (0, tf.int64),
+        "has_default_chg_spin": (False, tf.bool),
+        "get_default_chg_spin": ([], tf.float64),
     }
     if facts.min_nbor_dist is not None:
-        found["get_min_nbor_dist"] = tf.constant(facts.min_nbor_dist, tf.float64)
+        found["get_min_nbor_dist"] = (facts.min_nbor_dist, tf.float64)
     return found
 
 
-def _getter(name: str, value: Any) -> Any:
-    return _named(lambda: tf.identity(value), name, [])
+def _getter(name: str, value: Any, dtype: Any) -> Any:
+    # Made inside: a tensor from outside is an argument, and deepmd-kit's C++ gives none.
+    return _named(lambda: tf.constant(value, dtype), name, [])

@@ -95,15 +95,24 @@ class Descriptor(NamedTuple):
     layers: tuple[RepformerLayer, ...]
 
 
+class Scaling(NamedTuple):
+    """Mean and inverse spread of an input of the fitting net."""
+
+    mean: Array
+    inverse_stddev: Array
+
+    def scaled(self, x: Array) -> Array:
+        """Return the input as the network sees it."""
+        return (x - self.mean) * self.inverse_stddev
+
+
 class Fitting(NamedTuple):
     """The energy net (its last layer is the output) and the scaling of its other inputs."""
 
     layers: tuple[Linear, ...]
     bias_atom_e: Array
-    fparam_avg: Array | None
-    fparam_inv_std: Array | None
-    aparam_avg: Array | None
-    aparam_inv_std: Array | None
+    fparam: Scaling | None
+    aparam: Scaling | None
     case_embd: Array | None
 
 
@@ -197,10 +206,8 @@ def _fitting(tensors: Tensors) -> Fitting:
     return Fitting(
         layers=_network(tensors, "filter_layers."),
         bias_atom_e=tensors["bias_atom_e"],
-        fparam_avg=tensors.get("fparam_avg"),
-        fparam_inv_std=tensors.get("fparam_inv_std"),
-        aparam_avg=tensors.get("aparam_avg"),
-        aparam_inv_std=tensors.get("aparam_inv_std"),
+        fparam=_scaling(tensors, "fparam"),
+        aparam=_scaling(tensors, "aparam"),
         case_embd=tensors.get("case_embd"),
     )
 
@@ -223,7 +230,14 @@ def _network(tensors: Tensors, prefix: str) -> tuple[Linear, ...]:
 def _linear(tensors: Tensors, prefix: str) -> Linear | None:
     if f"{prefix}matrix" not in tensors:
         return None
-    return Linear(*(tensors.get(prefix + name) for name in ("matrix", "bias", "idt")))
+    bias, timestep = (tensors.get(prefix + name) for name in ("bias", "idt"))
+    return Linear(tensors[f"{prefix}matrix"], bias, timestep)
+
+
+def _scaling(tensors: Tensors, prefix: str) -> Scaling | None:
+    if f"{prefix}_avg" not in tensors:
+        return None
+    return Scaling(tensors[f"{prefix}_avg"], tensors[f"{prefix}_inv_std"])
 
 
 def _scales(tensors: Tensors, prefix: str) -> tuple[Array, ...]:
