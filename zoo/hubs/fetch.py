@@ -22,7 +22,7 @@ from zoo.hubs.remotes import remotes_of
 from zoo.registry import PACKAGE
 from zoo.store import Store
 from zoo.transfer.client import check_url
-from zoo.transfer.errors import ForbiddenAddressError, WrongContentError
+from zoo.transfer.errors import WrongContentError
 from zoo.transfer.latency import by_latency
 from zoo.transfer.remote import Download, Progress, Remote
 
@@ -138,7 +138,7 @@ class _Search:
         Raises:
             TransferError: When none does.
         """
-        places = _quickest_first(self._places())
+        places = _quickest_first([place for place in self._places() if self._is_allowed(place)])
         rest = list(places)
         while rest and rest[0].has_client:
             found = self._attempt(rest[0].remote.label, self._through_client, rest[0])
@@ -182,8 +182,16 @@ class _Search:
             for remote in remotes_of(source, base=self.base, insecure=self.insecure)
         ]
 
+    def _is_allowed(self, place: _Place) -> bool:
+        """Return whether a place may be asked: never over the network in the clear."""
+        try:
+            check_url(place.remote)
+        except TransferError as error:
+            self.failures.append((place.remote.label, error))
+            return False
+        return True
+
     def _through_client(self, place: _Place) -> Download:
-        check_url(place.remote)
         before = self.progress.received
         match place.source:
             case HuggingFaceSource() as source:
@@ -227,8 +235,6 @@ class _Search:
         """Return what a way delivers, or note why it does not."""
         try:
             return way(what)
-        except ForbiddenAddressError:
-            raise
         except TransferError as error:
             self.failures.append((label, error))
             if label and (len(self.file.sources) > 1 or not isinstance(error, RefusedError)):

@@ -4,7 +4,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from schemas import environment
-from schemas.errors import RegistryError
+from schemas.errors import RegistryError, TransferError
 from schemas.registry import (
     AisSquareSource,
     BundledSource,
@@ -73,10 +73,20 @@ def _huggingface(source: HuggingFaceSource, *, insecure: bool) -> Remote:
 
 
 def huggingface_headers() -> dict[str, str]:
-    """Return the header that carries the user's token, as huggingface_hub finds it; or none."""
-    from huggingface_hub import constants, get_token
+    """Return the header that carries the user's token, as huggingface_hub finds it; or none.
 
-    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    Raises:
+        TransferError: When a token is to be exchanged for another one, and that fails.
+    """
+    from huggingface_hub import constants, errors, get_token
+
+    try:
+        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    except errors.OIDCError as error:
+        raise TransferError(
+            f"no token for Hugging Face was given: {error}",
+            hint="unset HF_OIDC_RESOURCE, or set HF_TOKEN",
+        ) from error
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 

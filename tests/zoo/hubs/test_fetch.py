@@ -304,6 +304,12 @@ def test_plain_http_to_another_machine_needs_permission(fetch):
         fetch(source)
 
 
+def test_a_place_that_may_not_be_asked_does_not_hinder_the_others(fetch):
+    with plain() as server:
+        clear = {"kind": "https", "url": "http://mirror.example/m.pt"}
+        assert fetch(clear, address(server)).sha256 == SHA256
+
+
 def test_plain_http_to_a_hub_on_another_machine_is_refused(hub, fetch, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://hub.example")
     monkeypatch.setattr(
