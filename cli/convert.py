@@ -30,13 +30,16 @@ def convert(
     json_mode: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert a model between .pt, .pth, .dp, .yaml; write .savedmodel, .hlo for JAX.
+    """Convert between .pt, .pth, .dp, .yaml, .safetensors; write .savedmodel, .hlo for JAX.
 
     Weights keep their bits. What the output cannot hold is named.
 
     Example: zoo convert model.ckpt.pt model.dp
     """
+    from cli.safetensors_format import register_safetensors
     from dpa2.convert.convert import convert as convert_model
+
+    register_safetensors()
 
     out = Output(json_mode=json_mode, quiet=quiet)
     with out.status(f"converting {source}"):

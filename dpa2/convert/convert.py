@@ -7,7 +7,6 @@ from pathlib import Path
 
 from dpa2.convert.formats import format_of
 from dpa2.convert.portable import in_precision
-from dpa2.io.diagnose import missing_file
 from schemas.errors import ConversionError
 
 
@@ -73,8 +72,6 @@ def convert(
     reader, writer = format_of(given), format_of(target, to_write=True)
     writer.check_writable(target)
     _refuse_overwriting(given, target, force=force)
-    if reader.name != ".pt" and not given.exists():
-        raise missing_file(given)
     portable = reader.read(given, branch)
     if dtype is not None:
         portable = in_precision(portable, dtype)

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dpa2.io.diagnose import missing_file
 from schemas.errors import ConversionError
 from schemas.suggest import nearest
 
@@ -55,6 +56,7 @@ class Format:
         """Read a file.
 
         Raises:
+            CheckpointError: If there is no such file.
             ConversionError: If files of this format cannot be read back.
             ZooError: What the reader finds wrong.
         """
@@ -63,6 +65,8 @@ class Format:
                 f"{path}: a {self.name} file ({self.title}) cannot be turned back into a model",
                 hint=f"give the file it was made from: {', '.join(readable())}",
             )
+        if not path.exists() and self is not FORMATS[0]:  # checkpoints may leave out their suffix
+            raise missing_file(path)
         function: Reader = _named(self.reader)
         return function(path, branch)
 

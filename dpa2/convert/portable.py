@@ -67,7 +67,7 @@ def in_precision(portable: PortableModel, dtype: str) -> PortableModel:
     """
     if dtype not in DTYPES:
         raise ConversionError(
-            f"a model cannot be written in `{dtype}`", hint=f"use one of: {', '.join(DTYPES)}"
+            f"parameters cannot be of type `{dtype}` here", hint=f"use one of: {', '.join(DTYPES)}"
         )
     section = dict(portable.model_params)
     for name in ("descriptor", "fitting_net"):

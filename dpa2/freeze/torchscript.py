@@ -7,19 +7,13 @@ from typing import Any
 
 import torch
 
-from dpa2.convert.deepmd import load_deepmd_state
+from dpa2.convert.formats import format_of
 from dpa2.freeze.border import declare_border_operator
 from dpa2.freeze.frozen_model import FrozenEnergyModel
-from dpa2.io.checkpoint import read_checkpoint
-from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
-from schemas.atomic import atomic_write
 from schemas.errors import CheckpointError
-from schemas.model import parse_model
 
 SUFFIX = ".pth"
-# deepmd-kit keeps a data modifier in this extra file; an empty one means none.
-_EXTRA_FILES = {"data_modifier.pth": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,7 @@ def script(model: EnergyModel, model_params: dict[str, Any]) -> torch.jit.Script
 def freeze(
     checkpoint: Path | str, output: Path | str = "frozen_model.pth", branch: str | None = None
 ) -> Frozen:
-    """Freeze a checkpoint of this project or of deepmd-kit.
+    """Freeze a checkpoint of this project or of deepmd-kit, or a model in a portable format.
 
     Args:
         checkpoint: The file, or a folder with a `checkpoint` file that names it.
@@ -76,18 +70,14 @@ def freeze(
     target = Path(output)
     if target.suffix != SUFFIX:
         target = target.with_name(target.name + SUFFIX)
-    source = read_checkpoint(find_checkpoint(Path(checkpoint)))
-    name = source.resolve(branch)
-    section, tensors = source.branch(name)
-    model = build_model(parse_model(section))
-    load_deepmd_state(model, tensors)
-    num_parameters = sum(p.numel() for p in model.parameters())
-    type_map = list(model.type_map)
-    module = script(model, section)
-    with atomic_write(target) as stream, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(module, stream, _extra_files=_EXTRA_FILES)
-    return Frozen(target, source.path, name, type_map, num_parameters, target.stat().st_size)
+    source = find_checkpoint(Path(checkpoint))
+    portable = format_of(source).read(source, branch)
+    num_parameters = sum(p.numel() for p in portable.model.parameters())
+    type_map = list(portable.model.type_map)
+    format_of(target).write(portable, target)
+    return Frozen(
+        target, portable.path, portable.branch, type_map, num_parameters, target.stat().st_size
+    )
 
 
 def find_checkpoint(path: Path) -> Path:
