@@ -16,6 +16,7 @@ from cli import (
     diff,
     errors,
     explain,
+    export,
     extract,
     finetune,
     freeze,
@@ -99,6 +100,7 @@ for command in (
     branches,
     recommend,
     extract,
+    export,
     lock,
     lsp,
 ):

@@ -6,6 +6,7 @@ archive. Each of these lets a small file stand for a large one, or two programs 
 content in one file, so none of them is accepted here.
 """
 
+import os
 import re
 import stat
 import struct
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from schemas.checkpoint.random_access import RandomAccess
+from schemas.checkpoint.random_access import LocalFile, RandomAccess
 from schemas.errors import CheckpointError
 
 _END = struct.Struct("<4s4H2IH")
@@ -25,6 +26,7 @@ _TAIL = _END.size + _LOCATOR_64.size + _END_64.size
 _MOST_ENTRIES = 400_000
 _LARGEST_DIRECTORY = 48 * 2**20
 _NAME = re.compile(r"[^\x00-\x1f\\:*?\"<>|/]+(/[^\x00-\x1f\\:*?\"<>|/]+)*/?")
+_TORCHSCRIPT = b"/constants.pkl"
 _PIECE = 4 * 2**20
 _DOWNLOAD = "the download failed; get the file again"
 _UNTRUSTED = "no program writes such a file; use one from a source that you trust"
@@ -62,7 +64,7 @@ def read_directory(source: RandomAccess) -> dict[str, ArchiveEntry]:
     content = source.read_at(offset, length)
     if len(content) < length:
         raise truncated(source)
-    if b"/constants.pkl" in content:
+    if _TORCHSCRIPT in content:
         raise CheckpointError(
             f"{source.name} is a frozen model (TorchScript), not a checkpoint",
             hint="use the .pt checkpoint from which it was frozen; a frozen model holds one branch",
@@ -74,6 +76,16 @@ def read_directory(source: RandomAccess) -> dict[str, ArchiveEntry]:
         entries[entry.name] = entry
     _refuse_overlap(source, list(entries.values()), offset)
     return entries
+
+
+def is_torchscript(path: str | os.PathLike[str]) -> bool:
+    """Tell by its directory whether a file is a TorchScript archive; False if it cannot be read."""
+    try:
+        with LocalFile(path) as source:
+            offset, length, _ = _directory_place(source)
+            return length <= _LARGEST_DIRECTORY and _TORCHSCRIPT in source.read_at(offset, length)
+    except (CheckpointError, OSError):
+        return False
 
 
 def locate(source: RandomAccess, entry: ArchiveEntry) -> int:

@@ -22,8 +22,8 @@ from schemas.checkpoint.pickle_values import (
 )
 from schemas.errors import CheckpointError
 
-_MEMORY = 160 * 2**20
-"""Bytes that the values of a pickle may take; the description of 100 large branches takes 60 MB."""
+_MEMORY = 128 * 2**20
+"""Bytes that the values of a pickle may take; that of 28 large branches and their optimiser takes 17 MB."""
 
 _LONGEST_NUMBER = 1024
 """Bits; states of random generators have 128."""
@@ -140,7 +140,8 @@ class Machine:
             attribute, module = self.stack.pop(), self.stack.pop()
         full = f"{module}.{attribute}"
         if full not in CALLS and full not in CONSTANTS:
-            raise self.refused(f"`{full[:200]}`")
+            shown = "".join(c if c.isprintable() else "?" for c in full[:200])
+            raise self.refused(f"`{shown}`")
         self.stack.append(Name(full))
 
     def refused(self, what: str) -> CheckpointError:

@@ -140,9 +140,7 @@ def _pull(source: RangeFile, branch: str | None, target: Path, progress: Progres
 def _spans(wanted: Iterable[str], storages: dict[str, ArchiveEntry]) -> Iterable[Span]:
     """Yield where entries with their headers stand; padding is bounded by the next entry."""
     ordered = sorted(storages.values(), key=lambda entry: entry.header_offset)
-    following = {
-        entry.name: after.header_offset for entry, after in itertools.pairwise(ordered)
-    }
+    following = {entry.name: after.header_offset for entry, after in itertools.pairwise(ordered)}
     for key in wanted:
         entry = storages[key]
         longest = _LONGEST_HEADER + len(entry.name.encode()) + 64 + entry.num_bytes
