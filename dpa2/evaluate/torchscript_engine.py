@@ -3,8 +3,6 @@
 import json
 import os
 import warnings
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +13,13 @@ from torch import Tensor
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.structures import ModelInputs, Structures
 from dpa2.freeze.border import declare_border_operator
+from schemas.checkpoint import archive
 from schemas.errors import CheckpointError
 
 
 def is_torchscript(path: str | os.PathLike[str]) -> bool:
     """Tell by its content whether a file is a TorchScript archive; False if it cannot be read."""
-    if not Path(path).is_file() or not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    return archive.is_torchscript(path)
 
 
 class TorchScriptEngine:
