@@ -23,7 +23,7 @@ from schemas.checkpoint.pickle_values import (
 from schemas.errors import CheckpointError
 
 _MEMORY = 128 * 2**20
-"""Bytes that the values of a pickle may take; that of 28 large branches and their optimiser takes 17 MB."""
+"""Bytes that the values of a pickle may take; 28 large branches and their optimiser take 17 MB."""
 
 _LONGEST_NUMBER = 1024
 """Bits; states of random generators have 128."""

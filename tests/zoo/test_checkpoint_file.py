@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from schemas.checkpoint.random_access import LocalFile
 from schemas.errors import CheckpointError
 from zoo.checkpoint_file import locate, read_header
-from schemas.checkpoint.random_access import LocalFile
 
 PREFIX = "model.Default.atomic_model"
 

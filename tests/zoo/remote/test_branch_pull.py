@@ -64,9 +64,7 @@ def assert_same_checkpoint(one: Path, other: Path) -> None:
         assert torch.equal(tensor, right[name])
 
 
-@pytest.mark.parametrize(
-    "branch", ["branch_00", "branch_01", "alias-12", "branch_23"]
-)
+@pytest.mark.parametrize("branch", ["branch_00", "branch_01", "alias-12", "branch_23"])
 def test_a_pulled_branch_is_the_extracted_one_and_costs_little(many, branch, server, tmp_path):
     page = server.serve("/many.pt", many)
     found = pull(page, branch, tmp_path / "pulled.pt")
@@ -91,15 +89,14 @@ def test_a_pulled_branch_predicts_what_the_branch_predicts(branch, server, tmp_p
 
 
 def test_averages_are_not_taken_for_the_weights(server, tmp_path):
-    write_many_branches(tmp_path / "many.pt", 12, large=False, average=True)
+    write_many_branches(tmp_path / "many.pt", 10, large=False, average=True)
     content = torch.load(tmp_path / "many.pt", weights_only=True)
     for tensor in content["ema"]["model"].values():
         tensor.zero_()
     torch.save(content, tmp_path / "many.pt")
-    for branch in ("branch_05", "branch_11"):
-        pull(server.serve("/many.pt", tmp_path / "many.pt"), branch, tmp_path / "pulled.pt")
-        extract_branch(tmp_path / "many.pt", branch, tmp_path / "extracted.pt", force=True)
-        assert_same_checkpoint(tmp_path / "pulled.pt", tmp_path / "extracted.pt")
+    pull(server.serve("/many.pt", tmp_path / "many.pt"), "branch_09", tmp_path / "pulled.pt")
+    extract_branch(tmp_path / "many.pt", "branch_09", tmp_path / "extracted.pt")
+    assert_same_checkpoint(tmp_path / "pulled.pt", tmp_path / "extracted.pt")
 
 
 def test_the_header_of_many_branches_costs_little(many, server):
