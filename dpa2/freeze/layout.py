@@ -44,6 +44,32 @@ class Laid(NamedTuple):
     neighbor: List[Tensor]
 
 
+class Slots(NamedTuple):
+    """The neighbour slots of all centres, in the caller's order, nearest first.
+
+    Attributes:
+        present: (A, K) bool, whether a slot holds a neighbour.
+        disp: (A, K, 3) Å, neighbour minus centre; longer than every cutoff in empty slots.
+        center: (A,) frame * M + atom of each centre.
+        neighbor: (A, K) frame * M + neighbour, an atom or a ghost.
+        neighbor_types: (A, K); of `pad_types` in empty slots.
+        frame: (A,) frame of each centre.
+        types: (A,) type of each centre; 0 where there is no atom.
+        pad_types: (A,) what deepmd-kit looks up for empty slots.
+        lengths: (3, A) of the prefixes that are the lists of repinit, three-body and repformer.
+    """
+
+    present: Tensor
+    disp: Tensor
+    center: Tensor
+    neighbor: Tensor
+    neighbor_types: Tensor
+    frame: Tensor
+    types: Tensor
+    pad_types: Tensor
+    lengths: Tensor
+
+
 class Layout(nn.Module):
     """Cuts neighbour lists into blocks as `dpa2.model.graph` does.
 
@@ -94,9 +120,71 @@ class Layout(nn.Module):
             parent_FM: (F, M) the centre whose features an atom or ghost has; None: neighbours index
                 a table of all M atoms of the one frame.
         """
+        F, N = nlist_FNW.shape[0], nlist_FNW.shape[1]
+        A = F * N
+        slots = self.slots(coord_FMX, types_FM, nlist_FNW)
+        present_AK, disp_AKX, neighbor_AK = slots.present, slots.disp, slots.neighbor
+        lengths_3A = slots.lengths
+        order = torch.argsort(lengths_3A[2], stable=True)
+        place = torch.argsort(order)
+        if parent_FM is None:
+            row_AK = neighbor_AK
+        else:
+            first_F1 = torch.arange(F, device=parent_FM.device).unsqueeze(1) * N
+            row_M = (parent_FM + first_F1).flatten()
+            row_AK = place[row_M[neighbor_AK]]
+        lengths_3A = lengths_3A[:, order]
+        # One transfer, then widths are decided on the host.
+        host_3A = lengths_3A.cpu()
+
+        blocks: List[NeighborBlock] = []
+        centers: List[Tensor] = []
+        neighbors: List[Tensor] = []
+        start = 0
+        while start < A or len(blocks) == 0:
+            stop = min(A, start + self.block_size(host_3A, start, disp_AKX.is_cuda))
+            w_repinit, w_three, w_repformer = self.widths(host_3A, start, stop)
+            K = max(w_repinit, w_three, w_repformer)
+            rows = order[start:stop]
+            present = present_AK[rows, :K]
+            blocks.append(
+                NeighborBlock(
+                    start,
+                    stop,
+                    disp_AKX[rows, :K].detach().requires_grad_(True),
+                    # Empty slots must stay within the table, even if they read from anywhere.
+                    row_AK[rows, :K] * present,
+                    slots.types[rows],
+                    slots.neighbor_types[rows, :K],
+                    slots.pad_types[rows],
+                    present,
+                    present_AK[rows].sum(dim=1),
+                    lengths_3A[1, start:stop],
+                    lengths_3A[2, start:stop],
+                    w_repinit,
+                    w_three,
+                    w_repformer,
+                )
+            )
+            centers.append(slots.center[rows].unsqueeze(1).expand(stop - start, K))
+            neighbors.append(neighbor_AK[rows, :K])
+            start = stop
+        real_A = types_FM[:, :N].flatten() >= 0
+        return Laid(
+            blocks,
+            order,
+            place,
+            slots.frame[order],
+            slots.types[order],
+            real_A[order],
+            centers,
+            neighbors,
+        )
+
+    def slots(self, coord_FMX: Tensor, types_FM: Tensor, nlist_FNW: Tensor) -> Slots:
+        """Return the slots of all centres; arguments as in `forward`."""
         F, N, M = nlist_FNW.shape[0], nlist_FNW.shape[1], types_FM.shape[1]
         found = nearest_neighbors(coord_FMX, types_FM, nlist_FNW, self.rcut, self.nsel)
-        A = F * N
         device = types_FM.device
         index_AK = found.indices.flatten(0, 1)
         distance_AK = found.distance.flatten(0, 1)
@@ -131,59 +219,16 @@ class Layout(nn.Module):
                 prefix(present_AK, distance_AK, self.repformer_rcut, self.repformer_capacity),
             ]
         )
-        order = torch.argsort(lengths_3A[2], stable=True)
-        place = torch.argsort(order)
-        if parent_FM is None:
-            row_AK = neighbor_AK
-        else:
-            row_M = (parent_FM + torch.arange(F, device=device).unsqueeze(1) * N).flatten()
-            row_AK = place[row_M[neighbor_AK]]
-        lengths_3A = lengths_3A[:, order]
-        # One transfer, then widths are decided on the host.
-        host_3A = lengths_3A.cpu()
-
-        blocks: List[NeighborBlock] = []
-        centers: List[Tensor] = []
-        neighbors: List[Tensor] = []
-        start = 0
-        while start < A or len(blocks) == 0:
-            stop = min(A, start + self.block_size(host_3A, start, disp_AKX.is_cuda))
-            w_repinit, w_three, w_repformer = self.widths(host_3A, start, stop)
-            K = max(w_repinit, w_three, w_repformer)
-            rows = order[start:stop]
-            present = present_AK[rows, :K]
-            blocks.append(
-                NeighborBlock(
-                    start,
-                    stop,
-                    disp_AKX[rows, :K].detach().requires_grad_(True),
-                    # Empty slots must stay within the table, even if they read from anywhere.
-                    row_AK[rows, :K] * present,
-                    types_A[rows],
-                    neighbor_types_AK[rows, :K],
-                    pad_types_A[rows],
-                    present,
-                    present_AK[rows].sum(dim=1),
-                    lengths_3A[1, start:stop],
-                    lengths_3A[2, start:stop],
-                    w_repinit,
-                    w_three,
-                    w_repformer,
-                )
-            )
-            centers.append(center_A[rows].unsqueeze(1).expand(stop - start, K))
-            neighbors.append(neighbor_AK[rows, :K])
-            start = stop
-        real_A = types_FM[:, :N].flatten() >= 0
-        return Laid(
-            blocks,
-            order,
-            place,
-            frame_A[order],
-            types_A[order],
-            real_A[order],
-            centers,
-            neighbors,
+        return Slots(
+            present_AK,
+            disp_AKX,
+            center_A,
+            neighbor_AK,
+            neighbor_types_AK,
+            frame_A,
+            types_A,
+            pad_types_A,
+            lengths_3A,
         )
 
     def widths(self, lengths_3A: Tensor, start: int, stop: int) -> Tuple[int, int, int]:
