@@ -20,10 +20,10 @@ from dpa2.evaluate.frame_choice import FrameChoice, IntArray, choose_frames
 from dpa2.evaluate.potential import open_device
 from dpa2.evaluate.recommendation import BranchFit, Recommendation, rank
 from dpa2.evaluate.shared_heads import SharedHeads, open_heads
-from schemas.checkpoint.branch_names import aliases
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.energy import EnergyModel
 from dpa2.training.energy_bias import fit_energy_bias
+from schemas.checkpoint.branch_names import aliases
 from schemas.errors import CheckpointError
 
 FloatArray = NDArray[np.float64]

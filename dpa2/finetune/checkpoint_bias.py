@@ -10,11 +10,11 @@ from torch import Tensor
 from dpa2.convert.deepmd import ATOMIC, load_deepmd_state, to_deepmd_state
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
-from schemas.checkpoint.branch_names import resolve_branch
 from dpa2.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from dpa2.model.build import build_model
 from dpa2.training.bias import BiasMode, BiasShift, adjust_bias
 from dpa2.training.statistics import draw_frames
+from schemas.checkpoint.branch_names import resolve_branch
 from schemas.errors import DataError
 from schemas.model import parse_model
 
