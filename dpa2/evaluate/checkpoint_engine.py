@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa2.convert.deepmd import load_deepmd_state
+from dpa2.convert.formats import format_of
+from dpa2.convert.portable import in_precision
+from dpa2.evaluate.compiling import compile_layers
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.structures import ModelInputs, Structures
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
+from dpa2.model.neighbors import PairFinder, pairs_within
 from schemas.errors import CheckpointError
 from schemas.model import parse_model
 
@@ -45,10 +49,20 @@ class CheckpointEngine:
         )
 
     def evaluate(
-        self, structures: Structures, *, atomic: bool, descriptor: bool
+        self,
+        structures: Structures,
+        *,
+        atomic: bool,
+        descriptor: bool,
+        find_pairs: PairFinder | None = None,
     ) -> tuple[Evaluation, int]:
         """Evaluate some frames at once; also return the number of neighbour pairs beyond `nsel`."""
-        graph = self.model.graph(structures.coord, structures.box, structures.atom_types)
+        graph = self.model.graph(
+            structures.coord,
+            structures.box,
+            structures.atom_types,
+            find_pairs=find_pairs or pairs_within,
+        )
         # deepmd-kit orders equal distances otherwise for descriptors (`dpa2.model.slot_order`).
         apart = descriptor and self.model.cutoffs().keep_slots
         prediction = self.model(
@@ -75,6 +89,10 @@ class CheckpointEngine:
         )
         return evaluation, int(graph.num_dropped)
 
+    def compile(self, backend: str) -> str | None:
+        """Compile the layers of the repformer; return why not, or None where it was done."""
+        return compile_layers(self.model, backend)
+
     def _tensor(self, array: NDArray[np.float64] | None) -> Tensor | None:
         return None if array is None else torch.tensor(array, device=self.device)
 
@@ -91,10 +109,21 @@ def open_checkpoint(
 ) -> tuple[CheckpointEngine, list[str]]:
     """Build the model of a checkpoint's branch; also return the names of all branches.
 
+    Other formats that hold weights (`dpa2.convert.formats`) are read like checkpoints of one task.
+
     Raises:
         CheckpointError: If the file or the branch cannot be used.
+        ConversionError: If a file of another format holds no model of this engine.
         ConfigError: If the model is none that this engine runs.
     """
+    known = format_of(Path(path))
+    if known.name != ".pt":
+        portable = known.read(Path(path), branch)
+        if dtype is not None:
+            portable = in_precision(portable, str(dtype).removeprefix("torch."))
+        portable.model.requires_grad_(False)
+        engine = CheckpointEngine(portable.model.to(device), portable.model_params)
+        return engine, [portable.branch]
     checkpoint = read_checkpoint(Path(path))
     section, tensors = checkpoint.branch(branch)
     model = build_model(parse_model(_with_precision(section, dtype)))

@@ -12,6 +12,7 @@ from dpa2.evaluate.checkpoint_engine import CheckpointEngine, open_checkpoint
 from dpa2.evaluate.evaluation import Evaluation, join
 from dpa2.evaluate.structures import Structures, check_structures
 from dpa2.evaluate.torchscript_engine import TorchScriptEngine, is_torchscript, open_torchscript
+from dpa2.model.neighbors import PairFinder
 from schemas.errors import CheckpointError
 
 _ATOMS_PER_CALL = {"cpu": 512, "cuda": 8192}
@@ -19,6 +20,10 @@ _ATOMS_PER_CALL = {"cpu": 512, "cuda": 8192}
 
 class DroppedNeighborsWarning(UserWarning):
     """Some atoms have more neighbours than the model takes (`nsel`): the farthest are ignored."""
+
+
+class NotCompiledWarning(UserWarning):
+    """`torch.compile` was asked for and cannot be used; the model runs without."""
 
 
 class Potential:
@@ -57,6 +62,11 @@ class Potential:
         return self._engine.rcut
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self._engine.device
+
+    @property
     def branches(self) -> list[str]:
         """Branches that the model's file holds; `["Default"]` for a single-task model."""
         return list(self._branches)
@@ -90,6 +100,7 @@ class Potential:
         aparam: ArrayLike | None = None,
         atomic: bool = True,
         descriptor: bool = False,
+        find_pairs: PairFinder | None = None,
     ) -> Evaluation:
         """Evaluate structures with the same number of atoms.
 
@@ -102,6 +113,8 @@ class Potential:
             aparam: (F, N, Q), or (N, Q) for all frames.
             atomic: Also compute atomic virials, which takes three more passes.
             descriptor: Also return the descriptor.
+            find_pairs: What searches the neighbours of a structure; a `dpa2.model.skin.SkinSearch`
+                for one structure after the other of a trajectory; None: a new search each time.
 
         Returns:
             Numpy arrays in eV, eV/Å; always with energies of atoms.
@@ -117,7 +130,9 @@ class Potential:
         while start < structures.num_frames:
             chunk = structures.frames(start, start + step)
             try:
-                part, dropped = self._engine.evaluate(chunk, atomic=atomic, descriptor=descriptor)
+                part, dropped = self._engine.evaluate(
+                    chunk, atomic=atomic, descriptor=descriptor, find_pairs=find_pairs
+                )
             except torch.OutOfMemoryError:
                 if chunk.num_frames == 1:
                     raise
@@ -129,6 +144,21 @@ class Potential:
             parts.append(part)
             start += chunk.num_frames
         return join(parts)
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Compile the network with `torch.compile`, or warn why it runs as it is.
+
+        The compiler works at the first evaluation. Where it cannot, a `NotCompiledWarning` says so
+        and the model goes on without.
+
+        Args:
+            backend: Of `torch.compile`.
+        """
+        reason = self._engine.compile(backend)
+        if reason is not None:
+            warnings.warn(
+                f"the model runs without torch.compile: {reason}", NotCompiledWarning, stacklevel=2
+            )
 
     def _note_dropped(self, dropped: int, structures: Structures) -> None:
         if dropped and not self.num_dropped:
@@ -151,8 +181,8 @@ def load(
     """Open a model for evaluation.
 
     Args:
-        path: A checkpoint (`.pt`) of this project or of deepmd-kit, or a frozen TorchScript model
-            (`.pth`).
+        path: A checkpoint (`.pt`), portable model (`.dp`, `.yaml`) or frozen TorchScript model
+            (`.pth`), of this project or of deepmd-kit.
         branch: Which branch of a multi-task checkpoint; upper and lower case count the same, and
             the aliases of a branch are names too.
         device: `cpu`, `cuda`, `cuda:1` ...

@@ -10,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpa2.evaluate.evaluation import Evaluation
+from dpa2.convert.torchscript_file import declare_operators
+from dpa2.evaluate.evaluation import Evaluation, FloatArray
+from dpa2.evaluate.ghosts import with_ghosts
 from dpa2.evaluate.structures import ModelInputs, Structures
-from dpa2.freeze.border import declare_border_operator
+from dpa2.model.neighbors import PairFinder, pairs_within
+from dpa2.model.slot_order import Pairs
 from schemas.checkpoint import archive
 from schemas.errors import CheckpointError
 
@@ -32,6 +35,7 @@ class TorchScriptEngine:
     Attributes:
         inputs: What the model takes.
         rcut: Cutoff of the neighbour search, Å.
+        nsel: Neighbours that it takes.
         model_params: The `model` section embedded in the file.
     """
 
@@ -39,6 +43,7 @@ class TorchScriptEngine:
         self.module: Any = module
         self.device = device
         self.rcut = float(self.module.get_rcut())
+        self.nsel = int(self.module.get_nsel())
         self.model_params: dict[str, Any] = json.loads(self.module.get_model_def_script() or "{}")
         self.inputs = ModelInputs(
             tuple(self.module.get_type_map()),
@@ -50,10 +55,19 @@ class TorchScriptEngine:
         )
 
     def evaluate(
-        self, structures: Structures, *, atomic: bool, descriptor: bool
+        self,
+        structures: Structures,
+        *,
+        atomic: bool,
+        descriptor: bool,
+        find_pairs: PairFinder | None = None,
     ) -> tuple[Evaluation, int]:
-        """Evaluate some frames at once; a frozen model does not count neighbours beyond `nsel`."""
+        """Evaluate some frames at once; also return the number of neighbour pairs beyond `nsel`."""
         num_frames, num_atoms = structures.atom_types.shape
+        real = structures.atom_types >= 0
+        if find_pairs is not None and num_frames == 1 and real.all() and not descriptor:
+            return self._evaluate_with_list(structures, find_pairs, atomic=atomic)
+        dropped = self._count_dropped(structures)
         types = torch.tensor(structures.atom_types, device=self.device)
         coord = self._tensor(structures.coord)
         box = self._tensor(structures.box, num_frames, 9)
@@ -81,7 +95,59 @@ class TorchScriptEngine:
             ),
             descriptor=vectors,
         )
-        return evaluation, 0
+        return evaluation, dropped
+
+    def compile(self, backend: str) -> str:
+        """Return why a frozen model is not compiled."""
+        del backend
+        return "TorchScript files are compiled already; load the checkpoint (.pt) instead"
+
+    def _evaluate_with_list(
+        self, structures: Structures, find_pairs: PairFinder, *, atomic: bool
+    ) -> tuple[Evaluation, int]:
+        """Evaluate one frame with a list that was searched outside of the model."""
+        coord = structures.coord[0]
+        box = None if structures.box is None else structures.box[0]
+        pairs = find_pairs(coord, box, self.rcut)
+        extended = with_ghosts(coord, box, pairs)
+        mapping = torch.tensor(extended.mapping, device=self.device)
+        result: dict[str, Tensor] = self.module.forward_lower(
+            torch.tensor(extended.coord[None], device=self.device),
+            torch.tensor(structures.atom_types[0][extended.mapping][None], device=self.device),
+            torch.tensor(extended.nlist[None], device=self.device),
+            mapping[None],
+            self._tensor(structures.fparam),
+            self._tensor(structures.aparam),
+            atomic,
+        )
+
+        def folded(name: str, *shape: int) -> FloatArray:
+            values = result[name][0].flatten(1)
+            total = values.new_zeros(len(coord), values.shape[1]).index_add(0, mapping, values)
+            return _array(total, 1, len(coord), *shape)
+
+        evaluation = Evaluation(
+            energy=_array(result["energy"], 1),
+            force=folded("extended_force", 3),
+            virial=_array(result["virial"], 1, 3, 3),
+            atom_energy=_array(result["atom_energy"], 1, len(coord)),
+            atom_virial=folded("extended_virial", 3, 3) if atomic else None,
+        )
+        return evaluation, self._beyond_capacity(pairs, len(coord))
+
+    def _count_dropped(self, structures: Structures) -> int:
+        """Return how many pairs of some frames the model ignores."""
+        dropped = 0
+        for f in range(structures.num_frames):
+            coord = structures.coord[f][structures.atom_types[f] >= 0]
+            box = None if structures.box is None else structures.box[f]
+            dropped += self._beyond_capacity(pairs_within(coord, box, self.rcut), len(coord))
+        return dropped
+
+    def _beyond_capacity(self, pairs: Pairs, num_atoms: int) -> int:
+        """Return how many pairs the model ignores."""
+        counts = np.bincount(pairs[0], minlength=num_atoms)
+        return int(np.maximum(counts - self.nsel, 0).sum())
 
     def _tensor(self, array: NDArray[np.float64] | None, *shape: int) -> Tensor | None:
         if array is None:
@@ -100,7 +166,7 @@ def open_torchscript(path: str | os.PathLike[str], device: torch.device) -> Torc
     Raises:
         CheckpointError: If the file needs code that is not here, is damaged, or is no energy model.
     """
-    declare_border_operator()
+    declare_operators()
     try:
         with warnings.catch_warnings():
             # torch deprecates TorchScript, which is still what deepmd-kit and LAMMPS load.

@@ -11,21 +11,36 @@ from ase.calculators.calculator import all_changes
 from numpy.typing import ArrayLike
 
 from dpa2.evaluate.potential import Potential, load
+from dpa2.interfaces.periodicity import PeriodicBox
+from dpa2.model.skin import SkinSearch
 from schemas.errors import DataError
+
+SKIN = 0.5
+"""Margin of the neighbour list, Å: liquid water at 300 K outgrows it in about 20 fs."""
 
 
 class Calculator(AseCalculator):
     """Energies (eV), forces (eV/Å) and stress (eV/Å³) of a DPA-2 model.
 
-    Chemical symbols are looked up in the model's type_map. Structures are periodic in all
-    directions or in none; the stress exists for periodic ones only and is -virial / volume.
+    Chemical symbols are looked up in the model's type_map. Any directions may be periodic. The
+    stress is -virial / volume in ASE's order (xx, yy, zz, yz, xz, xy); it exists where a direction
+    is periodic and the structure's own cell has a volume.
 
     Args:
-        model: A `Potential`, or the path of a model file.
+        model: A `Potential`, or the path of a model file (`.pt`, `.pth`).
         branch: Which branch, where a path of a multi-task checkpoint is given.
         device: Where to compute, where a path is given.
         fparam: (P,) frame parameters, where the model takes them.
         aparam: (N, Q) atom parameters, where the model takes them.
+        skin: Margin of the neighbour list, Å. The list is searched again when an atom has moved
+            by more than half of it; results do not depend on it. 0 searches at every step.
+        compile: Compile the network with `torch.compile`: minutes at the first step, for long runs
+            of structures of one size. Without a compiler the network runs as it is, after a
+            warning. Checkpoints (`.pt`) only.
+
+    Attributes:
+        potential: The model; `potential.num_dropped` counts neighbours beyond its `nsel`, of which
+            the first is also a `DroppedNeighborsWarning`.
     """
 
     implemented_properties = [  # noqa: RUF012 - declared as an instance variable by ASE
@@ -44,12 +59,20 @@ class Calculator(AseCalculator):
         device: str = "cpu",
         fparam: ArrayLike | None = None,
         aparam: ArrayLike | None = None,
+        skin: float = SKIN,
+        compile: bool = False,  # noqa: A002 - torch's word for it
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        if not skin >= 0.0:
+            raise DataError(f"a skin of {skin} Å is no margin", hint="give 0 or more")
         self.potential = model if isinstance(model, Potential) else load(model, branch, device)
         self.fparam = fparam
         self.aparam = aparam
+        self._search = SkinSearch(skin)
+        self._periodic_box = PeriodicBox(self.potential.rcut)
+        if compile:
+            self.potential.compile()
 
     def calculate(
         self,
@@ -60,18 +83,20 @@ class Calculator(AseCalculator):
         """Fill `self.results`; ASE calls this.
 
         Raises:
-            DataError: If the model does not know an element, or only some directions are periodic.
+            DataError: If the model does not know an element, atoms coincide, or a periodic
+                direction has no cell vector.
         """
         super().calculate(atoms, list(properties), list(system_changes))  # type: ignore[no-untyped-call]
         structure: Any = self.atoms
-        box = cell_of(structure)
+        positions = structure.get_positions()
         evaluation = self.potential.predict(
-            structure.get_positions(),
-            box,
+            positions,
+            self._periodic_box(positions, structure.cell.array, structure.pbc),
             structure.get_chemical_symbols(),
             fparam=self.fparam,
             aparam=self.aparam,
             atomic=False,
+            find_pairs=self._search,
         )
         assert evaluation.atom_energy is not None
         energy = float(evaluation.energy[0])
@@ -81,24 +106,30 @@ class Calculator(AseCalculator):
             "energies": evaluation.atom_energy[0],
             "forces": evaluation.force[0],
         }
-        if box is not None:
-            virial = 0.5 * (evaluation.virial[0] + evaluation.virial[0].T)
-            stress = -virial / structure.get_volume()
-            # Voigt order: xx, yy, zz, yz, xz, xy.
-            self.results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        if structure.pbc.any() and structure.cell.rank == 3:
+            self.results["stress"] = stress(evaluation.virial[0], structure.cell.volume)
 
 
-def cell_of(atoms: Atoms) -> np.ndarray[tuple[int, int], np.dtype[np.float64]] | None:
-    """Return the cell (3, 3) Å, or None without periodic boundaries.
+def stress(virial: ArrayLike, volume: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return ASE's stress (6,), eV/Å³: -virial / volume, in the order xx, yy, zz, yz, xz, xy.
+
+    Args:
+        virial: (3, 3) eV, -dE/dstrain.
+        volume: Å³.
+    """
+    matrix = np.asarray(virial)
+    tensor = -0.5 * (matrix + matrix.T) / volume
+    return np.asarray(tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]])
+
+
+def box_of(atoms: Atoms, rcut: float) -> np.ndarray[tuple[int, int], np.dtype[np.float64]] | None:
+    """Return the cell (3, 3) Å to compute a structure in, or None without periodic boundaries.
+
+    Args:
+        atoms: Periodic in any directions.
+        rcut: Cutoff of the model, Å.
 
     Raises:
-        DataError: If only some directions are periodic, which DPA-2 models do not support.
+        DataError: If a periodic direction has no cell vector.
     """
-    if not atoms.pbc.any():
-        return None
-    if not atoms.pbc.all():
-        raise DataError(
-            f"the structure is periodic in some directions only (pbc = {atoms.pbc.tolist()})",
-            hint="make it periodic in all, with a vacuum layer wider than the model's cutoff",
-        )
-    return np.asarray(atoms.cell.array, dtype=np.float64)
+    return PeriodicBox(rcut)(atoms.positions, atoms.cell.array, atoms.pbc)

@@ -13,6 +13,7 @@ from ase.data import atomic_numbers
 from dpa2.data.frames import PADDING, Frames
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.evaluation import Evaluation
+from dpa2.interfaces.ase import stress
 from schemas.atomic import atomic_write
 from schemas.errors import DataError
 
@@ -48,6 +49,18 @@ def read_structures(path: str, type_map: Sequence[str]) -> Iterator[Atoms]:
         ) from error
 
 
+def first_structure(path: str, type_map: Sequence[str]) -> Atoms:
+    """Read the first structure of a file or system.
+
+    Raises:
+        DataError: If there is no such file, it cannot be read, or it is empty.
+    """
+    for atoms in read_structures(path, type_map):
+        atoms.arrays.pop("type", None)
+        return atoms
+    raise DataError(f"{path} holds no structure")
+
+
 def _is_system(path: str) -> bool:
     return Path(path).is_dir() or "#" in path or Path(path).suffix in {".h5", ".hdf5", ".lmdb"}
 
@@ -77,8 +90,7 @@ def with_results(atoms: Atoms, evaluation: Evaluation, *, atomic: bool) -> Atoms
     results = {"energy": float(evaluation.energy[0]), "forces": evaluation.force[0]}
     if atoms.pbc.all():
         virial = evaluation.virial[0]
-        stress = -0.5 * (virial + virial.T) / atoms.cell.volume
-        results["stress"] = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+        results["stress"] = stress(virial, atoms.cell.volume)
         labelled.info["virial"] = virial
     if atomic and evaluation.atom_energy is not None:
         results["energies"] = evaluation.atom_energy[0]

@@ -16,7 +16,7 @@ from dpa2.model.blocks import NeighborBlock
 from dpa2.model.descriptor import Descriptor
 from dpa2.model.fitting import EnergyFitting
 from dpa2.model.graph import BlockPlan, Graph, build_graph
-from dpa2.model.neighbors import Cutoffs
+from dpa2.model.neighbors import Cutoffs, PairFinder, pairs_within
 from schemas.model import Model
 
 
@@ -129,6 +129,7 @@ class EnergyModel(nn.Module):
         atom_types: NDArray[np.int64],
         *,
         for_descriptor: bool = False,
+        find_pairs: PairFinder = pairs_within,
     ) -> Graph:
         """Search the neighbours of a batch of frames.
 
@@ -137,6 +138,7 @@ class EnergyModel(nn.Module):
             box: (F, 3, 3) Å, rows are vectors; None: not periodic.
             atom_types: (F, N) index into the type map, -1 is padding.
             for_descriptor: See `slot_order`; only models with statistics per slot notice.
+            find_pairs: What searches the pairs of a frame.
 
         Raises:
             DataError: If a frame has a position that is not finite or a cell without volume.
@@ -149,6 +151,7 @@ class EnergyModel(nn.Module):
             self.plan(),
             self.device,
             for_descriptor=for_descriptor,
+            find_pairs=find_pairs,
         )
 
     def statistics_changed(self) -> None:

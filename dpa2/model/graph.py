@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa2.model.blocks import NeighborBlock
-from dpa2.model.neighbors import Cutoffs, Neighbors, search
+from dpa2.model.neighbors import Cutoffs, Neighbors, PairFinder, pairs_within, search
 from dpa2.model.slot_order import images_per_side
 from schemas.errors import DataError
 
@@ -87,6 +87,7 @@ def build_graph(
     device: torch.device,
     *,
     for_descriptor: bool = False,
+    find_pairs: PairFinder = pairs_within,
 ) -> Graph:
     """Search neighbours and lay out blocks.
 
@@ -98,6 +99,7 @@ def build_graph(
         plan: How to cut.
         device: Where the tensors go.
         for_descriptor: Order neighbours at equal distance as deepmd-kit's descriptors do.
+        find_pairs: What searches the pairs of a frame.
 
     Raises:
         DataError: If a frame has a position that is not finite or a cell without volume.
@@ -111,7 +113,8 @@ def build_graph(
         cell = None if box is None else box[f]
         positions = np.asarray(coord[f][real[f]], dtype=np.float64)
         try:
-            found.append(search(positions, cell, atom_types[f][real[f]], cutoffs, images))
+            types_here = atom_types[f][real[f]]
+            found.append(search(positions, cell, types_here, cutoffs, images, find_pairs))
         except DataError as error:
             if num_frames == 1:
                 raise

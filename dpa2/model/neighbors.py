@@ -1,5 +1,6 @@
 """Positions to neighbour lists; the only user of the search library (spec 3.1, 3.2)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,11 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpa2.model.slot_order import descriptor_order, energy_order
+from dpa2.model.slot_order import Pairs, descriptor_order, energy_order
 from schemas.errors import DataError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+# Positions (N, 3), cell (3, 3) or None and radius to all ordered pairs, as `pairs_within`.
+PairFinder = Callable[[Floats, Floats | None, float], Pairs]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,25 @@ class Neighbors:
     num_dropped: int
 
 
-def pairs_within(
-    coord: Floats, box: Floats | None, rcut: float
-) -> tuple[Integers, Integers, Floats, Floats]:
+def pairs_within(coord: Floats, box: Floats | None, rcut: float) -> Pairs:
     """Return all ordered pairs (i, j, displacement (E, 3), distance (E,)) within `rcut`.
 
     Any cell works: smaller than the cutoff, triclinic, left-handed.
 
     Raises:
         DataError: If a coordinate is not finite, the cell has no volume, or atoms coincide.
+    """
+    i, j, shift = images_within(coord, box, rcut)
+    return placed_pairs(coord, box, i, j, shift)
+
+
+def images_within(
+    coord: Floats, box: Floats | None, rcut: float
+) -> tuple[Integers, Integers, Integers]:
+    """Return all ordered pairs (i, j, cell of j's image (E, 3)) within `rcut`.
+
+    Raises:
+        DataError: If a coordinate is not finite or the cell has no volume.
     """
     if not np.isfinite(coord).all():
         atom = int(np.argwhere(~np.isfinite(coord))[0, 0])
@@ -87,7 +100,7 @@ def pairs_within(
         )
     if len(coord) == 0 or (box is None and len(coord) == 1):
         empty = np.zeros(0, dtype=np.int64)
-        return empty, empty, np.zeros((0, 3)), np.zeros(0)
+        return empty, empty, np.zeros((0, 3), dtype=np.int64)
     import vesin
 
     finder: Any = vesin.NeighborList(cutoff=rcut, full_list=True)
@@ -97,7 +110,17 @@ def pairs_within(
         periodic=box is not None,
         quantities="ijS",
     )
-    i, j = i.astype(np.int64), j.astype(np.int64)
+    return i.astype(np.int64), j.astype(np.int64), shift.astype(np.int64)
+
+
+def placed_pairs(
+    coord: Floats, box: Floats | None, i: Integers, j: Integers, shift: Integers
+) -> Pairs:
+    """Return pairs with the displacements and distances that they have at these positions.
+
+    Raises:
+        DataError: If two atoms are at the same place.
+    """
     # Rounded as deepmd-kit rounds them, image first, then difference: see `slot_order`.
     image = coord[j]
     if box is not None:
@@ -119,6 +142,7 @@ def search(
     types: Integers,
     cutoffs: Cutoffs,
     descriptor_images: Integers | None = None,
+    find_pairs: PairFinder = pairs_within,
 ) -> Neighbors:
     """Return the neighbour lists of one frame of real atoms.
 
@@ -128,12 +152,13 @@ def search(
         types: (N,) type of each atom, >= 0.
         cutoffs: Radii and capacities.
         descriptor_images: Order equal distances as deepmd-kit's descriptors do (`slot_order`).
+        find_pairs: What searches; a `dpa2.model.skin.SkinSearch` searches less often.
 
     Raises:
         DataError: If a coordinate is not finite or the cell has no volume.
     """
     num_atoms = len(coord)
-    i, j, disp, distance = pairs_within(coord, box, cutoffs.rcut)
+    i, j, disp, distance = find_pairs(coord, box, cutoffs.rcut)
     if cutoffs.keep_slots and box is not None and num_atoms > 0:
         if descriptor_images is None:
             i, j, disp, distance = energy_order((i, j, disp, distance), num_atoms)

@@ -1,0 +1,112 @@
+"""`zoo deviation`: how far several models disagree."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import Branch, Device, Json, Quiet, find_model
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from dpa2.evaluate.deviation import SystemDeviation
+
+
+def deviation(
+    models: Annotated[
+        list[str],
+        typer.Option("--model", "-m", help="A checkpoint, frozen model or name; give several."),
+    ],
+    systems: Annotated[
+        list[str],
+        typer.Option("--system", "-s", help="Folder with systems, FILE.h5#/GROUP or LMDB."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
+        "model_devi.out"
+    ),
+    frequency: Annotated[
+        int, typer.Option("--frequency", "-f", min=1, help="Steps between two frames.")
+    ] = 1,
+    real_error: Annotated[
+        bool,
+        typer.Option("--real-error", "--real_error", help="Errors against labels instead."),
+    ] = False,
+    atomic: Annotated[
+        bool, typer.Option("--atomic", help="Add the force deviation of every atom.")
+    ] = False,
+    relative: Annotated[
+        float | None,
+        typer.Option("--relative", min=0.0, help="Relative force deviation; its level in eV/Å."),
+    ] = None,
+    relative_v: Annotated[
+        float | None,
+        typer.Option(
+            "--relative-v", "--relative_v", min=0.0, help="Relative virial deviation; level in eV."
+        ),
+    ] = None,
+    branch: Branch = None,
+    device: Device = "cpu",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an output file that is there.")
+    ] = False,
+    json_mode: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare several models frame by frame, in the columns of dp model-devi.
+
+    Example: zoo deviation -m a.pt -m b.pt -m c.pt -s explored -o model_devi.out
+    """
+    from cli.progress import progress_bar, shown_warnings
+    from dpa2.data.systems import open_systems
+    from dpa2.evaluate.deviation import (
+        DeviationSettings,
+        check_type_maps,
+        deviate,
+        write_deviations,
+    )
+    from dpa2.evaluate.potential import load
+    from schemas.errors import DataError
+
+    out = Output(json_mode=json_mode, quiet=quiet)
+    if output.exists() and not force:
+        raise DataError(f"{output} is there already", hint="name another file, or add --force")
+    with shown_warnings(out):
+        with out.status(f"loading {len(models)} models"):
+            potentials = [load(find_model(model), branch, device) for model in models]
+        check_type_maps(potentials, models)
+        opened = open_systems(systems, potentials[0].type_map)
+        settings = DeviationSettings(relative, relative_v, real_error, frequency)
+        total = sum(system.num_frames for system in opened)
+        with progress_bar(out, "frames", total) as advance:
+            found = write_deviations(
+                output, deviate(potentials, opened, settings, advance), atomic=atomic
+            )
+    out.result(
+        {
+            "ok": True,
+            "models": models,
+            "output": str(output),
+            "systems": [entry.to_json() for entry in found],
+        }
+    )
+    _print(out, found)
+    out.info(f"wrote {output}")
+
+
+def _print(out: Output, found: "list[SystemDeviation]") -> None:
+    """Show the largest of each kind: what decides whether frames go to be labelled."""
+    rows = [
+        (
+            entry.system,
+            str(len(entry.step)),
+            *(f"{entry.values[:, column].max():.4g}" for column in (3, 5, 0, 6)),
+        )
+        for entry in found
+    ]
+    columns = ("system", "frames", "max_devi_f", "avg_devi_f", "max_devi_v", "devi_e")
+    out.table("largest over the frames", columns, rows)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(deviation)

@@ -1,0 +1,266 @@
+"""Model deviation: how far several models disagree on structures that none was fitted to.
+
+The columns and their definitions are those of deepmd-kit's `dp model-devi`.
+"""
+
+# Axes:  m models   F frames   N atoms per frame   X = x, y, z
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpa2.data.frames import Frames
+from dpa2.data.system import System
+from dpa2.evaluate.potential import Potential
+from schemas.atomic import atomic_write
+from schemas.errors import DataError
+
+Floats = NDArray[np.float64]
+
+COLUMNS = (
+    "max_devi_v",
+    "min_devi_v",
+    "avg_devi_v",
+    "max_devi_f",
+    "min_devi_f",
+    "avg_devi_f",
+    "devi_e",
+)
+"""Of `model_devi.out`, after the step: virial per atom (eV), force (eV/Å), energy per atom (eV)."""
+
+_FRAMES_PER_READ = 50
+_LABELS = ("energy", "force", "virial")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviationSettings:
+    """What is computed.
+
+    Attributes:
+        relative: Level eps of relative force deviations, eV/Å: s / (|F| + eps); None: absolute.
+        relative_v: Level of relative virial deviations, eV; None: absolute.
+        real_error: Root mean square errors of the models against the labels, instead of their
+            disagreement.
+        frequency: Steps between two frames, for the column `step`.
+    """
+
+    relative: float | None = None
+    relative_v: float | None = None
+    real_error: bool = False
+    frequency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SystemDeviation:
+    """The deviations on one system.
+
+    Attributes:
+        system: Its name.
+        step: (F,) number of the frame times the frequency.
+        values: (F, 7), see `COLUMNS`.
+        atomic: (F, N) force deviation of each atom, eV/Å; NaN for padding.
+    """
+
+    system: str
+    step: NDArray[np.int64]
+    values: Floats
+    atomic: Floats
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain containers: the largest of each column over the frames."""
+        largest = self.values.max(axis=0)
+        return {
+            "system": self.system,
+            "num_frames": len(self.step),
+            **{name: float(value) for name, value in zip(COLUMNS, largest, strict=True)},
+        }
+
+
+def force_deviation(force_mFNX: Floats, label_FNX: Floats | None, level: float | None) -> Floats:
+    """Return how far models disagree on the force of each atom (F, N), eV/Å.
+
+    sqrt(mean_m |F_m - mean F|^2) of the vectors; with labels, the labels take the place of the
+    mean. With a level eps, divided by |mean F| + eps (or |label| + eps).
+    """
+    center = force_mFNX.mean(axis=0) if label_FNX is None else label_FNX
+    spread = np.sqrt(np.square(force_mFNX - center).sum(axis=-1).mean(axis=0))
+    if level is None:
+        return np.asarray(spread)
+    return np.asarray(spread / (np.linalg.norm(center, axis=-1) + level))
+
+
+def virial_deviation(virial_mFY: Floats, label_FY: Floats | None, level: float | None) -> Floats:
+    """Return how far models disagree on the 9 components of a virial (F, 9), as `force_deviation`.
+
+    The magnitude of a relative deviation is that of the whole tensor.
+    """
+    center = virial_mFY.mean(axis=0) if label_FY is None else label_FY
+    spread = np.sqrt(np.square(virial_mFY - center).mean(axis=0))
+    if level is None:
+        return np.asarray(spread)
+    return np.asarray(spread / (np.linalg.norm(center, axis=-1, keepdims=True) + level))
+
+
+def energy_deviation(energy_mF: Floats, label_F: Floats | None) -> Floats:
+    """Return how far models disagree on the energy (F,)."""
+    center = energy_mF.mean(axis=0) if label_F is None else label_F
+    return np.asarray(np.sqrt(np.square(energy_mF - center).mean(axis=0)))
+
+
+def deviate(
+    potentials: Sequence[Potential],
+    systems: Sequence[System],
+    settings: DeviationSettings,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[SystemDeviation]:
+    """Evaluate all frames of systems with all models, one system after the other.
+
+    Args:
+        potentials: At least two models (one suffices for `real_error`) with one type_map.
+        systems: Opened with that type_map.
+        settings: What is computed.
+        progress: Called with the number of frames done since the last call.
+
+    Raises:
+        DataError: If the models differ in their elements, or labels are missing.
+    """
+    _check(potentials, systems, settings)
+    for system in systems:
+        parts = [
+            _of_frames(potentials, frames, settings)
+            for frames in _read(system, potentials[0], settings, progress)
+        ]
+        values, atomic = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        step = np.arange(len(values), dtype=np.int64) * settings.frequency
+        yield SystemDeviation(system.name, step, values, atomic)
+
+
+def check_type_maps(potentials: Sequence[Potential], names: Sequence[str]) -> None:
+    """Refuse models whose atom types mean different elements.
+
+    Raises:
+        DataError: Names the first model that differs.
+    """
+    first = potentials[0].type_map
+    for potential, name in zip(potentials, names, strict=True):
+        if potential.type_map != first:
+            raise DataError(
+                f"{name} has the type_map {' '.join(potential.type_map)}, "
+                f"but {names[0]} has {' '.join(first)}",
+                hint="models are compared type by type: all need the same type_map",
+            )
+
+
+def _check(
+    potentials: Sequence[Potential], systems: Sequence[System], settings: DeviationSettings
+) -> None:
+    if len(potentials) < 2 and not settings.real_error:
+        raise DataError(
+            "the deviation of one model is zero",
+            hint="give several models (-m a.pt -m b.pt), or --real-error to compare with labels",
+        )
+    check_type_maps(potentials, [f"model {index}" for index in range(len(potentials))])
+    if settings.real_error:
+        for system in systems:
+            missing = [label for label in _LABELS if not system.has(label)]
+            if missing:
+                raise DataError(
+                    f"{system.name} has no labels of {', '.join(missing)}, which real errors need",
+                    hint="leave --real-error out to see how far the models disagree",
+                )
+
+
+def _read(
+    system: System,
+    potential: Potential,
+    settings: DeviationSettings,
+    progress: Callable[[int], None] | None,
+) -> Iterator[Frames]:
+    labels = [*(_LABELS if settings.real_error else ())]
+    labels += ["fparam"] if potential.dim_fparam else []
+    labels += ["aparam"] if potential.dim_aparam else []
+    for frames in system.chunks(_FRAMES_PER_READ, labels):
+        yield frames
+        if progress is not None:
+            progress(frames.num_frames)
+
+
+def _of_frames(
+    potentials: Sequence[Potential], frames: Frames, settings: DeviationSettings
+) -> tuple[Floats, Floats]:
+    """Return the columns (F, 7) and the force deviation of each atom (F, N)."""
+    predicted = [
+        potential.predict(
+            frames.coord,
+            frames.box,
+            frames.atom_types,
+            fparam=frames.fparam,
+            aparam=frames.aparam,
+            atomic=False,
+        )
+        for potential in potentials
+    ]
+    per_atom_F = 1.0 / frames.real_atoms
+    force_mFNX = np.stack([found.force for found in predicted])
+    virial_mFY = np.stack(
+        [found.virial.reshape(-1, 9) * per_atom_F[:, None] for found in predicted]
+    )
+    energy_mF = np.stack([found.energy * per_atom_F for found in predicted])
+    force = virial = energy = None
+    if settings.real_error:
+        assert frames.force is not None
+        assert frames.virial is not None
+        assert frames.energy is not None
+        force = frames.force
+        virial = frames.virial.reshape(-1, 9) * per_atom_F[:, None]
+        energy = frames.energy * per_atom_F
+    devi_v = virial_deviation(virial_mFY, virial, settings.relative_v)
+    devi_f = force_deviation(force_mFNX, force, settings.relative)
+    devi_f = np.where(frames.atom_types >= 0, devi_f, np.nan)
+    columns = (
+        devi_v.max(axis=1),
+        devi_v.min(axis=1),
+        np.sqrt(np.square(devi_v).mean(axis=1)),
+        np.nanmax(devi_f, axis=1),
+        np.nanmin(devi_f, axis=1),
+        np.nanmean(devi_f, axis=1),
+        energy_deviation(energy_mF, energy),
+    )
+    return np.column_stack(columns), devi_f
+
+
+def write_deviations(
+    path: str | os.PathLike[str],
+    found: Iterator[SystemDeviation],
+    *,
+    atomic: bool = False,
+) -> list[SystemDeviation]:
+    """Write deviations as `dp model-devi` does; the file appears when all are there.
+
+    Args:
+        path: The file; an older one is replaced.
+        found: From `deviate`.
+        atomic: Add a column for every atom.
+    """
+    done: list[SystemDeviation] = []
+    with ExitStack() as stack:
+        stream = stack.enter_context(atomic_write(Path(path)))
+        for deviation in found:
+            _write_system(stream, deviation, atomic=atomic)
+            done.append(deviation)
+    return done
+
+
+def _write_system(stream: IO[bytes], deviation: SystemDeviation, *, atomic: bool) -> None:
+    heading = "step".ljust(10) + "".join(name.ljust(19) for name in COLUMNS)
+    heading += "atm_devi_f(N)".ljust(19) if atomic else ""
+    table = np.column_stack([deviation.step, deviation.values])
+    table = np.column_stack([table, deviation.atomic]) if atomic else table
+    formats = ["%12d"] + ["%19.6e"] * (table.shape[1] - 1)
+    np.savetxt(stream, table, fmt=formats, delimiter="", header=f"{deviation.system}\n{heading}")

@@ -1,0 +1,220 @@
+"""A molecular dynamics run, ready to start: what `zoo md` writes for LAMMPS or ASE."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from dpa2.evaluate.torchscript_engine import is_torchscript
+from schemas.atomic import atomic_write, write_text
+from schemas.errors import CheckpointError, DataError, TrainingError
+
+Engine = Literal["lammps", "ase"]
+Ensemble = Literal["nve", "nvt", "npt"]
+
+
+@dataclass(frozen=True, slots=True)
+class MdSettings:
+    """What to simulate.
+
+    Attributes:
+        ensemble: Constant energy, temperature, or temperature and pressure.
+        temperature: K; of the first velocities too, where the structure has none.
+        pressure: bar, for npt.
+        timestep: fs.
+        steps: Number of steps.
+        dump_every: Steps between two frames of the trajectory and two lines of the log.
+        seed: Of the first velocities.
+    """
+
+    ensemble: Ensemble = "nvt"
+    temperature: float = 300.0
+    pressure: float = 1.0
+    timestep: float = 0.5
+    steps: int = 1000
+    dump_every: int = 100
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What was written.
+
+    Attributes:
+        engine: Which program runs it.
+        folder: Where it is.
+        files: Names of the files there: the input first, the model last.
+        elements: Elements of the structure, in the order of LAMMPS's atom types.
+        num_atoms: Atoms of the structure.
+    """
+
+    engine: Engine
+    folder: Path
+    files: tuple[str, ...]
+    elements: tuple[str, ...]
+    num_atoms: int
+
+    @property
+    def command(self) -> str:
+        """What a person types in the folder to start it."""
+        program = "lmp -in" if self.engine == "lammps" else "python"
+        return f"{program} {self.files[0]}"
+
+
+def write_simulation(
+    atoms: Atoms,
+    model: Path,
+    folder: Path,
+    engine: Engine,
+    settings: MdSettings,
+    *,
+    branch: str | None = None,
+    device: str = "cpu",
+    force: bool = False,
+) -> Simulation:
+    """Write the input, the structure and the model of a run into a folder.
+
+    Args:
+        atoms: Where it starts; its velocities are used where it has any.
+        model: A checkpoint (`.pt`), which is frozen where the engine needs that, or a frozen model
+            (`.pth`).
+        folder: Made if need be.
+        engine: Which program is to run it.
+        settings: What to simulate.
+        branch: Branch of a multi-task checkpoint.
+        device: Where ASE computes; LAMMPS takes a GPU where there is one.
+        force: Replace files that are there.
+
+    Raises:
+        DataError: If the structure does not fit the model, the settings make no sense, or files
+            are there already.
+        CheckpointError: If the model cannot be used.
+    """
+    from dpa2.interfaces.ase_script import ase_script
+    from dpa2.interfaces.lammps_input import lammps_data, lammps_script
+
+    _check_settings(atoms, settings)
+    elements = _elements(atoms, type_map_of(model, branch))
+    if engine == "lammps":
+        files: tuple[str, ...] = ("in.lammps", "structure.data", "model.pth")
+    else:
+        files = ("run.py", "structure.extxyz", f"model{'.pth' if is_torchscript(model) else '.pt'}")
+    _refuse_overwriting(folder, files, model, force=force)
+    folder.mkdir(parents=True, exist_ok=True)
+    _place_model(model, folder / files[2], branch, freeze_it=engine == "lammps")
+    if engine == "lammps":
+        write_text(folder / files[1], lammps_data(atoms, elements))
+        write_text(folder / files[0], lammps_script(atoms, elements, settings, files))
+    else:
+        from dpa2.interfaces.structure_files import write_extxyz
+
+        write_extxyz(folder / files[1], [atoms])
+        script = ase_script(settings, files, branch=branch, device=device)
+        write_text(folder / files[0], script)
+    return Simulation(engine, folder, files, elements, len(atoms))
+
+
+def run_simulation(simulation: Simulation, lammps: str | None = None) -> None:
+    """Run what was written, in its folder; what the program prints goes to stderr.
+
+    Args:
+        simulation: From `write_simulation`.
+        lammps: The program; None: `lmp` of the PATH.
+
+    Raises:
+        TrainingError: If the program is not there, or fails.
+    """
+    command = [sys.executable, simulation.files[0]]
+    if simulation.engine == "lammps":
+        program = shutil.which(lammps or "lmp")
+        if program is None:
+            raise TrainingError(
+                f"there is no program {lammps or 'lmp'} here",
+                hint="install LAMMPS with deepmd-kit's plugin (pip install 'deepmd-kit[torch,lmp]' "
+                f"in an environment of its own), then in {simulation.folder}: {simulation.command}",
+            )
+        command = [program, "-in", simulation.files[0]]
+    done = subprocess.run(command, cwd=simulation.folder, stdout=sys.stderr, check=False)  # noqa: S603
+    if done.returncode:
+        raise TrainingError(
+            f"{simulation.command} ended with exit code {done.returncode}",
+            hint=f"its last lines above say why; the files in {simulation.folder} are kept",
+        )
+
+
+def _check_settings(atoms: Atoms, settings: MdSettings) -> None:
+    if len(atoms) == 0:
+        raise DataError("the structure has no atoms")
+    for name, value in (("timestep", settings.timestep), ("temperature", settings.temperature)):
+        if not (np.isfinite(value) and value > 0):
+            raise DataError(f"a {name} of {value} makes no sense", hint="give a positive number")
+    if settings.ensemble == "npt" and not atoms.pbc.all():
+        raise DataError(
+            "npt changes the volume, but the structure is not periodic in all directions "
+            f"(pbc = {atoms.pbc.tolist()})",
+            hint="use nvt or nve",
+        )
+
+
+def _elements(atoms: Atoms, type_map: Sequence[str]) -> tuple[str, ...]:
+    present = set(atoms.get_chemical_symbols())  # type: ignore[no-untyped-call]
+    unknown = sorted(present - set(type_map))
+    if unknown:
+        raise DataError(
+            f"the model does not know {', '.join(unknown)}; it knows {' '.join(type_map[:20])}"
+            + (" ..." if len(type_map) > 20 else "")
+        )
+    nameless = sorted(element for element in present if not atomic_numbers.get(element))
+    if nameless:
+        raise DataError(f"{', '.join(nameless)} is no element: its mass is not known")
+    return tuple(element for element in type_map if element in present)
+
+
+def type_map_of(model: Path, branch: str | None) -> list[str]:
+    """Return the elements that a checkpoint's branch or a frozen model knows.
+
+    Raises:
+        CheckpointError: If the model cannot be used.
+    """
+    if is_torchscript(model):
+        from dpa2.evaluate.potential import load
+
+        return load(model, branch).type_map
+    from dpa2.io.checkpoint import read_checkpoint
+
+    section, _ = read_checkpoint(model).branch(branch)
+    return [str(element) for element in section["type_map"]]
+
+
+def _refuse_overwriting(folder: Path, files: Sequence[str], model: Path, *, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file", hint="name a folder with --output")
+    there = [name for name in files if (folder / name).exists()]
+    if any((folder / name).samefile(model) for name in there):
+        raise DataError(f"{model} would be replaced by itself", hint="name another folder")
+    if there and not force:
+        raise DataError(
+            f"{folder} already has {', '.join(there)}",
+            hint="name another folder with --output, or add --force to replace them",
+        )
+
+
+def _place_model(model: Path, target: Path, branch: str | None, *, freeze_it: bool) -> None:
+    """Freeze or copy the model, so that the folder can be taken elsewhere as it is."""
+    if freeze_it and not is_torchscript(model):
+        from dpa2.freeze.torchscript import freeze
+
+        freeze(model, target, branch)
+        return
+    try:
+        with model.open("rb") as source, atomic_write(target) as stream:
+            shutil.copyfileobj(source, stream)
+    except OSError as error:
+        raise CheckpointError(f"{model} cannot be read: {error.strerror}") from error

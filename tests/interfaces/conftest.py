@@ -1,0 +1,71 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from ase import Atoms
+from typer.testing import CliRunner
+
+import cli.deviation
+import cli.md
+from dpa2.evaluate.potential import Potential, load
+from dpa2.freeze.torchscript import freeze
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(scope="session")
+def water_model() -> Path:
+    """Return a checkpoint of a small model."""
+    return GOLDEN / "small" / "model.pt"
+
+
+@pytest.fixture(scope="session")
+def frozen_model(water_model, tmp_path_factory) -> Path:
+    """Return the same model, frozen."""
+    return freeze(water_model, tmp_path_factory.mktemp("frozen") / "model.pth").path
+
+
+@pytest.fixture
+def water(water_model: Path) -> Potential:
+    return load(water_model)
+
+
+@pytest.fixture(scope="session")
+def frames() -> dict[str, Any]:
+    """Return what deepmd-kit makes of four water molecules in a small cell."""
+    with np.load(GOLDEN / "small" / "expected.npz") as archive:
+        return dict(archive)
+
+
+@pytest.fixture
+def structure(frames) -> Atoms:
+    """Return four water molecules in a small cell, without a calculator."""
+    symbols = [("O", "H")[number] for number in frames["atype"]]
+    return Atoms(symbols, frames["coord"][0], cell=frames["box"][0], pbc=True)
+
+
+@pytest.fixture
+def atoms(structure, water) -> Atoms:
+    """Return the same with the calculator."""
+    from dpa2.ase import Calculator
+
+    structure.calc = Calculator(water)
+    return structure
+
+
+@pytest.fixture
+def run():
+    """Return a function that runs `zoo` with arguments."""
+    application = typer.Typer()
+    for command in (cli.md, cli.deviation):
+        command.register(application)
+
+    def invoke(*arguments):
+        result = CliRunner().invoke(application, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke

@@ -1,0 +1,140 @@
+import json
+import runpy
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.io import read, write
+
+from dpa2.freeze.torchscript import freeze
+from schemas.errors import DataError, TrainingError
+
+
+@pytest.fixture
+def water_file(structure, tmp_path):
+    path = tmp_path / "water.extxyz"
+    write(path, structure)
+    return path
+
+
+def test_lammps_gets_a_script_a_structure_and_a_frozen_model(
+    run, water_file, water_model, structure, tmp_path
+):
+    folder = tmp_path / "md"
+    more = ("--ensemble", "npt", "-T", 330, "--timestep", 0.25, "--steps", 50, "--seed", 7)
+    text = run("md", water_file, "-m", water_model, "-o", folder, *more, "--json").stdout
+    document = json.loads(text)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(document["files"])
+    assert document["elements"] == ["O", "H"]
+    script = (folder / "in.lammps").read_text()
+    for words in (
+        ["pair_style", "deepmd", "model.pth"],
+        ["pair_coeff", "*", "*", "O", "H"],
+        ["boundary", "p", "p", "p"],
+        ["timestep", "0.00025"],
+        ["velocity", "all", "create", "330.0", "7", "mom", "yes", "rot", "no", "dist", "gaussian"],
+        "fix move all npt temp 330.0 330.0 0.025 iso 1.0 1.0 0.25".split(),
+        ["run", "50"],
+    ):
+        assert words in [line.partition("#")[0].split() for line in script.splitlines()]
+    data = read(folder / "structure.data", format="lammps-data", atom_style="atomic")
+    assert list(data.symbols) == list(structure.symbols)
+    difference = data.get_scaled_positions() - read(water_file).get_scaled_positions()
+    np.testing.assert_allclose(difference - np.rint(difference), 0.0, atol=1e-12)
+
+
+def test_a_molecule_gets_room_and_no_images(run, water_model, tmp_path):
+    atoms = molecule("H2O")
+    write(tmp_path / "molecule.xyz", atoms)
+    folder = tmp_path / "md"
+    run("md", tmp_path / "molecule.xyz", "-m", water_model, "-o", folder)
+    script = (folder / "in.lammps").read_text().split("\n")
+    assert any(line.split()[:4] == ["boundary", "s", "s", "s"] for line in script)
+    data = read(folder / "structure.data", format="lammps-data", atom_style="atomic")
+    inside = data.cell.scaled_positions(data.positions)
+    assert (inside > 0.2).all()
+    assert (inside < 0.8).all()
+    np.testing.assert_allclose(
+        data.get_all_distances(), atoms.get_all_distances(), rtol=0, atol=1e-7
+    )
+
+
+def test_a_slab_keeps_its_periodic_directions(run, structure, water_model, tmp_path):
+    structure.pbc = [True, True, False]
+    write(tmp_path / "slab.extxyz", structure)
+    run("md", tmp_path / "slab.extxyz", "-m", water_model, "-o", tmp_path / "md")
+    script = (tmp_path / "md" / "in.lammps").read_text().split("\n")
+    assert any(line.split()[:4] == ["boundary", "p", "p", "s"] for line in script)
+
+
+def test_velocities_of_the_structure_are_kept(run, structure, water_model, tmp_path):
+    structure.set_momenta(np.random.default_rng(0).normal(size=(len(structure), 3)))
+    write(tmp_path / "moving.extxyz", structure)
+    run("md", tmp_path / "moving.extxyz", "-m", water_model, "-o", tmp_path / "md")
+    assert "Velocities" in (tmp_path / "md" / "structure.data").read_text()
+    assert "velocity " not in (tmp_path / "md" / "in.lammps").read_text()
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt", "npt"])
+def test_ase_runs_what_was_written(run, water_file, frozen_model, ensemble, tmp_path, monkeypatch):
+    folder = tmp_path / "md"
+    more = ("--engine", "ase", "--ensemble", ensemble, "--steps", 4, "--dump-every", 2)
+    run("md", water_file, "-m", frozen_model, "-o", folder, *more)
+    monkeypatch.chdir(folder)
+    runpy.run_path("run.py")
+    trajectory = read(folder / "trajectory.traj", index=":")
+    assert len(trajectory) == 3
+    assert not np.allclose(trajectory[0].positions, trajectory[-1].positions)
+    moved = np.allclose(trajectory[0].cell, trajectory[-1].cell)
+    assert moved == (ensemble != "npt")
+
+
+def test_a_folder_in_use_is_kept(run, water_file, water_model, tmp_path):
+    folder = tmp_path / "md"
+    run("md", water_file, "-m", water_model, "-o", folder)
+    (folder / "in.lammps").write_text("mine")
+    with pytest.raises(DataError, match=r"already has in\.lammps"):
+        run("md", water_file, "-m", water_model, "-o", folder)
+    assert (folder / "in.lammps").read_text() == "mine"
+    run("md", water_file, "-m", water_model, "-o", folder, "--force")
+    assert (folder / "in.lammps").read_text() != "mine"
+
+
+def test_a_model_is_never_replaced_by_itself(run, water_file, water_model, tmp_path):
+    folder = tmp_path / "md"
+    folder.mkdir()
+    model = freeze(water_model, folder / "model.pth").path
+    before = model.read_bytes()
+    with pytest.raises(DataError, match="replaced by itself"):
+        run("md", water_file, "-m", model, "-o", folder, "--force")
+    assert model.read_bytes() == before
+
+
+def test_without_lammps_a_sentence_says_what_to_install(
+    run, water_file, water_model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TrainingError, match="no program lmp") as refusal:
+        run("md", water_file, "-m", water_model, "-o", tmp_path / "md", "--run")
+    assert "deepmd-kit" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--ensemble", "npt"), "not periodic in all directions"),
+        (("--timestep", 0), "timestep of 0"),
+        (("--temperature", -5), "temperature of -5"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(run, water_model, arguments, reason, tmp_path):
+    write(tmp_path / "molecule.xyz", molecule("H2O"))
+    with pytest.raises(DataError, match=reason):
+        run("md", tmp_path / "molecule.xyz", "-m", water_model, "-o", tmp_path / "md", *arguments)
+    assert not (tmp_path / "md").exists()
+
+
+def test_an_element_that_the_model_does_not_know_is_refused(run, water_model, tmp_path):
+    write(tmp_path / "ammonia.xyz", molecule("NH3"))
+    with pytest.raises(DataError, match="does not know N"):
+        run("md", tmp_path / "ammonia.xyz", "-m", water_model, "-o", tmp_path / "md")
