@@ -1,0 +1,196 @@
+"""`zoo convert` from the outside: what it writes, what it refuses, what it says."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+import cli.convert
+import dpa2
+from dpa2.convert.convert import convert
+from dpa2.convert.files import read_pt
+from dpa2.convert.formats import FORMATS, format_of, formats
+from dpa2.freeze.torchscript import freeze
+from schemas.errors import CheckpointError, ConversionError
+from tests.convert.test_dictionary import GOLDEN, HERE, assert_same_state, open_case
+
+MEDIUM = GOLDEN / "medium" / "model.pt"
+MULTI_TASK = GOLDEN / "multitask" / "model.pt"
+
+
+@pytest.fixture(scope="module")
+def zoo():
+    """Return a function that runs the command."""
+    app = typer.Typer()
+    cli.convert.register(app)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+def predicted(model, case):
+    with np.load(GOLDEN / case / "expected.npz") as arrays:
+        extra = {key: arrays[key] for key in ("fparam", "aparam") if key in arrays}
+        found = dpa2.load(model).predict(
+            arrays["coord"], arrays.get("box"), arrays["atype"], **extra
+        )
+        energy = np.abs(found.energy - arrays["energy"].ravel()).max()
+        return energy, np.abs(found.force - arrays["force"]).max()
+
+
+def test_json_says_what_was_written(zoo, tmp_path):
+    done = zoo(MEDIUM, tmp_path / "x.dp", "--json")
+    document = json.loads(done.stdout)
+    assert document["ok"] is True
+    assert (document["source_format"], document["format"]) == (".pt", ".dp")
+    assert document["type_map"] == ["O", "H"]
+    assert document["precision"] == "float64"
+    assert document["num_bytes"] == (tmp_path / "x.dp").stat().st_size
+    assert document["num_parameters"] == 1029
+    assert document["left_behind"] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["every_update_res_residual.dp", "strip_two_side.dp", "fparam_aparam.yaml"]
+)
+def test_portable_models_of_deepmd_are_evaluated_where_checkpoints_are(name):
+    energy, force = predicted(HERE / "data" / name, name.split(".")[0])
+    assert energy < 1e-10
+    assert force < 1e-9
+
+
+def test_a_portable_model_can_be_frozen(tmp_path):
+    found = freeze(HERE / "data" / "strip_two_side.dp", tmp_path / "x.pth")
+    assert found.path == tmp_path / "x.pth"
+    energy, force = predicted(found.path, "strip_two_side")
+    assert energy < 1e-10
+    assert force < 1e-9
+
+
+def test_a_portable_model_computes_in_the_precision_asked_for():
+    potential = dpa2.load(HERE / "data" / "strip_two_side.dp", dtype="float32")
+    with np.load(GOLDEN / "strip_two_side" / "expected.npz") as arrays:
+        found = potential.predict(arrays["coord"], arrays["box"], arrays["atype"])
+        error = np.abs(found.energy - arrays["energy"].ravel()).max()
+    assert 1e-10 < error < 1e-4
+
+
+def test_dtype_changes_the_precision_of_weights_and_of_the_section(zoo, tmp_path):
+    assert zoo(MEDIUM, tmp_path / "x.yaml", "--dtype", "float32").exit_code == 0
+    found = format_of(tmp_path / "x.yaml").read(tmp_path / "x.yaml", None)
+    assert found.model.descriptor.dtype == torch.float32
+    assert found.model_params["descriptor"]["precision"] == "float32"
+    assert found.model_params["fitting_net"]["precision"] == "float32"
+    exact, _ = open_case("medium")
+    for name, tensor in exact.state_dict().items():
+        assert torch.equal(found.model.state_dict()[name], tensor.to(torch.float32)) or (
+            torch.equal(found.model.state_dict()[name], tensor)
+        ), name
+
+
+def test_a_checkpoint_keeps_the_step_it_was_trained_to(tmp_path):
+    source = GOLDEN / "training" / "adam" / "model.pt"
+    done = convert(source, tmp_path / "x.pt")
+    assert done.left_behind == ["the state of the optimiser"]
+    before, after = read_pt(source, None), read_pt(tmp_path / "x.pt", None)
+    assert (after.step, after.learning_rate) == (before.step, before.learning_rate)
+    assert after.left_behind == []
+    assert_same_state(after.model, before.model)
+
+
+def test_a_person_is_told_that_the_optimiser_stays_behind(zoo, tmp_path):
+    done = zoo(GOLDEN / "training" / "adam" / "model.pt", tmp_path / "x.dp")
+    assert "not in x.dp: the state of the optimiser" in done.output
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".dp", ".safetensors"])
+def test_several_branches_ask_for_one(zoo, suffix, tmp_path):
+    done = zoo(MULTI_TASK, tmp_path / f"x{suffix}")
+    assert isinstance(done.exception, CheckpointError)
+    assert "pbe, scan, metal" in done.exception.hint
+    assert not (tmp_path / f"x{suffix}").exists()
+
+
+def test_a_wrong_head_names_the_nearest(zoo, tmp_path):
+    done = zoo(MULTI_TASK, tmp_path / "x.dp", "--head", "scn")
+    assert "did you mean `scan`?" in done.exception.hint
+
+
+def test_a_head_becomes_a_model_of_its_own(zoo, tmp_path):
+    assert zoo(MULTI_TASK, tmp_path / "x.dp", "--head", "WATER").exit_code == 0
+    (tmp_path / "y").mkdir()
+    assert zoo(tmp_path / "x.dp", tmp_path / "y" / "x.pt").exit_code == 0
+    assert_same_state(
+        read_pt(tmp_path / "y" / "x.pt", None).model, read_pt(MULTI_TASK, "pbe").model
+    )
+    done = convert(MULTI_TASK, tmp_path / "z.dp", branch="pbe")
+    assert done.left_behind == ["the branches scan, metal"]
+
+
+def test_a_file_of_one_model_has_no_branch_to_choose(zoo, tmp_path):
+    done = zoo(HERE / "data" / "strip_two_side.dp", tmp_path / "x.pt", "--head", "water")
+    assert "no branches to choose from" in done.exception.message
+
+
+def test_a_file_that_is_there_is_replaced_only_by_force(zoo, tmp_path):
+    (tmp_path / "x.dp").write_text("older")
+    assert "there already" in zoo(MEDIUM, tmp_path / "x.dp").exception.message
+    assert (tmp_path / "x.dp").read_text() == "older"
+    assert zoo(MEDIUM, tmp_path / "x.dp", "--force").exit_code == 0
+
+
+def test_a_file_is_never_converted_onto_itself(zoo, tmp_path):
+    (tmp_path / "x.pt").write_bytes(MEDIUM.read_bytes())
+    done = zoo(tmp_path / "x.pt", tmp_path / "x.pt", "--force")
+    assert "is the file to convert" in done.exception.message
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("x.ptx", "did you mean .pt"), ("x", "formats: .pt"), ("x.safetensor", ".safetensors?")],
+)
+def test_an_unknown_suffix_lists_the_formats(zoo, name, hint, tmp_path):
+    done = zoo(MEDIUM, tmp_path / name)
+    assert isinstance(done.exception, ConversionError)
+    assert hint in done.exception.hint
+
+
+def test_what_cannot_be_read_back_says_so(zoo, tmp_path):
+    (tmp_path / "x.savedmodel").mkdir()
+    done = zoo(tmp_path / "x.savedmodel", tmp_path / "x.pt")
+    assert "cannot be turned back into a model" in done.exception.message
+
+
+def test_a_missing_file_is_missing_in_every_format(tmp_path):
+    for known in FORMATS:
+        if known.reader is not None:
+            with pytest.raises(CheckpointError, match="does not exist"):
+                known.read(tmp_path / f"absent{known.name}", None)
+
+
+def test_an_unknown_precision_is_refused(zoo, tmp_path):
+    done = zoo(MEDIUM, tmp_path / "x.dp", "--dtype", "float8")
+    assert "float32, float64" in done.exception.hint
+
+
+def test_every_format_names_functions_that_exist():
+    from importlib import import_module
+
+    for known in formats():
+        for reference in (known.reader, known.writer):
+            if reference is not None:
+                module, _, name = reference.partition(":")
+                assert callable(getattr(import_module(module), name))
+
+
+def test_where_a_model_comes_from_is_kept_through_formats(tmp_path):
+    convert(MEDIUM, tmp_path / "a.dp")
+    convert(tmp_path / "a.dp", tmp_path / "b.yaml")
+    convert(tmp_path / "b.yaml", tmp_path / "c.pt")
+    history = read_pt(tmp_path / "c.pt", None).history
+    assert [step["source"] for step in history] == ["model.pt", "a.dp", "b.yaml"]
