@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpa2.convert.archive_file import read_archive
 from dpa2.convert.deepmd import load_deepmd_state, to_deepmd_state
 from dpa2.convert.dictionary import from_dictionary, to_dictionary
 from dpa2.convert.hdf5_file import read_hdf5, write_hdf5
@@ -118,6 +119,12 @@ def read_yaml_model(path: Path, branch: str | None) -> PortableModel:
 def write_yaml_model(portable: PortableModel, path: Path, report: Report) -> None:
     """Write a `.yaml` file."""
     write_yaml(path, _to_dictionary(portable))
+
+
+def read_pt2(path: Path, branch: str | None) -> PortableModel:
+    """Read a `.pt2` or `.pte` file of deepmd-kit's export backend."""
+    _refuse_branch(path, branch)
+    return _from_dictionary(path, read_archive(path))
 
 
 def _to_dictionary(portable: PortableModel) -> dict[str, Any]:

@@ -116,6 +116,12 @@ FORMATS: list[Format] = [
         _HERE + "write_yaml_model",
     ),
     Format(
+        (".pt2", ".pte"),
+        "compiled model of deepmd-kit's export backend",
+        _HERE + "read_pt2",
+        None,
+    ),
+    Format(
         (".savedmodel",),
         "TensorFlow SavedModel for deepmd-kit's JAX backend and LAMMPS",
         None,

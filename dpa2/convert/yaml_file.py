@@ -46,12 +46,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
             document = yaml.load(stream, Loader=_LOADER)  # noqa: S506 - the C twin of SafeLoader
         if not isinstance(document, dict):
             raise _damaged(path, f"it holds a {type(document).__name__}")
-        found: dict[str, Any] = _changed(document, _from_text)
+        found: dict[str, Any] = with_arrays(document)
     except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise _damaged(path, f"an array in it: {error}") from error
     return found
+
+
+def with_arrays(document: Any) -> Any:
+    """Return a copy in which dictionaries that stand for arrays are arrays.
+
+    Raises:
+        ValueError, TypeError, KeyError: One of them is none.
+    """
+    return _changed(document, _from_text)
 
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,16 +1,19 @@
 """`.dp` and `.yaml` files: the same bytes each time, nothing but data, every fault explained."""
 
 import json
+import zipfile
 
 import h5py
 import numpy as np
 import pytest
 
+from dpa2.convert.archive_file import read_archive
 from dpa2.convert.convert import convert
+from dpa2.convert.dictionary import from_dictionary, to_dictionary
 from dpa2.convert.hdf5_file import read_hdf5, write_hdf5
-from dpa2.convert.yaml_file import read_yaml, write_yaml
+from dpa2.convert.yaml_file import _changed, _to_text, read_yaml, write_yaml
 from schemas.errors import CheckpointError, ConversionError, WriteError
-from tests.convert.test_dictionary import GOLDEN, HERE
+from tests.convert.test_dictionary import GOLDEN, HERE, assert_same_state, open_case
 
 TREE = {
     "note": "/variable_0000 is no array here",
@@ -142,3 +145,37 @@ def test_an_older_file_survives_a_failed_write(tmp_path):
         with pytest.raises(Exception, match="object"):
             write(tmp_path / name, {"x": object()})
         assert (tmp_path / name).read_text() == "older"
+
+
+def write_archive(path, text, member="model/extra/model.json"):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/data/code.so", b"never looked at")
+        archive.writestr(member, text)
+    return path
+
+
+def test_the_weights_in_a_compiled_archive_are_read(tmp_path):
+    model, section = open_case("strip_two_side")
+    text = json.dumps(_changed(to_dictionary(model, section), _to_text))
+    found, same_section, notes = from_dictionary(read_archive(write_archive(tmp_path / "x", text)))
+    assert_same_state(found, model)
+    assert (same_section, notes) == (section, [])
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    path = write_archive(tmp_path / "x.pt2", "{}", member="model/extra/other.json")
+    with pytest.raises(CheckpointError, match="without the weights"):
+        read_archive(path)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "1", '{"w": {"@class": "np.ndarray"}}'])
+def test_an_archive_with_a_damaged_dictionary_is_refused(text, tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_archive(write_archive(tmp_path / "x.pt2", text))
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pt2", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("model/extra/model.json", "[" + " " * 50_000_000 + "]")
+    with pytest.raises(CheckpointError, match="claims to hold"):
+        read_archive(tmp_path / "x.pt2")

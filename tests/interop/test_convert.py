@@ -98,20 +98,32 @@ def test_we_evaluate_what_deepmd_writes(name, suffix, theirs, golden):
     assert_agree({name: getattr(expected, name) for name in QUANTITIES}, found)
 
 
+@pytest.fixture(scope="module")
+def evaluated(deepmd, ours):
+    """What deepmd-kit computes with our portable models, by file name; one process for all."""
+    files = [ours / f"{name}{kind}" for name in CASES for kind in (".dp", ".yaml", "-from-dp.pth")]
+    golden = Path(__file__).parents[1] / "golden"
+    pairs = [
+        item
+        for file in files
+        for item in (file, golden / file.stem.removesuffix("-from-dp") / "expected.npz")
+    ]
+    found = deepmd.run("evaluate_many_with_deepmd.py", *pairs)
+    return {file.name: result for file, result in zip(files, found, strict=True)}
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("suffix", [".dp", ".yaml"])
-def test_deepmd_evaluates_energies_of_our_portable_models(name, suffix, ours, golden, deepmd):
-    structure = golden / name / "expected.npz"
-    found = deepmd.run("evaluate_with_deepmd.py", ours / f"{name}{suffix}", structure)
+def test_deepmd_evaluates_energies_of_our_portable_models(name, suffix, evaluated, golden):
+    expected = our_prediction(golden / name / "model.pt", golden / name / "expected.npz")
     # its reference backend gives no forces
-    assert_agree(found, our_prediction(golden / name / "model.pt", structure), forces=False)
+    assert_agree(evaluated[f"{name}{suffix}"], expected, forces=False)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_deepmd_evaluates_what_it_makes_of_our_portable_models(name, ours, golden, deepmd):
-    structure = golden / name / "expected.npz"
-    found = deepmd.run("evaluate_with_deepmd.py", ours / f"{name}-from-dp.pth", structure)
-    assert_agree(found, our_prediction(golden / name / "model.pt", structure))
+def test_deepmd_evaluates_what_it_makes_of_our_portable_models(name, evaluated, golden):
+    expected = our_prediction(golden / name / "model.pt", golden / name / "expected.npz")
+    assert_agree(evaluated[f"{name}-from-dp.pth"], expected)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -139,6 +151,6 @@ def test_half_precision_that_deepmd_cannot_read_back_itself_is_read_from_our_fil
 ):
     convert(golden / "bfloat16" / "model.pt", tmp_path / "x.dp")
     structure = golden / "bfloat16" / "expected.npz"
-    found = deepmd.run("evaluate_with_deepmd.py", tmp_path / "x.dp", structure)
+    (found,) = deepmd.run("evaluate_many_with_deepmd.py", tmp_path / "x.dp", structure)
     energy = our_prediction(golden / "bfloat16" / "model.pt", structure).energy
     assert np.abs(np.ravel(found["energy"]) - energy).max() < 0.1
