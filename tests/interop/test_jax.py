@@ -34,7 +34,9 @@ def _memory():
 def test_jax_computes_what_torch_does_for_every_option(name):
     case = load_case(name)
     tolerance = 1e-5 if name.startswith("float32") else 1e-10
-    assert_agree(evaluated(case, compiled=False), case.predict(), tolerance)
+    # How the virial is split depends on which image of an atom is given (tests/golden/README.md).
+    found = evaluated(case, compiled=False, atomic_virial=name != "out_of_the_cell")
+    assert_agree(found, case.predict(), tolerance)
 
 
 def exported(checkpoint: Path, target: Path) -> Path:
