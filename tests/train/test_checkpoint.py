@@ -104,15 +104,15 @@ BAD_FILES = {
     "hdf5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "is an HDF5 file"),
     "folder": (lambda path: path.mkdir(), "is a folder"),
     "frozen": (save_frozen, "is a frozen model"),
-    "zip": (save_zip, "zip archive without a PyTorch checkpoint"),
-    "truncated": (save_truncated, "is damaged"),
+    "zip": (save_zip, "it has no data.pkl"),
+    "truncated": (save_truncated, "is truncated"),
     "noise": (lambda path: path.write_bytes(bytes(range(1, 200))), "is not a checkpoint"),
     "malicious": (lambda path: torch.save({"model": Malicious()}, path), "posix.system"),
     "pickle": (
         lambda path: path.write_bytes(pickle.dumps(Malicious())),
         "is not a checkpoint|posix",
     ),
-    "list": (lambda path: torch.save([1, 2], path), "holds a list"),
+    "list": (lambda path: torch.save([1, 2], path), "does not describe a model"),
     "other": (lambda path: torch.save({"weights": torch.zeros(1)}, path), "keys are weights"),
 }
 
