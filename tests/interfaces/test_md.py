@@ -33,7 +33,20 @@ def test_lammps_gets_a_script_a_structure_and_a_frozen_model(
         ["boundary", "p", "p", "p"],
         ["timestep", "0.00025"],
         ["velocity", "all", "create", "330.0", "7", "mom", "yes", "rot", "no", "dist", "gaussian"],
-        "fix move all npt temp 330.0 330.0 0.025 iso 1.0 1.0 0.25".split(),
+        [
+            "fix",
+            "move",
+            "all",
+            "npt",
+            "temp",
+            "330.0",
+            "330.0",
+            "0.025",
+            "iso",
+            "1.0",
+            "1.0",
+            "0.25",
+        ],
         ["run", "50"],
     ):
         assert words in [line.partition("#")[0].split() for line in script.splitlines()]
