@@ -7,7 +7,6 @@ from typing import Any
 from dpa2.jax.folder import replaced_folder
 from dpa2.jax.requirements import need_jax, need_tensorflow
 from dpa2.model.energy import EnergyModel
-from schemas.atomic import atomic_write
 
 Report = Callable[[str], None]
 
@@ -73,11 +72,15 @@ def write_hlo(
     import jax
 
     from dpa2.convert.dictionary import to_dictionary
+    from dpa2.convert.hdf5_file import write_hdf5
     from dpa2.jax import hlo
     from dpa2.jax.facts import facts_of
     from dpa2.jax.from_torch import weights_of
 
     weights = weights_of(model)
     facts = facts_of(model, model_params)
-    with atomic_write(path) as stream, jax.enable_x64(True):
-        hlo.save(model.config, weights, facts, to_dictionary(model, model_params), stream, report)
+    plain = to_dictionary(model, model_params)
+    with jax.enable_x64(True):
+        dictionary = hlo.with_programs(model.config, weights, facts, plain, report)
+    report("writing the file")
+    write_hdf5(Path(path), dictionary)

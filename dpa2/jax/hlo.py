@@ -1,13 +1,12 @@
-"""A model as StableHLO beside its dictionary in one HDF5 file, deepmd-kit's `.hlo` (spec 10.4)."""
+"""A model as StableHLO programs: what deepmd-kit's `.hlo` has and `.dp` has not (spec 10.4)."""
 
-import json
 from collections.abc import Callable
-from typing import IO, Any
+from typing import Any
 
-import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from dpa2.jax.facts import OUTPUTS, Facts
 from dpa2.jax.lower import CONSTRAINT, PLATFORMS, lower
@@ -18,22 +17,16 @@ Report = Callable[[str], None]
 _VARIABLES = "@variables"
 
 
-def save(
-    config: Model,
-    weights: Weights,
-    facts: Facts,
-    dictionary: dict[str, Any],
-    stream: IO[bytes],
-    report: Report,
-) -> None:
-    """Write the file.
+def with_programs(
+    config: Model, weights: Weights, facts: Facts, dictionary: dict[str, Any], report: Report
+) -> dict[str, Any]:
+    """Return a model's dictionary with the programs and constants of a `.hlo` file in it.
 
     Args:
         config: The model section.
         weights: Its numbers.
         facts: What it says about itself.
         dictionary: The model for other backends (`dpa2.convert.dictionary`).
-        stream: Where to.
         report: Told what is being done, which may take a minute.
     """
     report("tracing energies and forces")
@@ -47,11 +40,12 @@ def save(
         "stablehlo_atomic_virial": atomic,
         "stablehlo_atomic_virial_no_ghost": atomic,
     }
-    report("writing the file")
-    write_hdf5(dictionary | {_VARIABLES: variables, "constants": _constants(facts)}, stream)
+    return dictionary | {_VARIABLES: variables, "constants": _constants(facts)}
 
 
-def _exported(config: Model, weights: Weights, facts: Facts, *, atomic_virial: bool) -> np.void:
+def _exported(
+    config: Model, weights: Weights, facts: Facts, *, atomic_virial: bool
+) -> NDArray[np.void]:
     # deepmd-kit takes excluded pairs out of sorted lists before it calls; the slots stay empty.
     sort = not config.pair_exclude_types
     function = jax.jit(lower(config, weights, atomic_virial=atomic_virial, sort=sort))
@@ -68,7 +62,7 @@ def _exported(config: Model, weights: Weights, facts: Facts, *, atomic_virial: b
         array((nf, facts.dim_fparam), jnp.float64),
         array((nf, nloc, facts.dim_aparam), jnp.float64),
     )
-    return np.void(bytes(exported.serialize()))
+    return np.frombuffer(exported.serialize(), dtype="V1")
 
 
 def _constants(facts: Facts) -> dict[str, Any]:
@@ -91,24 +85,3 @@ def _constants(facts: Facts) -> dict[str, Any]:
         "task_dim": None,
         "intensive": False,
     }
-
-
-def write_hdf5(dictionary: dict[str, Any], stream: IO[bytes]) -> None:
-    """Write a dictionary as deepmd-kit does: arrays as data sets, all else as JSON (spec 10.1)."""
-    with h5py.File(stream, "w") as file:
-        count = 0
-
-        def without_arrays(value: Any) -> Any:
-            nonlocal count
-            if isinstance(value, dict):
-                return {key: without_arrays(item) for key, item in value.items()}
-            if isinstance(value, list):
-                return [without_arrays(item) for item in value]
-            if not isinstance(value, np.ndarray | np.generic):
-                return value
-            name = f"/variable_{count:04d}"
-            count += 1
-            file.create_dataset(name, data=np.asarray(value))
-            return name
-
-        file.attrs["json"] = json.dumps(without_arrays(dictionary))

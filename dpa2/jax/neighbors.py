@@ -43,10 +43,9 @@ def nearest(
         sort: Whether the list may be in any order. Otherwise it is nearest first already, and empty
             slots between neighbours stay where they are.
     """
-    N = nlist_NW.shape[0]
-    # Lists may be shorter than `nsel`, by how much is not known when this is compiled.
-    nothing = jnp.full((N, nsel), -1, dtype=nlist_NW.dtype)
-    nlist_NW = jnp.concatenate([nlist_NW, nothing], axis=1)
+    N, W = nlist_NW.shape
+    if nsel > W:
+        nlist_NW = jnp.pad(nlist_NW, [(0, 0), (0, nsel - W)], constant_values=-1)
     row_NW = jnp.maximum(nlist_NW, 0)
     disp_NWX = jax.lax.stop_gradient(coord_MX[row_NW] - coord_MX[:N, None])
     squared_NW = (disp_NWX * disp_NWX).sum(axis=-1)

@@ -59,7 +59,7 @@ def _lower_function(config: Model, weights: Weights, facts: Facts, *, atomic_vir
             f"(nf, {facts.dim_fparam})",
             f"(nf, nloc, {facts.dim_aparam})",
         ],
-        polymorphic_constraints=(CONSTRAINT,),
+        polymorphic_constraints=(CONSTRAINT, f"width >= {facts.nsel}"),
         with_gradient=False,
         native_serialization_platforms=PLATFORMS,
     )
@@ -67,7 +67,9 @@ def _lower_function(config: Model, weights: Weights, facts: Facts, *, atomic_vir
     def call_lower(
         coord: Any, atype: Any, nlist: Any, mapping: Any, fparam: Any, aparam: Any
     ) -> dict[str, Any]:
-        return dict(converted(coord, atype, nlist, mapping, fparam, aparam))
+        lacking = tf.maximum(facts.nsel - tf.shape(nlist)[2], 0)
+        wide = tf.pad(nlist, [[0, 0], [0, 0], [0, lacking]], constant_values=-1)
+        return dict(converted(coord, atype, wide, mapping, fparam, aparam))
 
     signature = [
         tf.TensorSpec([None, None, 3], tf.float64, "coord"),
