@@ -79,12 +79,12 @@ def model(tmp_path_factory):
                 "systems": [str(ROOT / "examples" / "water" / "gfn2" / "train")],
                 "batch_size": 1,
             },
-            "numb_steps": 30,
+            "numb_steps": 10,
             "seed": 1,
         },
     }
     dpa2.train(config, output_dir=folder, device="cpu", progress=False)
-    return folder / "model.ckpt-30.pt"
+    return folder / "model.ckpt-10.pt"
 
 
 @pytest.fixture(scope="module")
