@@ -12,12 +12,15 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from dpa2.evaluate.torchscript_engine import is_torchscript
+from dpa2.evaluate.potential import load
 from schemas.atomic import atomic_write, write_text
 from schemas.errors import CheckpointError, DataError, TrainingError
 
 Engine = Literal["lammps", "ase"]
 Ensemble = Literal["nve", "nvt", "npt"]
+
+# Formats that deepmd-kit's plugin takes as they are.
+_RUN_BY_LAMMPS = frozenset({".pth", ".pt2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,7 @@ def write_simulation(
 
     Args:
         atoms: Where it starts; its velocities are used where it has any.
-        model: A checkpoint (`.pt`), which is frozen where the engine needs that, or a frozen model
-            (`.pth`).
+        model: Any model that `dpa2.load` opens; LAMMPS gets it frozen.
         folder: Made if need be.
         engine: Which program is to run it.
         settings: What to simulate.
@@ -102,13 +104,15 @@ def write_simulation(
 
     _check_settings(atoms, settings)
     elements = _elements(atoms, type_map_of(model, branch))
+    freeze_it = engine == "lammps" and model.suffix not in _RUN_BY_LAMMPS
+    placed = "model.pth" if freeze_it else f"model{model.suffix}"
     if engine == "lammps":
-        files: tuple[str, ...] = ("in.lammps", "structure.data", "model.pth")
+        files = ("in.lammps", "structure.data", placed)
     else:
-        files = ("run.py", "structure.extxyz", f"model{'.pth' if is_torchscript(model) else '.pt'}")
+        files = ("run.py", "structure.extxyz", placed)
     _refuse_overwriting(folder, files, model, force=force)
     folder.mkdir(parents=True, exist_ok=True)
-    _place_model(model, folder / files[2], branch, freeze_it=engine == "lammps")
+    _place_model(model, folder / placed, branch, freeze_it=freeze_it)
     if engine == "lammps":
         write_text(folder / files[1], lammps_data(atoms, elements))
         write_text(folder / files[0], lammps_script(atoms, elements, settings, files))
@@ -178,19 +182,12 @@ def _elements(atoms: Atoms, type_map: Sequence[str]) -> tuple[str, ...]:
 
 
 def type_map_of(model: Path, branch: str | None) -> list[str]:
-    """Return the elements that a checkpoint's branch or a frozen model knows.
+    """Return the elements that a model knows.
 
     Raises:
         CheckpointError: If the model cannot be used.
     """
-    if is_torchscript(model):
-        from dpa2.evaluate.potential import load
-
-        return load(model, branch).type_map
-    from dpa2.io.checkpoint import read_checkpoint
-
-    section, _ = read_checkpoint(model).branch(branch)
-    return [str(element) for element in section["type_map"]]
+    return load(model, branch).type_map
 
 
 def _refuse_overwriting(folder: Path, files: Sequence[str], model: Path, *, force: bool) -> None:
@@ -208,7 +205,7 @@ def _refuse_overwriting(folder: Path, files: Sequence[str], model: Path, *, forc
 
 def _place_model(model: Path, target: Path, branch: str | None, *, freeze_it: bool) -> None:
     """Freeze or copy the model, so that the folder can be taken elsewhere as it is."""
-    if freeze_it and not is_torchscript(model):
+    if freeze_it:
         from dpa2.freeze.torchscript import freeze
 
         freeze(model, target, branch)
