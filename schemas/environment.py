@@ -73,3 +73,13 @@ def huggingface_cache() -> Path:
 def modelscope_cache() -> Path:
     """Return where the client of ModelScope keeps files: `MODELSCOPE_CACHE`, or below the home."""
     return Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()
+
+
+def quiet_tensorflow() -> None:
+    """Let TensorFlow print errors only, unless its own variables say otherwise; call before import.
+
+    It greets every import with lines about its build. One of them goes only with oneDNN itself,
+    which a process that writes a model and computes nothing does not miss.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -7,6 +7,7 @@ from typing import Any
 from dpa2.jax.folder import replaced_folder
 from dpa2.jax.requirements import need_jax, need_tensorflow
 from dpa2.model.energy import EnergyModel
+from schemas.environment import quiet_tensorflow
 
 Report = Callable[[str], None]
 
@@ -37,6 +38,7 @@ def write_savedmodel(
         WriteError: If the folder cannot be written, or something else has its name.
     """
     need_tensorflow()
+    quiet_tensorflow()
     report("starting JAX and TensorFlow")
     import jax
 
