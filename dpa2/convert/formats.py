@@ -116,8 +116,14 @@ FORMATS: list[Format] = [
         _HERE + "write_yaml_model",
     ),
     Format(
-        (".pt2", ".pte"),
-        "compiled model of deepmd-kit's export backend",
+        (".pt2",),
+        "compiled for this machine (AOTInductor), for deepmd-kit, LAMMPS and C++",
+        _HERE + "read_pt2",
+        "dpa2.freeze.aot:write_pt2",
+    ),
+    Format(
+        (".pte",),
+        "exported program of deepmd-kit",
         _HERE + "read_pt2",
         None,
     ),

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from dpa2.evaluate.checkpoint_engine import CheckpointEngine, open_checkpoint
+from dpa2.evaluate.compiled_engine import CompiledEngine, is_compiled, open_compiled
 from dpa2.evaluate.evaluation import Evaluation, join
 from dpa2.evaluate.structures import Structures, check_structures
 from dpa2.evaluate.torchscript_engine import TorchScriptEngine, is_torchscript, open_torchscript
@@ -41,7 +42,7 @@ class Potential:
 
     def __init__(
         self,
-        engine: CheckpointEngine | TorchScriptEngine,
+        engine: CheckpointEngine | TorchScriptEngine | CompiledEngine,
         branches: Sequence[str],
         *,
         atoms_per_call: int | None = None,
@@ -111,7 +112,8 @@ class Potential:
                 symbols.
             fparam: (F, P), or (P,) for all frames.
             aparam: (F, N, Q), or (N, Q) for all frames.
-            atomic: Also compute atomic virials, which takes three more passes.
+            atomic: Also compute atomic virials, which takes three more passes. A compiled model
+                (`.pt2`) has them only if it was frozen with them; they are None otherwise.
             descriptor: Also return the descriptor.
             find_pairs: What searches the neighbours of a structure; a `dpa2.model.skin.SkinSearch`
                 for one structure after the other of a trajectory; None: a new search each time.
@@ -181,8 +183,9 @@ def load(
     """Open a model for evaluation.
 
     Args:
-        path: A checkpoint (`.pt`), portable model (`.dp`, `.yaml`) or frozen TorchScript model
-            (`.pth`), of this project or of deepmd-kit.
+        path: A checkpoint (`.pt`), portable model (`.dp`, `.yaml`), frozen TorchScript model
+            (`.pth`) or compiled model (`.pt2`: its machine code runs, so only ones that you trust),
+            of this project or of deepmd-kit.
         branch: Which branch of a multi-task checkpoint; upper and lower case count the same, and
             the aliases of a branch are names too.
         device: `cpu`, `cuda`, `cuda:1` ...
@@ -194,7 +197,8 @@ def load(
             device is not there.
     """
     target = open_device(device)
-    if is_torchscript(path):
+    compiled = is_compiled(path)
+    if compiled or is_torchscript(path):
         if branch is not None:
             raise CheckpointError(
                 f"{path} is a frozen model: it has no branches to choose from",
@@ -205,7 +209,8 @@ def load(
                 f"{path} is a frozen model: its precision is fixed",
                 hint="leave dtype out, or load the checkpoint it was made from",
             )
-        return Potential(open_torchscript(path, target), ["Default"])
+        open_frozen = open_compiled if compiled else open_torchscript
+        return Potential(open_frozen(path, target), ["Default"])
     engine, branches = open_checkpoint(path, branch, target, dtype)
     return Potential(engine, branches)
 

@@ -1,6 +1,7 @@
-"""Write a checkpoint's branch as a TorchScript file for deepmd-kit, LAMMPS and everything C++."""
+"""Write a checkpoint's branch as a file for deepmd-kit, LAMMPS and everything C++."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import torch
 
 from dpa2.convert.formats import format_of
+from dpa2.convert.portable import in_precision
 from dpa2.freeze.border import declare_border_operator
 from dpa2.freeze.frozen_model import FrozenEnergyModel
 from dpa2.model.energy import EnergyModel
 from schemas.errors import CheckpointError
 
 SUFFIX = ".pth"
+COMPILED_SUFFIX = ".pt2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class Frozen:
     num_parameters: int
     num_bytes: int
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether it is machine code for this machine rather than TorchScript."""
+        return self.path.suffix == COMPILED_SUFFIX
+
 
 def script(model: EnergyModel, model_params: dict[str, Any]) -> torch.jit.ScriptModule:
     """Return the TorchScript module of a model, which is taken apart.
@@ -53,28 +61,48 @@ def script(model: EnergyModel, model_params: dict[str, Any]) -> torch.jit.Script
 
 
 def freeze(
-    checkpoint: Path | str, output: Path | str = "frozen_model.pth", branch: str | None = None
+    checkpoint: Path | str,
+    output: Path | str = "frozen_model.pth",
+    branch: str | None = None,
+    *,
+    dtype: str | None = None,
+    atomic_virial: bool = False,
+    device: str = "cpu",
+    report: Callable[[str], None] = lambda _: None,
 ) -> Frozen:
     """Freeze a checkpoint of this project or of deepmd-kit, or a model in a portable format.
 
     Args:
         checkpoint: The file, or a folder with a `checkpoint` file that names it.
-        output: What to write; the suffix becomes `.pth`.
+        output: What to write: `.pth` (TorchScript) or `.pt2` (compiled, see `dpa2.freeze.aot`);
+            without one of these suffixes, `.pth` is added.
         branch: Branch of a multi-task model: its name or an alias, in any case.
+        dtype: Compute in `float32` or `float64`; None: as it was trained.
+        atomic_virial: Only `.pt2`: split virials among atoms. A `.pth` file always can.
+        device: Only `.pt2`: `cpu` or `cuda`. A `.pth` file runs on both.
+        report: Told what is being done.
 
     Raises:
         CheckpointError: If the file or the branch cannot be used.
         ConfigError: If the model is none that this engine runs.
-        TrainingError: If the output cannot be written; an older file of that name is untouched.
+        ConversionError: If the model cannot be compiled.
+        WriteError: If the output cannot be written; an older file of that name is untouched.
     """
     target = Path(output)
-    if target.suffix != SUFFIX:
+    if target.suffix not in (SUFFIX, COMPILED_SUFFIX):
         target = target.with_name(target.name + SUFFIX)
     source = find_checkpoint(Path(checkpoint))
     portable = format_of(source).read(source, branch)
+    if dtype is not None:
+        portable = in_precision(portable, dtype)
     num_parameters = sum(p.numel() for p in portable.model.parameters())
     type_map = list(portable.model.type_map)
-    format_of(target).write(portable, target)
+    if target.suffix == COMPILED_SUFFIX:
+        from dpa2.freeze.aot import write_pt2
+
+        write_pt2(portable, target, report, atomic_virial=atomic_virial, device=device)
+    else:
+        format_of(target).write(portable, target, report)
     return Frozen(
         target, portable.path, portable.branch, type_map, num_parameters, target.stat().st_size
     )
