@@ -12,6 +12,7 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INTEROP := $(VENV)/.installed-interop
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
@@ -44,8 +45,14 @@ test: lint ## lint and the test suite
 demo: setup ## validate, train, freeze and test a small model on water
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-interop: setup ## compare with deepmd-kit 3.2.0 (builds its environment once, 6 GB)
+# TensorFlow writes SavedModel; it is large, and needed for nothing else.
+$(INTEROP): $(STAMP)
+	$(BIN)/pip install --quiet --editable '.[dev,tensorflow]'
+	@touch $@
+
+interop: $(INTEROP) ## compare with deepmd-kit 3.2.0, LAMMPS, torch-sim, i-PI (builds their environments once, 10 GB)
 	bash tests/interop/setup_peer.sh
+	bash tests/interop/setup_runtimes.sh
 	$(BIN)/python -m pytest -q -m interop tests/interop
 
 benchmark: setup ## time ours against deepmd-kit 3.2.0 in one run
