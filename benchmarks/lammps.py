@@ -4,7 +4,8 @@
     python benchmarks/lammps.py --atoms 1536 --threads 2 --rounds 5
 
 Every run is a process of its own; the first steps, in which TorchScript compiles, are not timed.
-Printed are medians over the rounds, and their ratio.
+Printed are medians over the rounds, and their ratio: of the time that passed, and of the processor
+time of all threads, which other work on the machine disturbs less.
 """
 
 import argparse
@@ -71,13 +72,11 @@ def main() -> None:
             data = folder / f"{num_atoms}.data"
             data.write_text(lammps_data(water_box(REPEATS[num_atoms]), ("O", "H")))
             for threads in chosen.threads:
-                seconds: dict[str, list[float]] = {key: [] for key in models}
+                times: dict[str, list[tuple[float, float]]] = {key: [] for key in models}
                 for _ in range(chosen.rounds):
                     for key, model in models.items():
-                        seconds[key].append(
-                            time_of(peer, folder, data, model, threads, chosen.steps)
-                        )
-                results.append(report(num_atoms, threads, seconds))
+                        times[key].append(time_of(peer, folder, data, model, threads, chosen.steps))
+                results.append(report(num_atoms, threads, times))
     print(json.dumps({"model": chosen.model, "steps": chosen.steps, "results": results}))
 
 
@@ -87,15 +86,19 @@ def freeze_with_deepmd(peer: Peer, checkpoint: Path, target: Path) -> Path:
     return target
 
 
-def time_of(peer: Peer, folder: Path, data: Path, model: Path, threads: int, steps: int) -> float:
-    """Return milliseconds per step of one process, its second run of LAMMPS."""
+def time_of(
+    peer: Peer, folder: Path, data: Path, model: Path, threads: int, steps: int
+) -> tuple[float, float]:
+    """Return (elapsed, processor) milliseconds per step of one process, its second run of LAMMPS."""
     variables = {"data": data, "model": model, "steps": steps}
     command = [peer.lammps, "-in", folder / "in.lammps", "-log", folder / "log", "-screen", "none"]
     for key, value in variables.items():
         command += ["-var", key, value]
     run(peer, command, threads)
-    loops = [line for line in (folder / "log").read_text().splitlines() if "Loop time of" in line]
-    return 1000.0 * float(loops[-1].split()[3]) / steps
+    lines = (folder / "log").read_text().splitlines()
+    elapsed = float([line for line in lines if line.startswith("Loop time of")][-1].split()[3])
+    share = float([line for line in lines if "% CPU use" in line][-1].partition("%")[0]) / 100.0
+    return 1000.0 * elapsed / steps, 1000.0 * elapsed * share / steps
 
 
 def run(peer: Peer, command: list[object], threads: int) -> None:
@@ -111,16 +114,20 @@ def run(peer: Peer, command: list[object], threads: int) -> None:
         raise SystemExit(done.stdout + done.stderr)
 
 
-def report(num_atoms: int, threads: int, seconds: dict[str, list[float]]) -> dict[str, object]:
+def report(
+    num_atoms: int, threads: int, times: dict[str, list[tuple[float, float]]]
+) -> dict[str, object]:
     """Print one line; returns its numbers."""
-    medians = {key: statistics.median(values) for key, values in seconds.items()}
-    ratio = medians["deepmd-kit"] / medians["ours"]
-    print(
-        f"{num_atoms:5d} atoms, {threads} threads: ours {medians['ours']:8.1f} ms/step, "
-        f"deepmd-kit {medians['deepmd-kit']:8.1f} ms/step, ratio {ratio:.2f}",
-        flush=True,
-    )
-    return {"atoms": num_atoms, "threads": threads, "ms_per_step": seconds, "ratio": ratio}
+    found: dict[str, object] = {"atoms": num_atoms, "threads": threads}
+    line = f"{num_atoms:5d} atoms, {threads} threads:"
+    for index, kind in enumerate(("elapsed", "processor")):
+        ours, theirs = (
+            statistics.median(pair[index] for pair in times[key]) for key in ("ours", "deepmd-kit")
+        )
+        line += f"  {kind} {ours:.1f} against {theirs:.1f} ms/step ({theirs / ours:.2f} x)"
+        found[kind] = {"ours": ours, "deepmd-kit": theirs, "ratio": theirs / ours}
+    print(line, flush=True)
+    return found
 
 
 if __name__ == "__main__":
