@@ -89,7 +89,7 @@ def freeze_with_deepmd(peer: Peer, checkpoint: Path, target: Path) -> Path:
 def time_of(
     peer: Peer, folder: Path, data: Path, model: Path, threads: int, steps: int
 ) -> tuple[float, float]:
-    """Return (elapsed, processor) milliseconds per step of one process, its second run of LAMMPS."""
+    """Return (elapsed, processor) milliseconds per step of a process, its second run of LAMMPS."""
     variables = {"data": data, "model": model, "steps": steps}
     command = [peer.lammps, "-in", folder / "in.lammps", "-log", folder / "log", "-screen", "none"]
     for key, value in variables.items():
