@@ -1,7 +1,6 @@
 """Golden cases as the arguments of the lower interface, and what JAX makes of them."""
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
@@ -44,22 +43,19 @@ def _parameters(case, num_frames: int, num_atoms: int) -> tuple[np.ndarray | Non
     )
 
 
-def evaluated(case, *, compiled: bool, atomic_virial: bool = True) -> dict[str, np.ndarray]:
+def evaluated(case, *, atomic_virial: bool) -> dict[str, np.ndarray]:
     """Return JAX's outputs for a golden case, derivatives of images added to their atoms.
 
     Args:
         case: From `load_case`.
-        compiled: As one program; otherwise operator by operator.
         atomic_virial: Split the virial among atoms.
     """
     with jax.enable_x64(True):
         system = jax.tree.map(jax.numpy.asarray, golden_system(case))
         weights = jax.tree.map(jax.numpy.asarray, weights_of(case.model))
-        function: Any = functools.partial(evaluate, case.model.config, atomic_virial=atomic_virial)
-        if compiled:
-            lowered = jax.jit(function).lower(weights, system)
-            function = lowered.compile(compiler_options=QUICK_COMPILATION)
-        found = {name: np.asarray(x) for name, x in function(weights, system).items()}
+        function = functools.partial(evaluate, case.model.config, atomic_virial=atomic_virial)
+        program = jax.jit(function).lower(weights, system).compile(QUICK_COMPILATION)
+        found = {name: np.asarray(x) for name, x in program(weights, system).items()}
         mapping = np.asarray(system.mapping)
     for name in ("energy_derv_r", "energy_derv_c"):
         total = np.zeros((*case.atom_types.shape, *found[name].shape[2:]))

@@ -17,5 +17,5 @@ CASES = {
 @pytest.mark.parametrize(("name", "atomic_virial"), CASES.items())
 def test_the_numbers_are_those_of_the_torch_engine(name, atomic_virial):
     case = load_case(name)
-    found = evaluated(case, compiled=True, atomic_virial=atomic_virial)
+    found = evaluated(case, atomic_virial=atomic_virial)
     assert_agree(found, case.predict(), 1e-10)
