@@ -113,11 +113,9 @@ class CompiledEngine:
         lacking = max(0, self.nsel - nlist.shape[1])
         nlist = np.pad(nlist, ((0, 0), (0, lacking)), constant_values=-1)
         arguments = [extended.coord, types_M, nlist, extended.mapping]
-        with torch.no_grad():
-            outputs = self.program(
-                *(self._tensor(array[None]) for array in arguments), *self._parameters(frame)
-            )
-        result = dict(zip(self.metadata.output_keys, outputs, strict=True))
+        result: dict[str, Tensor] = self.program(
+            *(self._tensor(array[None]) for array in arguments), *self._parameters(frame)
+        )
         mapping = self._tensor(extended.mapping)
 
         def folded(name: str, *shape: int) -> FloatArray:

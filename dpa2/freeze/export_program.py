@@ -47,7 +47,7 @@ class LowerModel:
 
     def __call__(
         self, coord: Tensor, types: Tensor, nlist: Tensor, mapping: Tensor, *parameters: Tensor
-    ) -> tuple[Tensor, ...]:
+    ) -> dict[str, Tensor]:
         """Evaluate atoms with ghosts.
 
         Args:
@@ -58,8 +58,9 @@ class LowerModel:
             parameters: fparam (F, P) if the model takes it, then aparam (F, N, Q) if it does.
 
         Returns:
-            As named in `pt2_metadata.OUTPUTS`: (F, N, 1) eV, (F, N) int32, (F, 1) eV,
-            (F, M, 1, 3) eV/Å, (F, M, 1, 9) eV, (F, 1, 9) eV; float64 but for the mask.
+            energy (F, N, 1) eV, mask (F, N) int32, energy_redu (F, 1) eV, energy_derv_r
+            (F, M, 1, 3) the forces, eV/Å, energy_derv_c (F, M, 1, 9) eV, energy_derv_c_redu
+            (F, 1, 9) eV; float64 but for the mask. deepmd-kit counts on this order.
         """
         F, N, M = nlist.shape[0], nlist.shape[1], types.shape[1]
         coord = coord.detach()
@@ -100,14 +101,14 @@ class LowerModel:
         # Empty slots have no gradient, but their displacements are finite: nothing to mask.
         outer_FEXY = (gradient_EX.unsqueeze(-1) * disp_EX.unsqueeze(-2)).view(F, N * K, 9)
         energy_FN = energy_A.detach().view(F, N)
-        return (
-            energy_FN.unsqueeze(-1),
-            counts_A.view(F, N).to(torch.int32),
-            energy_FN.sum(dim=1, keepdim=True),
-            force_FMX.unsqueeze(2),
-            virial_FMXY.flatten(2).unsqueeze(2),
-            -outer_FEXY.sum(dim=1, keepdim=True),
-        )
+        return {
+            "energy": energy_FN.unsqueeze(-1),
+            "mask": counts_A.view(F, N).to(torch.int32),
+            "energy_redu": energy_FN.sum(dim=1, keepdim=True),
+            "energy_derv_r": force_FMX.unsqueeze(2),
+            "energy_derv_c": virial_FMXY.flatten(2).unsqueeze(2),
+            "energy_derv_c_redu": -outer_FEXY.sum(dim=1, keepdim=True),
+        }
 
     def _block(self, slots: Slots, parent_M: Tensor, num_centers: int) -> NeighborBlock:
         """Return all centres as one block, in the caller's order."""
