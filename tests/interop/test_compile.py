@@ -9,21 +9,21 @@ from dpa2.evaluate.potential import load
 
 pytestmark = pytest.mark.interop
 
-SMALL = Path(__file__).parents[1] / "golden" / "small"
+CASE = Path(__file__).parents[1] / "golden" / "one_layer"
 
 
 # The compiler's own parts warn of each other.
 @pytest.mark.filterwarnings("default")
 def test_a_compiled_model_gives_the_same_numbers():
-    with np.load(SMALL / "expected.npz") as archive:
+    with np.load(CASE / "expected.npz") as archive:
         frames = dict(archive)
-    potential = load(SMALL / "model.pt")
+    potential = load(CASE / "model.pt")
     potential.compile()
-    for scale in (1.0, 1.01, 1.03):
+    for scale in (1.0, 1.02):
         found = potential.predict(
             scale * frames["coord"], scale * frames["box"], frames["atype"], atomic=False
         )
-        expected = load(SMALL / "model.pt").predict(
+        expected = load(CASE / "model.pt").predict(
             scale * frames["coord"], scale * frames["box"], frames["atype"], atomic=False
         )
         np.testing.assert_allclose(found.energy, expected.energy, rtol=0, atol=1e-12)
