@@ -99,7 +99,7 @@ def _lock(command: list[str], result: Path | None) -> "Lock":
         model = LockedModel(reference=reference, branch=branch, sha256=file_sha256(Path(file)))
         start = _start(option, file, branch, bool(given.get("use_pretrain_script")))
     path = str(given["input_file"])
-    config = checked(check_file(path, given["overrides"] or [], start))
+    config = checked(check_file(path, given.get("overrides") or [], start))
     content = locked_input(path, config)
     return Lock(
         command=command,
@@ -124,9 +124,9 @@ def _parsed(command: list[str]) -> dict[str, Any]:
         )
     known: Any = typer.main.get_command(app)
     parser = known.commands[command[0]]
-    parser.make_context(command[0], list(command[1:]))  # says what is wrong with them
-    given = parser.make_context(command[0], list(command[1:]), resilient_parsing=True)
-    return dict(given.params)
+    context = parser.make_context(command[0], list(command[1:]))  # says what is wrong with them
+    given, _, _ = parser.make_parser(context).parse_args(list(command[1:]))
+    return dict(given)
 
 
 def _start(option: str, file: str, branch: str | None, use_pretrain_script: bool) -> "Start":

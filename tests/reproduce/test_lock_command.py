@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -115,6 +116,18 @@ def test_a_run_without_a_seed_is_warned_about(locked, run):
     outcome = run("lock", *command)
     assert outcome.exit_code == 0
     assert "training.seed is not set" in outcome.stderr
+
+
+def test_a_model_is_locked_by_the_name_that_it_was_given(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    command = ["finetune", "examples/water/clusters.json", "-m", "DPA2_water_tiny"]
+    more = ["--branch", "H2O_GFN1-xTB", "--set", "training.numb_steps=7"]
+    outcome = run("lock", "-o", tmp_path / "zoo.lock", *command, *more)
+    assert outcome.exit_code == 0, outcome.output
+    document = json.loads((tmp_path / "zoo.lock").read_text())
+    assert document["model"]["reference"] == "DPA2_water_tiny"
+    assert document["input"]["content"]["training"]["numb_steps"] == 7
+    assert run("reproduce", tmp_path / "zoo.lock").exit_code == 0
 
 
 @pytest.mark.parametrize(
