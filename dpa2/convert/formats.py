@@ -128,6 +128,12 @@ FORMATS: list[Format] = [
         None,
     ),
     Format(
+        (".onnx",),
+        "ONNX graph for runtimes without PyTorch",
+        None,
+        "dpa2.freeze.onnx:write_onnx",
+    ),
+    Format(
         (".savedmodel",),
         "TensorFlow SavedModel for deepmd-kit's JAX backend and LAMMPS",
         None,

@@ -9,8 +9,9 @@ the energy and of its gradient first, with symbolic sizes; what it wrote is then
 
 import operator
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -145,18 +146,23 @@ class LowerModel:
         return energy_A + model.out_bias[slots.types]
 
 
-def export_model(model: EnergyModel, *, atomic_virial: bool = False) -> ExportedProgram:
+def export_model(
+    model: EnergyModel, *, atomic_virial: bool = False, taken_apart: Sequence[Any] = ()
+) -> ExportedProgram:
     """Return the program of a model; see `LowerModel` for its arguments and results.
 
     Args:
         model: On the CPU; move the program (`torch.export.passes.move_to_device_pass`) instead.
         atomic_virial: See `LowerModel`.
+        taken_apart: Operators of `torch.ops.aten` to be written down as simpler ones.
     """
     lower = LowerModel(model, atomic_virial=atomic_virial)
     arguments = _sample(lower)
+    table: Any = torch._decomp.get_decompositions(taken_apart)  # noqa: SLF001 - no public name
     with _quiet_export():
         traced = make_fx(
             lower,
+            decomposition_table=table,
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,
             _error_on_data_dependent_ops=True,

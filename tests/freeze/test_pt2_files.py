@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 import zipfile
 
 import numpy as np
@@ -241,3 +242,10 @@ def test_the_command_reports_the_time_and_the_condition(without_compiler, tmp_pa
     assert document["output"] == str(output)
     assert "compiling" in result.stderr
     assert "atom_modify map yes" in result.stderr
+
+
+def test_onnx_without_its_packages_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ConversionError, match="onnx and onnxscript") as error:
+        convert(CHECKPOINT, tmp_path / "model.onnx")
+    assert "dpa-zoo[onnx]" in error.value.hint
