@@ -10,7 +10,7 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 OMISSION = "..."
 
 _FENCE = re.compile(r"^```(sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_NUMBER = re.compile(r"(?<![A-Za-z])[-+]?(\d[\d,]*\.?\d*|\.\d+)([eE][-+]?\d+)?(?![A-Za-z])")
+_NUMBER = re.compile(r"(?<![A-Za-z])[-+]?(\d+(?:,\d{3})*\.?\d*|\.\d+)([eE][-+]?\d+)?(?![A-Za-z])")
 _DIGEST = re.compile(r"\b[0-9a-f]{12,64}\b")
 _STEPS = re.compile(r"(training\.numb_steps=|--steps )\d+")
 
