@@ -6,6 +6,7 @@ The file is the archive that torch makes, plus four members below `model/extra/`
 
 import json
 import logging
+import platform
 import shutil
 import tempfile
 import warnings
@@ -13,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
@@ -29,9 +31,11 @@ from schemas.errors import ConversionError
 EXTRA = "model/extra/"
 """Folder of the archive for what is not torch's."""
 
-_CPU_OPTIONS: dict[str, bool | int] = {"assert_indirect_indexing": False}
+_CPU_OPTIONS: dict[str, Any] = {"assert_indirect_indexing": False}
 # deepmd-kit saw NaN in gradients of fused attention kernels on GPUs; so nothing is fused there.
-_CUDA_OPTIONS = {**_CPU_OPTIONS, "realize_opcount_threshold": 0}
+_CUDA_OPTIONS: dict[str, Any] = {"realize_opcount_threshold": 0}
+# Levels of x86 that have no more than what `Build.foreign_to` looks for.
+_LEVELS = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
 
 
 def write_pt2(
@@ -86,9 +90,9 @@ def write_pt2(
 def _compile(program: ExportedProgram, package: Path, device: torch.device) -> None:
     from torch._inductor import aoti_compile_and_package
 
-    options = _CPU_OPTIONS
+    options = _CPU_OPTIONS | _architecture()
     if device.type == "cuda":
-        options = _CUDA_OPTIONS
+        options |= _CUDA_OPTIONS
         program = move_to_device_pass(program, str(device))
     try:
         with _quietly():
@@ -101,6 +105,19 @@ def _compile(program: ExportedProgram, package: Path, device: torch.device) -> N
             f"torch {torch.__version__} cannot compile the model: {reason[:300]}",
             hint="write a .pth file instead; ZOO_DEBUG=1 shows all that the compiler says",
         ) from error
+
+
+def _architecture() -> dict[str, Any]:
+    """Return the option for code that other processors of this kind run, too.
+
+    torch's own choice is this very processor with all its extensions, and before 2.13 the only one.
+    """
+    from torch._inductor import config
+
+    level = _LEVELS.get(torch.backends.cpu.get_cpu_capability())
+    if platform.machine() != "x86_64" or level is None or not hasattr(config.cpp, "march"):
+        return {}
+    return {"cpp.march": level}
 
 
 def _need_compiler() -> None:
