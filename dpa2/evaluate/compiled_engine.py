@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpa2.evaluate.evaluation import Evaluation, FloatArray, join
-from dpa2.evaluate.ghosts import with_ghosts
+from dpa2.evaluate.evaluation import Evaluation, join
+from dpa2.evaluate.ghosts import folded, with_ghosts
 from dpa2.evaluate.structures import ModelInputs, Structures
 from dpa2.freeze.pt2_package import Package, read_package
 from dpa2.model.neighbors import PairFinder, pairs_within
@@ -117,18 +117,15 @@ class CompiledEngine:
             *(self._tensor(array[None]) for array in arguments), *self._parameters(frame)
         )
         mapping = self._tensor(extended.mapping)
-
-        def folded(name: str, *shape: int) -> FloatArray:
-            values = result[name][0].flatten(1)
-            total = values.new_zeros(len(coord), values.shape[1]).index_add(0, mapping, values)
-            return _array(total, 1, len(coord), *shape)
-
+        num_atoms = len(coord)
+        force_NX = folded(result["energy_derv_r"], mapping, num_atoms)
+        virial_NX = folded(result["energy_derv_c"], mapping, num_atoms)
         evaluation = Evaluation(
             energy=_array(result["energy_redu"], 1),
-            force=folded("energy_derv_r", 3),
+            force=_array(force_NX, 1, num_atoms, 3),
             virial=_array(result["energy_derv_c_redu"], 1, 3, 3),
-            atom_energy=_array(result["energy"], 1, len(coord)),
-            atom_virial=folded("energy_derv_c", 3, 3),
+            atom_energy=_array(result["energy"], 1, num_atoms),
+            atom_virial=_array(virial_NX, 1, num_atoms, 3, 3),
         )
         return evaluation, dropped
 

@@ -5,6 +5,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dpa2.model.slot_order import Pairs
@@ -55,3 +56,18 @@ def with_ghosts(coord: Floats, box: Floats | None, pairs: Pairs) -> WithGhosts:
     nlist = np.full((num_atoms, max(1, int(counts.max(initial=0)))), -1, dtype=np.int64)
     nlist[i, np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)] = neighbor
     return WithGhosts(everywhere, mapping.astype(np.int64), nlist)
+
+
+def folded(values: torch.Tensor, mapping: torch.Tensor, num_atoms: int) -> torch.Tensor:
+    """Return what belongs to atoms and ghosts summed up over the images of each atom.
+
+    Args:
+        values: (1, M, ...) forces or virials.
+        mapping: (M,) the atom of which each is an image.
+        num_atoms: N.
+
+    Returns:
+        (N, C), further axes flattened.
+    """
+    rows = values[0].flatten(1)
+    return rows.new_zeros(num_atoms, rows.shape[1]).index_add(0, mapping, rows)

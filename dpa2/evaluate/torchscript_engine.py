@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa2.convert.torchscript_file import declare_operators
-from dpa2.evaluate.evaluation import Evaluation, FloatArray
-from dpa2.evaluate.ghosts import with_ghosts
+from dpa2.evaluate.evaluation import Evaluation
+from dpa2.evaluate.ghosts import folded, with_ghosts
 from dpa2.evaluate.structures import ModelInputs, Structures
 from dpa2.model.neighbors import PairFinder, pairs_within
 from dpa2.model.slot_order import Pairs
@@ -120,18 +120,18 @@ class TorchScriptEngine:
             self._tensor(structures.aparam),
             atomic,
         )
-
-        def folded(name: str, *shape: int) -> FloatArray:
-            values = result[name][0].flatten(1)
-            total = values.new_zeros(len(coord), values.shape[1]).index_add(0, mapping, values)
-            return _array(total, 1, len(coord), *shape)
-
+        num_atoms = len(coord)
+        force_NX = folded(result["extended_force"], mapping, num_atoms)
+        atom_virial = None
+        if atomic:
+            virial_NX = folded(result["extended_virial"], mapping, num_atoms)
+            atom_virial = _array(virial_NX, 1, num_atoms, 3, 3)
         evaluation = Evaluation(
             energy=_array(result["energy"], 1),
-            force=folded("extended_force", 3),
+            force=_array(force_NX, 1, num_atoms, 3),
             virial=_array(result["virial"], 1, 3, 3),
-            atom_energy=_array(result["atom_energy"], 1, len(coord)),
-            atom_virial=folded("extended_virial", 3, 3) if atomic else None,
+            atom_energy=_array(result["atom_energy"], 1, num_atoms),
+            atom_virial=atom_virial,
         )
         return evaluation, self._beyond_capacity(pairs, len(coord))
 
