@@ -141,6 +141,8 @@ class _Search:
         places = _quickest_first([place for place in self._places() if self._is_allowed(place)])
         rest = list(places)
         while rest and rest[0].has_client:
+            # A client may try for half a minute before it gives up, and says nothing meanwhile.
+            self.progress.say(f"asking {rest[0].remote.label}")
             found = self._attempt(rest[0].remote.label, self._through_client, rest[0])
             if found is not None:
                 return found
