@@ -14,7 +14,13 @@ def prepare(folder: Path) -> dict[str, str]:
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": path, "NO_COLOR": "1", "COLUMNS": "100"}
+    # Unbuffered: results and messages go to one pipe and are compared in the order they were written.
+    return os.environ | {
+        "PATH": path,
+        "NO_COLOR": "1",
+        "COLUMNS": "100",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def execute(commands: str, folder: Path, environment: dict[str, str]) -> list[str]:
