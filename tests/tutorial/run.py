@@ -14,7 +14,7 @@ def prepare(folder: Path) -> dict[str, str]:
     (folder / "examples").symlink_to(ROOT / "examples")
     (folder / "benchmarks").symlink_to(ROOT / "benchmarks")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # Unbuffered: results and messages go to one pipe and are compared in the order they were written.
+    # Unbuffered: results and messages share a pipe and are compared in the order of writing.
     return os.environ | {
         "PATH": path,
         "NO_COLOR": "1",
