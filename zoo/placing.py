@@ -1,6 +1,5 @@
 """A file of a cache in a folder of the user: a link where that is safe, else a copy."""
 
-import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Literal
 
 from schemas.atomic import atomic_write
 from schemas.errors import WriteError
+from zoo.digest import file_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def place(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            if target.samefile(origin) or _sha256(target) == sha256:
+            if target.samefile(origin) or file_sha256(target) == sha256:
                 return Placed(target, "there already")
             if not replace:
                 raise WriteError(
@@ -63,8 +63,3 @@ def place(
     with atomic_write(target) as stream, origin.open("rb") as content:
         shutil.copyfileobj(content, stream, 4 * 2**20)
     return Placed(target, "copied")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

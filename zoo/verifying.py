@@ -1,6 +1,5 @@
 """Whether files on this machine are what registries say, or what they were when they came."""
 
-import hashlib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Literal
 
 from schemas.errors import RegistryError
 from schemas.registry import ModelFile
+from zoo.digest import file_sha256
 from zoo.known_models import KnownModels
 from zoo.local_copies import local_copy, local_file
 from zoo.resolve import Located
@@ -66,7 +66,7 @@ def check_file(path: Path, models: KnownModels) -> Checked:
     Raises:
         OSError: When it cannot be read.
     """
-    sha256 = _sha256(path)
+    sha256 = file_sha256(path)
     for known in models.models:
         file = known.model.file
         if sha256 == file.sha256:
@@ -94,7 +94,7 @@ def check_everything(models: KnownModels) -> Iterator[Checked]:
     damaged = {entry.path for entry in store.verify()}
     for entry in store.entries():
         if entry.path.resolve() not in seen and entry.path in damaged:
-            yield Checked(entry.path, None, _sha256(entry.path), "damaged", _REMOVE)
+            yield Checked(entry.path, None, file_sha256(entry.path), "damaged", _REMOVE)
         elif entry.path.resolve() not in seen:
             yield Checked(entry.path, None, entry.sha256, "right")
 
@@ -103,7 +103,7 @@ _REMOVE = "its content is not what its place in the cache says; the next use fet
 
 
 def _compared(path: Path, file: ModelFile, reference: str) -> Checked:
-    sha256 = _sha256(path)
+    sha256 = file_sha256(path)
     for old in file.superseded:
         if sha256 == old.sha256:
             return _superseded(path, reference, sha256, old.reason)
@@ -147,8 +147,3 @@ def _damage(path: Path) -> str:
             return "" if bad is None else f"the checksum of {bad} in it is wrong"
     except zipfile.BadZipFile as error:
         return f"a checkpoint without an end: {error}" if path.suffix == ".pt" else ""
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
