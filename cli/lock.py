@@ -86,7 +86,7 @@ def reproduce(
 
 def _lock(command: list[str], result: Path | None) -> "Lock":
     """Return the lock of a training command, for what is there now."""
-    from dpa2.reproduce.facts import file_sha256, locked_data, locked_input, seeds, versions
+    from dpa2.reproduce.facts import locked_data, locked_input, model_sha256, seeds, versions
     from schemas.check import check_file, checked
     from schemas.lock import Lock, LockedModel, LockedResult
 
@@ -96,7 +96,7 @@ def _lock(command: list[str], result: Path | None) -> "Lock":
     if option is not None:
         reference, branch = str(given[option]), given.get("branch")
         file = find_model(reference)
-        model = LockedModel(reference=reference, branch=branch, sha256=file_sha256(Path(file)))
+        model = LockedModel(reference=reference, branch=branch, sha256=model_sha256(Path(file)))
         start = _start(option, file, branch, bool(given.get("use_pretrain_script")))
     path = str(given["input_file"])
     config = checked(check_file(path, given.get("overrides") or [], start))
@@ -110,7 +110,7 @@ def _lock(command: list[str], result: Path | None) -> "Lock":
         data=locked_data(config),
         result=None
         if result is None
-        else LockedResult(path=str(result), sha256=file_sha256(result)),
+        else LockedResult(path=str(result), sha256=model_sha256(result)),
     )
 
 
@@ -144,7 +144,7 @@ def _start(option: str, file: str, branch: str | None, use_pretrain_script: bool
 
 def _run(out: Output, locked: "Lock") -> dict[str, Any]:
     """Train again in a process of its own; compare the checkpoint with that of the lock."""
-    from dpa2.reproduce.facts import file_sha256
+    from dpa2.reproduce.facts import model_sha256
 
     out.info(f"zoo {shlex.join(locked.command)}")
     words = [sys.executable, "-m", "cli.main", *locked.command]
@@ -155,7 +155,7 @@ def _run(out: Output, locked: "Lock") -> dict[str, Any]:
     if locked.result is None:
         out.text("trained; the lock names no checkpoint to compare with (--result)")
         return {"ok": True, "result": None}
-    digest = file_sha256(Path(locked.result.path))
+    digest = model_sha256(Path(locked.result.path))
     same = digest == locked.result.sha256
     out.text(
         f"{locked.result.path}: "

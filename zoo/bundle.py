@@ -14,6 +14,7 @@ from typing import IO, Any
 import yaml
 
 from schemas.atomic import atomic_write, write_text
+from schemas.digest import file_sha256
 from schemas.errors import RegistryError, WriteError
 from schemas.registry import FileSource, ModelFile, RegisteredBranch, RegisteredModel, Registry
 from zoo.branches import BranchSummary, summarize
@@ -110,7 +111,7 @@ class _Entry:
         path, known = bundled.path, bundled.known
         header = read_header(path)
         branches = summarize(header)
-        sha256, size = _digest(path)
+        sha256, size = file_sha256(path), path.stat().st_size
         if known is None:
             multitask = "model_dict" in header.model_params
             known = _described(path, branches, multitask=multitask, origin=bundled.origin)
@@ -287,8 +288,3 @@ class _CheckedFile(io.RawIOBase):
 def _checked(entry: _Entry) -> Iterator[_CheckedFile]:
     with entry.source.open("rb") as stream:
         yield _CheckedFile(stream, entry)
-
-
-def _digest(path: Path) -> tuple[str, int]:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()

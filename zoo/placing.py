@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from schemas.atomic import atomic_write
+from schemas.digest import file_sha256
 from schemas.errors import WriteError
-from zoo.digest import file_sha256
 
 
 @dataclass(frozen=True, slots=True)

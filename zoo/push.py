@@ -1,6 +1,5 @@
 """A trained model and its card to Hugging Face."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 from schemas import environment
 from schemas.atomic import write_text
+from schemas.digest import file_sha256
 from schemas.errors import ConfigError, TransferError
 from schemas.lock import LOCK_FILE, Lock, read_lock
 from zoo.branches import summarize
@@ -82,8 +82,7 @@ def prepare(
     """
     _check_name(repo)
     header = read_header(model)
-    with model.open("rb") as stream:
-        sha256, size = hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()
+    sha256 = file_sha256(model)
     lock = _lock_beside(model, sha256)
     run = _read_json(training_input) if training_input else None
     errors = _read_json(metrics) if metrics else None
@@ -94,7 +93,7 @@ def prepare(
             title=repo.partition("/")[2],
             reference=f"hf://{repo}{place}/{name}",
             file=name,
-            size=size,
+            size=model.stat().st_size,
             sha256=sha256,
             branches=summarize(header),
             multitask="model_dict" in header.model_params,

@@ -1,11 +1,11 @@
 """One registry: read, checked, searched for a name; and files that must be what it says."""
 
-import hashlib
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
+from schemas.digest import file_sha256
 from schemas.errors import RegistryError
 from schemas.registry import RegisteredModel, Registry
 from schemas.suggest import did_you_mean
@@ -108,8 +108,7 @@ def verified(path: Path, sha256: str) -> Path:
         RegistryError: When it is missing or another file.
     """
     try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = file_sha256(path)
     except OSError as error:
         raise RegistryError(
             f"{path} cannot be read: {error.strerror}", hint="install dpa-zoo again"

@@ -1,6 +1,5 @@
 """From what a person wrote to a file on this machine whose content is right."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from schemas import environment
+from schemas.digest import file_sha256
 from schemas.errors import RegistryError
 from schemas.registry import BundledSource, ModelFile
 from zoo.known_models import KnownModel, known_models
@@ -77,8 +77,7 @@ def refuse_superseded(path: Path) -> None:
         names = [*model.names, PurePosixPath(model.file.name).stem]
         if path.stem.lower() not in (name.lower() for name in names):
             continue
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha256 = file_sha256(path)
         for old in model.file.superseded:
             if old.sha256 == sha256:
                 raise RegistryError(

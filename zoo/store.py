@@ -1,6 +1,5 @@
 """The cache of files from plain addresses: every file under the hash of its content."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.atomic import write_json
+from schemas.digest import file_sha256
 from schemas.environment import cache_folder, is_offline
 from schemas.errors import TransferError, WriteError
 from zoo.first_use import FirstUse, FirstUses
@@ -328,8 +328,7 @@ def _state(path: Path) -> dict[str, int]:
 
 def _hash(path: Path) -> str | None:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError:
         return None
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from schemas.digest import file_sha256
 from schemas.errors import RegistryError
 from schemas.registry import ModelFile
-from zoo.digest import file_sha256
 from zoo.known_models import KnownModels
 from zoo.local_copies import local_copy, local_file
 from zoo.resolve import Located

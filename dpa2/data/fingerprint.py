@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpa2.data.system import System
+from schemas.digest import file_sha256
 
 
 def fingerprint(systems: Sequence[System]) -> str:
@@ -29,6 +30,4 @@ def fingerprint(systems: Sequence[System]) -> str:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{path.stat().st_size} {content}"
+    return f"{path.stat().st_size} {file_sha256(path)}"

@@ -1,6 +1,5 @@
 """What decides the outcome of a run, read from the files; no torch."""
 
-import hashlib
 import os
 import platform
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 from dpa2.data.fingerprint import fingerprint
 from dpa2.data.systems import open_systems
 from schemas.data import DataSection
+from schemas.digest import file_sha256
 from schemas.errors import CheckpointError
 from schemas.input import Input
 from schemas.lock import LockedData, LockedInput, canonical_sha256
@@ -20,15 +20,14 @@ from schemas.normalize import normalized
 _PACKAGES = ("torch", "numpy", "vesin")
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, hexadecimal.
+def model_sha256(path: Path) -> str:
+    """Return the SHA-256 of a model file, hexadecimal.
 
     Raises:
         CheckpointError: It cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
 

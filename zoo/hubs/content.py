@@ -1,8 +1,8 @@
 """Whether a file is the one that its registry names."""
 
-import hashlib
 from pathlib import Path
 
+from schemas.digest import file_sha256
 from schemas.registry import ModelFile
 from zoo.hubs.refusal import RefusedError
 from zoo.transfer.remote import Download
@@ -35,8 +35,7 @@ def sha256_of(path: Path) -> str:
         RefusedError: When it cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise RefusedError(f"{path} cannot be read: {error.strerror or error}") from error
 

@@ -1,9 +1,9 @@
 """A file from one of several sources: complete and right under its name, or not there at all."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from schemas.digest import file_sha256
 from schemas.errors import TransferError
 from zoo.transfer.client import check_url
 from zoo.transfer.partial import Partial
@@ -85,9 +85,7 @@ def _state(target: Path) -> tuple[int, int, int] | None:
 def _present(target: Path, sha256: str | None) -> Download | None:
     """Return a file that is there with the right content; None: any, since it is new."""
     try:
-        with target.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-            size = stream.tell()
+        found, size = file_sha256(target), target.stat().st_size
     except IsADirectoryError as error:
         raise TransferError(
             f"{target} is a folder", hint="choose another name for the file"
