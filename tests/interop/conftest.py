@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from dpa2.freeze.torchscript import freeze
+
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden"
 
@@ -57,6 +59,14 @@ def deepmd() -> Deepmd:
     folder = cache / "dpa-zoo" / "deepmd-kit-3.2.0"
     assert (folder / ".complete").exists(), f"no deepmd-kit 3.2.0 in {folder}: run `make interop`"
     return Deepmd(folder)
+
+
+@pytest.fixture(scope="session")
+def compiled_with_parameters(tmp_path_factory) -> tuple[Path, Path]:
+    """Return a checkpoint that takes fparam and aparam, and its `.pt2`: one compilation for all."""
+    checkpoint = GOLDEN / "fparam_aparam" / "model.pt"
+    target = tmp_path_factory.mktemp("compiled") / "water.pt2"
+    return checkpoint, freeze(checkpoint, target).path
 
 
 @pytest.fixture
