@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Json, ModelArgument, Quiet
+from cli.options import FileArgument, Json, Quiet
 from cli.output import Output
 
 
 def export(
-    model: ModelArgument,
+    model: FileArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write a safetensors file.")

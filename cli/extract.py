@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Branch, Json, ModelArgument, Quiet
+from cli.options import Branch, FileArgument, Json, Quiet
 from cli.output import Output
 
 
 def extract(
-    model: ModelArgument,
+    model: FileArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
     branch: Branch = None,
     force: Annotated[

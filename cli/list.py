@@ -30,7 +30,7 @@ def list_models(
     everything = known_models()
     for fault in everything.faults:
         out.warning(fault.message)
-    shown = [known for known in everything.models if family is None or _is_of(known, family)]
+    shown = [known for known in everything.models if family is None or known.model.is_of(family)]
     if family is not None and not shown:
         raise _unknown_family(family, [known.model.family for known in everything.models])
     found = [(known, local_copy(known)) for known in shown]
@@ -61,15 +61,6 @@ def _show(out: Output, found: "list[tuple[KnownModel, LocalCopy | None]]") -> No
         rows.append(row)
     out.plain_table([*columns, "registry"] if several else columns, rows)
     out.info("more about one: zoo show MODEL; get it: zoo pull MODEL")
-
-
-def _is_of(known: "KnownModel", family: str) -> bool:
-    return _plain(known.model.family) == _plain(family)
-
-
-def _plain(family: str) -> str:
-    """Return a family's name as people type it: DPA-2, dpa2 and DPA_2 are one."""
-    return family.lower().replace("-", "").replace("_", "")
 
 
 def _unknown_family(family: str, families: list[str]) -> Exception:

@@ -23,11 +23,22 @@ def find_model(reference: str | Path | None) -> str | Path | None:
             (`zoo.reference.parse_reference`).
 
     Raises:
-        RegistryError: When it is none of these.
+        RegistryError: When it is none of these, or is known not to be a DPA-2 model.
         TransferError: When it cannot be fetched.
     """
-    if reference is None:
-        return None
+    return None if reference is None else type(reference)(_file_of(reference))
+
+
+def find_file(reference: Path) -> Path:
+    """Return the same for a command that copies a model and computes nothing: any family will do.
+
+    Raises:
+        As `find_model`.
+    """
+    return _file_of(reference, any_family=True)
+
+
+def _file_of(reference: str | Path, *, any_family: bool = False) -> Path:
     from cli.output import Output
     from cli.transfer_progress import transfer_progress
     from zoo.reference import LocalPath, parse_reference
@@ -35,9 +46,9 @@ def find_model(reference: str | Path | None) -> str | Path | None:
 
     text = _as_written(reference)
     if isinstance(parse_reference(text), LocalPath):
-        return type(reference)(model_file(text))
+        return model_file(text)
     with transfer_progress(Output()) as progress:
-        return type(reference)(model_file(text, progress=progress))
+        return model_file(text, progress=progress, any_family=any_family)
 
 
 def _as_written(reference: str | Path) -> str:
@@ -66,6 +77,15 @@ ModelArgument = Annotated[
     typer.Argument(
         metavar="MODEL",
         callback=find_model,
+        help="Checkpoint (.pt), name or address of a pretrained model.",
+        autocompletion=complete_model,
+    ),
+]
+FileArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        callback=find_file,
         help="Checkpoint (.pt), name or address of a pretrained model.",
         autocompletion=complete_model,
     ),

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Json, ModelArgument, Quiet
+from cli.options import FileArgument, Json, Quiet
 from cli.output import Output
 
 
 def push(
-    model: ModelArgument,
+    model: FileArgument,
     repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository; made if missing.")],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Send nothing; write the card and list the files.")

@@ -184,6 +184,14 @@ class RegisteredModel(_Entry):
         yield self.name
         yield from self.aliases
 
+    def is_of(self, family: str) -> bool:
+        """Return whether it is of a family as people type it: DPA-2, dpa2 and DPA_2 are one."""
+        return _plain(self.family) == _plain(family)
+
+
+def _plain(family: str) -> str:
+    return family.lower().replace("-", "").replace("_", "")
+
 
 class Registry(_Entry):
     """All models of one `registry.yaml`."""

@@ -35,7 +35,11 @@ class Located:
 
 
 def model_file(
-    reference: str, *, progress: Progress | None = None, offline: bool | None = None
+    reference: str,
+    *,
+    progress: Progress | None = None,
+    offline: bool | None = None,
+    any_family: bool = False,
 ) -> Path:
     """Return the file that a reference on the command line means; fetch it if it is not here.
 
@@ -47,16 +51,22 @@ def model_file(
         reference: As `zoo.reference.parse_reference` takes it.
         progress: Who watches the transfer.
         offline: Use only what is on this machine; None: as `ZOO_OFFLINE` says.
+        any_family: The file is wanted as it is; else one that this engine cannot compute is
+            refused before it is fetched.
 
     Raises:
-        RegistryError: When the name is unknown, or the file is not the one it should be.
+        RegistryError: When the name is unknown, or the file is not the one it should be, or is
+            known to be of another family than DPA-2.
         TransferError: When the file cannot be fetched.
     """
     parsed = parse_reference(reference)
     if isinstance(parsed, LocalPath):
         refuse_superseded(parsed.path)
         return parsed.path
-    return fetch(located(parsed), progress=progress, offline=offline).path
+    place = located(parsed)
+    if not any_family:
+        _refuse_other_family(place.known)
+    return fetch(place, progress=progress, offline=offline).path
 
 
 def refuse_superseded(path: Path) -> None:
@@ -84,6 +94,23 @@ def refuse_superseded(path: Path) -> None:
                     f"{path} must not be used any more: {old.reason}",
                     hint=f"the file that took its place: --model {model.reference}",
                 )
+
+
+def _refuse_other_family(known: KnownModel | None) -> None:
+    """Refuse a model of which a registry says that this engine cannot compute it."""
+    if known is None or known.model.trainable or known.model.is_of("DPA-2"):
+        return
+    model = known.model
+    names = dict.fromkeys(
+        one.model.name
+        for one in known_models().models
+        if one.model.is_of("DPA-2") and one.shadowed_by is None
+    )
+    raise RegistryError(
+        f"{model.reference} is a {model.family} model, and this engine computes DPA-2 only",
+        hint=f"of DPA-2 there are {', '.join(names)}; deepmd-kit may take {model.name}: "
+        f"zoo pull {model.reference} fetches its file",
+    )
 
 
 def fetch(

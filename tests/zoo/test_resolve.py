@@ -2,8 +2,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
-from cli.options import find_model
+from cli.main import app
+from cli.options import find_file, find_model
 from schemas import environment
 from schemas.errors import RegistryError, TransferError
 from schemas.registry import AisSquareSource, ModelFile
@@ -11,6 +14,7 @@ from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo import registries
 from zoo.local_copies import first_use, local_file
 from zoo.placing import place
+from zoo.registry import read_registry
 from zoo.resolve import Located, fetch, located, model_file
 
 CONTENT = b"PK\x03\x04" + b"numbers" * 1000
@@ -105,6 +109,59 @@ def test_an_address_that_became_a_path_is_an_address():
         assert Path(find_model(url)) == find_model(Path(url))
     assert find_model(None) is None
     assert find_model(Path("runs/model.pt")) == Path("runs/model.pt")
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Registers `Salt`, of another family, and two DPA-2 models; yields the server of its file."""
+    with FaultyServer() as server:
+        source = {"kind": "https", "url": server.serve("/m.pt", CONTENT).url}
+        file = {"name": "m.pt", "sources": [source]}
+        common = {"description": "A model.", "file": file}
+        models = [
+            {"name": "Salt", "family": "DPA-3", "trainable": False, **common},
+            {"name": "Water", "family": "dpa2", "trainable": True, **common},
+            {"name": "Frozen", "family": "DPA_2", "trainable": False, **common},
+        ]
+        registry = tmp_path / "registry.yaml"
+        registry.write_text(yaml.safe_dump({"version": 1, "models": models}))
+        registries.add(str(registry))
+        yield server
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["finetune", "input.json", "--model", "salt"],
+        ["train", "input.json", "--finetune", "salt", "--use-pretrain-script"],
+        ["train", "input.json", "--init-model", "salt"],
+        ["validate", "input.json", "--finetune", "salt"],
+        ["convert", "salt", "salt.dp"],
+        ["bias", "salt", "--data", "data", "--output", "new.pt"],
+        ["lock", "finetune", "input.json", "--model", "salt"],
+    ],
+)
+def test_a_model_of_another_family_is_refused_before_it_is_fetched(foreign, words):
+    found = CliRunner().invoke(app, words)
+    assert isinstance(found.exception, RegistryError)
+    assert found.exception.message == "Salt is a DPA-3 model, and this engine computes DPA-2 only"
+    assert "Water, Frozen, DPA2_water_tiny, DPA-2.4-7M, DPA-2.3.1" in found.exception.hint
+    assert foreign.requests == []
+
+
+def test_every_registered_model_of_another_family_is_refused_without_the_network(monkeypatch):
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    others = [one for one in read_registry().models if not one.is_of("DPA-2")]
+    assert {one.family for one in others} == {"DPA-1", "DPA-3", "DPA-4"}
+    for model in others:
+        with pytest.raises(RegistryError, match=f"is a {model.family} model"):
+            model_file(model.reference)
+
+
+def test_a_file_of_any_family_is_had_where_nothing_is_computed(foreign, tmp_path):
+    assert find_file(Path("salt")).read_bytes() == CONTENT
+    for name in ("Water", "Frozen"):
+        assert Path(find_model(name)).read_bytes() == CONTENT
 
 
 def test_the_cache_is_seen_where_the_store_put_a_file():
