@@ -169,23 +169,34 @@ def _dry_run(
 ) -> None:
     from zoo.dry_run import offers
     from zoo.local_copies import local_file
+    from zoo.pulled_branch import branch_cost
 
     local = local_file(place.file, place.base)
     found = [] if offline or local is not None else offers(place)
+    usable = any(offer.problem is None for offer in found)
+    cost = branch_cost(place, branch) if branch is not None and usable else None
+    whole = next((offer.size for offer in found if offer.size), place.file.size)
+    needed = 0 if local is not None else cost.num_bytes if cost else whole
     out.result(
         {
-            "ok": local is not None or any(offer.problem is None for offer in found),
+            "ok": local is not None or usable,
             "reference": model,
-            "branch": branch,
+            "branch": cost.branch if cost else branch,
             "here": str(local.path) if local else None,
             "file": place.file.name,
             "size": place.file.size,
+            "to_fetch": needed,
             "sha256": place.file.sha256,
             "sources": [asdict(offer) for offer in found],
         }
     )
-    show_offers(out, model, place, branch, local, found)
-    if local is None and all(offer.problem is not None for offer in found):
+    if local is not None:
+        out.text(f"{local.path}: here already, nothing would be fetched")
+        return
+    show_offers(out, place, found, needed, cost)
+    if branch is not None and usable and cost is None:
+        out.text("the server sends no pieces of it: this is the whole file")
+    if not usable:
         raise typer.Exit(1)
 
 

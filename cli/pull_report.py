@@ -7,7 +7,7 @@ from cli.output import Output
 
 if TYPE_CHECKING:
     from zoo.dry_run import Offer
-    from zoo.local_copies import LocalCopy
+    from zoo.remote import BranchCost
     from zoo.resolve import Located
 
 _MOST_NAMES = 6
@@ -15,27 +15,19 @@ _MOST_NAMES = 6
 
 def show_offers(
     out: Output,
-    model: str,
     place: "Located",
-    branch: str | None,
-    local: "LocalCopy | None",
     offers: "list[Offer]",
+    needed: int | None,
+    cost: "BranchCost | None",
 ) -> None:
-    """Print where a file would come from."""
+    """Print how much would be fetched of a file, and where from."""
     from cli.model_facts import shown_size
 
-    if local is not None:
-        out.text(f"{local.path}: here already, nothing would be fetched")
-        return
-    known = next((offer.size for offer in offers if offer.size), place.file.size)
-    out.text(f"{place.file.name}: {shown_size(known)} would be fetched")
+    part = f" of {shown_size(cost.full_size)}, for the branch {cost.branch}," if cost else ""
+    out.text(f"{place.file.name}: {shown_size(needed)}{part} would be fetched")
     rows = [[offer.label, offer.problem or shown_size(offer.size), offer.url] for offer in offers]
     if rows:
         out.plain_table(("source", "says", "address"), rows)
-    if branch is not None and any(offer.in_pieces for offer in offers):
-        out.text(f"of it only what {branch} needs; see its parameters: zoo show {model} --remote")
-    elif branch is not None:
-        out.text("no source delivers pieces of it: the whole file would be fetched")
     if place.file.sha256 is None:
         out.text("its hash was not published: the first download is trusted and held fast")
 

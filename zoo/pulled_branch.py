@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.checkpoint.header import CheckpointHeader, read_header
@@ -10,6 +11,9 @@ from schemas.errors import RegistryError
 from zoo.local_copies import local_file
 from zoo.resolve import Located, fetch
 from zoo.transfer.remote import Progress, Remote
+
+if TYPE_CHECKING:
+    from zoo.remote import BranchCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,24 @@ def remote_header(place: Located, *, progress: Progress | None = None) -> Checkp
     from zoo.remote import read_remote_header
 
     return read_remote_header(remotes_of_file(place), progress=progress)
+
+
+def branch_cost(place: Located, branch: str) -> "BranchCost | None":
+    """Return what pulling a branch of a file on the network would take.
+
+    None where the server sends whole files only. A small part of the file is fetched.
+
+    Raises:
+        CheckpointError: When the file has no such branch; says which it has.
+        RegistryError: When it is not on the network.
+        TransferError: When it cannot be read.
+    """
+    from zoo import remote
+
+    try:
+        return remote.branch_cost(remotes_of_file(place), branch)
+    except remote.NoRangeError:
+        return None
 
 
 def remotes_of_file(place: Located) -> list[Remote]:

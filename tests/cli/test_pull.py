@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,30 @@ def test_a_dry_run_says_where_from_and_how_much_and_fetches_nothing(server, regi
     zoo("cache", "rm", "water")
     answer = zoo("pull", "water", "--dry-run", code=1)
     assert "404" in answer["sources"][0]["problem"]
+
+
+def test_a_dry_run_of_a_branch_says_what_the_branch_costs(server, register):
+    register()
+    planned = zoo("pull", "water", "--branch", "h2o_gfn2-XTB", "--dry-run")
+    assert server.sent("/water.pt") < 512_000
+    found = zoo("pull", "water", "--branch", "h2o_gfn2-XTB")
+    assert planned["branch"] == found["branch"] == "H2O_GFN2-xTB"
+    assert planned["to_fetch"] == found["received"] < len(CONTENT)
+    words = CliRunner().invoke(app, ["pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run"])
+    assert re.search(r"MB of 3\.\d MB, for the branch H2O_GFN2-xTB, would be fetched", words.stdout)
+    with pytest.raises(CheckpointError, match="no branch"):
+        zoo("pull", "water", "--branch", "ice", "--dry-run")
+
+
+def test_a_dry_run_of_a_branch_where_no_parts_are_sent_says_so(server, register):
+    register()
+    server.serve("/water.pt", CONTENT, ranges=False)
+    planned = zoo("pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run")
+    assert planned["to_fetch"] == len(CONTENT)
+    words = CliRunner().invoke(app, ["pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run"])
+    assert "the whole file" in words.stdout
+    zoo("pull", "water")
+    assert zoo("pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run")["to_fetch"] == 0
 
 
 def test_what_a_file_says_is_read_from_the_network_without_fetching_it(server, register):

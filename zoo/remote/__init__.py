@@ -1,14 +1,22 @@
 """Checkpoints on the network, read in pieces: what they say, and one branch of them."""
 
-from zoo.remote.branch_pull import BranchPull, pull_branch, read_remote_header
+from zoo.remote.branch_pull import (
+    BranchCost,
+    BranchPull,
+    branch_cost,
+    pull_branch,
+    read_remote_header,
+)
 from zoo.remote.errors import ChangedError, NoRangeError
 from zoo.remote.range_file import RangeFile, open_remote
 
 __all__ = [
+    "BranchCost",
     "BranchPull",
     "ChangedError",
     "NoRangeError",
     "RangeFile",
+    "branch_cost",
     "open_remote",
     "pull_branch",
     "read_remote_header",

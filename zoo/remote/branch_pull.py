@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.checkpoint.archive import ArchiveEntry
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.checkpoint.header import CheckpointHeader, read_header
 from schemas.checkpoint.random_access import LocalFile
@@ -50,6 +49,21 @@ class BranchPull:
     whole_file: bool
 
 
+@dataclass(frozen=True, slots=True)
+class BranchCost:
+    """What pulling a branch would take.
+
+    Attributes:
+        branch: Its exact name in the file on the network.
+        num_bytes: Bytes that would come over the network, without headers.
+        full_size: Bytes of the file on the network.
+    """
+
+    branch: str
+    num_bytes: int
+    full_size: int
+
+
 def read_remote_header(
     remotes: Sequence[Remote],
     *,
@@ -73,6 +87,33 @@ def read_remote_header(
     """
     with open_remote(remotes, progress=progress, patience=patience) as source:
         return RemoteDescription(source).header()
+
+
+def branch_cost(
+    remotes: Sequence[Remote],
+    branch: str | None,
+    *,
+    progress: Progress | None = None,
+    patience: Patience = PATIENT,
+) -> BranchCost:
+    """Return what `pull_branch` would fetch; only the file's description is fetched.
+
+    Args:
+        remotes: Where the file can be had; the same content everywhere.
+        branch: Name or alias; may be None where there is only one.
+        progress: Who hears of retries.
+        patience: Waits and limits.
+
+    Raises:
+        CheckpointError: The file or the branch cannot be used.
+        NoRangeError: The server sends whole files only.
+        TransferError: The file cannot be read.
+    """
+    with open_remote(remotes, progress=progress, patience=patience) as source:
+        header, name = _described(source, branch)
+        missing = source.requests_for(_spans(header, name))
+        rest = sum(end - start for start, end in missing)
+        return BranchCost(name, source.received + rest, source.size)
 
 
 def pull_branch(
@@ -125,24 +166,28 @@ def pull_branch(
 
 
 def _pull(source: RangeFile, branch: str | None, target: Path, progress: Progress) -> BranchPull:
-    description = RemoteDescription(source)
-    name = resolve_branch(source.name, description.header().model_params, branch)
-    header = description.with_tensors_of(name)
-    wanted = {entry.storage for entry in tensors_of(header, name).values()}
+    header, name = _described(source, branch)
     try:
-        source.fetch(_spans(wanted, header.storages), progress)
+        source.fetch(_spans(header, name), progress)
     finally:
         progress.finish()
     written = write_branch(source, header, name, target)
     return _result(written, source.received, source.size, whole_file=False)
 
 
-def _spans(wanted: Iterable[str], storages: dict[str, ArchiveEntry]) -> Iterable[Span]:
-    """Yield where entries with their headers stand; padding is bounded by the next entry."""
-    ordered = sorted(storages.values(), key=lambda entry: entry.header_offset)
+def _described(source: RangeFile, branch: str | None) -> tuple[CheckpointHeader, str]:
+    """Return what a file says of a branch at least, and the branch's exact name."""
+    description = RemoteDescription(source)
+    name = resolve_branch(source.name, description.header().model_params, branch)
+    return description.with_tensors_of(name), name
+
+
+def _spans(header: CheckpointHeader, branch: str) -> Iterable[Span]:
+    """Yield where a branch's numbers with their headers stand; the next entry bounds padding."""
+    ordered = sorted(header.storages.values(), key=lambda entry: entry.header_offset)
     following = {entry.name: after.header_offset for entry, after in itertools.pairwise(ordered)}
-    for key in wanted:
-        entry = storages[key]
+    for key in {entry.storage for entry in tensors_of(header, branch).values()}:
+        entry = header.storages[key]
         longest = _LONGEST_HEADER + len(entry.name.encode()) + 64 + entry.num_bytes
         end = entry.header_offset + longest
         yield entry.header_offset, min(end, following.get(entry.name, end))

@@ -82,7 +82,8 @@ class RangeFile:
         end = min(offset + length, self.size)
         if offset >= end:
             return b""
-        self.fetch([(offset, max(end, offset + _LEAST))])
+        if self._here.missing(offset, end):
+            self.fetch([(offset, max(end, offset + _LEAST))])
         return os.pread(self._copy.fileno(), end - offset, offset)
 
     def fetch(self, spans: Iterable[Span], progress: Progress | None = None) -> None:
@@ -91,15 +92,7 @@ class RangeFile:
         Raises:
             As `read_at`.
         """
-        wanted = coalesced(
-            (
-                part
-                for start, end in spans
-                for part in self._here.missing(start, min(end, self.size))
-            ),
-            _GAP,
-            _LONGEST,
-        )
+        wanted = self.requests_for(spans)
         if progress is not None:
             progress.start(self.name, sum(end - start for start, end in wanted), 0)
 
@@ -115,6 +108,18 @@ class RangeFile:
         with ThreadPoolExecutor(min(_CONNECTIONS, len(wanted))) as pool:
             for _ in pool.map(fetch, wanted):
                 pass
+
+    def requests_for(self, spans: Iterable[Span]) -> list[Span]:
+        """Return which requests would fetch parts: what is missing of them, those near joined."""
+        return coalesced(
+            (
+                part
+                for start, end in spans
+                for part in self._here.missing(start, min(end, self.size))
+            ),
+            _GAP,
+            _LONGEST,
+        )
 
     def _keep(self, position: int, piece: bytes, progress: Progress | None) -> None:
         try:

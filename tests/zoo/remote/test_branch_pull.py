@@ -18,7 +18,14 @@ from tests.zoo.transfer.faulty_server import Fault, FaultyServer
 from zoo.branch_file import write_branch
 from zoo.branches import summarize
 from zoo.checkpoint_file import locate, read_header
-from zoo.remote import ChangedError, NoRangeError, open_remote, pull_branch, read_remote_header
+from zoo.remote import (
+    ChangedError,
+    NoRangeError,
+    branch_cost,
+    open_remote,
+    pull_branch,
+    read_remote_header,
+)
 from zoo.transfer.patience import Patience
 from zoo.transfer.remote import Remote
 
@@ -74,6 +81,18 @@ def test_a_pulled_branch_is_the_extracted_one_and_costs_little(many, branch, ser
     assert not found.whole_file
     assert found.received == server.sent("/many.pt")
     assert found.received <= found.tensor_bytes + ALLOWANCE
+
+
+@pytest.mark.parametrize("branch", ["branch_00", "alias-12", "branch_23"])
+def test_what_a_branch_costs_is_known_before_its_numbers_are_fetched(
+    many, branch, server, tmp_path
+):
+    page = server.serve("/many.pt", many)
+    cost = branch_cost([Remote(page.url, "here")], branch)
+    assert server.sent("/many.pt") <= ALLOWANCE
+    found = pull(page, branch, tmp_path / "pulled.pt")
+    assert (cost.branch, cost.full_size) == (found.branch, found.full_size)
+    assert cost.num_bytes == found.received > found.tensor_bytes
 
 
 @pytest.mark.parametrize("branch", ["pbe", "scan", "metal"])
