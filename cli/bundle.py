@@ -23,7 +23,11 @@ def bundle(
     ],
     branch: Annotated[
         str | None,
-        typer.Option("--branch", "--head", help="Only this branch of a multi-task model."),
+        typer.Option(
+            "--branch",
+            "--head",
+            help="Only this branch of a multi-task model; no more than it needs is fetched.",
+        ),
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Use only what is on this machine.")
@@ -43,16 +47,19 @@ def bundle(
     from cli.transfer_progress import transfer_progress
     from schemas import environment
     from zoo.bundle import bundle as write
-    from zoo.bundle_branch import one_branch
 
     out = Output(json_mode=json_mode, quiet=quiet)
     offline = offline or environment.is_offline()
-    with transfer_progress(out) as progress:
-        chosen = [_find(model, progress, offline=offline) for model in models]
-    with tempfile.TemporaryDirectory(prefix="zoo-bundle-") as folder, out.status("writing"):
-        if branch is not None:
-            chosen = [one_branch(model, branch, Path(folder)) for model in chosen]
-        made = write(chosen, output)
+    with tempfile.TemporaryDirectory(prefix="zoo-bundle-") as folder:
+        with transfer_progress(out) as progress:
+            chosen = [
+                _find(model, progress, offline=offline)
+                if branch is None
+                else _find_branch(model, branch, Path(folder), progress, offline=offline)
+                for model in models
+            ]
+        with out.status("writing"):
+            made = write(chosen, output)
     out.result(
         {
             "ok": True,
@@ -85,6 +92,22 @@ def _find(reference: str, progress: "Progress", *, offline: bool) -> "BundledMod
     found = fetch(place, progress=progress, offline=offline)
     known = place.known.model if place.known else None
     return BundledModel(found.path, known, origin=reference)
+
+
+def _find_branch(
+    reference: str, branch: str, folder: Path, progress: "Progress", *, offline: bool
+) -> "BundledModel":
+    """Return a branch of a model; of one that is not here no more is fetched than it needs."""
+    from zoo.bundle_branch import branch_of_file, branch_of_place
+    from zoo.reference import LocalPath, parse_reference
+    from zoo.resolve import located
+
+    parsed = parse_reference(reference)
+    if isinstance(parsed, LocalPath):
+        return branch_of_file(parsed.path, branch, folder)
+    return branch_of_place(
+        located(parsed), reference, branch, folder, progress=progress, offline=offline
+    )
 
 
 def register(app: typer.Typer) -> None:

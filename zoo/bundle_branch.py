@@ -5,15 +5,19 @@ from pathlib import Path
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.checkpoint.header import read_header
 from schemas.checkpoint.random_access import LocalFile
+from schemas.registry import RegisteredModel
 from zoo.branch_file import write_branch
 from zoo.bundle import BundledModel, plain_name
+from zoo.pulled_branch import pull_branch
+from zoo.resolve import Located
+from zoo.transfer.remote import Progress
 
 
-def one_branch(whole: BundledModel, branch: str, folder: Path) -> BundledModel:
-    """Write a branch as a model of its own, called `<model>-<branch>`.
+def branch_of_file(path: Path, branch: str, folder: Path) -> BundledModel:
+    """Write a branch of a file as a model of its own, called `<file>-<branch>`.
 
     Args:
-        whole: A multi-task model.
+        path: A multi-task checkpoint.
         branch: Name or alias of the branch.
         folder: Where the branch's file goes.
 
@@ -21,25 +25,61 @@ def one_branch(whole: BundledModel, branch: str, folder: Path) -> BundledModel:
         CheckpointError: When there is no such branch.
         WriteError: When the folder cannot be written.
     """
-    header = read_header(whole.path)
-    found = resolve_branch(whole.path, header.model_params, branch)
-    known = whole.known
-    name = plain_name(f"{known.name if known else whole.path.stem}-{found}")
-    target = folder / f"{name}.pt"
-    with LocalFile(whole.path) as source:
+    header = read_header(path)
+    found = resolve_branch(path, header.model_params, branch)
+    target = folder / f"{plain_name(f'{path.stem}-{found}')}.pt"
+    with LocalFile(path) as source:
         write_branch(source, header, found, target)
+    return BundledModel(target, origin=f"{path.name}, branch {found}")
+
+
+def branch_of_place(
+    place: Located,
+    reference: str,
+    branch: str,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    offline: bool = False,
+) -> BundledModel:
+    """Write a branch of a registered model, or of an address, as a model of its own.
+
+    Of a file that is not here only what the branch needs is fetched, as by `zoo pull --branch`.
+
+    Args:
+        place: The file.
+        reference: What messages and the branch's description call it.
+        branch: Name or alias of the branch.
+        folder: Where the branch's file goes.
+        progress: Who watches.
+        offline: Use only what is on this machine.
+
+    Raises:
+        CheckpointError: When there is no such branch.
+        TransferError: When the file cannot be had.
+        WriteError: When the folder cannot be written.
+    """
+    pulled = pull_branch(place, branch, folder / "pulled.pt", progress=progress, offline=offline)
+    known = place.known.model if place.known else None
+    name = plain_name(f"{known.name if known else Path(place.file.name).stem}-{pulled.branch}")
+    target = pulled.path.replace(folder / f"{name}.pt")
     if known is None:
-        return BundledModel(target, origin=f"{whole.origin or whole.path.name}, branch {found}")
-    described = [one for one in known.branches if one.name == found]
-    text = f"{found}: {described[0].domain}" if described else found
+        return BundledModel(target, origin=f"{reference}, branch {pulled.branch}")
+    return BundledModel(target, _described(known, pulled.branch, target))
+
+
+def _described(known: RegisteredModel, branch: str, path: Path) -> RegisteredModel:
+    """Return the entry of a branch, made from that of the whole model."""
+    described = [one for one in known.branches if one.name == branch]
+    text = f"{branch}: {described[0].domain}" if described else branch
     changes = {
-        "name": name,
+        "name": path.stem,
         "aliases": [],
         "description": f"The branch {text}. {known.description}",
         "elements": [],
         "branches": [],
         "file": known.file.model_copy(
-            update={"name": target.name, "size": None, "sha256": None, "superseded": []}
+            update={"name": path.name, "size": None, "sha256": None, "superseded": []}
         ),
     }
-    return BundledModel(target, known.model_copy(update=changes))
+    return known.model_copy(update=changes)

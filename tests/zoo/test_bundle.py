@@ -11,15 +11,16 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from schemas.errors import CheckpointError, RegistryError, WriteError
+from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.branches import summarize
 from zoo.bundle import BundledModel, bundle
-from zoo.bundle_branch import one_branch
+from zoo.bundle_branch import branch_of_place
 from zoo.checkpoint_file import read_header
 from zoo.hubs.fetch import fetch_file
 from zoo.model_card import CardFacts, model_card
 from zoo.registries import add
 from zoo.registry import find_model, read_registry
-from zoo.resolve import model_file
+from zoo.resolve import located, model_file
 from zoo.store import Store
 
 FILE = Path(__file__).parents[2] / "zoo" / "models" / "DPA2_water_tiny.pt"
@@ -103,14 +104,32 @@ def test_an_unpacked_archive_is_a_bundle(known, tmp_path):
     assert fetch_file(model.file, base=tmp_path / "b", store=Store()).sha256 == SHA256
 
 
-def test_one_branch_is_bundled_as_a_model_of_its_own(known, tmp_path):
-    branch = one_branch(known, "H2O_GFN2-xTB", tmp_path)
+def test_one_branch_is_bundled_as_a_model_of_its_own(tmp_path):
+    place = located("DPA2_water_tiny")
+    branch = branch_of_place(place, "DPA2_water_tiny", "h2o_gfn2-xtb", tmp_path)
     bundle([branch], tmp_path / "b")
     (model,) = read_registry(tmp_path / "b" / "registry.yaml").models
     assert model.name == "DPA2_water_tiny-H2O_GFN2-xTB"
     assert model.description.startswith("The branch H2O_GFN2-xTB: liquid water.")
     file = tmp_path / "b" / model.file.sources[0].path
     assert [one.name for one in summarize(read_header(file))] == ["Default"]
+
+
+def test_the_command_fetches_of_a_branch_only_what_it_needs(tmp_path):
+    content = FILE.read_bytes()
+    (tmp_path / "m.pt").write_bytes(content)
+    with FaultyServer() as server:
+        url = server.serve("/m.pt", content).url
+        words = ["bundle", url, "--branch", "H2O_GFN2-xTB", "-o"]
+        assert CliRunner().invoke(app, [*words, str(tmp_path / "b")]).exit_code == 0
+        assert server.sent("/m.pt") < len(content)
+    words[1] = str(tmp_path / "m.pt")
+    assert CliRunner().invoke(app, [*words, str(tmp_path / "c")]).exit_code == 0
+    place = Path("m-H2O_GFN2-xTB") / "m-H2O_GFN2-xTB.pt"
+    assert (tmp_path / "b" / place).read_bytes() == (tmp_path / "c" / place).read_bytes()
+    for name, origin in (("b", url), ("c", "m.pt")):
+        (model,) = read_registry(tmp_path / name / "registry.yaml").models
+        assert model.description == f"Bundled from {origin}, branch H2O_GFN2-xTB."
 
 
 def test_a_file_that_is_not_the_registered_one_is_not_bundled(known, tmp_path):
