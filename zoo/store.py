@@ -125,6 +125,12 @@ class Store:
         self._mark(found.path)
         return found
 
+    def trusted(self, remotes: Sequence[Remote], name: str) -> Download | None:
+        """Return the file that came when one of these addresses was first used, if it is here."""
+        first = self._first_uses.of(remotes)
+        path = self.find(first.sha256, name) if first else None
+        return _here(path, first.sha256) if first and path else None
+
     def find(self, sha256: str, name: str | None = None) -> Path | None:
         """Return the file of a hash if it is here and whole; None if not.
 
@@ -227,10 +233,9 @@ class Store:
         folder = self.root / "incoming" / self._first_uses.key(remotes[0].url)
         target = folder / name
         with turn(folder / "first-use", self._patience, progress or Silent()):
-            trusted = self._first_uses.of(remotes)
-            path = self.find(trusted.sha256, name) if trusted else None
-            if trusted and path is not None:
-                return _here(path, trusted.sha256)
+            there = self.trusted(remotes, name)
+            if there is not None:
+                return there
             target.unlink(missing_ok=True)
             found = download(
                 remotes,

@@ -22,7 +22,7 @@ from zoo.hubs.remotes import remotes_of
 from zoo.registry import PACKAGE
 from zoo.store import Store
 from zoo.transfer.client import check_url
-from zoo.transfer.errors import WrongContentError
+from zoo.transfer.errors import UnreachableError, WrongContentError
 from zoo.transfer.latency import by_latency
 from zoo.transfer.remote import Download, Progress, Remote
 
@@ -138,7 +138,15 @@ class _Search:
         Raises:
             TransferError: When none does.
         """
-        places = _quickest_first([place for place in self._places() if self._is_allowed(place)])
+        places = [place for place in self._places() if self._is_allowed(place)]
+        if self.file.sha256 is None and not any(place.has_client for place in places):
+            kept = self.store.trusted([place.remote for place in places], self.file.name)
+            if kept is not None:
+                return kept
+        try:
+            places = _quickest_first(places)
+        except UnreachableError as error:
+            return self._without_network(error)
         rest = list(places)
         while rest and rest[0].has_client:
             # A client may try for half a minute before it gives up, and says nothing meanwhile.
@@ -158,6 +166,19 @@ class _Search:
             if found is not None:
                 return found
         raise self._nowhere()
+
+    def _without_network(self, error: UnreachableError) -> Download:
+        """Return what a cache has, right as far as anybody can tell here.
+
+        Raises:
+            TransferError: When there is nothing.
+        """
+        self.failures.append(("", error))
+        found = self.on_this_machine(offline=True)
+        if found is None:
+            raise self._nowhere() from error
+        self.progress.say(f"{error.message}; {self.file.name} of the cache is used")
+        return found
 
     def _beside(self, source: Source) -> Path | None:
         if isinstance(source, BundledSource):

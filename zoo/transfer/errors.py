@@ -7,6 +7,10 @@ class ForbiddenAddressError(TransferError):
     """An address, or one that it redirects to, would go over the network in the clear."""
 
 
+class UnreachableError(TransferError):
+    """No host that has a file can be connected to: there is no network, or not the right one."""
+
+
 class WrongContentError(TransferError):
     """A file arrived complete and is not the one that was asked for.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import socket
 
 import pytest
 from huggingface_hub import constants
@@ -16,7 +17,7 @@ from tests.zoo.transfer.faulty_server import Fault, FaultyServer
 from zoo.hubs import modelscope
 from zoo.hubs.fetch import fetch_file
 from zoo.store import Store
-from zoo.transfer.errors import ForbiddenAddressError
+from zoo.transfer.errors import ForbiddenAddressError, UnreachableError
 from zoo.transfer.patience import Patience
 
 CONTENT = random.Random(1).randbytes(300_000)
@@ -119,7 +120,7 @@ def test_offline_a_missing_file_names_the_command_that_fetches_it(hub, fetch):
 
 def test_the_token_goes_to_the_hub_and_not_to_its_storage(hub, fetch):
     fetch(HUB)
-    assert hub.asked("HEAD")[0].headers["authorization"] == f"Bearer {hub.token}"
+    assert hub.asked("HEAD", "m.pt")[0].headers["authorization"] == f"Bearer {hub.token}"
     assert hub.storage.requests
     for request in hub.storage.requests:
         assert hub.token not in str(request.headers)
@@ -222,7 +223,7 @@ def test_a_cached_file_of_modelscope_is_found_without_a_request(scope, fetch):
 
 def test_the_modelscope_token_does_not_go_to_its_storage(scope, fetch):
     fetch(MODELSCOPE)
-    assert scope.token in str(scope.requests[0].headers)
+    assert scope.token in str(scope.asked("GET")[0].headers)
     assert scope.storage.requests
     for request in scope.storage.requests:
         assert scope.token not in str(request.headers)
@@ -274,6 +275,47 @@ def test_when_all_places_fail_each_answer_is_told(hub, scope, fetch):
     assert "owner/model@main has no file n.pt" in caught.value.message
     assert "ModelScope has no m.pt" in caught.value.message
     assert "404" in caught.value.message
+
+
+def closed_port():
+    """Return an address of this machine at which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
+def no_network(hub, monkeypatch):
+    url = closed_port()
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
+
+
+@pytest.mark.parametrize("sources", [[HUB], [MODELSCOPE], [HUB, MODELSCOPE]])
+def test_without_a_network_nothing_is_tried_for_long(fetch, no_network, sources):
+    watcher = Watcher()
+    with pytest.raises(UnreachableError, match="no host that has it can be reached") as caught:
+        fetch(*sources, progress=watcher)
+    assert caught.value.message.count("it refuses connections") == len(sources)
+    assert watcher.said == []
+
+
+def test_without_a_network_the_cache_of_a_hub_serves_what_has_no_hash(hub, fetch, request):
+    fetch(HUB, sha256=None)
+    request.getfixturevalue("no_network")
+    watcher = Watcher()
+    assert fetch(HUB, sha256=None, progress=watcher).received == 0
+    assert "of the cache is used" in watcher.said[-1]
+
+
+def test_what_was_trusted_at_first_use_is_not_asked_for_again(fetch):
+    with plain() as server:
+        first = fetch(address(server), sha256=None)
+        before = len(server.requests)
+        assert fetch(address(server), sha256=None).path == first.path
+        assert len(server.requests) == before
 
 
 def test_a_bundled_file_is_used_where_it_lies(fetch, tmp_path):

@@ -1,8 +1,15 @@
 """The order in which mirrors are tried."""
 
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer
+from zoo.transfer.errors import UnreachableError
 from zoo.transfer.latency import by_latency, order
 from zoo.transfer.remote import Remote
 
@@ -53,7 +60,76 @@ def test_one_byte_is_asked_for(server: FaultyServer) -> None:
     assert [server.sent(path) for path in ("/a", "/b")] == [1, 1]
 
 
-def test_a_single_source_is_not_asked_at_all(server: FaultyServer) -> None:
-    remote = Remote(server.serve("/a", b"x").url, "a")
+def test_of_a_single_source_only_the_host_is_asked_and_gets_no_token(server: FaultyServer) -> None:
+    url = server.serve("/a", b"x").url
+    remote = Remote(f"{url}?signature=1", "a", headers={"Authorization": "secret"})
     assert by_latency([remote]) == [remote]
-    assert server.requests == []
+    (seen,) = server.requests
+    assert (seen.method, seen.path) == ("HEAD", "/")
+    assert "authorization" not in seen.headers
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets what a name server does when it is asked for `lost.example`."""
+    known = socket.getaddrinfo
+
+    def use(behaviour: Callable[[], None]) -> None:
+        def ask(host: str, *rest: Any, **options: Any) -> Any:
+            if host == "lost.example":
+                behaviour()
+                host = "127.0.0.1"
+            return known(host, *rest, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", ask)
+
+    return use
+
+
+def unknown() -> None:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+CLOSED = Remote("http://127.0.0.1:9/model.pt", "closed")
+LOST = Remote("https://lost.example/model.pt", "lost")
+
+
+@pytest.mark.parametrize("remotes", [[CLOSED], [LOST], [CLOSED, LOST]])
+def test_where_no_host_can_be_reached_each_says_why(
+    names: Callable[..., None], remotes: list[Remote]
+) -> None:
+    names(unknown)
+    with pytest.raises(UnreachableError, match=r"model\.pt cannot be fetched") as caught:
+        by_latency(remotes)
+    assert ("closed: it refuses connections" in caught.value.message) == (CLOSED in remotes)
+    assert ("lost: its name is not found" in caught.value.message) == (LOST in remotes)
+
+
+def test_a_name_server_that_missed_a_question_is_asked_again(names: Callable[..., None]) -> None:
+    misses = [unknown]
+    names(lambda: misses.pop()() if misses else None)
+    with FaultyServer() as server:
+        remote = Remote(f"http://lost.example:{server.port}/a", "lost", insecure=True)
+        assert by_latency([remote]) == [remote]
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for(names: Callable[..., None]) -> None:
+    done = threading.Event()
+    names(lambda: done.wait(60))
+    with pytest.raises(UnreachableError, match="lost: it does not answer"):
+        by_latency([LOST, CLOSED], timeout=0.1)
+    done.set()
+
+
+@pytest.mark.parametrize("others", [[], [CLOSED]])
+def test_a_host_that_answers_anything_is_reached(
+    server: FaultyServer, others: list[Remote]
+) -> None:
+    missing = Remote(f"{server.url}/missing", "missing")
+    assert by_latency([missing, *others]) == [missing, *others]
+
+
+def test_a_certificate_that_is_not_trusted_is_no_lack_of_a_network(tls: ssl.SSLContext) -> None:
+    with FaultyServer(tls=tls) as server:
+        remote = Remote(f"{server.url}/a", "a")
+        assert by_latency([remote]) == [remote]
