@@ -79,7 +79,12 @@ def quiet_tensorflow() -> None:
     """Let TensorFlow print errors only, unless its own variables say otherwise; call before import.
 
     It greets every import with lines about its build. One of them goes only with oneDNN itself,
-    which a process that writes a model and computes nothing does not miss.
+    which is not missed: our models are compiled by XLA, which has kernels of its own.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def modest_jax() -> None:
+    """Let JAX take GPU memory as it needs it, not most of it at once; call before import."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -4,15 +4,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from dpa2.convert.deepmd import load_deepmd_state
 from dpa2.convert.formats import format_of
 from dpa2.convert.portable import in_precision
 from dpa2.evaluate.compiling import compile_layers
+from dpa2.evaluate.engine import Engine, array_of
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.structures import ModelInputs, Structures
 from dpa2.io.checkpoint import read_checkpoint
@@ -23,30 +21,23 @@ from schemas.errors import CheckpointError
 from schemas.model import parse_model
 
 
-class CheckpointEngine:
+class CheckpointEngine(Engine):
     """Evaluates with an `EnergyModel`.
 
     Args:
         model: The network, with its weights, on its device.
         model_params: The section that it was built from.
-
-    Attributes:
-        inputs: What the model takes.
-        rcut: Cutoff of the neighbour search, Å.
-        device: Where it computes.
     """
 
     def __init__(self, model: EnergyModel, model_params: dict[str, Any]) -> None:
-        self.model = model.eval()
-        self.model_params = model_params
-        self.rcut = float(model.rcut)
-        self.device = model.device
-        self.inputs = ModelInputs(
+        inputs = ModelInputs(
             tuple(model.type_map),
             dim_fparam=model.fitting.num_fparam,
             dim_aparam=model.fitting.num_aparam,
             has_default_fparam=model.fitting.has_default_fparam,
         )
+        super().__init__(inputs, float(model.rcut), model.device, model_params)
+        self.model = model.eval()
 
     def evaluate(
         self,
@@ -56,7 +47,7 @@ class CheckpointEngine:
         descriptor: bool,
         find_pairs: PairFinder | None = None,
     ) -> tuple[Evaluation, int]:
-        """Evaluate some frames at once; also return the number of neighbour pairs beyond `nsel`."""
+        """Evaluate all frames at once."""
         graph = self.model.graph(
             structures.coord,
             structures.box,
@@ -67,8 +58,8 @@ class CheckpointEngine:
         apart = descriptor and self.model.cutoffs().keep_slots
         prediction = self.model(
             graph,
-            self._tensor(structures.fparam),
-            self._tensor(structures.aparam),
+            self.tensor(structures.fparam),
+            self.tensor(structures.aparam),
             atomic_virial=atomic,
             with_descriptor=descriptor and not apart,
         )
@@ -80,25 +71,18 @@ class CheckpointEngine:
                 )
             )
         evaluation = Evaluation(
-            energy=_array(prediction.energy),
-            force=_array(prediction.force),
-            virial=_array(prediction.virial),
-            atom_energy=_array(prediction.atom_energy),
-            atom_virial=_array(prediction.atom_virial) if atomic else None,
-            descriptor=None if described is None else _array(described),
+            energy=array_of(prediction.energy),
+            force=array_of(prediction.force),
+            virial=array_of(prediction.virial),
+            atom_energy=array_of(prediction.atom_energy),
+            atom_virial=array_of(prediction.atom_virial) if atomic else None,
+            descriptor=None if described is None else array_of(described),
         )
         return evaluation, int(graph.num_dropped)
 
     def compile(self, backend: str) -> str | None:
         """Compile the layers of the repformer; return why not, or None where it was done."""
         return compile_layers(self.model, backend)
-
-    def _tensor(self, array: NDArray[np.float64] | None) -> Tensor | None:
-        return None if array is None else torch.tensor(array, device=self.device)
-
-
-def _array(tensor: Tensor) -> NDArray[np.float64]:
-    return np.asarray(tensor.detach().to("cpu", torch.float64).numpy())
 
 
 def open_checkpoint(

@@ -5,7 +5,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dpa2.model.slot_order import Pairs
@@ -58,16 +57,16 @@ def with_ghosts(coord: Floats, box: Floats | None, pairs: Pairs) -> WithGhosts:
     return WithGhosts(everywhere, mapping.astype(np.int64), nlist)
 
 
-def folded(values: torch.Tensor, mapping: torch.Tensor, num_atoms: int) -> torch.Tensor:
+def folded(values: Floats, mapping: Integers, num_atoms: int) -> Floats:
     """Return what belongs to atoms and ghosts summed up over the images of each atom.
 
     Args:
-        values: (1, M, ...) forces or virials.
+        values: (M, C) forces or virials.
         mapping: (M,) the atom of which each is an image.
         num_atoms: N.
 
     Returns:
-        (N, C), further axes flattened.
+        (N, C).
     """
-    rows = values[0].flatten(1)
-    return rows.new_zeros(num_atoms, rows.shape[1]).index_add(0, mapping, rows)
+    columns = [np.bincount(mapping, weights=column, minlength=num_atoms) for column in values.T]
+    return np.stack(columns, axis=-1)

@@ -2,20 +2,36 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 
-from dpa2.evaluate.checkpoint_engine import CheckpointEngine, open_checkpoint
-from dpa2.evaluate.compiled_engine import CompiledEngine, is_compiled, open_compiled
+from dpa2.evaluate.checkpoint_engine import open_checkpoint
+from dpa2.evaluate.compiled_engine import is_compiled, open_compiled
+from dpa2.evaluate.engine import Engine
 from dpa2.evaluate.evaluation import Evaluation, join
+from dpa2.evaluate.hlo_engine import is_hlo, open_hlo
+from dpa2.evaluate.savedmodel_engine import is_savedmodel, open_savedmodel
 from dpa2.evaluate.structures import Structures, check_structures
-from dpa2.evaluate.torchscript_engine import TorchScriptEngine, is_torchscript, open_torchscript
+from dpa2.evaluate.torchscript_engine import open_torchscript
 from dpa2.model.neighbors import PairFinder
+from schemas.checkpoint.archive import is_torchscript
 from schemas.errors import CheckpointError
 
+# What tells a frozen model, and what opens it; anything else is read like a checkpoint.
+_FROZEN: list[
+    tuple[
+        Callable[[str | os.PathLike[str]], bool],
+        Callable[[str | os.PathLike[str], torch.device], Engine],
+    ]
+] = [
+    (is_savedmodel, open_savedmodel),
+    (is_hlo, open_hlo),
+    (is_compiled, open_compiled),
+    (is_torchscript, open_torchscript),
+]
 _ATOMS_PER_CALL = {"cpu": 512, "cuda": 8192}
 
 
@@ -42,7 +58,7 @@ class Potential:
 
     def __init__(
         self,
-        engine: CheckpointEngine | TorchScriptEngine | CompiledEngine,
+        engine: Engine,
         branches: Sequence[str],
         *,
         atoms_per_call: int | None = None,
@@ -184,8 +200,9 @@ def load(
 
     Args:
         path: A checkpoint (`.pt`), portable model (`.dp`, `.yaml`), frozen TorchScript model
-            (`.pth`) or compiled model (`.pt2`: its machine code runs, so only ones that you trust),
-            of this project or of deepmd-kit.
+            (`.pth`), compiled model (`.pt2`), TensorFlow SavedModel (`.savedmodel`, needs the extra
+            `tensorflow`) or StableHLO (`.hlo`, needs the extra `jax`), of this project or of
+            deepmd-kit. The last four are programs, which run: only open ones that you trust.
         branch: Which branch of a multi-task checkpoint; upper and lower case count the same, and
             the aliases of a branch are names too.
         device: `cpu`, `cuda`, `cuda:1` ...
@@ -193,12 +210,12 @@ def load(
             are float64 in any case. Checkpoints only.
 
     Raises:
-        CheckpointError: If the file is not such a model, the branch is missing or unknown, or the
-            device is not there.
+        CheckpointError: If the file is not such a model, the branch is missing or unknown, what
+            runs it is not installed, or the device is not there.
     """
     target = open_device(device)
-    compiled = is_compiled(path)
-    if compiled or is_torchscript(path):
+    opener = next((open_it for is_it, open_it in _FROZEN if is_it(path)), None)
+    if opener is not None:
         if branch is not None:
             raise CheckpointError(
                 f"{path} is a frozen model: it has no branches to choose from",
@@ -209,8 +226,7 @@ def load(
                 f"{path} is a frozen model: its precision is fixed",
                 hint="leave dtype out, or load the checkpoint it was made from",
             )
-        open_frozen = open_compiled if compiled else open_torchscript
-        return Potential(open_frozen(path, target), ["Default"])
+        return Potential(opener(path, target), ["Default"])
     engine, branches = open_checkpoint(path, branch, target, dtype)
     return Potential(engine, branches)
 

@@ -11,48 +11,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa2.convert.torchscript_file import declare_operators
+from dpa2.evaluate.engine import Engine, array_of
 from dpa2.evaluate.evaluation import Evaluation
-from dpa2.evaluate.ghosts import folded, with_ghosts
-from dpa2.evaluate.structures import ModelInputs, Structures
+from dpa2.evaluate.lower import LowerFacts, LowerInput, evaluate_frame
+from dpa2.evaluate.structures import Structures
 from dpa2.model.neighbors import PairFinder, pairs_within
-from dpa2.model.slot_order import Pairs
-from schemas.checkpoint import archive
 from schemas.errors import CheckpointError
 
+# What the lower interface of a `.pth` calls the outputs of the others.
+_OUTPUTS = {
+    "energy": "atom_energy",
+    "energy_redu": "energy",
+    "energy_derv_r": "extended_force",
+    "energy_derv_c": "extended_virial",
+    "energy_derv_c_redu": "virial",
+}
 
-def is_torchscript(path: str | os.PathLike[str]) -> bool:
-    """Tell by its content whether a file is a TorchScript archive; False if it cannot be read."""
-    return archive.is_torchscript(path)
 
-
-class TorchScriptEngine:
+class TorchScriptEngine(Engine):
     """Evaluates through the methods of the frozen file (interop specification, 8.1).
 
     Args:
         module: The loaded file, on its device.
         device: That device.
-
-    Attributes:
-        inputs: What the model takes.
-        rcut: Cutoff of the neighbour search, Å.
-        nsel: Neighbours that it takes.
-        model_params: The `model` section embedded in the file.
     """
 
     def __init__(self, module: torch.jit.ScriptModule, device: torch.device) -> None:
         self.module: Any = module
-        self.device = device
-        self.rcut = float(self.module.get_rcut())
-        self.nsel = int(self.module.get_nsel())
-        self.model_params: dict[str, Any] = json.loads(self.module.get_model_def_script() or "{}")
-        self.inputs = ModelInputs(
-            tuple(self.module.get_type_map()),
+        self.facts = LowerFacts(
+            type_map=self.module.get_type_map(),
+            rcut=self.module.get_rcut(),
+            sel=[self.module.get_nsel()],
             dim_fparam=self.module.get_dim_fparam(),
             dim_aparam=self.module.get_dim_aparam(),
             has_default_fparam=(
-                hasattr(module, "has_default_fparam") and bool(self.module.has_default_fparam())
+                hasattr(module, "has_default_fparam") and self.module.has_default_fparam()
             ),
         )
+        model_params = json.loads(self.module.get_model_def_script() or "{}")
+        super().__init__(self.facts.inputs, self.facts.rcut, device, model_params)
 
     def evaluate(
         self,
@@ -62,17 +59,17 @@ class TorchScriptEngine:
         descriptor: bool,
         find_pairs: PairFinder | None = None,
     ) -> tuple[Evaluation, int]:
-        """Evaluate some frames at once; also return the number of neighbour pairs beyond `nsel`."""
+        """Evaluate all frames at once; with a search of neighbours, one by one."""
         num_frames, num_atoms = structures.atom_types.shape
         real = structures.atom_types >= 0
         if find_pairs is not None and num_frames == 1 and real.all() and not descriptor:
-            return self._evaluate_with_list(structures, find_pairs, atomic=atomic)
+            return evaluate_frame(self._lower, self.facts, structures, find_pairs, atomic=atomic)
         dropped = self._count_dropped(structures)
         types = torch.tensor(structures.atom_types, device=self.device)
-        coord = self._tensor(structures.coord)
-        box = self._tensor(structures.box, num_frames, 9)
-        fparam = self._tensor(structures.fparam)
-        aparam = self._tensor(structures.aparam)
+        coord = self.tensor(structures.coord)
+        box = self.tensor(structures.box, num_frames, 9)
+        fparam = self.tensor(structures.fparam)
+        aparam = self.tensor(structures.aparam)
         result: dict[str, Tensor] = self.module(
             coord, types, box=box, fparam=fparam, aparam=aparam, do_atomic_virial=atomic
         )
@@ -84,56 +81,26 @@ class TorchScriptEngine:
                     hint="use the checkpoint that it was frozen from",
                 )
             embedding = self.module.forward_embedding(coord, types, box, fparam, aparam, None)
-            vectors = _array(embedding["descriptor"])
+            vectors = array_of(embedding["descriptor"])
         evaluation = Evaluation(
-            energy=_array(result["energy"], num_frames),
-            force=_array(result["force"], num_frames, num_atoms, 3),
-            virial=_array(result["virial"], num_frames, 3, 3),
-            atom_energy=_array(result["atom_energy"], num_frames, num_atoms),
+            energy=array_of(result["energy"], num_frames),
+            force=array_of(result["force"], num_frames, num_atoms, 3),
+            virial=array_of(result["virial"], num_frames, 3, 3),
+            atom_energy=array_of(result["atom_energy"], num_frames, num_atoms),
             atom_virial=(
-                _array(result["atom_virial"], num_frames, num_atoms, 3, 3) if atomic else None
+                array_of(result["atom_virial"], num_frames, num_atoms, 3, 3) if atomic else None
             ),
             descriptor=vectors,
         )
         return evaluation, dropped
 
-    def compile(self, backend: str) -> str:
-        """Return why a frozen model is not compiled."""
-        del backend
-        return "TorchScript files are compiled already; load the checkpoint (.pt) instead"
-
-    def _evaluate_with_list(
-        self, structures: Structures, find_pairs: PairFinder, *, atomic: bool
-    ) -> tuple[Evaluation, int]:
-        """Evaluate one frame with a list that was searched outside of the model."""
-        coord = structures.coord[0]
-        box = None if structures.box is None else structures.box[0]
-        pairs = find_pairs(coord, box, self.rcut)
-        extended = with_ghosts(coord, box, pairs)
-        mapping = torch.tensor(extended.mapping, device=self.device)
-        result: dict[str, Tensor] = self.module.forward_lower(
-            torch.tensor(extended.coord[None], device=self.device),
-            torch.tensor(structures.atom_types[0][extended.mapping][None], device=self.device),
-            torch.tensor(extended.nlist[None], device=self.device),
-            mapping[None],
-            self._tensor(structures.fparam),
-            self._tensor(structures.aparam),
-            atomic,
-        )
-        num_atoms = len(coord)
-        force_NX = folded(result["extended_force"], mapping, num_atoms)
-        atom_virial = None
-        if atomic:
-            virial_NX = folded(result["extended_virial"], mapping, num_atoms)
-            atom_virial = _array(virial_NX, 1, num_atoms, 3, 3)
-        evaluation = Evaluation(
-            energy=_array(result["energy"], 1),
-            force=_array(force_NX, 1, num_atoms, 3),
-            virial=_array(result["virial"], 1, 3, 3),
-            atom_energy=_array(result["atom_energy"], 1, num_atoms),
-            atom_virial=atom_virial,
-        )
-        return evaluation, self._beyond_capacity(pairs, len(coord))
+    def _lower(self, frame: LowerInput, atomic: bool) -> dict[str, NDArray[np.float64]]:
+        arrays = (frame.coord, frame.types, frame.nlist, frame.mapping, frame.fparam, frame.aparam)
+        tensors = (self.tensor(None if array is None else array[None]) for array in arrays)
+        result: dict[str, Tensor] = self.module.forward_lower(*tensors, atomic)
+        return {
+            name: array_of(result[theirs]) for name, theirs in _OUTPUTS.items() if theirs in result
+        }
 
     def _count_dropped(self, structures: Structures) -> int:
         """Return how many pairs of some frames the model ignores."""
@@ -141,23 +108,9 @@ class TorchScriptEngine:
         for f in range(structures.num_frames):
             coord = structures.coord[f][structures.atom_types[f] >= 0]
             box = None if structures.box is None else structures.box[f]
-            dropped += self._beyond_capacity(pairs_within(coord, box, self.rcut), len(coord))
+            counts = np.bincount(pairs_within(coord, box, self.rcut)[0], minlength=1)
+            dropped += int(np.maximum(counts - self.facts.nsel, 0).sum())
         return dropped
-
-    def _beyond_capacity(self, pairs: Pairs, num_atoms: int) -> int:
-        """Return how many pairs the model ignores."""
-        counts = np.bincount(pairs[0], minlength=num_atoms)
-        return int(np.maximum(counts - self.nsel, 0).sum())
-
-    def _tensor(self, array: NDArray[np.float64] | None, *shape: int) -> Tensor | None:
-        if array is None:
-            return None
-        return torch.tensor(array.reshape(shape or array.shape), device=self.device)
-
-
-def _array(tensor: Tensor, *shape: int) -> NDArray[np.float64]:
-    array = tensor.detach().to("cpu", torch.float64).numpy()
-    return np.asarray(array.reshape(shape or array.shape))
 
 
 def open_torchscript(path: str | os.PathLike[str], device: torch.device) -> TorchScriptEngine:

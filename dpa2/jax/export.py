@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dpa2.jax.folder import replaced_folder
-from dpa2.jax.requirements import need_jax, need_tensorflow
+from dpa2.jax.requirements import need_to_write
 from dpa2.model.energy import EnergyModel
 from schemas.environment import quiet_tensorflow
 
@@ -37,7 +37,7 @@ def write_savedmodel(
         ConversionError: If JAX or TensorFlow is not installed, or the model is in half precision.
         WriteError: If the folder cannot be written, or something else has its name.
     """
-    need_tensorflow()
+    need_to_write("tensorflow")
     quiet_tensorflow()
     report("starting JAX and TensorFlow")
     import jax
@@ -69,7 +69,7 @@ def write_hlo(
         ConversionError: If JAX is not installed, or the model is in half precision.
         WriteError: If the file cannot be written.
     """
-    need_jax()
+    need_to_write("jax")
     report("starting JAX")
     import jax
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from schemas.errors import WriteError
 
-_MARK = "saved_model.pb"
+MARK = "saved_model.pb"
+"""File that makes a folder a SavedModel."""
 
 
 @contextmanager
@@ -49,4 +50,4 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 def _replaceable(target: Path) -> bool:
-    return target.is_dir() and ((target / _MARK).is_file() or not any(target.iterdir()))
+    return target.is_dir() and ((target / MARK).is_file() or not any(target.iterdir()))
