@@ -3,7 +3,9 @@
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import httpx2
 
@@ -16,6 +18,9 @@ from zoo.transfer.remote import Progress, Remote
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_EXPIRED = frozenset({401, 403, 404, 410})
+# An address that serves one request only is not worth asking twice each time.
+_MOST_REFUSALS = 3
 _PIECE = 256 * 1024
 Write = Callable[[int, bytes], None]
 
@@ -24,8 +29,15 @@ class _PassingError(Exception):
     """A failure that may be gone next time; the text says what it was."""
 
 
+class _ExpiredError(Exception):
+    """An address to which a redirect led is not good any more."""
+
+
 class PartialRequests:
     """Fetches parts of one file; every reply is held to the version that came first.
+
+    Where a hub redirects to its storage, the storage is asked directly from then on. Its address
+    is good for a while only: when it is refused, or fails, the hub is asked for another one.
 
     Args:
         remotes: Where the file can be had; the same content everywhere.
@@ -48,6 +60,8 @@ class PartialRequests:
         self._patience = patience
         self._progress = progress
         self._versions: dict[str, str] = {}
+        self._direct: dict[str, Remote] = {}
+        self._refusals: Counter[str] = Counter()
         self._client = new_client()
         self._lock = threading.Lock()
 
@@ -76,7 +90,10 @@ class PartialRequests:
                     if start >= min(end, self.size or end):
                         return
                     what = "the connection broke off"
+                except _ExpiredError:
+                    continue
                 except (httpx2.TransportError, _PassingError) as error:
+                    self._direct.pop(remote.url, None)
                     what = str(error) or type(error).__name__
                 except (ChangedError, NoRangeError):
                     raise
@@ -103,13 +120,36 @@ class PartialRequests:
         with self._lock:
             self.num_requests += 1
         left = end - start
-        with open_reply(self._client, "GET", remote, headers) as reply:
+        place = self._direct.get(remote.url, remote)
+        with open_reply(self._client, "GET", place, headers) as reply:
+            if place is not remote and reply.status_code in _EXPIRED:
+                self._forget(remote, place)
+                raise _ExpiredError
             self._check(remote, reply, start)
+            self._remember(remote, reply)
             for piece in reply.iter_raw(_PIECE):
                 with self._lock:
                     self.received += len(piece)
                 yield piece[:left]
                 left -= len(piece[:left])
+
+    def _remember(self, remote: Remote, reply: httpx2.Response) -> None:
+        """Note where a redirect led; what is meant for the first host goes to no other one."""
+        if str(reply.url) == remote.url or self._refusals[remote.url] >= _MOST_REFUSALS:
+            return
+        is_home = reply.url.origin == httpx2.URL(remote.url).origin
+        headers = remote.headers if is_home else {}
+        with self._lock:
+            self._direct.setdefault(
+                remote.url, replace(remote, url=str(reply.url), headers=headers)
+            )
+
+    def _forget(self, remote: Remote, place: Remote) -> None:
+        """Ask at the first address again; several requests may have met the same refusal."""
+        with self._lock:
+            if self._direct.get(remote.url) is place:
+                del self._direct[remote.url]
+                self._refusals[remote.url] += 1
 
     def _check(self, remote: Remote, reply: httpx2.Response, start: int) -> None:
         """Refuse a reply that is not the part that was asked for."""

@@ -14,7 +14,7 @@ from dpa2.convert.extract import extract_branch
 from dpa2.evaluate.potential import load
 from schemas.checkpoint.random_access import LocalFile
 from schemas.errors import CheckpointError, TransferError, WriteError
-from tests.zoo.transfer.faulty_server import Fault, FaultyServer
+from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, Seen
 from zoo.branch_file import write_branch
 from zoo.branches import summarize
 from zoo.checkpoint_file import locate, read_header
@@ -172,6 +172,68 @@ def test_another_place_goes_on_where_one_fails(few, server, tmp_path):
     pull_branch(remotes, "scan", tmp_path / "pulled.pt", patience=HASTY)
     extract_branch(few, "scan", tmp_path / "extracted.pt")
     assert_same_checkpoint(tmp_path / "pulled.pt", tmp_path / "extracted.pt")
+
+
+class Hub:
+    """Redirects to a signed address at another host; each signature is good for `uses` requests."""
+
+    def __init__(self, hub: FaultyServer, storage: FaultyServer, path: Path, uses: int) -> None:
+        self.hub, self.storage, self.path, self.uses = hub, storage, path, uses
+        url = hub.answer("/resolve/m.pt", self._redirect)
+        self.remote = Remote(url, "hub", headers={"Authorization": "secret"})
+
+    def _redirect(self, _: Seen) -> Reply:
+        name = f"/m.pt?signature={len(self.storage.pages)}"
+        faults = [*[Fault()] * self.uses, *[Fault(status=403)] * 99]
+        page = self.storage.serve(name, self.path, faults=faults, etag='"same"')
+        return Reply(302, headers={"Location": page.url})
+
+    @property
+    def num_asked(self) -> int:
+        return len(self.hub.seen("/resolve/m.pt"))
+
+
+@pytest.fixture
+def redirecting(server, many):
+    with FaultyServer(host="localhost") as storage:
+        yield lambda uses: Hub(server, storage, many, uses)
+
+
+@pytest.mark.parametrize("uses", [999, 7])
+def test_a_hub_that_redirects_is_asked_once_and_again_when_its_address_expires(
+    redirecting, uses, many, tmp_path
+):
+    hub = redirecting(uses)
+    found = pull_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", patience=HASTY)
+    extract_branch(many, "branch_23", tmp_path / "extracted.pt")
+    assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
+    assert len(hub.storage.requests) > 7
+    assert hub.num_asked == 1 if uses == 999 else hub.num_asked > 1
+    assert {seen.headers.get("authorization") for seen in hub.hub.requests} == {"secret"}
+    assert not any("authorization" in seen.headers for seen in hub.storage.requests)
+
+
+def test_addresses_that_are_good_only_once_are_soon_not_kept(redirecting, tmp_path):
+    hub = redirecting(1)
+    pull_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", patience=HASTY)
+    refused = [seen for seen in hub.storage.requests if seen.status == 403]
+    assert 3 <= len(refused) <= 3 * 4  # connections at a time
+    assert len(hub.storage.requests) == hub.num_asked + len(refused)
+
+
+def test_a_hub_that_refuses_for_good_is_not_asked_for_ever(redirecting, tmp_path):
+    hub = redirecting(0)
+    with pytest.raises(TransferError, match="403"):
+        pull_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", patience=HASTY)
+    assert hub.num_asked == 1
+
+
+def test_storage_that_fails_is_looked_for_again_at_the_hub(redirecting, tmp_path):
+    hub = redirecting(999)
+    with open_remote([hub.remote], patience=HASTY) as source:
+        hub.storage.pages["/m.pt?signature=0"].faults = [Fault(status=503)] * 9
+        assert source.read_at(100_000, 20) == hub.path.read_bytes()[100_000:100_020]
+    assert hub.num_asked == 2
 
 
 @pytest.mark.parametrize("position", [1, 12])
