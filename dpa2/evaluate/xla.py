@@ -14,7 +14,7 @@ def fixed_shapes(frame: LowerInput, facts: LowerFacts) -> list[NDArray[Any]]:
     """Return the six arguments of such a program, in few different shapes.
 
     Compiling takes seconds, and the number of ghosts changes as atoms move. So there are ghosts
-    that nobody is near: up to a quarter more, so that a simulation compiles once or twice.
+    that nobody is near, up to 64 or a quarter more: a simulation compiles once or twice.
 
     Returns:
         coord (1, M, 3), types (1, M) int32, nlist (1, N, nsel), mapping (1, M), fparam (1, P) and

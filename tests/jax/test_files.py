@@ -6,12 +6,12 @@ import h5py
 import jax
 import pytest
 
-from dpa2.io.checkpoint import read_checkpoint
 from dpa2.jax import requirements
 from dpa2.jax.export import write_hlo, write_savedmodel
 from dpa2.jax.folder import replaced_folder
 from schemas.errors import ConversionError, WriteError
-from tests.model.conftest import GOLDEN, load_case
+from tests.jax.systems import section_of
+from tests.model.conftest import load_case
 
 PROGRAMS = [
     "stablehlo",
@@ -21,17 +21,9 @@ PROGRAMS = [
 ]
 
 
-def section_of(name):
-    return read_checkpoint(GOLDEN / name / "model.pt").branch()[0]
-
-
 @pytest.fixture(scope="module")
-def hlo(tmp_path_factory):
-    path = tmp_path_factory.mktemp("hlo") / "model.hlo"
-    messages = []
-    write_hlo(load_case("fparam_aparam").model, section_of("fparam_aparam"), path, messages.append)
-    assert messages
-    with h5py.File(path) as file:
+def hlo(hlo_file):
+    with h5py.File(hlo_file) as file:
         document = json.loads(file.attrs["json"])
         programs = {name: file[document["@variables"][name]][()].tobytes() for name in PROGRAMS}
     return document, programs

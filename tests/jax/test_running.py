@@ -1,0 +1,222 @@
+"""`.hlo` files and SavedModels are evaluated, or refused; SavedModels run in tests/interop."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import dpa2
+from cli.main import app
+from dpa2.convert.hdf5_file import write_hdf5
+from dpa2.evaluate.lower import LowerFacts, LowerInput
+from dpa2.evaluate.xla import fixed_shapes
+from dpa2.jax import requirements
+from schemas.errors import CheckpointError
+from tests.evaluate.conftest import write_system
+from tests.model.conftest import GOLDEN
+
+CASE = GOLDEN / "fparam_aparam"
+QUANTITIES = ("energy", "force", "virial", "atom_energy", "atom_virial")
+
+
+@pytest.fixture(autouse=True)
+def _quick_compilation():
+    """Compiling well would take longer than running once."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def frames():
+    with np.load(CASE / "expected.npz") as archive:
+        return dict(archive)
+
+
+def inputs(frames, **changes):
+    names = ("coord", "box", "atype", "fparam", "aparam")
+    return {name: frames[name] for name in names} | changes
+
+
+@pytest.mark.parametrize("changes", [{}, {"fparam": None}], ids=["given", "default fparam"])
+def test_the_numbers_are_those_of_the_checkpoint(hlo_file, frames, changes):
+    arguments = inputs(frames, **changes)
+    found = dpa2.load(hlo_file).predict(**arguments)
+    expected = dpa2.load(CASE / "model.pt").predict(**arguments)
+    for name in QUANTITIES:
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=0, atol=1e-10, err_msg=name
+        )
+
+
+def test_commands_take_it_beside_the_checkpoint(hlo_file, frames, tmp_path):
+    system = write_system(tmp_path / "system", frames)
+    for name in ("fparam", "aparam"):
+        np.save(system / "set.000" / f"{name}.npy", frames[name].reshape(len(frames[name]), -1))
+    words = ["compare", str(CASE / "model.pt"), f"hlo={hlo_file}", "-s", str(system), "--json"]
+    outcome = CliRunner().invoke(app, words)
+    assert outcome.exit_code == 0, outcome.output
+    ours, theirs = json.loads(outcome.stdout)["models"]
+    for name, error in ours["errors"].items():
+        assert theirs["errors"][name]["rmse"] == pytest.approx(error["rmse"], abs=1e-9)
+
+
+def test_a_file_says_what_it_takes(hlo_file):
+    potential = dpa2.load(hlo_file)
+    assert potential.type_map == ["O", "H"]
+    assert (potential.dim_fparam, potential.dim_aparam) == (2, 1)
+    assert potential.model_params["descriptor"]["type"] == "dpa2"
+
+
+@pytest.mark.parametrize("option", [{"branch": "H2O"}, {"dtype": "float32"}])
+def test_what_is_fixed_cannot_be_chosen(hlo_file, option):
+    with pytest.raises(CheckpointError, match="frozen model"):
+        dpa2.load(hlo_file, **option)
+
+
+def test_its_descriptor_is_in_the_checkpoint_only(hlo_file, frames):
+    with pytest.raises(CheckpointError, match="descriptor") as caught:
+        dpa2.load(hlo_file).predict(**inputs(frames), descriptor=True)
+    assert "checkpoint" in caught.value.hint
+
+
+def frame_with(num_ghosts, width):
+    everyone = 5 + num_ghosts
+    return LowerInput(
+        coord=np.ones((everyone, 3)),
+        types=np.zeros(everyone, dtype=np.int64),
+        nlist=np.zeros((5, width), dtype=np.int64),
+        mapping=np.zeros(everyone, dtype=np.int64),
+        fparam=None,
+        aparam=None,
+    )
+
+
+@pytest.mark.parametrize("num_ghosts", [0, 1, 64, 65, 640, 1000, 5000])
+def test_ghosts_that_come_and_go_leave_most_shapes_as_they_are(num_ghosts):
+    facts = LowerFacts(type_map=["H"], rcut=4.0, sel=[12])
+    shapes = set()
+    for count in range(num_ghosts, num_ghosts + num_ghosts // 20 + 1):
+        arrays = fixed_shapes(frame_with(count, 7), facts)
+        shapes.add(tuple(array.shape for array in arrays))
+        num_all = arrays[0].shape[1]
+        assert max(1, count) <= num_all - 5 <= max(count + 64, 1.25 * count)
+        assert (arrays[1][0, 5 + count :] == -1).all()
+        assert arrays[2].shape == (1, 5, 12)
+    assert len(shapes) <= 2
+
+
+CONSTANTS = {"type_map": ["O", "H"], "rcut": 4.0, "sel": [6], "model_output_type": ["energy"]}
+
+
+def write_programs(path, function, platforms=("cpu",), **constants):
+    """Write a `.hlo` file whose programs are a function of the coordinates."""
+    with jax.enable_x64(True):
+        n, m = jax.export.symbolic_shape("n, m")
+        shapes = [((1, m, 3), jnp.float64), ((1, m), jnp.int32)]
+        shapes += [((1, n, 6), jnp.int64), ((1, m), jnp.int64)]
+        arguments = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+        program = jax.export.export(jax.jit(function), platforms=platforms)(*arguments, None, None)
+    content = np.frombuffer(program.serialize(), dtype="V1")
+    document = {
+        "model_def_script": {},
+        "constants": CONSTANTS | constants,
+        "@variables": {"stablehlo": content, "stablehlo_atomic_virial": content},
+    }
+    write_hdf5(path, document)
+    return document
+
+
+def mask_only(coord, *_):
+    return {"mask": coord[..., 0]}
+
+
+def predicted(path):
+    return dpa2.load(path).predict(np.eye(3), None, ["O", "H", "H"])
+
+
+def test_a_program_without_energies_is_refused(tmp_path):
+    write_programs(tmp_path / "model.hlo", mask_only)
+    with pytest.raises(CheckpointError, match="does not return energy, energy_redu"):
+        predicted(tmp_path / "model.hlo")
+
+
+def test_a_program_for_other_devices_is_refused(tmp_path):
+    write_programs(tmp_path / "model.hlo", mask_only, platforms=("cuda",))
+    with pytest.raises(CheckpointError, match="was made for cuda, not for cpu"):
+        dpa2.load(tmp_path / "model.hlo")
+
+
+@pytest.mark.parametrize(
+    ("constants", "problem"),
+    [
+        ({"rcut": -1.0}, "describes itself wrongly: rcut"),
+        ({"type_map": 7}, "describes itself wrongly: type_map"),
+        ({"model_output_type": ["dos"]}, "predicts dos, not energies"),
+        ({"mixed_types": False}, "takes a list for each type"),
+    ],
+)
+def test_models_of_other_kinds_are_refused(tmp_path, constants, problem):
+    write_programs(tmp_path / "model.hlo", mask_only, **constants)
+    with pytest.raises(CheckpointError, match=problem):
+        dpa2.load(tmp_path / "model.hlo")
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.95])
+def test_damaged_programs_are_refused(tmp_path, kept):
+    path = tmp_path / "model.hlo"
+    document = write_programs(path, mask_only)
+    content = document["@variables"]["stablehlo"]
+    length = kept if isinstance(kept, int) else int(kept * len(content))
+    document["@variables"]["stablehlo"] = content[:length]
+    write_hdf5(path, document)
+    with pytest.raises(CheckpointError, match=f"cannot run {path}"):
+        predicted(path)
+
+
+def test_a_portable_model_of_that_name_is_refused(tmp_path):
+    write_hdf5(tmp_path / "model.hlo", {"model_def_script": {}, "@variables": {}})
+    with pytest.raises(CheckpointError, match="no StableHLO programs") as caught:
+        dpa2.load(tmp_path / "model.hlo")
+    assert ".dp" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\x89HDF\r\n\x1a\n cut short"])
+def test_damaged_files_are_refused(tmp_path, content):
+    (tmp_path / "model.hlo").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read as a model"):
+        dpa2.load(tmp_path / "model.hlo")
+
+
+@pytest.mark.parametrize("name", ["model.hlo", "model.savedmodel"])
+def test_a_missing_file_is_said_to_be_missing(tmp_path, name):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        dpa2.load(tmp_path / name)
+
+
+def test_a_folder_without_its_graph_is_no_savedmodel(tmp_path):
+    (tmp_path / "model.savedmodel").mkdir()
+    with pytest.raises(CheckpointError, match=r"there is no saved_model\.pb in it"):
+        dpa2.load(tmp_path / "model.savedmodel")
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "extra"),
+    [("model.hlo", "jax", "jax"), ("model.savedmodel", "tensorflow", "tensorflow")],
+)
+def test_a_missing_package_is_named_with_the_command_that_brings_it(
+    monkeypatch, tmp_path, name, missing, extra
+):
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None if name == missing else name)
+    path = tmp_path / name
+    if path.suffix == ".hlo":
+        write_programs(path, mask_only)
+    else:
+        path.mkdir()
+        (path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=f"runs with {missing}, not installed") as caught:
+        dpa2.load(path)
+    assert f"pip install 'dpa-zoo[{extra}]'" in caught.value.hint
