@@ -1,11 +1,11 @@
 """`zoo compare`: several models on the same data, in one table."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Device, Json, Quiet, find_model, split_name
+from cli.models import Opener, named_models, num_frames
+from cli.options import Device, Json, Quiet
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def compare(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="[NAME=]MODEL...", help="Models (.pt, .pth), named as you like."),
+        typer.Argument(metavar="[NAME=]MODEL...", help="Models of any format, named as you like."),
     ],
     system: Annotated[
         list[str], typer.Option("--system", "-s", help="Folder with systems, FILE.h5#/GROUP, LMDB.")
@@ -32,37 +32,24 @@ def compare(
     Example: zoo compare scratch=scratch/model.pth tuned=tuned/model.pth -s data/test
     """
     from cli.progress import progress_bar, shown_warnings
-    from dpa2.data.systems import open_systems
-    from dpa2.evaluate.potential import load
     from dpa2.evaluate.run import run_test
 
     out = Output(json_mode=json_mode, quiet=quiet)
+    paths = named_models(models)
+    opened = Opener(out, device)
+    limit = numb_test or None
     found: dict[str, Errors] = {}
     documents = []
-    for entry in models:
-        name, reference = split_name(entry)
-        path = find_model(reference)
-        label = name or _label(path, found)
-        if label in found:
-            raise typer.BadParameter(f"two models are called {label}")
-        with shown_warnings(out):
-            potential = load(path, None, device)
-            systems = open_systems(system, potential.type_map)
-            total = sum(
-                min(opened.num_frames, numb_test or opened.num_frames) for opened in systems
-            )
-            with progress_bar(out, f"{label}: frames", total) as advance:
-                report = run_test(
-                    potential, systems, max_frames=numb_test or None, progress=advance
-                )
-        found[label] = report.total
-        documents.append({"name": label, "model": path, **report.to_json()["total"]})
+    with shown_warnings(out):
+        for name, path in paths.items():
+            potential, systems = opened(path, system)
+            total = num_frames(systems, limit)
+            with progress_bar(out, f"{name}: frames", total) as advance:
+                report = run_test(potential, systems, max_frames=limit, progress=advance)
+            found[name] = report.total
+            documents.append({"name": name, "model": path, **report.to_json()["total"]})
     out.result({"ok": True, "systems": system, "models": documents})
     _print(out, system, found)
-
-
-def _label(path: str, taken: dict[str, Any]) -> str:
-    return path if Path(path).stem in taken else Path(path).stem
 
 
 def _print(out: Output, systems: list[str], found: "dict[str, Errors]") -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def deviation(
     models: Annotated[
         list[str],
-        typer.Option("--model", "-m", help="A checkpoint, frozen model or name; give several."),
+        typer.Option("--model", "-m", help="Model of any format, or name; give several."),
     ],
     systems: Annotated[
         list[str],

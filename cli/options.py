@@ -68,7 +68,7 @@ Model = Annotated[
         "--model",
         "-m",
         callback=find_model,
-        help="Checkpoint (.pt), frozen model (.pth), name or address of a pretrained model.",
+        help="Checkpoint (.pt), frozen model (.pth, .pt2, .savedmodel, .hlo), name or address.",
         autocompletion=complete_model,
     ),
 ]

@@ -1,16 +1,12 @@
 """`zoo speed`: how long an evaluation takes, for several models or formats of one."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cli.options import Device, Json, Quiet, find_model, split_name
+from cli.models import Opener, named_models
+from cli.options import Device, Json, Quiet
 from cli.output import Output
-
-if TYPE_CHECKING:
-    from dpa2.data.frames import Frames
-    from dpa2.evaluate.potential import Potential
 
 
 def speed(
@@ -30,24 +26,19 @@ def speed(
 ) -> None:
     """Time energy, forces and virial of one frame, with all models in turns.
 
-    Example: zoo speed model.ckpt.pt model.pth -s data/test
+    Example: zoo speed model.ckpt.pt model.pth model.savedmodel -s data/test
     """
     from cli.progress import progress_bar, shown_warnings
-    from dpa2.evaluate.potential import load
-    from dpa2.evaluate.speed import measure, num_evaluations
+    from dpa2.evaluate.speed import first_frame, measure, num_evaluations
 
     out = Output(json_mode=json_mode, quiet=quiet)
-    paths: dict[str, str] = {}
-    for entry in models:
-        name, reference = split_name(entry)
-        path = find_model(reference)
-        label = name or Path(path).name
-        if label in paths:
-            raise typer.BadParameter(f"two models are called {label}; write NAME=MODEL")
-        paths[label] = path
+    paths = named_models(models)
+    opened = Opener(out, device)
     with shown_warnings(out):
-        potentials = {name: load(path, None, device) for name, path in paths.items()}
-        frames = {name: _first_frame(system, model) for name, model in potentials.items()}
+        potentials, frames = {}, {}
+        for name, path in paths.items():
+            potentials[name], systems = opened(path, [system])
+            frames[name] = first_frame(systems[0])
         total = num_evaluations(len(paths), repeats)
         with progress_bar(out, "evaluations", total) as advance:
             timings = measure(potentials, frames, repeats, advance)
@@ -75,15 +66,6 @@ def speed(
         for name, item in timings.items()
     ]
     out.result({"ok": True, "system": system, "atoms": first.num_atoms, "models": documents})
-
-
-def _first_frame(system: str, model: "Potential") -> "Frames":
-    import numpy as np
-
-    from dpa2.data.systems import open_systems
-
-    (first, *_) = open_systems(system, model.type_map)
-    return first.frames(np.array([0]))
 
 
 def register(app: typer.Typer) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.models import Opener, num_frames
 from cli.options import Branch, Device, Json, Model, Quiet
 from cli.output import Output
 
@@ -51,23 +52,16 @@ def compare(
     Example: zoo test -m model.ckpt.pt -s data/test -n 100 --plot parity.png
     """
     from cli.progress import progress_bar, shown_warnings
-    from dpa2.data.systems import open_systems
-    from dpa2.evaluate.potential import load
     from dpa2.evaluate.run import read_list, run_test_with_files
 
     out = Output(json_mode=json_mode, quiet=quiet)
     paths = [*(system or []), *(more_systems or []), *(read_list(datafile) if datafile else [])]
     if not paths:
         raise typer.BadParameter("name data to test on with --system or --datafile")
+    limit = numb_test or None
     with shown_warnings(out):
-        with out.status(f"loading {model}"):
-            potential = load(model, branch, device)
-            systems = open_systems(paths, potential.type_map)
-        for warning in (text for opened in systems for text in opened.warnings):
-            out.warning(warning)
-        limit = numb_test or None
-        total = sum(min(opened.num_frames, limit or opened.num_frames) for opened in systems)
-        with progress_bar(out, "frames", total) as advance:
+        potential, systems = Opener(out, device, branch)(model, paths)
+        with progress_bar(out, "frames", num_frames(systems, limit)) as advance:
             report = run_test_with_files(
                 potential,
                 systems,

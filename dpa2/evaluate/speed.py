@@ -5,7 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from dpa2.data.frames import Frames
+from dpa2.data.system import System
 from dpa2.evaluate.potential import Potential
 
 _WARM_UP = 2
@@ -40,6 +43,11 @@ class Timing:
         return 86400 / self.median * 0.5e-6
 
 
+def first_frame(system: System) -> Frames:
+    """Return the frame of a system that is evaluated."""
+    return system.frames(np.array([0]))
+
+
 def measure(
     models: Mapping[str, Potential],
     frames: Mapping[str, Frames],
@@ -56,10 +64,15 @@ def measure(
     """
 
     def once(name: str) -> float:
-        one = frames[name]
+        one, model = frames[name], models[name]
         start = time.perf_counter()
-        models[name].predict(
-            one.coord, one.box, one.atom_types, one.fparam, one.aparam, atomic=False
+        model.predict(
+            one.coord,
+            one.box,
+            one.atom_types,
+            fparam=one.fparam if model.dim_fparam else None,
+            aparam=one.aparam if model.dim_aparam else None,
+            atomic=False,
         )
         progress(1)
         return time.perf_counter() - start

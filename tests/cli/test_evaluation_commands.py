@@ -180,10 +180,22 @@ def test_compare_puts_models_side_by_side(run, system):
     result = run("compare", f"first={MODEL}", MODEL, "-s", system, "-q")
     assert result.exit_code == 0
     rows = [line.split() for line in result.stdout.splitlines() if "0.25" in line]
-    assert [row[0] for row in rows] == ["first", "model"]
+    assert [row[0] for row in rows] == ["first", "model.pt"]
     document = json.loads(run("compare", MODEL, "-s", system, "--json").stdout)
     (entry,) = document["models"]
     assert entry["errors"]["force"]["rmse"] == pytest.approx(0.25, rel=1e-6)
+
+
+def test_models_of_one_file_name_are_called_by_their_paths(run, system, tmp_path):
+    (tmp_path / "model.pt").write_bytes(Path(MODEL).read_bytes())
+    words = ["compare", MODEL, tmp_path / "model.pt", "-s", system, "--json"]
+    found = json.loads(run(*words).stdout)["models"]
+    assert [entry["name"] for entry in found] == ["model.pt", str(tmp_path / "model.pt")]
+
+
+def test_what_is_odd_about_a_system_is_said_once(run, system):
+    result = run("compare", f"a={MODEL}", f"b={MODEL}", "-s", system, "-s", system, "-q")
+    assert result.stderr.count("listed more than once") == 1
 
 
 def test_a_model_that_is_neither_file_nor_name_is_one_sentence(run, system):

@@ -4,7 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from dpa2.evaluate.speed import Timing, measure, num_evaluations
+from dpa2.data.systems import open_systems
+from dpa2.evaluate.speed import Timing, first_frame, measure, num_evaluations
 
 
 def test_rates_follow_from_the_median():
@@ -15,21 +16,20 @@ def test_rates_follow_from_the_median():
 
 
 def test_models_take_turns(water, system):
-    from cli.speed import _first_frame
-
     order = []
 
     class Watched:
         def __init__(self, name):
             self.name = name
-            self.type_map = water.type_map
+            self.dim_fparam = self.dim_aparam = 0
 
         def predict(self, *arguments, **options):
             order.append(self.name)
             return water.predict(*arguments, **options)
 
     models = {name: Watched(name) for name in "ab"}
-    frames = {name: _first_frame(str(system), water) for name in models}
+    (opened,) = open_systems([str(system)], water.type_map)
+    frames = {name: first_frame(opened) for name in models}
     ticks = []
     found = measure(models, frames, 3, ticks.append)
     assert order == list("aabb" + "ab" * 3)
@@ -50,8 +50,7 @@ def test_the_command_compares_two_models(water_model, system):
 
 
 def test_two_models_of_one_name_are_refused(water_model, system):
-    outcome = CliRunner().invoke(
-        app, ["speed", str(water_model), str(water_model), "-s", str(system)]
-    )
+    words = ["speed", f"a={water_model}", f"a={water_model}", "-s", str(system)]
+    outcome = CliRunner().invoke(app, words)
     assert outcome.exit_code == 2
     assert "NAME=MODEL" in outcome.output
