@@ -20,9 +20,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.many_branches import ELEMENTS, write_many_branches
-from dpa2.convert.extract import extract_branch
 from dpa2.evaluate.potential import load
 from tests.zoo.transfer.faulty_server import FaultyServer
+from zoo.branch_file import extract_branch
 from zoo.remote import pull_branch, read_remote_header
 from zoo.transfer.remote import Remote
 
@@ -47,7 +47,7 @@ def main() -> None:
             before, requests = sent(), len(server.seen("/full.pt"))
             name = f"branch_{number:02d}"
             pulled = pull_branch(remotes, name, Path(folder) / "pulled.pt")
-            extract_branch(full, name, Path(folder) / "extracted.pt", force=True)
+            extract_branch(full, name, Path(folder) / "extracted.pt")
             pulls[name] = {
                 "sent": sent() - before,
                 "tensors": pulled.tensor_bytes,

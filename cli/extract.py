@@ -23,25 +23,49 @@ def extract(
 
     Example: zoo extract DPA-2.4-7M.pt --branch H2O_H2O_PD -o water.pt
     """
-    from dpa2.convert.extract import extract_branch
+    from zoo.branch_file import extract_branch
 
     out = Output(json_mode=json_mode, quiet=quiet)
-    with out.status(f"reading {model}"):
-        found = extract_branch(model, branch, output, force=force)
+    _refuse_overwriting(output, force=force)
+    source = _existing(model)
+    with out.status(f"reading {source}"):
+        found = extract_branch(source, branch, output)
+    num_bytes = output.stat().st_size
     out.result(
         {
             "ok": True,
-            "model": str(found.source),
+            "model": str(source),
             "branch": found.branch,
             "output": str(found.path),
             "type_map": found.type_map,
-            "num_bytes": found.num_bytes,
+            "num_bytes": num_bytes,
         }
     )
     out.text(
         f"{found.path}: branch {found.branch}, {len(found.type_map)} types, "
-        f"{found.num_bytes / 1e6:.1f} MB"
+        f"{num_bytes / 1e6:.1f} MB"
     )
+
+
+def _refuse_overwriting(target: Path, *, force: bool) -> None:
+    from schemas.errors import CheckpointError
+
+    if target.is_dir():
+        raise CheckpointError(f"{target} is a folder", hint="name the file to write")
+    if target.exists() and not force:
+        raise CheckpointError(
+            f"{target} is there already", hint="name another file, or add --force to replace it"
+        )
+
+
+def _existing(path: Path) -> Path:
+    """Return the file that a path means; as with `dp`, the suffix `.pt` may be left out."""
+    from dpa2.io.diagnose import missing_file
+
+    for file in (path, path.with_name(f"{path.name}.pt")):
+        if file.exists():
+            return file
+    raise missing_file(path)
 
 
 def register(app: typer.Typer) -> None:

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.atomic import atomic_write
-from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, single_task_section
-from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry
-from schemas.checkpoint.random_access import RandomAccess
+from schemas.checkpoint.branch_names import (
+    SINGLE_TASK_BRANCH,
+    resolve_branch,
+    single_task_section,
+)
+from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry, read_header
+from schemas.checkpoint.random_access import LocalFile, RandomAccess
 from schemas.errors import CheckpointError
 from zoo.checkpoint_writer import write_archive
 from zoo.stored_numbers import StoredNumbers, compact
@@ -58,10 +62,35 @@ def tensors_of(header: CheckpointHeader, branch: str) -> dict[str, TensorEntry]:
     return found
 
 
+def extract_branch(
+    path: Path, branch: str | None, target: Path, *, label: str | None = None
+) -> BranchFile:
+    """Write a branch of a file on the disk as a single-task checkpoint; see `write_branch`.
+
+    Args:
+        path: A checkpoint (`.pt`) of this project or of deepmd-kit.
+        branch: Name or alias; may be None where there is only one.
+        target: The file to write.
+        label: What messages about branches call the file; None: its path.
+
+    Raises:
+        CheckpointError: The file or the branch cannot be used.
+        OSError: The file cannot be read.
+        WriteError: The target cannot be written.
+    """
+    with LocalFile(path) as source:
+        header = read_header(source)
+        name = resolve_branch(label or path, header.model_params, branch)
+        return write_branch(source, header, name, target)
+
+
 def write_branch(
     source: RandomAccess, header: CheckpointHeader, branch: str, target: Path
 ) -> BranchFile:
-    """Write a branch as a single-task checkpoint, tensor for tensor what `zoo extract` writes.
+    """Write a branch as a single-task checkpoint that deepmd-kit and this program read.
+
+    Weights, statistics and the model section are kept; the state of the optimiser, averages and
+    whatever else only a continued run needs are left out.
 
     Args:
         source: The multi-task (or single-task) checkpoint.

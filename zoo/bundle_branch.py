@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-from schemas.checkpoint.branch_names import resolve_branch
-from schemas.checkpoint.header import read_header
-from schemas.checkpoint.random_access import LocalFile
 from schemas.registry import RegisteredModel
-from zoo.branch_file import write_branch
+from zoo.branch_file import extract_branch
 from zoo.bundle import BundledModel, plain_name
 from zoo.pulled_branch import pull_branch
 from zoo.resolve import Located
@@ -25,12 +22,9 @@ def branch_of_file(path: Path, branch: str, folder: Path) -> BundledModel:
         CheckpointError: When there is no such branch.
         WriteError: When the folder cannot be written.
     """
-    header = read_header(path)
-    found = resolve_branch(path, header.model_params, branch)
-    target = folder / f"{plain_name(f'{path.stem}-{found}')}.pt"
-    with LocalFile(path) as source:
-        write_branch(source, header, found, target)
-    return BundledModel(target, origin=f"{path.name}, branch {found}")
+    written = extract_branch(path, branch, folder / "branch.pt")
+    target = _named(written.path, path.stem, written.branch)
+    return BundledModel(target, origin=f"{path.name}, branch {written.branch}")
 
 
 def branch_of_place(
@@ -59,13 +53,18 @@ def branch_of_place(
         TransferError: When the file cannot be had.
         WriteError: When the folder cannot be written.
     """
-    pulled = pull_branch(place, branch, folder / "pulled.pt", progress=progress, offline=offline)
+    pulled = pull_branch(place, branch, folder / "branch.pt", progress=progress, offline=offline)
     known = place.known.model if place.known else None
-    name = plain_name(f"{known.name if known else Path(place.file.name).stem}-{pulled.branch}")
-    target = pulled.path.replace(folder / f"{name}.pt")
+    whole = known.name if known else Path(place.file.name).stem
+    target = _named(pulled.path, whole, pulled.branch)
     if known is None:
         return BundledModel(target, origin=f"{reference}, branch {pulled.branch}")
     return BundledModel(target, _described(known, pulled.branch, target))
+
+
+def _named(path: Path, whole: str, branch: str) -> Path:
+    """Give a branch's file its name."""
+    return path.replace(path.with_name(f"{plain_name(f'{whole}-{branch}')}.pt"))
 
 
 def _described(known: RegisteredModel, branch: str, path: Path) -> RegisteredModel:

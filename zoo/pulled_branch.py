@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.checkpoint.branch_names import resolve_branch
-from schemas.checkpoint.header import CheckpointHeader, read_header
-from schemas.checkpoint.random_access import LocalFile
+from schemas.checkpoint.header import CheckpointHeader
 from schemas.errors import RegistryError
 from zoo.local_copies import local_file
 from zoo.resolve import Located, fetch
@@ -137,11 +135,10 @@ def remotes_of_file(place: Located) -> list[Remote]:
 def _of_whole_file(
     place: Located, branch: str, target: Path, *, progress: Progress | None, offline: bool
 ) -> PulledBranch:
-    from zoo.branch_file import write_branch  # needs numpy, which reading a header does not
+    from zoo.branch_file import extract_branch  # needs numpy, which reading a header does not
 
     whole = fetch(place, progress=progress, offline=offline)
-    header = read_header(whole.path)
-    name = resolve_branch(whole.path, header.model_params, branch)
-    with LocalFile(whole.path) as source:
-        written = write_branch(source, header, name, target)
-    return PulledBranch(target, name, written.type_map, whole.received, whole.size, whole.source)
+    written = extract_branch(whole.path, branch, target)
+    return PulledBranch(
+        target, written.branch, written.type_map, whole.received, whole.size, whole.source
+    )

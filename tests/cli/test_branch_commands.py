@@ -15,6 +15,7 @@ import cli.freeze
 import cli.predict
 import cli.recommend
 import cli.test
+from schemas.checkpoint.header import read_header
 from schemas.errors import CheckpointError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -68,11 +69,33 @@ def test_branches_of_a_single_task_model(run):
     assert "single-task model" in run("branches", GOLDEN / "small" / "model.pt").stdout
 
 
-def test_branches_needs_no_torch():
+def test_extract_replaces_a_file_only_when_told(run, tmp_path):
+    target = tmp_path / "single.pt"
+    target.write_text("precious")
+    with pytest.raises(CheckpointError, match="is there already") as error:
+        run("extract", MODEL, "--branch", "scan", "-o", target)
+    assert "--force" in error.value.hint
+    assert target.read_text() == "precious"
+    with pytest.raises(CheckpointError, match="no branch"):
+        run("extract", MODEL, "--branch", "ice", "-o", target, "--force")
+    assert target.read_text() == "precious"
+    run("extract", MODEL.with_suffix(""), "--branch", "scan", "-o", target, "--force")
+    assert list(read_header(target).branches) == ["Default"]
+    with pytest.raises(CheckpointError, match="is a folder"):
+        run("extract", MODEL, "--branch", "scan", "-o", tmp_path, "--force")
+    with pytest.raises(CheckpointError, match="does not exist"):
+        run("extract", tmp_path / "none.pt", "-o", tmp_path / "new.pt")
+
+
+@pytest.mark.parametrize("command", ["branches", "extract"])
+def test_a_file_is_looked_into_and_cut_without_torch(command, tmp_path):
+    words = ["extract", str(MODEL), "--head", "scan", "-o", str(tmp_path / "scan.pt")]
+    words = words if command == "extract" else ["branches", str(MODEL)]
+    unwanted = {"torch"} if command == "extract" else {"torch", "numpy"}
     program = (
         "import sys; from cli.main import app; "
-        f"app(['branches', {str(MODEL)!r}], standalone_mode=False); "
-        "assert not {'torch', 'numpy'} & set(sys.modules)"
+        f"app({words!r}, standalone_mode=False); "
+        f"assert not {unwanted!r} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()

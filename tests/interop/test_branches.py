@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpa2.convert.extract import extract_branch
+from zoo.branch_file import extract_branch
 
 pytestmark = pytest.mark.interop
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.checkpoint.branch_names import resolve_branch
-from schemas.checkpoint.header import CheckpointHeader, read_header
-from schemas.checkpoint.random_access import LocalFile
+from schemas.checkpoint.header import CheckpointHeader
 from schemas.errors import WriteError
-from zoo.branch_file import BranchFile, tensors_of, write_branch
+from zoo.branch_file import BranchFile, extract_branch, tensors_of, write_branch
 from zoo.remote.description import RemoteDescription
 from zoo.remote.errors import NoRangeError
 from zoo.remote.range_file import RangeFile, open_remote
@@ -158,10 +157,7 @@ def pull_branch(
         arrived = download(
             remotes, copy, sha256=sha256, size=None, progress=watcher, patience=patience
         )
-        header = read_header(copy)
-        name = resolve_branch(remotes[0].label, header.model_params, branch)
-        with LocalFile(copy) as file:
-            written = write_branch(file, header, name, target)
+        written = extract_branch(copy, branch, target, label=remotes[0].label)
         return _result(written, arrived.received, arrived.size, whole_file=True)
 
 

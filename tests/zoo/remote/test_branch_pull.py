@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from benchmarks.many_branches import write_many_branches
-from dpa2.convert.extract import extract_branch
 from dpa2.evaluate.potential import load
 from schemas.checkpoint.random_access import LocalFile
 from schemas.errors import CheckpointError, TransferError, WriteError
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, Seen
-from zoo.branch_file import write_branch
+from zoo.branch_file import extract_branch, write_branch
 from zoo.branches import summarize
 from zoo.checkpoint_file import locate, read_header
 from zoo.remote import (
@@ -305,15 +304,6 @@ def test_torch_takes_no_part(tmp_path):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[3])
-
-
-@pytest.mark.parametrize("case", ["davg", "bfloat16", "float32"])
-def test_every_kind_of_tensor_is_written_as_extract_writes_it(case, tmp_path):
-    path = GOLDEN / case / "model.pt"
-    with LocalFile(path) as file:
-        write_branch(file, read_header(file), "Default", tmp_path / "ours.pt")
-    extract_branch(path, None, tmp_path / "torchs.pt")
-    assert_same_checkpoint(tmp_path / "ours.pt", tmp_path / "torchs.pt")
 
 
 def test_numbers_begin_at_multiples_of_64_bytes(tmp_path):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.convert.extract import extract_branch
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
 from dpa2.freeze.torchscript import freeze
 from dpa2.io.checkpoint import read_checkpoint
 from schemas.errors import CheckpointError
+from zoo.branch_file import extract_branch
 from zoo.branches import summarize
 from zoo.checkpoint_file import read_header
 
@@ -37,12 +37,27 @@ def test_the_file_is_single_task_and_holds_weights_only(tmp_path):
     assert list(content) == ["model", "optimizer"]
     assert content["optimizer"] == {}
     assert not read_header(found.path).has_optimizer
-    checkpoint = read_checkpoint(found.path)
-    section, tensors = checkpoint.branch()
-    expected_section, expected = read_checkpoint(MULTI_TASK).branch("pbe")
-    assert section == expected_section | {"model_branch_alias": []}
+
+
+@pytest.mark.parametrize(
+    ("case", "branch"),
+    [("multitask", "pbe"), ("multitask", "metal")]
+    + [(case, "Default") for case in ("davg", "bfloat16", "float32")],
+)
+def test_torch_reads_of_the_file_what_it_reads_of_the_branch(case, branch, tmp_path):
+    source = read_checkpoint(GOLDEN / case / "model.pt")
+    extract_branch(source.path, branch, tmp_path / "single.pt")
+    found = read_checkpoint(tmp_path / "single.pt")
+    section, tensors = found.branch()
+    expected_section, expected = source.branch(branch)
+    aliases = {"model_branch_alias": []} if "model_branch_alias" in expected_section else {}
+    assert section == expected_section | aliases
+    assert (found.step, found.learning_rate) == (source.step, source.learning_rate)
     assert list(tensors) == list(expected)
-    assert all(torch.equal(tensors[key], expected[key]) for key in expected)
+    for key, tensor in tensors.items():
+        assert tensor.dtype == expected[key].dtype
+        assert tensor.is_contiguous()
+        assert torch.equal(tensor, expected[key])
 
 
 def test_tensors_that_deepmd_kit_lists_twice_stay_one(tmp_path):
@@ -68,19 +83,6 @@ def test_the_file_holds_no_numbers_of_other_branches(tmp_path):
 def test_an_extracted_branch_can_be_frozen(tmp_path):
     extract_branch(MULTI_TASK, "scan", tmp_path / "single.pt")
     assert freeze(tmp_path / "single.pt", tmp_path / "single.pth").num_parameters == 1040
-
-
-def test_a_file_is_replaced_only_when_told(tmp_path):
-    target = tmp_path / "single.pt"
-    target.write_text("precious")
-    with pytest.raises(CheckpointError, match="is there already") as error:
-        extract_branch(MULTI_TASK, "scan", target)
-    assert "--force" in error.value.hint
-    assert target.read_text() == "precious"
-    extract_branch(MULTI_TASK, "scan", target, force=True)
-    assert read_checkpoint(target).branches == ["Default"]
-    with pytest.raises(CheckpointError, match="is a folder"):
-        extract_branch(MULTI_TASK, "scan", tmp_path, force=True)
 
 
 def test_a_wrong_or_missing_branch_leaves_nothing_behind(tmp_path):
