@@ -29,6 +29,10 @@ class CheckpointError(ZooError):
     """A model file cannot be read, is damaged, or is of another kind."""
 
 
+class DamagedError(CheckpointError):
+    """A model file is not whole, or has other bytes than were written."""
+
+
 class ConfigError(ZooError):
     """A configuration is unusable; carries the diagnostics that say where."""
 

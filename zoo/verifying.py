@@ -1,13 +1,16 @@
 """Whether files on this machine are what registries say, or what they were when they came."""
 
-import zipfile
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from schemas.checkpoint.archive import pieces, read_directory
+from schemas.checkpoint.other_formats import other_format
+from schemas.checkpoint.random_access import LocalFile
 from schemas.digest import file_sha256
-from schemas.errors import RegistryError
+from schemas.errors import CheckpointError, DamagedError, RegistryError
 from schemas.registry import ModelFile
 from zoo.known_models import KnownModels
 from zoo.local_copies import local_copy, local_file
@@ -138,12 +141,21 @@ def _kept_as(path: Path) -> str | None:
 
 
 def _damage(path: Path) -> str:
-    """Return what is wrong with a checkpoint's own checksums; nothing for other files."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
-                return ""  # not PyTorch's; whatever it would unfold to is left folded
-            bad = archive.testzip()
-            return "" if bad is None else f"the checksum of {bad} in it is wrong"
-    except zipfile.BadZipFile as error:
-        return f"a checkpoint without an end: {error}" if path.suffix == ".pt" else ""
+    """Return what is wrong with a checkpoint's own checksums; nothing for files of other kinds."""
+    with LocalFile(path) as source:
+        beginning, is_pytorch = source.read_at(0, 512), path.suffix in {".pt", ".pth"}
+        if not beginning.startswith(b"PK\x03\x04"):
+            other = other_format(path.name, source.size, beginning)
+            return other.message if is_pytorch else ""
+        try:
+            entries = read_directory(source)
+        except DamagedError as error:
+            return error.message if is_pytorch else ""
+        except CheckpointError:
+            return ""  # not PyTorch's; whatever it would unfold to is left folded
+        try:
+            for entry in entries.values():
+                deque(pieces(source, entry), maxlen=0)
+        except DamagedError as error:
+            return error.message
+    return ""

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schemas.checkpoint.random_access import LocalFile, RandomAccess
-from schemas.errors import CheckpointError
+from schemas.errors import CheckpointError, DamagedError
 
 _END = struct.Struct("<4s4H2IH")
 _END_64 = struct.Struct("<4sQ2H2I4Q")
@@ -124,18 +124,18 @@ def pieces(source: RandomAccess, entry: ArchiveEntry) -> Iterator[bytes]:
         raise damaged(source, f"Bad CRC-32 for file '{entry.name}'")
 
 
-def truncated(source: RandomAccess) -> CheckpointError:
+def truncated(source: RandomAccess) -> DamagedError:
     """Return the error for a file that ends too early."""
-    return CheckpointError(
+    return DamagedError(
         f"{source.name} is truncated: it begins like a checkpoint, but has no end "
         f"({source.size} bytes)",
         hint=_DOWNLOAD,
     )
 
 
-def damaged(source: RandomAccess, what: str) -> CheckpointError:
+def damaged(source: RandomAccess, what: str) -> DamagedError:
     """Return the error for a file with wrong bytes."""
-    return CheckpointError(f"{source.name} is damaged: {what}", hint=_DOWNLOAD)
+    return DamagedError(f"{source.name} is damaged: {what}", hint=_DOWNLOAD)
 
 
 def _strange(source: RandomAccess, what: str) -> CheckpointError:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -252,11 +253,31 @@ def test_a_file_that_no_registry_knows_is_looked_into():
     position = CONTENT.index(b"PK\x03\x04", len(CONTENT) // 2) - 100
     Path("bad.pt").write_bytes(CONTENT[:position] + b"\x55" * 8 + CONTENT[position + 8 :])
     (file,) = zoo("verify", "bad.pt", code=1)["files"]
-    assert "checksum" in file["detail"]
-    Path("short.pt").write_bytes(CONTENT[:1000])
-    assert zoo("verify", "short.pt", code=1)["files"][0]["verdict"] == "damaged"
-    Path("notes.txt").write_text("x")
-    assert zoo("verify", "notes.txt")["files"][0]["verdict"] == "unknown"
+    assert "Bad CRC-32" in file["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "verdict", "detail"),
+    [
+        ("short.pt", CONTENT[:1000], "damaged", "truncated"),
+        ("short.pth", CONTENT[:1000], "damaged", "truncated"),
+        ("page.pt", b"<!DOCTYPE html>", "damaged", "web page"),
+        ("empty.pt", b"", "damaged", "empty"),
+        ("notes.txt", b"x", "unknown", "no registry"),
+    ],
+)
+def test_what_a_damaged_file_is_instead_is_said(name, content, verdict, detail):
+    Path(name).write_bytes(content)
+    (file,) = zoo("verify", name, code=int(verdict == "damaged"))["files"]
+    assert file["verdict"] == verdict
+    assert detail in file["detail"]
+
+
+def test_an_archive_that_is_not_of_pytorch_is_left_folded():
+    with zipfile.ZipFile("notes.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(10**6))
+        archive.comment = b"its end is not where PyTorch has it"
+    assert zoo("verify", "notes.zip")["files"][0]["verdict"] == "unknown"
 
 
 def test_the_cache_is_listed_pruned_and_emptied(register):
