@@ -3,7 +3,6 @@
 import io
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 
@@ -55,12 +54,7 @@ class LocalFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -8,11 +8,12 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.zoo.hubs.loopback import Loopback, Reply, Request, ranged
+from tests.zoo.hubs.loopback import LoopbackHub, Reply, Request, ranged
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -27,28 +28,13 @@ class Repository:
     modified: str = "2026-05-04T03:02:01.000Z"
 
 
-class FakeHuggingFace:
+class FakeHuggingFace(LoopbackHub):
     """The hub while the block lasts; `repositories` by `owner/name`, `token` opens closed ones."""
 
     def __init__(self, token: str = "hf_secret") -> None:
-        self.token = token
+        super().__init__(token)
         self.repositories: dict[str, Repository] = {}
-        self.tampered: dict[str, bytes] = {}
-        self._hub = Loopback(self._answer)
-        self.storage = Loopback(self._stored)
         self._uploaded: dict[str, bytes] = {}
-        self.url = self._hub.url
-        self.requests = self._hub.requests
-        self.asked = self._hub.asked
-
-    def __enter__(self) -> Self:
-        self._hub.__enter__()
-        self.storage.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hub.__exit__()
-        self.storage.__exit__()
 
     def _answer(self, request: Request) -> Reply:
         path = unquote(urlsplit(request.path).path)
@@ -71,7 +57,7 @@ class FakeHuggingFace:
     def _closed(self, request: Request, name: str, revision: str | None = None) -> Reply | None:
         """Return the hub's refusal; None if the repository may be read."""
         repository = self.repositories.get(name)
-        knows = request.headers.get("authorization") == f"Bearer {self.token}"
+        knows = self._knows(request)
         if repository is None or (repository.private and not knows):
             return _refusal(401, "RepoNotFound", "Repository not found")
         if repository.gated and not knows:
@@ -102,17 +88,13 @@ class FakeHuggingFace:
         )
 
     def _stored(self, request: Request) -> Reply:
-        """Answer for the storage behind the hub, which knows no token."""
-        sha256 = urlsplit(request.path).path.strip("/")
         if request.method == "PUT":
-            self._uploaded[sha256] = request.body
+            self._uploaded[urlsplit(request.path).path.strip("/")] = request.body
             return Reply()
-        contents = (c for r in self.repositories.values() for c in r.files.values())
-        for content in contents:
-            if hashlib.sha256(content).hexdigest() == sha256:
-                sent = self.tampered.get(sha256, content)
-                return ranged(request, sent, {"ETag": f'"{sha256}"'})
-        return Reply(404)
+        return super()._stored(request)
+
+    def _contents(self) -> Iterator[bytes]:
+        return (content for one in self.repositories.values() for content in one.files.values())
 
     def _list(self, request: Request) -> Reply:
         query = parse_qs(urlsplit(request.path).query)

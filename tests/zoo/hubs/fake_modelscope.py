@@ -2,37 +2,22 @@
 
 import hashlib
 import re
-from typing import Self
+from collections.abc import Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.zoo.hubs.loopback import Loopback, Reply, Request, ranged
+from tests.zoo.hubs.loopback import LoopbackHub, Reply, Request, ranged
 
 
-class FakeModelScope:
+class FakeModelScope(LoopbackHub):
     """The hub while the block lasts; `repositories` are files by `owner/name`.
 
     Large files (`.pt`) come from a second server at another port. `token` opens the closed ones.
     """
 
     def __init__(self, token: str = "ms-secret") -> None:
-        self.token = token
+        super().__init__(token)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.closed: set[str] = set()
-        self.tampered: dict[str, bytes] = {}
-        self._hub = Loopback(self._answer)
-        self.storage = Loopback(self._stored)
-        self.url = self._hub.url
-        self.requests = self._hub.requests
-        self.asked = self._hub.asked
-
-    def __enter__(self) -> Self:
-        self._hub.__enter__()
-        self.storage.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hub.__exit__()
-        self.storage.__exit__()
 
     def _answer(self, request: Request) -> Reply:
         place = urlsplit(request.path)
@@ -44,8 +29,7 @@ class FakeModelScope:
         return Reply.json({"Code": 10010404, "Message": "not found", "Success": False}, 404)
 
     def _file(self, request: Request, name: str, revision: str, path: str) -> Reply:
-        knows = request.headers.get("authorization") == f"Bearer {self.token}"
-        if name in self.closed and not knows:
+        if name in self.closed and not self._knows(request):
             return Reply.json({"Code": 403, "Message": "no permission", "Success": False}, 403)
         content = self.repositories.get(name, {}).get(path)
         if content is None or revision != "master":
@@ -56,12 +40,5 @@ class FakeModelScope:
             return Reply(302, headers={"Location": f"{place}/{sha256}"})
         return ranged(request, content, {"ETag": f'"{sha256}"'})
 
-    def _stored(self, request: Request) -> Reply:
-        sha256 = urlsplit(request.path).path.strip("/")
-        for files in self.repositories.values():
-            for content in files.values():
-                if hashlib.sha256(content).hexdigest() == sha256:
-                    sent = self.tampered.get(sha256, content)
-                    headers = {"ETag": f'"{sha256}"', "X-Linked-ETag": f'"{sha256}"'}
-                    return ranged(request, sent, headers)
-        return Reply(404)
+    def _contents(self) -> Iterator[bytes]:
+        return (content for files in self.repositories.values() for content in files.values())
