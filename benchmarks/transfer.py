@@ -45,6 +45,8 @@ def main() -> None:
         if name == "tuned":
             command = ["finetune", config, "--model", MODEL, "--branch", chosen.branch]
         zoo(*command, "--quiet", cwd=folder)
+    if not all((chosen.output / name / "model.ckpt.pt").exists() for name in RUNS):
+        raise SystemExit(f"{chosen.output} has one run so far; --runs makes the other")
     test = chosen.data / "data_3"
     errors = {name: test_errors(chosen.output / name / "model.ckpt.pt", test) for name in RUNS}
     plot = chosen.plot or chosen.output / "curves.svg"
