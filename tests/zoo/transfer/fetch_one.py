@@ -1,6 +1,8 @@
 """A process that fetches one file and prints what came of it as JSON, for tests of several.
 
-python -m tests.zoo.transfer.fetch_one URL TARGET SHA256|-
+python -m tests.zoo.transfer.fetch_one URL TARGET SHA256|- [wait]
+
+With `wait` it says when it is ready, and begins when it is sent a line.
 """
 
 import json
@@ -13,8 +15,11 @@ from zoo.transfer.download import download
 from zoo.transfer.remote import Remote
 
 if __name__ == "__main__":
-    url, target, sha256 = sys.argv[1:]
+    url, target, sha256, *wait = sys.argv[1:]
     watcher = Watcher()
+    if wait:
+        print("ready", flush=True)  # noqa: T201
+        sys.stdin.readline()
     found = download(
         [Remote(url, "server")],
         Path(target),

@@ -189,14 +189,20 @@ def test_eight_processes_download_once(
 ) -> None:
     page = server.serve("/model.pt", DATA, pace=4e5)
     program = [sys.executable, "-m", "tests.zoo.transfer.fetch_one"]
-    program += [page.url, str(tmp_path / "model.pt"), sha256 or "-"]
+    program += [page.url, str(tmp_path / "model.pt"), sha256 or "-", "wait"]
     count = 8 if sha256 else 2
-    processes = [subprocess.Popen(program, stdout=subprocess.PIPE) for _ in range(count)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen(program, **pipes) for _ in range(count)]
+    for process in processes:
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:  # so that none is late by the time that its imports take
+        process.stdin.write(b"\n")
+        process.stdin.flush()
     replies = [json.loads(process.communicate()[0]) for process in processes]
     assert server.sent("/model.pt") == len(DATA)
     assert sorted(reply["received"] for reply in replies) == [0] * (count - 1) + [len(DATA)]
     assert {reply["sha256"] for reply in replies} == {SHA256}
-    assert any("waiting for process" in line for reply in replies for line in reply["said"])
+    assert any("waiting for" in line for reply in replies for line in reply["said"])
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
 
 
