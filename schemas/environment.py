@@ -76,13 +76,8 @@ def modelscope_cache() -> Path:
 
 
 def quiet_tensorflow() -> None:
-    """Let TensorFlow print errors only, unless its own variables say otherwise; call before import.
-
-    It greets every import with lines about its build. One of them goes only with oneDNN itself,
-    which is not missed: our models are compiled by XLA, which has kernels of its own.
-    """
+    """Let TensorFlow print errors only, unless its variable says otherwise; call before import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 def modest_jax() -> None:

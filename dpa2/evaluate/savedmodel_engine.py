@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from dpa2.evaluate.xla import fixed_shapes
 from dpa2.io.diagnose import missing_file
 from dpa2.jax.folder import MARK
 from dpa2.jax.requirements import need_to_run
-from schemas.environment import quiet_tensorflow
+from dpa2.jax.tensorflow_import import import_tensorflow
 from schemas.errors import CheckpointError
 
 SUFFIX = ".savedmodel"
@@ -65,7 +64,7 @@ class _Graph:
 
     def __init__(self, path: Path, device: torch.device) -> None:
         self._path = path
-        self._tf = _tensorflow()
+        self._tf = import_tensorflow()
         self._device = f"/{'GPU' if device.type == 'cuda' else 'CPU'}:{device.index or 0}"
         devices = self._tf.config.list_logical_devices()
         if not any(one.name.endswith(self._device[1:]) for one in devices):
@@ -128,17 +127,6 @@ _GETTERS = {
     "dim_chg_spin": "get_dim_chg_spin",
     "pair_exclude_types": "get_pair_exclude_types",
 }
-
-
-def _tensorflow() -> Any:
-    """Import TensorFlow; without its greetings, and with as many threads as torch has."""
-    quiet_tensorflow()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import tensorflow as tf
-    with contextlib.suppress(RuntimeError):  # it has started already, with another model
-        tf.config.threading.set_intra_op_parallelism_threads(torch.get_num_threads())
-    return tf
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ from typing import Any
 
 from dpa2.jax.folder import replaced_folder
 from dpa2.jax.requirements import need_to_write
+from dpa2.jax.tensorflow_import import import_tensorflow
 from dpa2.model.energy import EnergyModel
-from schemas.environment import quiet_tensorflow
 
 Report = Callable[[str], None]
 
@@ -38,8 +38,8 @@ def write_savedmodel(
         WriteError: If the folder cannot be written, or something else has its name.
     """
     need_to_write("tensorflow")
-    quiet_tensorflow()
     report("starting JAX and TensorFlow")
+    import_tensorflow()
     import jax
 
     from dpa2.jax import savedmodel
