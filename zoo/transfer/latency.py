@@ -12,7 +12,6 @@ from urllib.parse import unquote, urlsplit
 
 import httpx2
 
-from schemas.errors import TransferError
 from zoo.transfer.client import check_url, new_client, open_reply
 from zoo.transfer.errors import UnreachableError
 from zoo.transfer.remote import Remote
@@ -93,6 +92,11 @@ def _asked(remotes: Sequence[Remote], timeout: float) -> list[_Answer]:
     def run(remote: Remote, answer: _Answer) -> None:
         try:
             ask(remote, answer, timeout)
+        except httpx2.HTTPError as error:
+            if answer.unreachable is not None:
+                answer.unreachable = _why_unreachable(error)
+        except Exception:  # noqa: BLE001 - the transfer meets it again, and says what it is
+            answer.unreachable = None
         finally:
             done.put(None)
 
@@ -108,35 +112,23 @@ def _asked(remotes: Sequence[Remote], timeout: float) -> list[_Answer]:
 
 
 def _latency(remote: Remote, answer: _Answer, timeout: float) -> None:
+    def reached(_: httpx2.Response) -> None:
+        answer.unreachable = None
+
     begin = time.monotonic()
-    try:
-        with new_client(timeout=timeout) as client:
-
-            def reached(_: httpx2.Response) -> None:
-                answer.unreachable = None
-
-            client.event_hooks = {"response": [reached]}
-            with open_reply(client, "GET", remote, {"Range": "bytes=0-0"}) as reply:
-                if reply.status_code < 400:
-                    answer.seconds = time.monotonic() - begin
-    except httpx2.HTTPError as error:
-        if answer.unreachable is not None:
-            answer.unreachable = _why_unreachable(error)
-    except (httpx2.StreamError, TransferError):
-        answer.unreachable = None  # why it cannot be used is said when it is used
+    with new_client(timeout=timeout) as client:
+        client.event_hooks = {"response": [reached]}
+        with open_reply(client, "GET", remote, {"Range": "bytes=0-0"}) as reply:
+            if reply.status_code < 400:
+                answer.seconds = time.monotonic() - begin
 
 
 def _is_there(remote: Remote, answer: _Answer, timeout: float) -> None:
     """Ask the host alone, not for the file: an address may be good for one use only."""
-    try:
-        check_url(remote)
-        with new_client(timeout=timeout) as client:
-            client.head(httpx2.URL(remote.url).join("/"))
-        answer.unreachable = None
-    except httpx2.HTTPError as error:
-        answer.unreachable = _why_unreachable(error)
-    except TransferError:
-        answer.unreachable = None
+    check_url(remote)
+    with new_client(timeout=timeout) as client:
+        client.head(httpx2.URL(remote.url).join("/"))
+    answer.unreachable = None
 
 
 def _why_unreachable(error: httpx2.HTTPError) -> str | None:
