@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from dpa2.evaluate.engine import Engine
 from dpa2.evaluate.evaluation import Evaluation, join
@@ -55,7 +55,7 @@ class LowerFacts(BaseModel):
     model_output_type: list[str] = ["energy"]
     mixed_types: bool = True
     dim_chg_spin: int = 0
-    pair_exclude_types: list[tuple[int, int]] = []
+    pair_exclude_types: list[tuple[NonNegativeInt, NonNegativeInt]] = []
     do_atomic_virial: bool = True
 
     @classmethod
@@ -74,6 +74,12 @@ class LowerFacts(BaseModel):
                 f"{path} describes itself wrongly: {place}: {first['msg']}",
                 hint="the file is damaged or of a newer kind; make it again from the checkpoint",
             ) from error
+        types = (number for pair in facts.pair_exclude_types for number in pair)
+        if max(types, default=0) >= len(facts.type_map):
+            raise CheckpointError(
+                f"{path} leaves out pairs of types that it does not have",
+                hint="the file is damaged; make it again from the checkpoint",
+            )
         if "energy" not in facts.model_output_type:
             raise CheckpointError(
                 f"{path} predicts {', '.join(facts.model_output_type)}, not energies",

@@ -83,14 +83,19 @@ class _Graph:
                 hint="give one written by zoo convert or by deepmd-kit's JAX backend",
             )
         said = {name: self._said(getter) for name, getter in _GETTERS.items()}
-        pairs = np.reshape(said.pop("pair_exclude_types") or [], (-1, 2)).tolist()
-        said = {name: value for name, value in said.items() if value is not None}
-        self.facts = LowerFacts.parse(said | {"pair_exclude_types": pairs}, path)
-        self.model_params: dict[str, Any] = json.loads(self._said("get_model_def_script") or "{}")
+        flat = said["pair_exclude_types"] or []
+        said["pair_exclude_types"] = [flat[k : k + 2] for k in range(0, len(flat), 2)]
+        self.facts = LowerFacts.parse(
+            {name: value for name, value in said.items() if value is not None}, path
+        )
+        try:
+            self.model_params = dict(json.loads(self._said("get_model_def_script") or "{}"))
+        except (TypeError, ValueError) as error:
+            raise self._unusable(error) from error
 
     def __call__(self, frame: LowerInput, atomic: bool) -> dict[str, NDArray[np.float64]]:
-        call = self._loaded.call_lower_atomic_virial if atomic else self._loaded.call_lower
         try:
+            call = self._loaded.call_lower_atomic_virial if atomic else self._loaded.call_lower
             with self._tf.device(self._device):
                 found = call(*map(self._tf.constant, fixed_shapes(frame, self.facts)))
             return {name: value.numpy().astype(np.float64) for name, value in found.items()}

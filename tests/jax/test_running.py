@@ -157,6 +157,8 @@ def test_a_program_for_other_devices_is_refused(tmp_path):
         ({"type_map": 7}, "describes itself wrongly: type_map"),
         ({"model_output_type": ["dos"]}, "predicts dos, not energies"),
         ({"mixed_types": False}, "takes a list for each type"),
+        ({"pair_exclude_types": [[0, 2]]}, "types that it does not have"),
+        ({"pair_exclude_types": [[0]]}, "describes itself wrongly: pair_exclude_types"),
     ],
 )
 def test_models_of_other_kinds_are_refused(tmp_path, constants, problem):
