@@ -1,5 +1,6 @@
 """The order in which mirrors are tried."""
 
+import errno
 import socket
 import ssl
 import threading
@@ -103,6 +104,32 @@ def test_where_no_host_can_be_reached_each_says_why(
         by_latency(remotes)
     assert ("closed: it refuses connections" in caught.value.message) == (CLOSED in remotes)
     assert ("lost: its name is not found" in caught.value.message) == (LOST in remotes)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TimeoutError(), "it does not answer"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "no network leads to it"),
+    ],
+)
+def test_no_way_and_no_answer_are_no_network(
+    names: Callable[..., None], error: OSError, reason: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    names(fail)
+    with pytest.raises(UnreachableError, match=f"lost: {reason}"):
+        by_latency([LOST, CLOSED])
+
+
+def test_a_connection_that_is_reset_may_come_back(names: Callable[..., None]) -> None:
+    def fail() -> None:
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+    names(fail)
+    assert by_latency([LOST, CLOSED]) == [LOST, CLOSED]
 
 
 def test_a_name_server_that_missed_a_question_is_asked_again(names: Callable[..., None]) -> None:
