@@ -27,7 +27,7 @@ class Calculator(AseCalculator):
     is periodic and the structure's own cell has a volume.
 
     Args:
-        model: A `Potential`, or the path of a model file (`.pt`, `.pth`).
+        model: A `Potential`, or the path of a model that `dpa2.load` opens.
         branch: Which branch, where a path of a multi-task checkpoint is given.
         device: Where to compute, where a path is given.
         fparam: (P,) frame parameters, where the model takes them.

@@ -20,7 +20,7 @@ Engine = Literal["lammps", "ase"]
 Ensemble = Literal["nve", "nvt", "npt"]
 
 # Formats that deepmd-kit's plugin takes as they are.
-_RUN_BY_LAMMPS = frozenset({".pth", ".pt2"})
+_RUN_BY_LAMMPS = frozenset({".pth", ".pt2", ".savedmodel"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,12 @@ def _place_model(model: Path, target: Path, branch: str | None, *, freeze_it: bo
         from dpa2.freeze.torchscript import freeze
 
         freeze(model, target, branch)
+        return
+    if model.is_dir():
+        from dpa2.jax.folder import replaced_folder
+
+        with replaced_folder(target) as fresh:
+            shutil.copytree(model, fresh)
         return
     try:
         with model.open("rb") as source, atomic_write(target) as stream:

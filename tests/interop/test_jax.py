@@ -1,17 +1,29 @@
-"""Exports to JAX's formats run in deepmd-kit's Python and in LAMMPS, and agree with us."""
+"""JAX's formats run in deepmd-kit's Python, in LAMMPS and in our runtime, and all agree."""
 
+import functools
+import json
+import os
 import re
-from dataclasses import dataclass
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import ase
 import numpy as np
 import pytest
 
 import dpa2
 from dpa2.convert.deepmd import load_deepmd_state, to_deepmd_state
+from dpa2.evaluate.evaluation import Evaluation
+from dpa2.interfaces.simulation import MdSettings, write_simulation
 from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
 from dpa2.jax.export import write_hlo, write_savedmodel
 from dpa2.model.build import build_model
+from schemas.errors import CheckpointError
 from schemas.model import parse_model
 from tests.jax.systems import assert_agree, evaluated
 from tests.model.conftest import GOLDEN, load_case
@@ -40,19 +52,124 @@ def exported(checkpoint: Path, target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("suffix", [".hlo", ".savedmodel"])
-@pytest.mark.parametrize(
-    "name", ["every_update_res_residual", "fparam_aparam", "truncated_pair_exclude", "cluster"]
-)
-def test_deepmd_evaluates_our_export_as_we_do(name, suffix, golden, deepmd, tmp_path):
-    case, structure = load_case(name), golden / name / "expected.npz"
-    path = exported(golden / name / "model.pt", tmp_path / f"model{suffix}")
-    theirs = deepmd.run("evaluate_with_deepmd.py", path, structure)
+EXPORTED = ["every_update_res_residual", "fparam_aparam", "truncated_pair_exclude", "cluster"]
+SUFFIXES = [".hlo", ".savedmodel"]
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    """Return a function from a golden case and a suffix to our export."""
+    folder = tmp_path_factory.mktemp("exports")
+
+    @functools.cache
+    def path(name: str, suffix: str) -> Path:
+        return exported(GOLDEN / name / "model.pt", folder / f"{name}{suffix}")
+
+    return path
+
+
+def own_evaluation(path: Path, name: str, *, atomic: bool = False) -> Evaluation:
+    with np.load(GOLDEN / name / "expected.npz") as archive:
+        names = ("coord", "box", "atype", "fparam", "aparam")
+        return dpa2.load(path).predict(**{key: archive.get(key) for key in names}, atomic=atomic)
+
+
+def assert_same(found: Mapping[str, Any], expected: Mapping[str, Any], num_atoms: int) -> None:
+    for quantity in expected:
+        difference = np.abs(np.ravel(found[quantity]) - np.ravel(expected[quantity])).max()
+        assert difference <= (1e-10 * num_atoms if quantity == "energy" else 1e-9), quantity
+
+
+def arrays_of(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    found = {field.name: getattr(evaluation, field.name) for field in fields(evaluation)}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", EXPORTED)
+def test_deepmd_evaluates_our_export_as_we_do(name, suffix, export, golden, deepmd):
+    case = load_case(name)
+    theirs = deepmd.run(
+        "evaluate_with_deepmd.py", export(name, suffix), golden / name / "expected.npz"
+    )
     ours = case.predict()
-    for quantity in ("energy", "force", "virial", "atom_energy"):
-        difference = np.ravel(theirs[quantity]) - getattr(ours, quantity).detach().numpy().ravel()
-        atoms = case.atom_types.shape[1] if quantity == "energy" else 1
-        assert np.abs(difference).max() / atoms <= (1e-10 if quantity == "energy" else 1e-9)
+    names = ("energy", "force", "virial", "atom_energy")
+    expected = {quantity: getattr(ours, quantity).detach().numpy() for quantity in names}
+    assert_same(theirs, expected, case.atom_types.shape[1])
+
+
+# `truncated` has more neighbours than the model takes, on purpose
+@pytest.mark.filterwarnings("ignore::dpa2.evaluate.potential.DroppedNeighborsWarning")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", EXPORTED)
+def test_our_runtime_evaluates_our_export_as_the_checkpoint(name, suffix, export, golden):
+    atomic = name == "fparam_aparam"
+    found = own_evaluation(export(name, suffix), name, atomic=atomic)
+    expected = own_evaluation(golden / name / "model.pt", name, atomic=atomic)
+    assert ("atom_virial" in arrays_of(found)) == atomic
+    assert_same(arrays_of(found), arrays_of(expected), expected.force.shape[1])
+
+
+@pytest.mark.filterwarnings("ignore::dpa2.evaluate.potential.DroppedNeighborsWarning")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", ["fparam_aparam", "truncated_pair_exclude"])
+def test_our_runtime_evaluates_deepmd_kits_files_as_it_does(name, suffix, golden, deepmd, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    deepmd.call("dp", "convert-backend", golden / name / "model.pt", path)
+    # Not the checkpoint's numbers: its JAX backend cuts and excludes pairs in another order.
+    expected = deepmd.run("evaluate_with_deepmd.py", path, golden / name / "expected.npz")
+    found = own_evaluation(path, name)
+    assert_same(arrays_of(found), expected, found.force.shape[1])
+
+
+def test_a_savedmodel_runs_in_commands_and_tensorflow_is_not_heard(trained, tmp_path):
+    system = ROOT / "examples" / "water" / "gfn2" / "test"
+    checkpoint, model = trained
+    words = ["speed", checkpoint, model, "-s", system, "-r", "1", "-q", "--json"]
+    script = "from cli.main import main; main()"
+    environment = {key: x for key, x in os.environ.items() if not key.startswith("TF_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, words)],
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [entry["name"] for entry in json.loads(done.stdout)["models"]] == [
+        checkpoint.name,
+        model.name,
+    ]
+
+
+def test_a_simulation_gets_the_whole_folder(trained, tmp_path):
+    _, model = trained
+    atoms = ase.Atoms("OH2", [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    for engine in ("ase", "lammps"):
+        written = write_simulation(atoms, model, tmp_path / engine, engine, MdSettings())
+        copy = written.folder / written.files[-1]
+        assert copy.name == "model.savedmodel"
+        assert (copy / "saved_model.pb").read_bytes() == (model / "saved_model.pb").read_bytes()
+        assert (copy / "variables").is_dir()
+
+
+@pytest.mark.parametrize("kept", [0, 0.01, 0.5, 0.999])
+def test_damaged_savedmodels_are_refused(kept, export, tmp_path):
+    path = tmp_path / "model.savedmodel"
+    shutil.copytree(export("fparam_aparam", ".savedmodel"), path)
+    content = (path / "saved_model.pb").read_bytes()
+    (path / "saved_model.pb").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(CheckpointError, match=f"{path}"):
+        own_evaluation(path, "fparam_aparam")
+
+
+def test_savedmodels_of_something_else_are_refused(tmp_path):
+    import tensorflow as tf
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
+    with pytest.raises(CheckpointError, match="not of a deep potential"):
+        dpa2.load(tmp_path / "other")
 
 
 @dataclass(frozen=True)
