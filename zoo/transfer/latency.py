@@ -23,7 +23,7 @@ NOTICEABLE = 0.05
 _TIMEOUT = 3.0
 # A name server that does not answer keeps a thread busy beyond any timeout of the client.
 _GRACE = 1.0
-_QUICK = 1.0
+# Between the first question and the second.
 _PAUSE = 0.5
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 
@@ -45,7 +45,8 @@ def by_latency(remotes: Sequence[Remote], *, timeout: float = _TIMEOUT) -> list[
     error, come last: they may have recovered by the time they are needed.
 
     Where no host of all can even be connected to there is no network, and trying again for long
-    would not help: they are asked once more, since a name server may miss a question, and no more.
+    would not help: they are asked once more, with twice the time, since a name server may miss a
+    question and the way to a host may be slow, and no more.
 
     Args:
         remotes: In the order of preference.
@@ -56,9 +57,9 @@ def by_latency(remotes: Sequence[Remote], *, timeout: float = _TIMEOUT) -> list[
     """
     begin = time.monotonic()
     answers = _asked(remotes, timeout)
-    if _none_is_reached(answers) and time.monotonic() - begin < _QUICK:
-        time.sleep(_PAUSE)
-        answers = _asked(remotes, timeout)
+    if _none_is_reached(answers):
+        time.sleep(max(0.0, begin + _PAUSE - time.monotonic()))
+        answers = _asked(remotes, 2.0 * timeout)
     if _none_is_reached(answers):
         raise _unreachable(remotes, answers)
     return [remotes[index] for index in order([answer.seconds for answer in answers])]
