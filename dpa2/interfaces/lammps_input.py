@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SKIN = 1.0
 """Margin of LAMMPS's neighbour list, Å; its default of 2 Å makes lists half as long again."""
 
+# The one format whose messages between atoms cross from process to process.
+_SEVERAL_PROCESSES = ".pth"
+
 # Damping times of thermostat and barostat, in steps.
 _THERMOSTAT = 100
 _BAROSTAT = 1000
@@ -59,7 +62,7 @@ def lammps_script(
     boundary = " ".join("p" if periodic else "s" for periodic in atoms.pbc)
     lines = [
         f"# {atoms.symbols} with {model}; start with: lmp -in {files[0]}",
-        "# needs deepmd-kit's plugin; several processes: mpirun -np 4 lmp -in " + files[0],
+        f"# needs deepmd-kit's plugin; {_processes(files)}",
         "units           metal            # Å, eV, ps, K, bar",
         "atom_style      atomic",
         "atom_modify     map yes          # models pass messages between atoms and their images",
@@ -89,6 +92,13 @@ def lammps_script(
         "write_data      final.data",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _processes(files: Sequence[str]) -> str:
+    script, _, model = files
+    if model.endswith(_SEVERAL_PROCESSES):
+        return f"several processes: mpirun -np 4 lmp -in {script}"
+    return f"one process: only {_SEVERAL_PROCESSES} models run on several"
 
 
 def _integrator(settings: "MdSettings", picoseconds: float) -> str:

@@ -7,6 +7,8 @@ from ase.build import molecule
 from ase.io import read, write
 
 from dpa2.freeze.torchscript import freeze
+from dpa2.interfaces.lammps_input import lammps_script
+from dpa2.interfaces.simulation import MdSettings
 from schemas.errors import DataError, TrainingError
 
 
@@ -54,6 +56,13 @@ def test_lammps_gets_a_script_a_structure_and_a_frozen_model(
     assert list(data.symbols) == list(structure.symbols)
     difference = data.get_scaled_positions() - read(water_file).get_scaled_positions()
     np.testing.assert_allclose(difference - np.rint(difference), 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", ["model.pth", "model.pt2", "model.savedmodel"])
+def test_the_script_offers_several_processes_to_models_that_can_use_them(model, structure):
+    files = ("in.lammps", "structure.data", model)
+    script = lammps_script(structure, ["O", "H"], MdSettings(), files)
+    assert ("mpirun" in script) == (model == "model.pth")
 
 
 def test_a_molecule_gets_room_and_no_images(run, water_model, tmp_path):

@@ -3,12 +3,11 @@
 import functools
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,13 @@ from dpa2.jax.export import write_hlo, write_savedmodel
 from dpa2.model.build import build_model
 from schemas.errors import CheckpointError
 from schemas.model import parse_model
+from tests.interop.lammps import ROOT, assert_ours, run_lammps, water_box
 from tests.jax.systems import assert_agree, evaluated
 from tests.model.conftest import GOLDEN, load_case
 
 pytestmark = pytest.mark.interop
 
-ROOT = Path(__file__).parents[2]
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
-EV_PER_BAR_A3 = 1 / 1.6021765e6  # as LAMMPS converts
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "bfloat16"])
@@ -172,39 +170,6 @@ def test_savedmodels_of_something_else_are_refused(tmp_path):
         dpa2.load(tmp_path / "other")
 
 
-@dataclass(frozen=True)
-class Water:
-    """A periodic box of water: positions (N, 3) Å, cell (3, 3) Å, types (N,)."""
-
-    coord: np.ndarray
-    cell: np.ndarray
-    types: np.ndarray
-
-    def write(self, path: Path) -> None:
-        """Write a LAMMPS data file."""
-        lines = ["water", "", f"{len(self.types)} atoms", "2 atom types", ""]
-        for axis, name in enumerate("xyz"):
-            lines.append(f"0 {float(self.cell[axis, axis])!r} {name}lo {name}hi")
-        lines += ["", "Masses", "", "1 15.9994", "2 1.008", "", "Atoms", ""]
-        for number, (kind, x) in enumerate(zip(self.types, self.coord, strict=True), start=1):
-            lines.append(f"{number} {kind + 1} " + " ".join(repr(float(value)) for value in x))
-        path.write_text("\n".join(lines) + "\n")
-
-
-def water(repeats: tuple[int, int, int]) -> Water:
-    """Return a repeated frame of 96 atoms, shaken so that no two molecules are alike."""
-    folder = ROOT / "examples" / "water" / "gfn2" / "test"
-    coord = np.load(folder / "set.000" / "coord.npy")[0].astype(float).reshape(-1, 3)
-    cell = np.load(folder / "set.000" / "box.npy")[0].reshape(3, 3)
-    shifts = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 3)
-    coords = (coord[None] + (shifts @ cell)[:, None]).reshape(-1, 3)
-    coords += np.random.default_rng(0).normal(0, 0.02, coords.shape)
-    whole = np.diag(repeats) @ cell
-    fractional = coords @ np.linalg.inv(whole)
-    types = np.loadtxt(folder / "type.raw", dtype=int)
-    return Water((fractional - np.floor(fractional)) @ whole, whole, np.tile(types, len(shifts)))
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Path, Path]:
     """The bundled water model in float64: our checkpoint, and its SavedModel."""
@@ -220,36 +185,11 @@ def trained(tmp_path_factory) -> tuple[Path, Path]:
     return checkpoint, exported(checkpoint, folder / "model.savedmodel")
 
 
-INPUT = """
-units metal
-atom_style atomic
-atom_modify map yes
-read_data conf.data
-pair_style deepmd {model}
-pair_coeff * * O H
-compute virial all pressure NULL virial
-thermo_style custom step pe c_virial[1] c_virial[2] c_virial[3] c_virial[4] c_virial[5] c_virial[6]
-thermo_modify format float %.17g
-dump forces all custom 1 forces.dump id fx fy fz
-dump_modify forces sort id format float %.17g
-run 0
-"""
-
-
-@pytest.mark.parametrize("repeats", [(1, 1, 2), (2, 2, 4)], ids=["192 atoms", "1536 atoms"])
-def test_lammps_runs_our_savedmodel(repeats, trained, deepmd, tmp_path):
+@pytest.mark.parametrize(
+    ("repeats", "steps"), [((1, 1, 2), 4), ((2, 2, 4), 0)], ids=["192 atoms", "1536 atoms"]
+)
+def test_lammps_runs_our_savedmodel(repeats, steps, trained, deepmd, tmp_path):
     checkpoint, model = trained
-    box = water(repeats)
-    box.write(tmp_path / "conf.data")
-    (tmp_path / "in.lmp").write_text(INPUT.format(model=model))
-    log = deepmd.call("lmp", "-in", "in.lmp", cwd=tmp_path)
-    found = re.search(r"^ *Step .*\n *0 (.*)$", log, re.MULTILINE)
-    assert found is not None, log
-    energy, *pressure = map(float, found[1].split())
-    force = np.loadtxt(tmp_path / "forces.dump", skiprows=9)[:, 1:]
-    ours = dpa2.load(checkpoint).predict(box.coord, box.cell, box.types, atomic=False)
-    assert abs(energy - ours.energy[0]) / len(box.types) <= 1e-10
-    assert np.abs(force - ours.force[0]).max() <= 1e-9
-    virial = ours.virial[0][[0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
-    theirs = np.array(pressure) * np.linalg.det(box.cell) * EV_PER_BAR_A3
-    assert np.abs(theirs - virial).max() <= 1e-8
+    frames = run_lammps(deepmd, water_box(repeats), model, tmp_path, steps=steps)
+    assert len(frames) == steps + 1
+    assert_ours(frames[-1], checkpoint)
