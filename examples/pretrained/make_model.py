@@ -1,6 +1,6 @@
 """Make the pretrained model DPA2_water_tiny that comes with the program.
 
-    python examples/pretrained/make_model.py     # about an hour on one core; may be interrupted
+    python examples/pretrained/make_model.py     # an hour on two cores; may be interrupted
 
 Trains two branches on the bundled water, GFN1-xTB and GFN2-xTB, with one descriptor, and keeps
 weights and statistics without the state of the optimiser. Prints what registry.yaml has to say.
