@@ -17,6 +17,8 @@ from zoo.registry import PACKAGE
 
 BUNDLED = PACKAGE / "models" / "DPA2_water_tiny.pt"
 CONTENT = BUNDLED.read_bytes()
+INPUT = Path(__file__).parents[2] / "examples" / "pretrained" / "input.json"
+TRAINING = json.loads(INPUT.read_text(encoding="utf-8"))["training"]
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -83,7 +85,7 @@ def test_a_model_is_fetched_once_and_then_found_by_name(server, register):
     assert (again["received"], again["path"]) == (0, first["path"])
     assert server.sent("/water.pt") == len(CONTENT)
     assert zoo("list")["models"][0]["where"] == "cached"
-    assert zoo("show", "water")["file"]["steps"] == 12000
+    assert zoo("show", "water")["file"]["steps"] == TRAINING["numb_steps"]
     assert zoo("branches", "water")["model"] == first["path"]
     assert zoo("verify", "water")["files"][0]["verdict"] == "right"
 
