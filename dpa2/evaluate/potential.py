@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 
+from dpa2.data.frames import Frames
 from dpa2.evaluate.checkpoint_engine import open_checkpoint
 from dpa2.evaluate.compiled_engine import is_compiled, open_compiled
 from dpa2.evaluate.engine import Engine
@@ -188,6 +189,28 @@ class Potential:
                 stacklevel=3,
             )
         self.num_dropped += dropped
+
+
+def predict_frames(potential: Potential, frames: Frames) -> Evaluation:
+    """Return what a model says of frames of a data set, without virials of atoms.
+
+    Parameters that the data have and the model does not take are left out.
+
+    Args:
+        potential: The model.
+        frames: With atom types of that model.
+
+    Raises:
+        DataError: If the frames lack what the model takes.
+    """
+    return potential.predict(
+        frames.coord,
+        frames.box,
+        frames.atom_types,
+        fparam=frames.fparam if potential.dim_fparam else None,
+        aparam=frames.aparam if potential.dim_aparam else None,
+        atomic=False,
+    )
 
 
 def load(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +13,9 @@ from dpa2.evaluate.details import DetailFiles
 from dpa2.evaluate.figures import figure_format
 from dpa2.evaluate.metrics import Errors, errors_of, merge
 from dpa2.evaluate.parity import ParityPlot
+from dpa2.evaluate.potential import Potential, predict_frames
 from dpa2.evaluate.quantities import QUANTITIES, Comparison, compare
 from schemas.errors import DataError
-
-if TYPE_CHECKING:
-    from dpa2.evaluate.potential import Potential
 
 _ATOMS_PER_STEP = 2_000
 """How many atoms lie between two updates of the progress bar."""
@@ -89,7 +87,7 @@ def _errors_to_json(errors: Errors) -> dict[str, dict[str, Any]]:
 
 
 def run_test(
-    potential: "Potential",
+    potential: Potential,
     systems: Sequence[System],
     *,
     max_frames: int | None = None,
@@ -120,7 +118,7 @@ def run_test(
 
 
 def run_test_with_files(
-    potential: "Potential",
+    potential: Potential,
     systems: Sequence[System],
     *,
     max_frames: int | None = None,
@@ -172,7 +170,7 @@ def read_list(path: Path) -> list[str]:
     return systems
 
 
-def _check(potential: "Potential", system: System, *, atomic: bool) -> None:
+def _check(potential: Potential, system: System, *, atomic: bool) -> None:
     if system.num_frames == 0:
         raise DataError(f"{system.name}: no frames to test on")
     if not any(map(system.has, ("energy", "force", "virial"))):
@@ -202,7 +200,7 @@ def _check(potential: "Potential", system: System, *, atomic: bool) -> None:
 
 
 def _test_system(
-    potential: "Potential",
+    potential: Potential,
     system: System,
     max_frames: int | None,
     *,
@@ -216,15 +214,7 @@ def _test_system(
     parts: list[Errors] = []
     for start in range(0, num_frames, step):
         frames = system.frames(np.arange(start, min(start + step, num_frames)), labels)
-        evaluation = potential.predict(
-            frames.coord,
-            frames.box,
-            frames.atom_types,
-            fparam=frames.fparam if potential.dim_fparam else None,
-            aparam=frames.aparam if potential.dim_aparam else None,
-            atomic=False,
-        )
-        comparison = compare(frames, evaluation)
+        comparison = compare(frames, predict_frames(potential, frames))
         for sink in sinks:
             sink(comparison)
         parts.append(errors_of(comparison))

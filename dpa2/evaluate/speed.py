@@ -9,7 +9,7 @@ import numpy as np
 
 from dpa2.data.frames import Frames
 from dpa2.data.system import System
-from dpa2.evaluate.potential import Potential
+from dpa2.evaluate.potential import Potential, predict_frames
 
 _WARM_UP = 2
 """Evaluations before the first that counts: compilers specialise and allocators fill up in them."""
@@ -64,16 +64,8 @@ def measure(
     """
 
     def once(name: str) -> float:
-        one, model = frames[name], models[name]
         start = time.perf_counter()
-        model.predict(
-            one.coord,
-            one.box,
-            one.atom_types,
-            fparam=one.fparam if model.dim_fparam else None,
-            aparam=one.aparam if model.dim_aparam else None,
-            atomic=False,
-        )
+        predict_frames(models[name], frames[name])
         progress(1)
         return time.perf_counter() - start
 
