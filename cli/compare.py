@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.models import Opener, named_models, num_frames
+from cli.models import BranchOfAll, Models, Opener, named_models, num_frames
 from cli.options import Device, Json, Quiet
 from cli.output import Output
 
@@ -13,41 +13,39 @@ if TYPE_CHECKING:
 
 
 def compare(
-    models: Annotated[
-        list[str],
-        typer.Argument(metavar="[NAME=]MODEL...", help="Models of any format, named as you like."),
-    ],
+    models: Models,
     system: Annotated[
         list[str], typer.Option("--system", "-s", help="Folder with systems, FILE.h5#/GROUP, LMDB.")
     ],
     numb_test: Annotated[
         int, typer.Option("--numb-test", "-n", min=0, help="First frames per system; 0: all.")
     ] = 0,
+    branch: BranchOfAll = None,
     device: Device = "cpu",
     json_mode: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Test several models on the same labelled data and show their errors side by side.
 
-    Example: zoo compare scratch=scratch/model.pth tuned=tuned/model.pth -s data/test
+    Example: zoo compare scratch=scratch/model.pth tuned=multitask.pt:water -s data/test
     """
     from cli.progress import progress_bar, shown_warnings
     from dpa2.evaluate.run import run_test
 
     out = Output(json_mode=json_mode, quiet=quiet)
-    paths = named_models(models)
+    chosen = named_models(models, branch)
     opened = Opener(out, device)
     limit = numb_test or None
     found: dict[str, Errors] = {}
     documents = []
     with shown_warnings(out):
-        for name, path in paths.items():
-            potential, systems = opened(path, system)
+        for name, model in chosen.items():
+            potential, systems = opened(model, system)
             total = num_frames(systems, limit)
             with progress_bar(out, f"{name}: frames", total) as advance:
                 report = run_test(potential, systems, max_frames=limit, progress=advance)
             found[name] = report.total
-            documents.append({"name": name, "model": path, **report.to_json()["total"]})
+            documents.append({"name": name, **model.document(), **report.to_json()["total"]})
     out.result({"ok": True, "systems": system, "models": documents})
     _print(out, system, found)
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Branch, Device, Json, Quiet, find_model
+from cli.models import BranchOfAll, chosen_model
+from cli.options import Device, Json, Quiet
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 def deviation(
     models: Annotated[
         list[str],
-        typer.Option("--model", "-m", help="Model of any format, or name; give several."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL[:BRANCH]",
+            help="Model of any format, or name; give several.",
+        ),
     ],
     systems: Annotated[
         list[str],
@@ -44,7 +50,7 @@ def deviation(
             "--relative-v", "--relative_v", min=0.0, help="Relative virial deviation; level in eV."
         ),
     ] = None,
-    branch: Branch = None,
+    branch: BranchOfAll = None,
     device: Device = "cpu",
     force: Annotated[
         bool, typer.Option("--force", help="Replace an output file that is there.")
@@ -72,7 +78,8 @@ def deviation(
         raise DataError(f"{output} is there already", hint="name another file, or add --force")
     with shown_warnings(out):
         with out.status(f"loading {len(models)} models"):
-            potentials = [load(find_model(model), branch, device) for model in models]
+            chosen = [chosen_model(model, branch) for model in models]
+            potentials = [load(model.file, model.branch, device) for model in chosen]
         check_type_maps(potentials, models)
         opened = open_systems(systems, potentials[0].type_map)
         settings = DeviationSettings(relative, relative_v, real_error, frequency)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from cli.options import find_model, split_name
+from cli.options import find_model, split_branch, split_name
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -14,23 +14,85 @@ if TYPE_CHECKING:
     from dpa2.evaluate.potential import Potential
 
 
-def named_models(entries: Sequence[str]) -> dict[str, str]:
-    """Return the file of each `[NAME=]MODEL` by its name; without one, that is the file's name.
+class ChosenModel(NamedTuple):
+    """A model on a command line that takes several.
+
+    Args:
+        file: Where it is.
+        branch: Which of its branches; None for one that has no branches.
+    """
+
+    file: str
+    branch: str | None
+
+    def document(self) -> dict[str, str]:
+        """Return what `--json` says about it; `branch` is there only if one was chosen."""
+        return {"model": self.file} | ({"branch": self.branch} if self.branch else {})
+
+
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME=]MODEL[:BRANCH]...", help="Models of any format, named as you like."
+    ),
+]
+BranchOfAll = Annotated[
+    str | None,
+    typer.Option(
+        "--branch",
+        "--head",
+        help="Branch of every multi-task model that is not written as MODEL:BRANCH.",
+    ),
+]
+
+
+def named_models(entries: Sequence[str], branch: str | None) -> dict[str, ChosenModel]:
+    """Return each `[NAME=]MODEL[:BRANCH]` by its name; without one, that is the file's name.
+
+    Args:
+        entries: What the command line says.
+        branch: Of those multi-task models that name none themselves.
 
     Raises:
         typer.BadParameter: If two have one name.
         RegistryError: See `cli.options.find_model`.
     """
-    found: dict[str, str] = {}
+    found: dict[str, ChosenModel] = {}
     for entry in entries:
         name, reference = split_name(entry)
-        path = find_model(reference)
-        file = Path(path).name
-        label = name or (path if file in found else file)
+        chosen = chosen_model(reference, branch)
+        of = f":{chosen.branch}" if chosen.branch else ""
+        file = Path(chosen.file).name + of
+        label = name or (chosen.file + of if file in found else file)
         if label in found:
             raise typer.BadParameter(f"two models are called {label}; write NAME=MODEL")
-        found[label] = path
+        found[label] = chosen
     return found
+
+
+def chosen_model(reference: str, branch: str | None) -> ChosenModel:
+    """Return the file and the branch of a `MODEL[:BRANCH]`.
+
+    Args:
+        reference: What the command line says.
+        branch: What it means where it is a multi-task model and names none itself.
+
+    Raises:
+        RegistryError: See `cli.options.find_model`.
+    """
+    place, own = split_branch(reference)
+    file = find_model(place)
+    return ChosenModel(file, own or (branch if branch and _has_branches(file) else None))
+
+
+def _has_branches(file: str) -> bool:
+    from schemas.errors import CheckpointError
+    from zoo.checkpoint_file import read_header
+
+    try:
+        return "model_dict" in read_header(file).model_params
+    except (CheckpointError, OSError):
+        return False  # a frozen model; or what opens it says what is wrong
 
 
 class Opener:
@@ -39,27 +101,27 @@ class Opener:
     Args:
         out: Where to say it.
         device: Where models compute.
-        branch: Of multi-task models.
     """
 
-    def __init__(self, out: Output, device: str, branch: str | None = None) -> None:
+    def __init__(self, out: Output, device: str) -> None:
         self._out = out
         self._device = device
-        self._branch = branch
         self._said: set[str] = set()
 
-    def __call__(self, model: str, systems: Sequence[str]) -> "tuple[Potential, list[System]]":
+    def __call__(
+        self, model: ChosenModel, systems: Sequence[str]
+    ) -> "tuple[Potential, list[System]]":
         """Return a model, and systems with the types of that model.
 
         Raises:
             CheckpointError: If the model cannot be used.
             DataError: If a system cannot be read, or has elements that the model does not know.
         """
-        with self._out.status(f"loading {model}"):
+        with self._out.status(f"loading {model.file}"):
             from dpa2.data.systems import open_systems
             from dpa2.evaluate.potential import load
 
-            potential = load(model, self._branch, self._device)
+            potential = load(model.file, model.branch, self._device)
             opened = open_systems(systems, potential.type_map)
         for text in (text for system in opened for text in system.warnings):
             if text not in self._said:

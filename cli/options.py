@@ -62,6 +62,17 @@ def split_name(entry: str) -> tuple[str | None, str]:
     return (None, entry) if not file or Path(entry).exists() else (name, file)
 
 
+def split_branch(entry: str) -> tuple[str, str | None]:
+    """Return the model and the branch of `MODEL[:BRANCH]`; a file whose own name has `:` has none.
+
+    A `:` before a `/` is one of an address.
+    """
+    model, _, branch = entry.rpartition(":")
+    if not model or not branch or "/" in branch or Path(entry).exists():
+        return entry, None
+    return model, branch
+
+
 Model = Annotated[
     str,
     typer.Option(

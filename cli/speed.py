@@ -4,22 +4,20 @@ from typing import Annotated
 
 import typer
 
-from cli.models import Opener, named_models
+from cli.models import BranchOfAll, Models, Opener, named_models
 from cli.options import Device, Json, Quiet
 from cli.output import Output
 
 
 def speed(
-    models: Annotated[
-        list[str],
-        typer.Argument(metavar="[NAME=]MODEL...", help="Models of any format, named as you like."),
-    ],
+    models: Models,
     system: Annotated[
         str, typer.Option("--system", "-s", help="The system whose first frame is evaluated.")
     ],
     repeats: Annotated[
         int, typer.Option("--repeats", "-r", min=1, help="Timed evaluations of each model.")
     ] = 10,
+    branch: BranchOfAll = None,
     device: Device = "cpu",
     json_mode: Json = False,
     quiet: Quiet = False,
@@ -32,14 +30,14 @@ def speed(
     from dpa2.evaluate.speed import first_frame, measure, num_evaluations
 
     out = Output(json_mode=json_mode, quiet=quiet)
-    paths = named_models(models)
+    chosen = named_models(models, branch)
     opened = Opener(out, device)
     with shown_warnings(out):
         potentials, frames = {}, {}
-        for name, path in paths.items():
-            potentials[name], systems = opened(path, [system])
+        for name, model in chosen.items():
+            potentials[name], systems = opened(model, [system])
             frames[name] = first_frame(systems[0])
-        total = num_evaluations(len(paths), repeats)
+        total = num_evaluations(len(chosen), repeats)
         with progress_bar(out, "evaluations", total) as advance:
             timings = measure(potentials, frames, repeats, advance)
     first = next(iter(timings.values()))
@@ -58,7 +56,7 @@ def speed(
     documents = [
         {
             "name": name,
-            "model": paths[name],
+            **chosen[name].document(),
             "seconds": item.seconds,
             "median_seconds": item.median,
             "microseconds_per_atom": item.microseconds_per_atom,

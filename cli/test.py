@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.models import Opener, num_frames
+from cli.models import ChosenModel, Opener, num_frames
 from cli.options import Branch, Device, Json, Model, Quiet
 from cli.output import Output
 
@@ -60,7 +60,7 @@ def compare(
         raise typer.BadParameter("name data to test on with --system or --datafile")
     limit = numb_test or None
     with shown_warnings(out):
-        potential, systems = Opener(out, device, branch)(model, paths)
+        potential, systems = Opener(out, device)(ChosenModel(model, branch), paths)
         with progress_bar(out, "frames", num_frames(systems, limit)) as advance:
             report = run_test_with_files(
                 potential,
