@@ -74,8 +74,13 @@ def finetune(
 
     tuning = Tuning(freeze == "descriptor", freeze_layers, _factors(lr_scale or []), layer_decay)
     run(
-        StartOptions(finetune=model, branch=branch, use_pretrain_script=use_pretrain_script),
-        RunOptions(input_file, output, overrides or [], device, as_json, quiet, bias_mode, tuning),
+        StartOptions(
+            finetune=model,
+            branch=branch,
+            use_pretrain_script=use_pretrain_script,
+            bias_mode=bias_mode,
+        ),
+        RunOptions(input_file, output, overrides or [], device, as_json, quiet, tuning),
     )
 
 

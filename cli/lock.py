@@ -134,8 +134,13 @@ def _start(option: str, file: str, branch: str | None, use_pretrain_script: bool
     from cli.start import StartOptions, read_start
     from schemas.errors import CheckpointError
 
-    field = "finetune" if option == "model" else option
-    options = StartOptions(**{field: file}, branch=branch, use_pretrain_script=use_pretrain_script)
+    options = StartOptions(
+        finetune=file if option in ("model", "finetune") else None,
+        restart=file if option == "restart" else None,
+        init_model=file if option == "init_model" else None,
+        branch=branch,
+        use_pretrain_script=use_pretrain_script,
+    )
     start, faults = read_start(options)
     if start is None:
         raise CheckpointError(faults[0].message, hint=faults[0].hint)

@@ -26,7 +26,7 @@ def with_data(report: "Report") -> "Report":
     """
     from dpa2.data.preflight.inputs import has_data
 
-    pairs = [(target, _task(target, report.diagnostics)) for target in report.targets]
+    pairs = [(target, _task(target, report)) for target in report.targets]
     pairs = [(target, task) for target, task in pairs if has_data(task)]
     if not pairs or report.extend is None:
         return report
@@ -41,13 +41,13 @@ def with_data(report: "Report") -> "Report":
     return report.extend(new) if new else report
 
 
-def _task(target: "Target", said: "Sequence[Diagnostic]") -> "Task":
+def _task(target: "Target", report: "Report") -> "Task":
     """Return what there is to read; with a faulty type_map, systems keep their own elements."""
     from dpa2.data.preflight.inputs import task_of
     from schemas.view import starts_with
 
-    task = task_of(target.sound, target.name, _place(target))
-    faults = (item.path for item in said if item.severity == "error")
+    task = task_of(target.sound, target.name, _place(target), report.start)
+    faults = (item.path for item in report.diagnostics if item.severity == "error")
     if any(starts_with(path, task.type_map_path) for path in faults):
         return replace(task, type_map=None)
     return task

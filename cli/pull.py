@@ -203,7 +203,7 @@ def _dry_run(
 def _is_path(path: Path, branch: str | None) -> Exception:
     from schemas.errors import RegistryError
 
-    hint = f"zoo extract {path} --branch {branch}" if branch else f"use it: --model {path}"
+    hint = f"zoo extract {path} --branch {branch}" if branch else f"it is here: zoo show {path}"
     if not path.exists():
         hint = "`zoo list` shows the names of models"
     return RegistryError(f"{path} is a path, not the name of a model to fetch", hint=hint)

@@ -59,8 +59,8 @@ def _introduce(out: Output, server: "MirrorServer", host: str) -> None:
     local = is_loopback(host)
     name = socket.gethostname() if host in _EVERYWHERE else host
     place = f"[{name}]" if ":" in name else name
-    option = "" if local else " --insecure"
-    out.text(f"zoo registry add http://{place}:{server.port}/{REGISTRY}{option}")
+    address = f"http://{place}:{server.port}/{REGISTRY}"
+    out.text(f"zoo registry add {address}" if local else f"zoo registry add {address} --insecure")
     out.info(f"serving {server.folder}; a client runs the command above, then `zoo pull NAME`")
     if local:
         out.info("this machine only; --host 0.0.0.0 serves the network")

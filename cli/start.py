@@ -8,8 +8,10 @@ import typer
 from cli.options import find_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from schemas.diagnostics import Finding
-    from schemas.start import Start, StartOption
+    from schemas.start import BiasMode, Start, StartOption
 
 Finetune = Annotated[
     str | None,
@@ -50,6 +52,7 @@ class StartOptions:
     init_model: str | None = None
     branch: str | None = None
     use_pretrain_script: bool = False
+    bias_mode: "BiasMode | None" = None
 
 
 def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
@@ -69,11 +72,7 @@ def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
         hint = "--restart continues a run, --finetune and --init-model begin one"
         return None, [Finding("ZOO620", (given[-1][0],), message, hint)]
     if not given:
-        if options.branch is None and not options.use_pretrain_script:
-            return None, []
-        option = "--branch" if options.branch is not None else "--use-pretrain-script"
-        message = f"{option} says nothing without --finetune FILE"
-        return None, [Finding("ZOO620", (option,), message, severity="warning")]
+        return None, list(_without_effect(options, None))
     option, file = given[0]
     from zoo.checkpoint_file import read_header
 
@@ -91,5 +90,21 @@ def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
         steps=header.steps,
         branch=options.branch,
         use_pretrain_script=options.use_pretrain_script,
+        bias_mode=options.bias_mode,
     )
-    return start, []
+    return start, list(_without_effect(options, option))
+
+
+def _without_effect(options: StartOptions, start: "StartOption | None") -> "Iterator[Finding]":
+    """Say which options change nothing beside the one that names a checkpoint."""
+    from schemas.diagnostics import Finding
+
+    needs = {
+        "--branch": (options.branch and start is None, ("--finetune",)),  # else ZOO611 says so
+        "--use-pretrain-script": (options.use_pretrain_script, ("--finetune", "--init-model")),
+        "--bias-mode": (options.bias_mode, ("--finetune",)),
+    }
+    for option, (given, partners) in needs.items():
+        if given and start not in partners:
+            message = f"{option} says nothing without {' or '.join(partners)} FILE"
+            yield Finding("ZOO620", (option,), message, severity="warning")

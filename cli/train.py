@@ -68,7 +68,6 @@ class RunOptions:
     device: str | None
     as_json: bool
     quiet: bool
-    bias_mode: BiasMode | None = None
     tuning: "Tuning | None" = None
 
 
@@ -109,8 +108,8 @@ def train(
 ) -> None:
     """Train a model; interrupt with Ctrl-C at any time and continue with --restart."""
     run(
-        StartOptions(finetune, restart, init_model, branch, use_pretrain_script),
-        RunOptions(input_file, output, overrides or [], device, as_json, quiet, bias_mode),
+        StartOptions(finetune, restart, init_model, branch, use_pretrain_script, bias_mode),
+        RunOptions(input_file, output, overrides or [], device, as_json, quiet),
     )
 
 
@@ -144,7 +143,7 @@ def run(start_options: StartOptions, options: RunOptions) -> None:
         init_model=start_options.init_model,
         finetune=start_options.finetune,
         branch=start_options.branch,
-        bias_mode=options.bias_mode,
+        bias_mode=start_options.bias_mode,
         tuning=options.tuning,
         output=str(options.output),
         device=options.device,

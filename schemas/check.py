@@ -36,6 +36,7 @@ class Report:
         config: The configuration; None if there are errors.
         diagnostics: Every fault, sorted by position.
         targets: The branches, or the only task, with what of them is sound.
+        start: The checkpoint from which the training is to start.
         extend: Returns the report with more findings in it, such as those of the data.
     """
 
@@ -44,6 +45,7 @@ class Report:
     config: Input | MultiTaskInput | None
     diagnostics: list[Diagnostic]
     targets: tuple[Target, ...] = field(default=(), repr=False)
+    start: Start | None = field(default=None, repr=False)
     extend: "Callable[[Sequence[Finding]], Report] | None" = field(default=None, repr=False)
 
     @property
@@ -119,7 +121,7 @@ def check_text(
         if draft is not None:
             everything = with_users(everything, draft)
         placed = _report(document, config, everything, migration, overridden)
-        return replace(placed, targets=tuple(targets), extend=report)
+        return replace(placed, targets=tuple(targets), start=start, extend=report)
 
     return report([])
 

@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from schemas.diagnostics import Path
 
+BiasMode = Literal["change", "set", "none"]
+"""What becomes of the energies of the elements: `change` adds what the model leaves over
+(deepmd-kit's `change-by-statistic`), `set` replaces (`set-by-statistic`), `none` leaves them."""
 StartOption = Literal["--finetune", "--restart", "--init-model"]
 DEFAULT_BRANCH = "Default"
 """What deepmd-kit calls the only branch of a single-task model."""
@@ -24,6 +27,7 @@ class Start:
         steps: Steps that were done; None if the file does not say.
         branch: The branch asked for with `--branch`.
         use_pretrain_script: Whether the input's networks are to be replaced by its networks.
+        bias_mode: What becomes of the energies of the elements; None as deepmd-kit.
     """
 
     option: StartOption
@@ -32,11 +36,18 @@ class Start:
     steps: int | None = None
     branch: str | None = None
     use_pretrain_script: bool = False
+    bias_mode: BiasMode | None = None
 
     @property
     def path(self) -> Path:
         """The place of a fault of the checkpoint itself: the option."""
         return (self.option,)
+
+    def bias_of(self, source: "Source") -> BiasMode:
+        """Return what becomes of the energies of the elements of a branch that starts here."""
+        if source.is_resumed:
+            return "none"
+        return self.bias_mode or ("set" if source.is_random else "change")
 
     @property
     def has_branches(self) -> bool:

@@ -14,12 +14,13 @@ from dpa2.io.checkpoint import Checkpoint
 from dpa2.model.electron_configuration import SYMBOLS
 from dpa2.model.sharing import share
 from dpa2.training.assembly import Assembled, links_of
-from dpa2.training.bias import BiasMode, BiasShift, adjust_bias, normalise_parameters
+from dpa2.training.bias import BiasShift, adjust_bias, normalise_parameters
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot
 from dpa2.training.statistics import draw_frames, initialise_statistics
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
+from schemas.start import BiasMode
 
 Say = Callable[[str], None]
 

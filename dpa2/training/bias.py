@@ -4,7 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,7 @@ from dpa2.data.frames import Frames
 from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.training.statistics import StatisticsBuilder, change_bias
 from schemas.errors import DataError
-
-BiasMode = Literal["change", "set", "none"]
-"""`change` adds what the model leaves over (deepmd-kit's `change-by-statistic`), `set` replaces
-(`set-by-statistic`), `none` leaves the energies as they are."""
+from schemas.start import BiasMode
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from dpa2.model.sharing import share
 from dpa2.training.assembly import Assembled, assemble, joined_model_params, links_of
 from dpa2.training.average import ParameterAverage
 from dpa2.training.beginning import Beginning, FromCheckpoint, FromScratch
-from dpa2.training.bias import BiasMode
 from dpa2.training.choice import BranchChoice, RunLength, run_length
 from dpa2.training.display import Display, TensorBoard
 from dpa2.training.final_bias import change_final_bias
@@ -44,6 +43,7 @@ from schemas.errors import ConfigError
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
 from schemas.normalize import normalized
+from schemas.start import BiasMode
 
 
 @dataclass(frozen=True)

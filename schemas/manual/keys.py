@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
@@ -12,12 +13,14 @@ from schemas.descriptions import descriptions
 from schemas.diagnostics import Path
 from schemas.input import Input
 from schemas.manual.types import type_words
+from schemas.multitask import MultiTaskInput, MultiTaskModel
 from schemas.outline import places, sections_of
 from schemas.section import NO_DEFAULT, Section, aliases
 from schemas.suggest import nearest
 
 _UNIT = re.compile(r"\bin (Å|eV/Å|eV)(?=\W|$)")
 _BRANCHES = {"model_dict": "model", "loss_dict": "loss", "data_dict": "training"}
+_SHARED = ("model", "shared_dict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,53 +65,103 @@ class Key:
 
 
 def explain_path(dotted: str) -> Key | None:
-    """Return what a dotted path means; None if there is no such key.
+    """Return what a path means; None if there is no such key.
 
-    The names of branches may be in it (`model.model_dict.water.descriptor`), and indices.
+    Parts are separated by dots or slashes. The names of branches and of shared parts may be in it
+    (`model.model_dict.water.descriptor`), and indices. The last part alone is enough where only
+    one key is called so.
     """
-    parts = tuple(part for part in dotted.strip().strip(".").split(".") if part)
-    return explain_key(parts)
+    parts = tuple(part for part in re.split(r"[./]", dotted.strip()) if part)
+    found = explain_key(parts)
+    if found is None and len(parts) == 1:
+        homes = _ending(parts[0])
+        found = explain_path(homes[0]) if len(homes) == 1 else None
+    return found
 
 
 def explain_key(path: Path) -> Key | None:
     """Return what a path of an input means; None if there is no such key."""
-    parts = _single_task(tuple(str(part) for part in path if not _is_index(part)))
+    parts = tuple(str(part) for part in path if not _is_index(part))
     if not parts:
         return _root()
-    options: list[type[Section]] = [Input]
-    for part in parts[:-1]:
-        options = [below for option in options for below in _below(option, part)]
-    for option in options:
-        name = aliases(option).get(parts[-1], parts[-1])
-        if name in option.model_fields:
-            return _key(option, name, (*parts[:-1], name), options)
-    return None
+    for written in (parts, *_single_task(parts)):
+        for root in (Input, MultiTaskInput):
+            options: list[type[Section]] = [root]
+            for part in written[:-1]:
+                options = [below for option in options for below in _below(option, part)]
+            for option in options:
+                name = aliases(option).get(written[-1], written[-1])
+                if name in _names(option):
+                    return _key(option, name, (*written[:-1], name), options)
+    if parts[:2] == _SHARED and len(parts) > 2:
+        return _shared_part(parts)
+    above = explain_key(parts[:-1]) if len(parts) > 1 else None
+    is_free = above is not None and above.type.startswith("an object") and not above.keys
+    return above if is_free else None  # any name is right there
 
 
 def suggestions(dotted: str) -> list[str]:
     """Return paths that may have been meant: those that end alike, or else the nearest."""
-    known = [
-        f"{home}.{name}" if home else name for name, homes in places().items() for home in homes
-    ]
-    ending = [path for path in known if path.endswith(f".{dotted}")]
+    ending = _ending(dotted)
     if ending:
         return ending
-    name = nearest(dotted.rpartition(".")[2], places())
+    known = _paths()
+    name = nearest(dotted.rpartition(".")[2], [path.rpartition(".")[2] for path in known])
     alike = [path for path in known if name is not None and path.rpartition(".")[2] == name]
     best = nearest(dotted, alike) or nearest(dotted, known)
     return ([best] if best else []) + [path for path in alike if path != best][:4]
+
+
+def _ending(dotted: str) -> list[str]:
+    return [path for path in _paths() if path.endswith(f".{dotted}")]
+
+
+@cache
+def _paths() -> list[str]:
+    """Return the paths of all keys; those in a branch as in an input of one task."""
+    single = [
+        f"{home}.{name}" if home else name for name, homes in places().items() for home in homes
+    ]
+    several = _names(MultiTaskInput) + [
+        f"{above}.{name}" for above, section in _sections_of_several() for name in _names(section)
+    ]
+    return list(dict.fromkeys((*single, *several)))
+
+
+def _sections_of_several() -> Iterator[tuple[str, type[Section]]]:
+    """Yield the sections that an input with branches has in the place of those of one task."""
+    for name in _names(MultiTaskInput):
+        for section in _below(MultiTaskInput, name):
+            if section not in _below(Input, name):
+                yield name, section
+
+
+def _names(section: type[Section]) -> list[str]:
+    """Return the keys of a section; what is derived from them is none."""
+    return [name for name, field in section.model_fields.items() if not field.exclude]
 
 
 def _is_index(part: str | int) -> bool:
     return isinstance(part, int) or part.isdigit()
 
 
-def _single_task(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the path that a path of a branch has in an input of a single task."""
+def _single_task(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the paths that a path of a branch may have in an input of a single task.
+
+    There may be several because a name may have dots in it.
+    """
     for index, part in enumerate(parts[:2]):
-        if part in _BRANCHES and len(parts) > index + 2:
-            return (_BRANCHES[part], *parts[index + 2 :])
-    return parts
+        if part in _BRANCHES:
+            yield from ((_BRANCHES[part], *parts[i:]) for i in range(index + 2, len(parts) + 1))
+    if parts[:2] == _SHARED:
+        for component in ("descriptor", "fitting_net"):
+            yield from (("model", component, *parts[i:]) for i in range(3, len(parts)))
+
+
+def _shared_part(parts: tuple[str, ...]) -> Key:
+    effect = descriptions(MultiTaskModel)["shared_dict"]
+    kinds = "a type_map, a descriptor or a fitting net"
+    return Key(".".join(parts), kinds, None, False, None, effect)
 
 
 def _below(section: type[Section], part: str) -> list[type[Section]]:
@@ -116,10 +169,18 @@ def _below(section: type[Section], part: str) -> list[type[Section]]:
     return [] if field is None else list(sections_of(field.annotation))
 
 
+def _of_each_branch(annotation: Any) -> list[type[Section]]:
+    """Return the sections that an object has under the names of branches."""
+    if get_origin(annotation) is Annotated:
+        return _of_each_branch(get_args(annotation)[0])
+    return list(sections_of(get_args(annotation)[1])) if get_origin(annotation) is dict else []
+
+
 def _root() -> Key:
-    keys = tuple(_key(Input, name, (name,), [Input], depth=1) for name in Input.model_fields)
+    keys = tuple(_keys_of([Input], ()))
+    more = (key for key in _keys_of([MultiTaskInput], ()) if key.path not in Input.model_fields)
     effect = (Input.__doc__ or "").strip()
-    return Key("", "an object", None, True, None, effect, keys=keys)
+    return Key("", "an object", None, True, None, effect, keys=(*keys, *more))
 
 
 def _key(
@@ -136,27 +197,34 @@ def _key(
     shown = None
     if has_default and not isinstance(field.default, Section):
         shown = json.dumps(field.default, ensure_ascii=False)
-    inner = list(sections_of(field.annotation))
+    inner, each = list(sections_of(field.annotation)), _of_each_branch(field.annotation)
+    kind = "an object" if inner else type_words(section, name)
+    above = ".".join(path)
+    several = [below for at, below in _sections_of_several() if at == above]
     return Key(
-        path=".".join(path),
-        type="an object" if inner else type_words(section, name),
+        path=above,
+        type=f"{kind}: a section for each branch" if each else kind,
         default=shown,
         required=field.is_required(),
         unit=unit[1] if unit else None,
         effect=effect,
         aliases=tuple(alias for alias, key in aliases(section).items() if key == name),
         only_for=_only_for(section, name, siblings),
-        keys=tuple(_keys_of(inner, path)) if depth == 0 else (),
+        keys=tuple(_keys_of([*inner, *each], path, several)) if depth == 0 else (),
     )
 
 
-def _keys_of(options: list[type[Section]], path: tuple[str, ...]) -> Iterator[Key]:
+def _keys_of(
+    options: list[type[Section]], path: tuple[str, ...], several: Sequence[type[Section]] = ()
+) -> Iterator[Key]:
+    """Yield the keys of sections, then those that they have in an input with branches only."""
     seen: set[str] = set()
-    for option in options:
-        for name in option.model_fields:
-            if name not in seen:
-                seen.add(name)
-                yield _key(option, name, (*path, name), options, depth=1)
+    for siblings in (options, several):
+        for option in siblings:
+            for name in _names(option):
+                if name not in seen:
+                    seen.add(name)
+                    yield _key(option, name, (*path, name), list(siblings), depth=1)
 
 
 def _only_for(section: type[Section], name: str, siblings: list[type[Section]]) -> str | None:

@@ -14,6 +14,7 @@ _WORDS = {
     "array": "a list",
     "null": "null",
 }
+_SCALARS = ("integer", "number", "string", "boolean")
 _SIGNS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
 _SPECIAL = {
     "batch_size": "a whole number, a list of them, or `auto`, `auto:N`, `max:N`, `mix:N`, ...",
@@ -48,6 +49,9 @@ def _words(entry: dict[str, Any]) -> str:
     if kind == "array":
         items = _words(entry["items"]) if entry.get("items") else "values"
         return f"a list: {items} each"
+    each = entry.get("additionalProperties")
+    if kind == "object" and isinstance(each, dict) and each.get("type") in _SCALARS:
+        return f"an object: {_words(each)} each"
     words = _WORDS.get(str(kind), "a value")
     bounds = [f"{sign} {entry[key]:g}" for key, sign in _SIGNS.items() if key in entry]
     return " ".join([words, " and ".join(bounds)]).strip()

@@ -16,7 +16,7 @@ from schemas.model import Model
 from schemas.partial import UnusableError
 from schemas.rules.elements import OTHER_ELEMENTS
 from schemas.rules.rule import Fault, note, rule, warning
-from schemas.start import Source
+from schemas.start import Source, Start
 
 
 def _pairs(departure: Departure) -> Iterator[tuple[Target, Source, Model]]:
@@ -136,15 +136,28 @@ def weights_are_taken(departure: Departure) -> Iterator[Fault]:
         if departure.is_undecided(target):
             continue  # a rule says so
         whose = f"branch `{source.branch}` of {start.file}" if start.has_branches else start.file
-        what = "descriptor and fitting net are loaded, the energy bias is shifted to the data"
+        what = "descriptor and fitting net are loaded"
         if source.is_random:
-            what = "the descriptor is loaded, the fitting net is random, the energy bias is new"
-        elif source.is_resumed:
-            what = "descriptor, fitting net and energy bias are loaded as they are"
+            what = "the descriptor is loaded, the fitting net is random"
+        what += f", the energy bias {_bias(start, source)}"
         if start.use_pretrain_script:
-            what += "; the sections of these networks are replaced by the checkpoint's"
+            sections = (
+                "section of the descriptor is" if source.is_random else "sections of both are"
+            )
+            what += f"; the input's {sections} replaced by the checkpoint's"
         prefix = f"branch `{target.name}` starts from " if departure.is_multitask else ""
         yield note(start.path, f"{prefix}{whose}: {what}")
+
+
+def _bias(start: Start, source: Source) -> str:
+    """Return what becomes of the energies of the elements."""
+    match start.bias_of(source):
+        case "change":
+            return "is shifted to the data"
+        case "set":
+            return "is fitted anew to the data"
+        case "none":
+            return "is not fitted" if source.is_random else "is loaded as it is"
 
 
 @rule("ZOO605", "an empty descriptor needs --use-pretrain-script", scope="start")

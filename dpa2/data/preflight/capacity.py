@@ -113,7 +113,9 @@ def check_capacities(found: Sequence[Neighborhood]) -> Iterator[Finding]:
         if not isinstance(nsel, int):
             continue
         seen = f"the data have {item.mean:.0f} in the mean, {item.most} at most"
-        if item.most > nsel:
+        if item.cutoff.fixed_by is not None:
+            yield from _fixed(item, nsel)
+        elif item.most > nsel:
             share = int(item.counts[nsel + 1 :].sum()) / int(item.counts.sum())
             message = (
                 f"{key} ({nsel}) is too small: {item.where} has {item.most} neighbours within "
@@ -140,6 +142,37 @@ def check_capacities(found: Sequence[Neighborhood]) -> Iterator[Finding]:
                 severity="note",
                 related_paths=(("the cutoff", item.cutoff.rcut_path),),
             )
+
+
+def _fixed(item: Neighborhood, nsel: int) -> Iterator[Finding]:
+    """Say what a capacity leaves out that cannot be changed: weights mean something with it only.
+
+    The statistics have a row for each place in the list, and sums are divided by their number.
+    """
+    if item.most <= nsel:
+        return
+    key = item.cutoff.nsel_path[-1] if item.cutoff.nsel_path else "nsel"
+    numbers = np.arange(len(item.counts))
+    left_out = int(item.counts @ np.maximum(0, numbers - nsel)) / int(item.counts @ numbers)
+    share = int(item.counts[nsel + 1 :].sum()) / int(item.counts.sum())
+    message = (
+        f"{key} ({nsel}) is that of {item.cutoff.fixed_by}, and its weights go with no other; "
+        f"{100 * left_out:.3g} % of the pairs within {item.cutoff.rcut:g} Å are left out, of "
+        f"{100 * share:.3g} % of all atoms: {item.where} has {item.most} neighbours"
+    )
+    hint = (
+        f"keep {nsel}: the nearest count, in training and in use, and energies jump a little where "
+        f"atoms come and go; for all of them start from a model with {key} >= {item.most}, or "
+        "train from scratch"
+    )
+    yield Finding(
+        "ZOO442",
+        item.cutoff.nsel_path,
+        message,
+        hint,
+        severity="warning",
+        related_paths=(("the cutoff", item.cutoff.rcut_path),),
+    )
 
 
 def check_order(found: Sequence[Neighborhood]) -> Iterator[Finding]:

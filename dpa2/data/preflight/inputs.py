@@ -19,6 +19,7 @@ from schemas.diagnostics import Path
 from schemas.input import Input
 from schemas.partial import UnusableError
 from schemas.rules.loss import term_is_on
+from schemas.start import Start
 
 _LABELS = {
     "e": "energy",
@@ -34,13 +35,19 @@ Place = Callable[[Path], Path]
 """Returns where in the file a path of an input of one task is written."""
 
 
-def task_of(config: Input, name: str = "", place: Place = lambda path: path) -> Task:
+def task_of(
+    config: Input,
+    name: str = "",
+    place: Place = lambda path: path,
+    start: Start | None = None,
+) -> Task:
     """Return what there is to look at in an input of one task, or in one branch of several.
 
     Args:
         config: The input; it may be partial, what is missing is not looked at.
         name: Name of the branch.
         place: Where in the file things are written.
+        start: The checkpoint from which the training starts.
     """
     training = validation = None
     with suppress(UnusableError):
@@ -57,7 +64,10 @@ def task_of(config: Input, name: str = "", place: Place = lambda path: path) -> 
         validation=validation,
         type_map=type_map,
         type_map_path=place(("model", "type_map")),
-        cutoffs=tuple(_cutoffs(config, place)),
+        cutoffs=tuple(
+            replace(item, fixed_by=None if start is None else start.file)
+            for item in _cutoffs(config, place)
+        ),
         learned=frozenset(_learned(config)),
         name=name,
     )

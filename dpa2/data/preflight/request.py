@@ -53,6 +53,7 @@ class Cutoff:
         nsel: Capacity of the list, `auto` or `auto:F`.
         rcut_path: Where the radius is in the input.
         nsel_path: Where the capacity is.
+        fixed_by: The checkpoint from which the training starts: its weights fix the capacity.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Cutoff:
     nsel: int | str | None = None
     rcut_path: Path = ()
     nsel_path: Path = ()
+    fixed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

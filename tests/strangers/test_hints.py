@@ -1,0 +1,366 @@
+"""What a hint says can be done, and doing it leads on."""
+
+import ast
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.options import split_branch
+from schemas.check import check_file
+from schemas.errors import CheckpointError
+from schemas.finetune import check_start
+from schemas.manual.keys import explain_path
+from schemas.normalize import normalized
+from schemas.start import Start
+from tests.cli.conftest import SINGLE_TASK, changed, write_system
+from tests.strangers.situations import situation
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "small"
+PROJECT = Path(__file__).parents[2]
+
+
+def run(*words, code=0):
+    """Run a command; return what it printed."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def models(workspace):
+    """A model, and one of two branches: the same, and one with energies 1 eV an atom higher."""
+    single = torch.load(GOLDEN / "model.pt", weights_only=True)
+    (workspace / "single.pt").write_bytes((GOLDEN / "model.pt").read_bytes())
+    state = single.get("model", single)
+    section = state["_extra_state"]["model_params"]
+    tensors = {}
+    for branch, shift in (("water", 0.0), ("salt", 1.0)):
+        for name, tensor in state.items():
+            if name != "_extra_state":
+                higher = tensor + shift if name.endswith("atomic_model.out_bias") else tensor
+                tensors[name.replace(".Default.", f".{branch}.")] = higher
+    extra = {"model_params": {"model_dict": {"water": section, "salt": section}}}
+    extra["train_infos"] = {"lr": 1e-3, "step": 4}
+    torch.save({"model": {"_extra_state": extra, **tensors}}, "multi.pt")
+    write_system(workspace / "data" / "water")
+    return workspace
+
+
+@situation(
+    "multi-task checkpoints compared with single-task ones",
+    "zoo compare a=A.pt b=MULTI.pt; the hint says --branch, which the command did not have",
+    "MODEL:BRANCH for one model, --branch for those that name none",
+)
+def test_each_model_of_a_comparison_has_its_branch(models):
+    with pytest.raises(CheckpointError) as refused:
+        run("compare", "a=single.pt", "b=multi.pt", "-s", "data/water")
+    assert "--branch: water, salt" in refused.value.hint
+    words = ["single.pt", "multi.pt:salt", "multi.pt", "-s", "data/water", "--branch", "water"]
+    found = json.loads(run("compare", *words, "--json").stdout)["models"]
+    assert [item["name"] for item in found] == ["single.pt", "multi.pt:salt", "multi.pt:water"]
+    assert [item.get("branch") for item in found] == [None, "salt", "water"]
+    energy, higher, same = (item["errors"]["energy_per_atom"]["mae"] for item in found)
+    assert same == energy
+    assert abs(higher - energy) == pytest.approx(1.0)
+
+
+@situation(
+    "multi-task checkpoints timed",
+    "zoo speed MULTI.pt",
+    "MODEL:BRANCH, or --branch for all",
+)
+def test_each_model_of_a_timing_has_its_branch(models):
+    words = ["a=multi.pt:salt", "single.pt", "-s", "data/water", "-r", "1", "--json"]
+    found = json.loads(run("speed", *words).stdout)["models"]
+    assert [(item["name"], item.get("branch")) for item in found] == [
+        ("a", "salt"),
+        ("single.pt", None),
+    ]
+
+
+@situation(
+    "ensembles of which one model is multi-task",
+    "zoo deviation -m A.pt -m MULTI.pt --branch water: A.pt has no branch `water`",
+    "--branch is that of the multi-task models only",
+)
+def test_a_branch_of_several_models_is_that_of_those_that_have_branches(models):
+    words = ["-m", "single.pt", "-m", "multi.pt", "-s", "data/water", "--branch", "water", "--json"]
+    (system,) = json.loads(run("deviation", *words).stdout)["systems"]
+    assert system["devi_e"] == 0
+    words = ["-m", "single.pt", "-m", "multi.pt:salt", "-s", "data/water", "--force", "--json"]
+    (system,) = json.loads(run("deviation", *words).stdout)["systems"]
+    assert system["devi_e"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("written", "model", "branch"),
+    [
+        ("multi.pt:water", "multi.pt", "water"),
+        ("DPA2_medium@1:H2O-PBE0TS-MD", "DPA2_medium@1", "H2O-PBE0TS-MD"),
+        ("https://host:8080/a.pt", "https://host:8080/a.pt", None),
+        ("https://host:8080/a.pt:water", "https://host:8080/a.pt", "water"),
+        ("hf://owner/repo/a.pt", "hf://owner/repo/a.pt", None),
+        ("here:and:there", "here:and:there", None),
+        ("a.pt:", "a.pt:", None),
+    ],
+)
+def test_a_colon_before_a_slash_or_in_a_file_name_separates_no_branch(
+    written, model, branch, workspace
+):
+    (workspace / "here:and:there").touch()
+    assert split_branch(written) == (model, branch)
+
+
+MODES = [
+    (None, None, "descriptor and fitting net are loaded, the energy bias is shifted to the data"),
+    ("none", None, "descriptor and fitting net are loaded, the energy bias is loaded as it is"),
+    ("set", None, "descriptor and fitting net are loaded, the energy bias is fitted anew"),
+    (None, "RANDOM", "fitting net is random, the energy bias is fitted anew to the data"),
+    ("none", "RANDOM", "fitting net is random, the energy bias is not fitted"),
+    ("change", "RANDOM", "fitting net is random, the energy bias is shifted to the data"),
+]
+
+
+@pytest.mark.parametrize(("mode", "branch", "told"), MODES)
+@situation(
+    "fine-tuning with --bias-mode none",
+    "ZOO604 says that the energy bias is shifted to the data",
+    "what the options do to the bias is what is said",
+)
+def test_what_is_taken_from_a_checkpoint_is_told_as_it_is_done(mode, branch, told, workspace):
+    write_system(workspace / "data" / "water")
+    write_system(workspace / "data" / "ice")
+    Path("input.json").write_text(json.dumps(SINGLE_TASK))
+    report = check_file("input.json")
+    section = normalized(report.config.model)
+    params = section if branch is None else {"model_dict": {"a": section, "b": section}}
+    start = Start("--finetune", "model.pt", params, branch=branch, bias_mode=mode)
+    (note,) = [item for item in check_start(report.targets, start) if item.code == "ZOO604"]
+    assert told in note.message
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["--restart", "single.pt", "--use-pretrain-script"], "--use-pretrain-script"),
+        (["--restart", "single.pt", "--bias-mode", "none"], "--bias-mode"),
+        (["--init-model", "single.pt", "--bias-mode", "set"], "--bias-mode"),
+        (["--bias-mode", "set"], "--bias-mode"),
+    ],
+)
+@situation(
+    "options of fine-tuning beside --restart",
+    "--bias-mode or --use-pretrain-script does nothing there and nobody says so",
+    "a warning (ZOO620) names the option that would make it count",
+)
+def test_an_option_without_effect_is_named(words, option, models, monkeypatch):
+    import dpa2.training.run
+
+    class ReachedError(Exception):
+        pass
+
+    def stop(*_, **__):
+        raise ReachedError
+
+    monkeypatch.setattr(dpa2.training.run, "train", stop)
+    model = torch.load("single.pt", weights_only=True)
+    params = model.get("model", model)["_extra_state"]["model_params"]
+    document = changed(SINGLE_TASK, {"training.validation_data": "<remove>"})
+    Path("input.json").write_text(json.dumps(document | {"model": params}))
+    result = CliRunner().invoke(app, ["train", "input.json", *words])
+    assert f"{option} says nothing without" in result.stderr
+
+
+def dense(folder: Path, frames=4, atoms=64) -> None:
+    """Write a system whose atoms have many and unequal numbers of neighbours."""
+    write_system(folder, frames)
+    (folder / "type.raw").write_text("0 1 1 1\n" * (atoms // 4))
+    grid = np.stack(np.meshgrid(*[np.arange(4) * 2.0] * 3), -1).reshape(-1)
+    rng = np.random.default_rng(0)
+    np.save(folder / "set.000/coord.npy", grid + rng.normal(0, 0.1, (frames, 3 * atoms)))
+    np.save(folder / "set.000/box.npy", np.tile(np.eye(3).ravel() * 8.0, (frames, 1)))
+    np.save(folder / "set.000/force.npy", rng.normal(0, 1, (frames, 3 * atoms)))
+
+
+@pytest.fixture
+def short_lists(workspace, monkeypatch):
+    """Data with more neighbours than the lists of a checkpoint hold, and inputs for both."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workspace / "cache"))
+    dense(workspace / "data" / "water")
+    document = changed(
+        SINGLE_TASK,
+        {"model.descriptor.repinit.nsel": 100, "training.validation_data": "<remove>"},
+    )
+    Path("input.json").write_text(json.dumps(document))
+    section = normalized(check_file("input.json").config.model)
+    state = {"_extra_state": {"model_params": section, "train_infos": {"lr": 1e-3, "step": 4}}}
+    torch.save({"model": state}, "model.pt")
+    return document
+
+
+def diagnostics(*words, code=0):
+    result = run("validate", "input.json", "--json", *words, code=code)
+    return json.loads(result.stdout)["files"][0]["diagnostics"]
+
+
+@situation(
+    "fine-tuning on a denser system than the pretrained model's",
+    "nsel 100: ZOO442 says `set it to 128`, then ZOO602 says `write 100 as in the checkpoint`",
+    "a warning: 100 is fixed by the weights, so many pairs are left out, the way out",
+)
+@pytest.mark.parametrize("option", ["--finetune", "--restart", "--init-model"])
+def test_a_list_that_the_weights_fix_is_no_dead_end(option, short_lists):
+    alone = {item["code"]: item for item in diagnostics(code=1)}
+    assert alone["ZOO442"]["severity"] == "error"
+    (told,) = [i for i in diagnostics(option, "model.pt") if i["code"] == "ZOO442"]
+    assert told["severity"] == "warning"
+    assert told["fix"] is None
+    assert "set it to" not in told["hint"]
+    assert "model.pt, and its weights go with no other" in told["message"]
+
+    coord = np.load("data/water/set.000/coord.npy").reshape(4, 64, 3)
+    steps = np.stack(np.meshgrid(*[np.arange(-1, 2) * 8.0] * 3), -1).reshape(-1, 3)
+    images = coord[:, None, :, :] + steps[:, None, :]
+    distance = np.linalg.norm(coord[:, :, None, None, :] - images[:, None], axis=-1)
+    counts = ((distance < 6.0) & (distance > 0)).sum(axis=(2, 3))
+    share = np.maximum(0, counts - 100).sum() / counts.sum()
+    assert share > 0.01
+    assert f"{100 * share:.3g} % of the pairs within 6 Å are left out" in told["message"]
+
+
+@situation(
+    "fine-tuning on a denser system, hints obeyed",
+    "applying each hint in turn leads from one error to the other and back",
+    "writing what the hints say ends without an error",
+)
+def test_hints_about_neighbours_do_not_contradict_each_other(short_lists):
+    path = "model.descriptor.repinit.nsel"
+    Path("input.json").write_text(json.dumps(changed(short_lists, {path: 176})))
+    found = diagnostics("--finetune", "model.pt", code=1)
+    (error,) = [item for item in found if item["severity"] == "error"]
+    obeyed = int(re.search(r"write (\d+)", error["hint"]).group(1))
+    Path("input.json").write_text(json.dumps(changed(short_lists, {path: obeyed})))
+    assert all(item["severity"] != "error" for item in diagnostics("--finetune", "model.pt"))
+
+
+COMMANDS: dict[str, set[str]] = {}
+"""The options of every command, by the words that call it."""
+OF_MODULE: dict[str, set[str]] = {}
+"""The options of all commands of a module."""
+
+
+def _collect(command: typer.core.TyperCommand, words: str = "zoo") -> None:
+    below = getattr(command, "commands", None)
+    if below:
+        for name, sub in below.items():
+            _collect(sub, f"{words} {name}")
+        COMMANDS[words] = {"--help", "--version"}
+    else:
+        options = (
+            option for item in command.params for option in (*item.opts, *item.secondary_opts)
+        )
+        COMMANDS[words] = {"--help", *(option for option in options if option.startswith("-"))}
+        OF_MODULE.setdefault(command.callback.__module__, set()).update(COMMANDS[words])
+
+
+_collect(typer.main.get_command(app))
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z_-]*)")
+OTHERS = {"--pt", "--pt-expt"}
+"""Options of dp."""
+PROSE = {"is", "was", "or", "does", "x"}
+
+
+@cache
+def messages() -> list[tuple[str, int, str]]:
+    """Return file, line and text of every message in the code; what is put in is an x."""
+    found = []
+    for room in ("cli", "schemas", "zoo", "dpa2"):
+        for path in sorted((PROJECT / room).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            inner = set()
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                    inner.add(node.value)  # a docstring
+                if isinstance(node, ast.JoinedStr):
+                    inner.update(node.values)
+            for node in ast.walk(tree):
+                parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+                texts = [p.value if isinstance(p, ast.Constant) else "x" for p in parts]
+                is_text = isinstance(node, ast.JoinedStr | ast.Constant) and node not in inner
+                if is_text and all(isinstance(text, str) for text in texts):
+                    found.append((str(path.relative_to(PROJECT)), node.lineno, "".join(texts)))
+    return found
+
+
+def command_at(text: str) -> tuple[str, str] | None:
+    """Return the command that a text begins with, and what follows up to where it ends."""
+    words = re.match(r"zoo ([a-z]+)(?: ([a-z]+))?", text)
+    if words is None or words[1] in PROSE:
+        return None
+    name = f"zoo {words[1]} {words[2]}"
+    name = name if name in COMMANDS else f"zoo {words[1]}"
+    return name, re.split(r"[`;,)\n]|&&|: | and | or |\. ", text, maxsplit=1)[0]
+
+
+@situation(
+    "hints of this program",
+    "a hint names an option that the command lacks",
+    "every command and option that a message names exists",
+)
+def test_every_command_and_option_that_a_message_names_exists():
+    everywhere = set().union(*COMMANDS.values()) | OTHERS
+    named, wrong = 0, []
+    for file, line, text in messages():
+        told = set()
+        for start in re.finditer(r"(?<![\w-])zoo (?=[a-z])", text):
+            found = command_at(text[start.start() :])
+            if found is None:
+                continue
+            name, words = found
+            told.update(OPTION.findall(words))
+            named += 1
+            if name not in COMMANDS:
+                wrong.append(f"{file}:{line}: no command {name}: {text}")
+            elif missing := set(OPTION.findall(words)) - COMMANDS[name]:
+                wrong.append(f"{file}:{line}: {name} has no {missing}: {text}")
+        bare = set(OPTION.findall(text)) - told
+        own = OF_MODULE.get(file.removesuffix(".py").replace("/", "."))
+        named += len(bare)
+        if missing := bare - (own or everywhere):
+            wrong.append(f"{file}:{line}: there is no {missing}: {text}")
+    assert not wrong, "\n".join(wrong)
+    assert named > 200
+
+
+KEY = re.compile(r"\b(?:model|training|learning_rate|loss|optimizer|validating)(?:\.[a-z_0-9]+)+")
+FILES = (".pt", ".pth", ".pt2", ".yaml", ".out", ".dp", ".ckpt", ".json", ".savedmodel", ".hlo")
+
+
+@situation(
+    "hints of this program",
+    "a hint names a key by a path that does not exist",
+    "every path of a key that a message names can be explained",
+)
+def test_every_key_that_a_message_names_exists():
+    found = {key for _, _, text in messages() for key in KEY.findall(text)}
+    found = {
+        key for key in found if not key.endswith(FILES) and ".x" not in key and "_x" not in key
+    }
+    assert {key for key in found if explain_path(key) is None} == set()
+    assert len(found) > 10
