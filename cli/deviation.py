@@ -66,7 +66,6 @@ def deviation(
     from dpa2.data.systems import open_systems
     from dpa2.evaluate.deviation import (
         DeviationSettings,
-        check_type_maps,
         deviate,
         write_deviations,
     )
@@ -80,13 +79,12 @@ def deviation(
         with out.status(f"loading {len(models)} models"):
             chosen = [chosen_model(model, branch) for model in models]
             potentials = [load(model.file, model.branch, device) for model in chosen]
-        check_type_maps(potentials, models)
         opened = open_systems(systems, potentials[0].type_map)
         settings = DeviationSettings(relative, relative_v, real_error, frequency)
         total = sum(system.num_frames for system in opened)
         with progress_bar(out, "frames", total) as advance:
             found = write_deviations(
-                output, deviate(potentials, opened, settings, advance), atomic=atomic
+                output, deviate(potentials, opened, settings, advance, models), atomic=atomic
             )
     out.result(
         {

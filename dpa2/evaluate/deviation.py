@@ -8,16 +8,18 @@ The columns and their definitions are those of deepmd-kit's `dp model-devi`.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.frames import Frames
+from dpa2.data.frames import PADDING, Frames
+from dpa2.data.stored_system import StoredSystem
 from dpa2.data.system import System
-from dpa2.evaluate.potential import Potential
+from dpa2.data.typemap import translate
+from dpa2.evaluate.potential import Potential, predict_frames
 from schemas.atomic import atomic_write
 from schemas.errors import DataError
 
@@ -118,43 +120,65 @@ def deviate(
     systems: Sequence[System],
     settings: DeviationSettings,
     progress: Callable[[int], None] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Iterator[SystemDeviation]:
     """Evaluate all frames of systems with all models, one system after the other.
 
     Args:
-        potentials: At least two models (one suffices for `real_error`) with one type_map.
-        systems: Opened with that type_map.
+        potentials: At least two models (one suffices for `real_error`). Their type_maps may differ
+            in order and in elements that no atom has.
+        systems: Opened with the type_map of the first.
         settings: What is computed.
         progress: Called with the number of frames done since the last call.
+        names: How messages call the models.
 
     Raises:
-        DataError: If the models differ in their elements, or labels are missing.
+        DataError: If a model does not know an element in use, or labels are missing.
     """
     _check(potentials, systems, settings)
+    names = names or [f"model {index}" for index in range(len(potentials))]
+    _check_elements(potentials, systems, names)
     for system in systems:
         parts = [
             _of_frames(potentials, frames, settings)
-            for frames in _read(system, potentials[0], settings, progress)
+            for frames in _read(system, potentials, settings, progress)
         ]
         values, atomic = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         step = np.arange(len(values), dtype=np.int64) * settings.frequency
         yield SystemDeviation(system.name, step, values, atomic)
 
 
-def check_type_maps(potentials: Sequence[Potential], names: Sequence[str]) -> None:
-    """Refuse models whose atom types mean different elements.
-
-    Raises:
-        DataError: Names the first model that differs.
-    """
+def _check_elements(
+    potentials: Sequence[Potential], systems: Sequence[System], names: Sequence[str]
+) -> None:
+    """Refuse systems whose types do not mean one element, known to every model."""
     first = potentials[0].type_map
     for potential, name in zip(potentials, names, strict=True):
-        if potential.type_map != first:
-            raise DataError(
-                f"{name} has the type_map {' '.join(potential.type_map)}, "
-                f"but {names[0]} has {' '.join(first)}",
-                hint="models are compared type by type: all need the same type_map",
-            )
+        if potential.type_map == first:
+            continue
+        for system in systems:
+            if isinstance(system, StoredSystem) and system.elements is None:
+                raise DataError(
+                    f"{system.name} has no type_map.raw, and its type numbers mean other elements "
+                    f"for {names[0]} ({' '.join(first)}) than for {name} "
+                    f"({' '.join(potential.type_map)})",
+                    hint=f"write the elements that they stand for into {system.name}/type_map.raw",
+                )
+            used = [first[number] for number in system.type_counts()]
+            unknown = [element for element in used if element not in potential.type_map]
+            if unknown:
+                raise DataError(
+                    f"{system.name} has {', '.join(unknown)}, which {name} does not know: its "
+                    f"type_map is {' '.join(potential.type_map)}",
+                    hint="leave the system or the model out",
+                )
+
+
+def _with_types_of(potential: Potential, frames: Frames, elements: Sequence[str]) -> Frames:
+    """Return frames whose types count in `elements` with those of a model."""
+    own = {element: number for number, element in enumerate(potential.type_map)}
+    index = np.array([own.get(element, PADDING) for element in elements], dtype=np.int64)
+    return replace(frames, atom_types=translate(frames.atom_types, index))
 
 
 def _check(
@@ -165,7 +189,6 @@ def _check(
             "the deviation of one model is zero",
             hint="give several models (-m a.pt -m b.pt), or --real-error to compare with labels",
         )
-    check_type_maps(potentials, [f"model {index}" for index in range(len(potentials))])
     if settings.real_error:
         for system in systems:
             missing = [label for label in _LABELS if not system.has(label)]
@@ -178,13 +201,13 @@ def _check(
 
 def _read(
     system: System,
-    potential: Potential,
+    potentials: Sequence[Potential],
     settings: DeviationSettings,
     progress: Callable[[int], None] | None,
 ) -> Iterator[Frames]:
     labels = [*(_LABELS if settings.real_error else ())]
-    labels += ["fparam"] if potential.dim_fparam else []
-    labels += ["aparam"] if potential.dim_aparam else []
+    labels += ["fparam"] if any(potential.dim_fparam for potential in potentials) else []
+    labels += ["aparam"] if any(potential.dim_aparam for potential in potentials) else []
     for frames in system.chunks(_FRAMES_PER_READ, labels):
         yield frames
         if progress is not None:
@@ -195,15 +218,9 @@ def _of_frames(
     potentials: Sequence[Potential], frames: Frames, settings: DeviationSettings
 ) -> tuple[Floats, Floats]:
     """Return the columns (F, 7) and the force deviation of each atom (F, N)."""
+    elements = potentials[0].type_map
     predicted = [
-        potential.predict(
-            frames.coord,
-            frames.box,
-            frames.atom_types,
-            fparam=frames.fparam,
-            aparam=frames.aparam,
-            atomic=False,
-        )
+        predict_frames(potential, _with_types_of(potential, frames, elements))
         for potential in potentials
     ]
     per_atom_F = 1.0 / frames.real_atoms

@@ -1,5 +1,6 @@
 """An ASE calculator."""
 
+import copy
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from ase.calculators.calculator import all_changes
 from numpy.typing import ArrayLike
 
 from dpa2.evaluate.potential import Potential, load
+from dpa2.interfaces.parameters import Parameters, parameters_of
 from dpa2.interfaces.periodicity import PeriodicBox
 from dpa2.model.skin import SkinSearch
 from schemas.errors import DataError
@@ -26,22 +28,28 @@ class Calculator(AseCalculator):
     stress is -virial / volume in ASE's order (xx, yy, zz, yz, xz, xy); it exists where a direction
     is periodic and the structure's own cell has a volume.
 
+    Frame and atom parameters of a structure, `atoms.info["fparam"]` and `atoms.arrays["aparam"]`,
+    count before those of the calculator. A change of either, like that of a position, gives new
+    results.
+
     Args:
         model: A `Potential`, or the path of a model that `dpa2.load` opens.
         branch: Which branch, where a path of a multi-task checkpoint is given.
         device: Where to compute, where a path is given.
-        fparam: (P,) frame parameters, where the model takes them.
-        aparam: (N, Q) atom parameters, where the model takes them.
+        fparam: (P,) frame parameters, where the model takes them; also an attribute to set.
+        aparam: (N, Q) atom parameters, where the model takes them; also an attribute to set.
         skin: Margin of the neighbour list, Å. The list is searched again when an atom has moved
             by more than half of it; results do not depend on it. 0 searches at every step.
         compile: Compile the network with `torch.compile`: minutes at the first step, for long runs
             of structures of one size. Without a compiler the network runs as it is, after a
             warning. Checkpoints (`.pt`) only.
 
-    Attributes:
-        potential: The model; `potential.num_dropped` counts neighbours beyond its `nsel`, of which
-            the first is also a `DroppedNeighborsWarning`.
+    Raises:
+        DataError: If the skin is negative, or a keyword means nothing here.
     """
+
+    # What the model does not see.
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # noqa: RUF012 - declared by ASE
 
     implemented_properties = [  # noqa: RUF012 - declared as an instance variable by ASE
         "energy",
@@ -66,13 +74,61 @@ class Calculator(AseCalculator):
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         if not skin >= 0.0:
             raise DataError(f"a skin of {skin} Å is no margin", hint="give 0 or more")
-        self.potential = model if isinstance(model, Potential) else load(model, branch, device)
+        self._potential = model if isinstance(model, Potential) else load(model, branch, device)
         self.fparam = fparam
         self.aparam = aparam
+        # The parameters that the results were computed with.
+        self._used = Parameters()
         self._search = SkinSearch(skin)
         self._periodic_box = PeriodicBox(self.potential.rcut)
         if compile:
             self.potential.compile()
+
+    @property
+    def potential(self) -> Potential:
+        """The model.
+
+        `potential.num_dropped` counts neighbours beyond its `nsel`, of which the first is also a
+        `DroppedNeighborsWarning`.
+        """
+        return self._potential
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Set `fparam` or `aparam`; returns what changed.
+
+        Raises:
+            DataError: If another keyword is given: it would change nothing.
+        """
+        unknown = sorted(kwargs.keys() - set(Parameters._fields))
+        if unknown:
+            raise DataError(
+                f"the calculator has no parameter {', '.join(unknown)}",
+                hint="it takes branch, device, fparam, aparam, skin and compile when it is made; "
+                "fparam and aparam can be set later",
+            )
+        for name, value in kwargs.items():
+            setattr(self, name, value)
+        return kwargs
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return what has changed since the last results, parameters included; ASE calls this."""
+        changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
+        pairs = zip(Parameters._fields, self._parameters(atoms), self._used, strict=True)
+        return changes + [
+            name
+            for name, now, used in pairs
+            if not np.array_equal(now, used)  # type: ignore[arg-type]  # None equals None only
+        ]
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """Return a result of a structure, of the last one where none is given; ASE calls this."""
+        last = self.atoms if atoms is None else atoms
+        return super().get_property(name, last, allow_calculation)  # type: ignore[no-untyped-call]
+
+    def _parameters(self, atoms: Atoms) -> Parameters:
+        return parameters_of(atoms, self.potential, Parameters(self.fparam, self.aparam))
 
     def calculate(
         self,
@@ -89,12 +145,13 @@ class Calculator(AseCalculator):
         super().calculate(atoms, list(properties), list(system_changes))  # type: ignore[no-untyped-call]
         structure: Any = self.atoms
         positions = structure.get_positions()
+        self._used = copy.deepcopy(self._parameters(structure))
         evaluation = self.potential.predict(
             positions,
             self._periodic_box(positions, structure.cell.array, structure.pbc),
             structure.get_chemical_symbols(),
-            fparam=self.fparam,
-            aparam=self.aparam,
+            fparam=self._used.fparam,
+            aparam=self._used.aparam,
             atomic=False,
             find_pairs=self._search,
         )

@@ -12,6 +12,7 @@ from ase import Atoms
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.potential import Potential
 from dpa2.interfaces.ase import box_of
+from dpa2.interfaces.parameters import Parameters, parameters_of
 from dpa2.interfaces.structure_files import read_structures, with_results, write_extxyz
 from schemas.errors import DataError
 
@@ -86,12 +87,13 @@ def predict_files(
 
 
 def _predict(potential: Potential, atoms: Atoms, fparam: Sequence[float] | None) -> Evaluation:
+    parameters = parameters_of(atoms, potential, Parameters(fparam))
     return potential.predict(
         atoms.positions,
         box_of(atoms, potential.rcut),
         atoms.arrays["type"] if "type" in atoms.arrays else list(atoms.symbols),
-        fparam=atoms.info.get("fparam", fparam) if potential.dim_fparam else fparam,
-        aparam=atoms.arrays.get("aparam") if potential.dim_aparam else None,
+        fparam=parameters.fparam,
+        aparam=parameters.aparam,
         atomic=False,
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch_sim.models.interface import ModelInterface
 
 from dpa2.data.frames import PADDING
@@ -25,6 +25,11 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]
         branch: Which branch, where a path of a multi-task checkpoint is given.
         device: Where to compute, where a path is given.
         dtype: Of the results; energies are computed in the model's own precision.
+        fparam: (P,) frame parameters of all systems, where the model takes them; also an attribute
+            to set.
+
+    Raises:
+        DataError: If the model takes parameters of atoms: a state has none.
     """
 
     def __init__(
@@ -34,9 +39,17 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]
         branch: str | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float64,
+        fparam: ArrayLike | None = None,
     ) -> None:
         super().__init__()
         self.potential = model if isinstance(model, Potential) else load(model, branch, device)
+        if self.potential.dim_aparam:
+            raise DataError(
+                f"the model takes aparam, {self.potential.dim_aparam} numbers of each atom, "
+                "and states of torch-sim have none",
+                hint="use the ASE calculator: from dpa2.ase import Calculator",
+            )
+        self.fparam = fparam
         self._device = self.potential.device
         self._dtype = dtype
         self._compute_stress = True
@@ -49,11 +62,13 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]
         The stress of a system whose cell has no volume is 0.
 
         Raises:
-            DataError: If the model does not know an element.
+            DataError: If the model does not know an element, or needs `fparam`.
         """
         del kwargs
         systems = _Systems(state, self.potential)
-        evaluation = self.potential.predict(systems.coord, systems.box, systems.types, atomic=False)
+        evaluation = self.potential.predict(
+            systems.coord, systems.box, systems.types, fparam=self.fparam, atomic=False
+        )
         results = {
             "energy": evaluation.energy,
             "forces": systems.in_order(evaluation.force),

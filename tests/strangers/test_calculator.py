@@ -1,0 +1,237 @@
+"""States of an ASE calculator that change between two calls."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from dpa2.ase import Calculator
+from dpa2.evaluate.potential import load
+from schemas.errors import DataError
+from tests.interfaces.conftest import GOLDEN
+from tests.strangers.situations import situation
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load(GOLDEN / "fparam_aparam" / "model.pt")
+
+
+@pytest.fixture
+def atoms(model):
+    """Return water with parameters of the calculator, evaluated once."""
+    with np.load(GOLDEN / "fparam_aparam" / "expected.npz") as archive:
+        frames = dict(archive)
+    symbols = [("O", "H")[number] for number in frames["atype"]]
+    atoms = Atoms(symbols, frames["coord"][0], cell=frames["box"][0], pbc=True)
+    aparam = np.linspace(-0.3, 0.3, len(atoms))[:, None]
+    atoms.calc = Calculator(model, fparam=np.array([0.2, -0.1]), aparam=aparam)
+    atoms.get_potential_energy()
+    return atoms
+
+
+def energy(model, atoms, fparam, aparam):
+    """Return what the model itself says."""
+    box = atoms.cell.array if atoms.pbc.any() else None
+    return model.predict(
+        atoms.positions, box, list(atoms.symbols), fparam, aparam, atomic=False
+    ).energy[0]
+
+
+def set_fparam(atoms):
+    atoms.calc.fparam = [0.9, 0.4]
+
+
+def set_fparam_in_place(atoms):
+    atoms.calc.fparam[:] = [0.9, 0.4]
+
+
+def set_fparam_by_name(atoms):
+    atoms.calc.set(fparam=[0.9, 0.4])
+
+
+def set_info(atoms):
+    atoms.info["fparam"] = [0.9, 0.4]
+
+
+def set_info_in_place(atoms):
+    atoms.info["fparam"] = np.array([0.5, 0.5])
+    atoms.get_potential_energy()
+    atoms.info["fparam"][:] = [0.9, 0.4]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            set_fparam,
+            marks=situation("ASE scripts", "calc.fparam = ... between two calls", "a new energy"),
+        ),
+        pytest.param(
+            set_fparam_in_place,
+            marks=situation("ASE scripts", "calc.fparam[:] = ... in place", "a new energy"),
+        ),
+        pytest.param(
+            set_fparam_by_name,
+            marks=situation("ASE scripts", "calc.set(fparam=...)", "a new energy"),
+        ),
+        pytest.param(
+            set_info,
+            marks=situation(
+                "scripts for deepmd-kit's calculator",
+                'atoms.info["fparam"] beside calc.fparam',
+                "the structure's own counts",
+            ),
+        ),
+        pytest.param(
+            set_info_in_place,
+            marks=situation(
+                "scripts for deepmd-kit's calculator",
+                'atoms.info["fparam"][:] = ... in place',
+                "a new energy",
+            ),
+        ),
+    ],
+)
+def test_a_change_of_frame_parameters_is_seen(change, atoms, model):
+    before = atoms.get_potential_energy()
+    change(atoms)
+    expected = energy(model, atoms, [0.9, 0.4], atoms.calc.aparam)
+    assert abs(expected - before) > 1e-4
+    assert atoms.calc.calculation_required(atoms, ["energy"])
+    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-12)
+    assert not atoms.calc.calculation_required(atoms, ["energy"])
+
+
+def set_aparam(atoms, values):
+    atoms.calc.aparam = values
+
+
+def set_array(atoms, values):
+    atoms.set_array("aparam", values)
+
+
+def set_flat_info(atoms, values):
+    atoms.info["aparam"] = values.reshape(-1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            set_aparam,
+            marks=situation("ASE scripts", "calc.aparam = ... between two calls", "a new energy"),
+        ),
+        pytest.param(
+            set_array,
+            marks=situation(
+                "extxyz with a column aparam",
+                'atoms.arrays["aparam"] beside calc.aparam',
+                "the structure's own counts",
+            ),
+        ),
+        pytest.param(
+            set_flat_info,
+            marks=situation(
+                "scripts for deepmd-kit's calculator",
+                'atoms.info["aparam"], where its calculator looks',
+                "taken",
+            ),
+        ),
+    ],
+)
+def test_a_change_of_atom_parameters_is_seen(change, atoms, model):
+    before = atoms.get_potential_energy()
+    values = np.linspace(0.5, -0.5, len(atoms))[:, None]
+    change(atoms, values)
+    expected = energy(model, atoms, atoms.calc.fparam, values)
+    assert abs(expected - before) > 1e-4
+    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-12)
+
+
+def turn_off_images(atoms):
+    atoms.pbc = False
+
+
+def squeeze(atoms):
+    atoms.set_cell(0.98 * atoms.cell.array)
+
+
+def exchange(atoms):
+    atoms.symbols[[0, -1]] = atoms.symbols[[-1, 0]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            turn_off_images, marks=situation("ASE", "pbc changes, positions do not", "seen")
+        ),
+        pytest.param(squeeze, marks=situation("ASE", "the cell changes, positions do not", "seen")),
+        pytest.param(exchange, marks=situation("ASE", "two atoms change their elements", "seen")),
+    ],
+)
+def test_what_a_structure_is_counts(change, atoms, model):
+    before = atoms.get_potential_energy()
+    change(atoms)
+    expected = energy(model, atoms, atoms.calc.fparam, atoms.calc.aparam)
+    assert abs(expected - before) > 1e-4
+    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-12)
+
+
+@situation(
+    "ASE structures with charges, magnetic moments, masses, tags",
+    "what the model does not see changes",
+    "nothing is computed again",
+)
+def test_what_the_model_does_not_see_costs_nothing(atoms):
+    atoms.set_initial_charges(np.arange(len(atoms)))
+    atoms.set_initial_magnetic_moments(np.arange(len(atoms)))
+    atoms.set_masses(np.full(len(atoms), 2.0))
+    atoms.set_tags(1)
+    atoms.info["fparams"] = 3.0
+    assert not atoms.calc.calculation_required(atoms, ["energy", "forces", "stress"])
+
+
+@situation(
+    "ASE",
+    "calc.fparam changes, then calc.get_potential_energy() without a structure",
+    "a new energy of the last structure",
+)
+def test_the_last_structure_is_evaluated_with_new_parameters(atoms, model):
+    atoms.calc.fparam = [0.9, 0.4]
+    expected = energy(model, atoms, [0.9, 0.4], atoms.calc.aparam)
+    assert atoms.calc.get_potential_energy() == pytest.approx(expected, abs=1e-12)
+
+
+@situation(
+    "scripts for other calculators",
+    "a keyword that means nothing here (head, fparams) when the calculator is made",
+    "refused: it would change nothing",
+)
+def test_an_unknown_keyword_is_refused(model):
+    with pytest.raises(DataError, match="no parameter fparams, head"):
+        Calculator(model, head="H2O", fparams=[1.0])
+
+
+@situation(
+    "files for another model",
+    "parameters in a structure whose model takes none",
+    "left alone",
+)
+def test_parameters_for_another_model_are_left_alone(atoms):
+    plain = load(GOLDEN / "small" / "model.pt")
+    atoms.calc = Calculator(plain)
+    before = atoms.get_potential_energy()
+    atoms.info["fparam"] = [0.9, 0.4]
+    atoms.set_array("aparam", np.ones((len(atoms), 1)))
+    assert atoms.get_potential_energy() == before
+
+
+@situation("ASE", "a left-handed cell", "the energy of the same atoms in a right-handed one")
+def test_a_left_handed_cell_is_the_same_crystal(atoms):
+    twin = atoms.copy()
+    twin.calc = atoms.calc
+    atoms.set_cell(atoms.cell.array * [[1], [1], [-1]])
+    assert atoms.cell.handedness == -1
+    assert atoms.get_potential_energy() == pytest.approx(twin.get_potential_energy(), abs=1e-10)
+    np.testing.assert_allclose(atoms.get_stress(), twin.get_stress(), atol=1e-10)
