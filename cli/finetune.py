@@ -11,9 +11,11 @@ from cli.start import StartOptions
 from cli.train import (
     AsJson,
     EnergyBias,
+    Force,
     InputFile,
     NoProgress,
     NormalizedInput,
+    OutputFolder,
     Overrides,
     PretrainedBranch,
     PretrainScript,
@@ -59,6 +61,8 @@ def finetune(
         ),
     ] = 1.0,
     output: NormalizedInput = Path("out.json"),
+    output_dir: OutputFolder = None,
+    force: Force = False,
     overrides: Overrides = None,
     device: TrainingDevice = None,
     as_json: AsJson = False,
@@ -80,7 +84,17 @@ def finetune(
             use_pretrain_script=use_pretrain_script,
             bias_mode=bias_mode,
         ),
-        RunOptions(input_file, output, overrides or [], device, as_json, quiet, tuning),
+        RunOptions(
+            input_file,
+            output,
+            overrides or [],
+            device,
+            as_json,
+            quiet,
+            tuning,
+            output_dir,
+            force,
+        ),
     )
 
 

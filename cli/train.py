@@ -20,6 +20,17 @@ InputFile = Annotated[Path, typer.Argument(metavar="INPUT", help="Input file, JS
 NormalizedInput = Annotated[
     Path, typer.Option("--output", "-o", help="Where the complete, normalised input goes.")
 ]
+OutputFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output-dir",
+        metavar="FOLDER",
+        help="Where everything is written; default: the current folder.",
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Write over the files of another run in that folder.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,6 +80,8 @@ class RunOptions:
     as_json: bool
     quiet: bool
     tuning: "Tuning | None" = None
+    output_dir: Path | None = None
+    force: bool = False
 
 
 def train(
@@ -101,6 +114,8 @@ def train(
     use_pretrain_script: PretrainScript = False,
     bias_mode: EnergyBias = None,
     output: NormalizedInput = Path("out.json"),
+    output_dir: OutputFolder = None,
+    force: Force = False,
     overrides: Overrides = None,
     device: TrainingDevice = None,
     as_json: AsJson = False,
@@ -109,7 +124,16 @@ def train(
     """Train a model; interrupt with Ctrl-C at any time and continue with --restart."""
     run(
         StartOptions(finetune, restart, init_model, branch, use_pretrain_script, bias_mode),
-        RunOptions(input_file, output, overrides or [], device, as_json, quiet),
+        RunOptions(
+            input_file,
+            output,
+            overrides or [],
+            device,
+            as_json,
+            quiet,
+            output_dir=output_dir,
+            force=force,
+        ),
     )
 
 
@@ -145,6 +169,8 @@ def run(start_options: StartOptions, options: RunOptions) -> None:
         branch=start_options.branch,
         bias_mode=start_options.bias_mode,
         tuning=options.tuning,
+        output_dir=options.output_dir,
+        force=options.force,
         output=str(options.output),
         device=options.device,
         progress=not options.quiet,
@@ -167,7 +193,9 @@ def _continuation(start: StartOptions, options: RunOptions, result: "TrainResult
     words = [str(options.input_file)]
     words += [part for change in options.overrides for part in ("--set", change)]
     if start.use_pretrain_script:
-        words = [str(options.output)]
+        words = [str((options.output_dir or Path()) / options.output)]
+    if options.output_dir is not None:
+        words += ["--output-dir", str(options.output_dir)]
     return "zoo train " + shlex.join([words[0], "--restart", str(result.checkpoint), *words[1:]])
 
 

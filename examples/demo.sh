@@ -21,8 +21,8 @@ run zoo recommend $data/train -m $model
 branch=$(zoo recommend $data/train -m $model --json --quiet | python -c 'import json, sys; print(json.load(sys.stdin)["recommended"])')
 
 run zoo validate $input --finetune $model --branch "$branch"
-run_in tuned zoo finetune $input -m $model --branch "$branch"
-run_in scratch zoo train $input
+run_in tuned zoo finetune $input -m $model --branch "$branch" --force # an earlier demo is written over
+run_in scratch zoo train $input --force
 
 for run in tuned scratch; do
   run zoo freeze -c $run/model.ckpt.pt -o $run/model.pth

@@ -57,11 +57,21 @@ def write_json(path: Path | str, document: Any, *, indent: int = 4) -> None:
 
 
 def replace_symlink(link: Path | str, target: str) -> None:
-    """Point a symbolic link at `target` (relative to the link's folder) in one step."""
+    """Point a symbolic link at `target` (relative to the link's folder) in one step.
+
+    Raises:
+        WriteError: When the disk is full or the folder cannot be written.
+    """
     path = Path(link)
     temporary = _temporary_name(path)
-    temporary.symlink_to(target)
-    temporary.replace(path)
+    try:
+        temporary.symlink_to(target)
+        temporary.replace(path)
+    except OSError as error:
+        raise WriteError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -42,7 +42,7 @@ class FromPretrained:
         ConfigError: When the branch does not exist or is not chosen, or the input does not fit it.
     """
 
-    continues = False
+    continued: Checkpoint | None = None
 
     def __init__(
         self,

@@ -59,6 +59,13 @@ class Checkpoint:
     history: list[dict[str, Any]] | None = None
 
     @property
+    def steps_done(self) -> int | None:
+        """Steps that were done; None in files that do not say."""
+        if self.state is not None:
+            return int(self.state["steps_done"])
+        return None if self.step is None else self.step + 1
+
+    @property
     def branches(self) -> list[str]:
         """Names of the branches, in the order of the file; `["Default"]` for a single task."""
         return branch_names(self.model_params)

@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.atomic import remove_leftovers, replace_symlink, write_text
@@ -20,12 +20,14 @@ class CheckpointStore:
         max_keep: How many to keep; 0 or less keeps all.
         pointer: Text file that names the newest checkpoint (`dp freeze -c FOLDER` reads it), or
             None.
+        foreign: Numbered files of other runs, which are never deleted; `prepare` finds them.
     """
 
     prefix: Path
     directory: Path
     max_keep: int
     pointer: Path | None = None
+    foreign: set[Path] = field(default_factory=set, compare=False)
 
     def path_of(self, step: int) -> Path:
         """Return the path of the checkpoint written after `step` steps."""
@@ -36,40 +38,49 @@ class CheckpointStore:
         """The link that always leads to the newest checkpoint."""
         return self.prefix.with_name(self.prefix.name + SUFFIX)
 
-    def prepare(self) -> None:
-        """Create the folders; clear away what a killed run left half written."""
+    def prepare(self, steps_done: int = 0) -> None:
+        """Create the folders; clear away what a killed run left half written.
+
+        Args:
+            steps_done: Where the run begins. Files of later steps are another run's.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         self.prefix.parent.mkdir(parents=True, exist_ok=True)
         for folder in {self.directory, self.prefix.parent}:
             remove_leftovers(folder)
+        self.foreign.update(path for step, path in self.numbered() if step > steps_done)
+
+    def numbered(self) -> list[tuple[int, Path]]:
+        """Return the numbered checkpoints that are there, by step."""
+        steps = ((self._step_of(path), path) for path in self.directory.glob(f"*{SUFFIX}"))
+        return sorted((step, path) for step, path in steps if step is not None)
+
+    def present(self) -> list[Path]:
+        """Return what is there of the family: files, link and pointer."""
+        around = [self.link] if self.pointer is None else [self.link, self.pointer]
+        return [path for _, path in self.numbered()] + [p for p in around if os.path.lexists(p)]
 
     def publish(self, path: Path) -> None:
-        """Let the link and the pointer file lead to a finished checkpoint."""
+        """Let the link and the pointer file lead to a finished checkpoint.
+
+        Raises:
+            WriteError: When one of them cannot be written.
+        """
+        self.foreign.discard(path)
         replace_symlink(self.link, os.path.relpath(path, self.link.parent))
         if self.pointer is not None:
             write_text(self.pointer, os.path.relpath(path, self.pointer.parent))
 
-    def prune(self, newest: Path) -> None:
-        """Delete the checkpoints that `newest` makes superfluous.
-
-        Files with a higher step come from an earlier, longer run in the same folder. They go first;
-        otherwise they would push out the fresh ones.
-        """
+    def prune(self) -> None:
+        """Delete the oldest checkpoints of this run that are too many."""
         if self.max_keep < 1:
             return
-        current = self._step_of(newest)
-        older: list[tuple[int, Path]] = []
-        for path in self.directory.glob(f"*{SUFFIX}"):
-            step = self._step_of(path)
-            if step is None or path.is_symlink() or step == current:
-                continue
-            if current is not None and step > current:
-                path.unlink(missing_ok=True)
-            else:
-                older.append((step, path))
-        older.sort()
-        keep_older = self.max_keep - (current is not None)
-        for _, path in older[: max(0, len(older) - keep_older)]:
+        ours = [
+            path
+            for _, path in self.numbered()
+            if path not in self.foreign and not path.is_symlink()
+        ]
+        for path in ours[: -self.max_keep]:
             path.unlink(missing_ok=True)
 
     def _step_of(self, path: Path) -> int | None:

@@ -95,6 +95,7 @@ def _seconds_per_step(
             train(
                 _shortened(document, schedule, number, Path(folder)),
                 output_dir=folder,
+                force=True,
                 device=device,
                 progress=False,
             ).seconds

@@ -18,8 +18,8 @@ Say = Callable[[str], None]
 class Beginning(Protocol):
     """What a run starts from."""
 
-    continues: bool
-    """Whether it goes on with an earlier run's files instead of starting its own."""
+    continued: Checkpoint | None
+    """The checkpoint of an earlier run whose files it goes on with; None: it starts its own."""
     tuning: Tuning
     """What is frozen or trained more slowly."""
 
@@ -38,7 +38,7 @@ class Beginning(Protocol):
 class FromScratch:
     """Statistics of the data; the initial weights are those of the seeds."""
 
-    continues = False
+    continued: Checkpoint | None = None
     tuning = Tuning()
 
     def prepare(self, branches: Mapping[str, Assembled], say: Say) -> dict[str, InputMoments]:
@@ -73,7 +73,7 @@ class FromCheckpoint:
 
     def __init__(self, checkpoint: Checkpoint, *, restart: bool) -> None:
         self.checkpoint = checkpoint
-        self.continues = restart
+        self.continued: Checkpoint | None = checkpoint if restart else None
         known = (checkpoint.state or {}).get("tuning") if restart else None
         self.tuning = Tuning(**known) if known else Tuning()
 
@@ -99,7 +99,7 @@ class FromCheckpoint:
 
     def resume(self, snapshot: Snapshot) -> int:
         """Load weights, and with `restart` optimiser, averages and the place in the data."""
-        if self.continues:
+        if self.continued is not None:
             return snapshot.restore(self.checkpoint)
         snapshot.load_weights(self.checkpoint)
         if snapshot.average is not None:

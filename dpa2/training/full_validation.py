@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dpa2.data.sampler import iterate
 from dpa2.training.average import ParameterAverage
 from dpa2.training.batch import Batch
+from dpa2.training.run_folder import RunFolder
 from dpa2.training.snapshot import Snapshot
 from dpa2.training.task import Task
 from schemas.atomic import write_text
@@ -59,10 +60,11 @@ class FullValidation:
         task: The model and its validation data.
         snapshot: Writes checkpoints; its `best` remembers the ranking between runs.
         average: Judge the averaged weights instead of the current ones.
-        folder: Where relative paths start.
+        log: The file of the errors.
         checkpoints: Folder of the best checkpoints.
         num_steps: Steps of the whole training.
-        resumed_at: Steps done before a restart; None for a new run.
+        resumed_at: Steps done before a restart; None for a new run, which leaves the best
+            checkpoints of others alone.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class FullValidation:
         task: Task,
         snapshot: Snapshot,
         average: ParameterAverage | None,
-        folder: Path,
+        log: Path,
         checkpoints: Path,
         num_steps: int,
         resumed_at: int | None,
@@ -82,10 +84,7 @@ class FullValidation:
         self.average = average
         self.checkpoints = checkpoints
         self.prefix = "best.ckpt" if average is None else "best_ema.ckpt"
-        log = Path(config.full_val_file)
-        if average is not None:
-            log = log.with_name(f"{log.stem}_ema{log.suffix}")
-        self.log = folder / log
+        self.log = log
         start = float(config.full_val_start)
         self.start = int(num_steps * start) if start < 1.0 else int(start)
         self.never = start == 1.0
@@ -95,8 +94,10 @@ class FullValidation:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         kept = "" if resumed_at is None else _rows_until(self.log, resumed_at)
         write_text(self.log, kept or self._header())
+        self._foreign: set[Path] = set()
         if resumed_at is None:
             self.records.clear()
+            self._foreign.update(self._best())
         self._remove_outranked()
 
     @property
@@ -168,6 +169,7 @@ class FullValidation:
         if [error, step] not in ranking or not self.config.save_best:
             return None
         path = self._path(step, ranking.index([error, step]) + 1)
+        self._foreign.discard(path)
         self._remove_outranked()
         if self.average is None:
             self.snapshot.save(path, steps_done=step, learning_rate=learning_rate)
@@ -182,13 +184,20 @@ class FullValidation:
         """Give kept files the name of their present rank, delete the others."""
         ranks = {int(step): rank for rank, (_, step) in enumerate(self.records, start=1)}
         pattern = re.compile(rf"{re.escape(self.prefix)}-(\d+)\.t-\d+\.pt")
-        for path in sorted(self.checkpoints.glob(f"{self.prefix}-*.t-*.pt")):
+        for path in self._best():
+            if path in self._foreign:
+                continue
             match = pattern.fullmatch(path.name)
             rank = ranks.get(int(match.group(1))) if match else None
             if rank is None:
                 path.unlink()
             elif match:
-                path.rename(self._path(int(match.group(1)), rank))
+                renamed = self._path(int(match.group(1)), rank)
+                self._foreign.discard(renamed)
+                path.rename(renamed)
+
+    def _best(self) -> list[Path]:
+        return sorted(self.checkpoints.glob(f"{self.prefix}-*.t-*.pt"))
 
     def _columns(self) -> list[tuple[str, str, str]]:
         """Return (family, kind, title) of each column."""
@@ -214,7 +223,7 @@ def full_validations(
     config: Any,
     tasks: Mapping[str, Task],
     snapshot: Snapshot,
-    folder: Path,
+    files: RunFolder,
     num_steps: int,
     *,
     resumed_at: int | None,
@@ -225,7 +234,7 @@ def full_validations(
         config: The checked input.
         tasks: The branches; full validation is for a single one.
         snapshot: Writes checkpoints.
-        folder: Where relative paths start.
+        files: Where everything goes.
         num_steps: Steps of the whole training.
         resumed_at: Steps done before a restart; None for a new run.
 
@@ -251,12 +260,11 @@ def full_validations(
             "validating.full_validation needs training.validation_data",
             hint="add validation_data, or set full_validation to false",
         )
-    directory = section.save_best_dir or Path(config.training.save_ckpt).parent
     return tuple(
         FullValidation(
-            section, task, snapshot, average, folder, folder / directory, num_steps, resumed_at
+            section, task, snapshot, average, log, files.best_checkpoints, num_steps, resumed_at
         )
-        for average in averages
+        for average, log in zip(averages, files.validation_logs(), strict=True)
     )
 
 

@@ -63,6 +63,37 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
+_NUMBERS_OF_PROCESSES = {
+    "WORLD_SIZE": "torchrun",
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpirun",
+    "MV2_COMM_WORLD_SIZE": "mpirun",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
+"""Where launchers say how many processes they have started. What a batch job may start
+(SLURM_NTASKS) is not among them: its script is one process."""
+
+
+def refuse_several_processes(environment: Mapping[str, str]) -> None:
+    """Refuse to be one of several processes: each would train the same, over the others' files.
+
+    Args:
+        environment: The variables of the process.
+
+    Raises:
+        TrainingError: When a launcher has started more than one.
+    """
+    for name, launcher in _NUMBERS_OF_PROCESSES.items():
+        number = environment.get(name, "")
+        if number.isdigit() and int(number) > 1:
+            raise TrainingError(
+                f"{launcher} has started {number} processes ({name}), but training on several "
+                "processes is not supported yet",
+                hint=f"start one without {launcher}: zoo train INPUT; or train this input with "
+                "deepmd-kit: torchrun ... dp --pt train INPUT",
+            )
+
+
 def refuse_unsupported(config: Input | MultiTaskInput) -> None:
     """Refuse what the input may ask of deepmd-kit but not of us, instead of ignoring it."""
     training = config.training

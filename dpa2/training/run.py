@@ -14,7 +14,6 @@ from dpa2.finetune.origin import finetune_start
 from dpa2.finetune.provenance import Provenance
 from dpa2.finetune.tuning import Tuning
 from dpa2.io.checkpoint import read_checkpoint
-from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
 from dpa2.model.sharing import share
 from dpa2.training.assembly import Assembled, assemble, joined_model_params, links_of
 from dpa2.training.average import ParameterAverage
@@ -28,11 +27,13 @@ from dpa2.training.optimizer import build_optimizer
 from dpa2.training.preparation import (
     choose_device,
     read_input,
+    refuse_several_processes,
     refuse_unsupported,
     seed_global_generator,
     stream_seed,
 )
 from dpa2.training.progress import Progress, choose_progress
+from dpa2.training.run_folder import RunFolder
 from dpa2.training.schedule import build_schedule
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot, all_parameters
@@ -86,6 +87,7 @@ def train(
     tuning: Tuning | None = None,
     overrides: Sequence[str] = (),
     output_dir: str | os.PathLike[str] | None = None,
+    force: bool = False,
     output: str = "out.json",
     device: str | None = None,
     progress: bool = True,
@@ -106,6 +108,8 @@ def train(
         tuning: What a fine-tuning freezes or trains more slowly; a restart goes on with it.
         overrides: Changes of the input, `("training.numb_steps=1000",)`, checked like the file.
         output_dir: Folder for everything that is written; default: the current one.
+        force: Write over the files of another run in that folder. Its checkpoints of other steps
+            stay.
         output: Name of the file with the complete, normalised input.
         device: `cpu`, `cuda` ...; default: a GPU if there is one.
         progress: Show a bar (terminal, notebook) or lines.
@@ -114,9 +118,11 @@ def train(
         ConfigError: When the input has faults.
         DataError: When the data cannot be used.
         CheckpointError: When `restart`, `init_model` or `finetune` cannot be used.
-        TrainingError: When the loss is not a number.
+        TrainingError: When the loss is not a number, the folder holds another run, or a run is at
+            work in it, or several processes were started to share the work.
         WriteError: When a file cannot be written.
     """
+    refuse_several_processes(os.environ)
     if sum(file is not None for file in (restart, init_model, finetune)) > 1:
         raise ConfigError(
             "--restart, --init-model and --finetune exclude each other",
@@ -140,14 +146,15 @@ def train(
     )
     run = _Run(
         checked_input,
-        Path(output_dir or "."),
+        RunFolder(checked_input, Path(output_dir or "."), output),
         choose_device(device),
         beginning,
+        force=force,
         shows_progress=progress,
     )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         seed_global_generator(checked_input.training.seed)
-        result = run.execute(output)
+        result = run.execute()
     if isinstance(beginning, FromPretrained):
         return replace(result, provenance=beginning.provenance)
     return result
@@ -169,31 +176,38 @@ class _Run:
     def __init__(
         self,
         config: Input | MultiTaskInput,
-        folder: Path,
+        files: RunFolder,
         device: torch.device,
         beginning: Beginning,
         *,
+        force: bool,
         shows_progress: bool,
     ) -> None:
         self.config = config
-        self.folder = folder
+        self.files = files
         self.device = device
         self.beginning = beginning
+        self.force = force
         self.shows_progress = shows_progress
         self.notes: list[str] = []
 
-    def execute(self, output: str) -> TrainResult:
+    def execute(self) -> TrainResult:
         """Build, train, and tell what came out."""
-        config = self.config.training
         refuse_unsupported(self.config)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.files.held(self.notes.append):
+            if not self.force:
+                self.files.refuse_used(self.beginning.continued)
+            return self._execute()
+
+    def _execute(self) -> TrainResult:
+        config = self.config.training
         branches = assemble(self.config, self.device, self.notes.append)
         moments = self.beginning.prepare(branches, self.notes.append)
         length = self._length(branches)
         self._share(branches, moments, length.probabilities)
         tasks = {name: item.task() for name, item in branches.items()}
         model_params = joined_model_params(self.config, branches)
-        self._write_normalised_input(output, model_params)
+        self._write_normalised_input(model_params)
         schedule = build_schedule(self.config.learning_rate, length.num_steps)
         parameters = all_parameters(tasks)
         tuning = self.beginning.tuning
@@ -203,14 +217,15 @@ class _Run:
         choice = BranchChoice(length.probabilities, stream_seed(config.seed, 2 * len(tasks)))
         snapshot = Snapshot(tasks, optimizer, average, model_params, {}, choice, tuning)
         start_step = self.beginning.resume(snapshot)
-        curve_path = self.folder / config.disp_file
-        resume_after = start_step if self.beginning.continues else None
-        stores = self._stores(schedule.num_steps)
+        resume_after = None if self.beginning.continued is None else start_step
+        stores = self.files.stores(schedule.num_steps)
+        for store in stores:
+            store.prepare(start_step)
         validations = full_validations(
-            self.config, tasks, snapshot, self.folder, schedule.num_steps, resumed_at=resume_after
+            self.config, tasks, snapshot, self.files, schedule.num_steps, resumed_at=resume_after
         )
         with (
-            closing(LearningCurve(curve_path, resume_after)) as curve,
+            closing(LearningCurve(self.files.curve, resume_after)) as curve,
             choose_progress(start_step, schedule.num_steps, shown=self.shows_progress) as progress,
         ):
             self._announce(progress, tasks, length, start_step)
@@ -229,7 +244,7 @@ class _Run:
             outcome = trainer.run(start_step)
         return TrainResult(
             checkpoint=outcome.checkpoint,
-            curve=curve_path,
+            curve=self.files.curve,
             num_steps=schedule.num_steps,
             steps_done=outcome.steps_done,
             learning_rate=schedule.applied(max(outcome.steps_done - 1, 0)),
@@ -257,19 +272,6 @@ class _Run:
         if moments:
             merge_statistics(models, links, moments, probabilities)
 
-    def _stores(self, num_steps: int) -> tuple[CheckpointStore, CheckpointStore]:
-        """Return the families of checkpoints: the weights', their averages'."""
-        training = self.config.training
-        prefix = self.folder / training.save_ckpt
-        directory = self.folder / training.save_dir if training.save_dir else prefix.parent
-        ratio, every = training.ckpt_keep_ratio, training.save_freq
-        keep = keep_count(ratio, num_steps, every, training.max_ckpt_keep)
-        ema_default = training.ema_ckpt_keep or training.max_ckpt_keep
-        keep_ema = keep_count(ratio, num_steps, every, ema_default)
-        store = CheckpointStore(prefix, directory, keep, pointer=self.folder / "checkpoint")
-        store.prepare()
-        return store, CheckpointStore(ema_prefix(prefix), directory, keep_ema)
-
     def _final_change(
         self, tasks: Mapping[str, Task], progress: Progress
     ) -> Callable[[], None] | None:
@@ -287,15 +289,15 @@ class _Run:
         training = self.config.training
         if not training.tensorboard:
             return None
-        return TensorBoard(self.folder / training.tensorboard_log_dir, training.tensorboard_freq)
+        return TensorBoard(self.files.tensorboard, training.tensorboard_freq)
 
-    def _write_normalised_input(self, output: str, model_params: Mapping[str, Any]) -> None:
+    def _write_normalised_input(self, model_params: Mapping[str, Any]) -> None:
         document = normalized(self.config)
         if isinstance(self.config, MultiTaskInput):
             document["model"] = model_params
         else:
             document["model"] = {**model_params, "info": document["model"]["info"]}
-        write_json(self.folder / output, document)
+        write_json(self.files.normalised_input, document)
 
     def _announce(
         self, progress: Progress, tasks: Mapping[str, Task], length: RunLength, start_step: int

@@ -99,7 +99,8 @@ class Snapshot:
         Raises:
             CheckpointError: When the file does not fit the input, or holds weights only.
         """
-        if checkpoint.optimizer is None or checkpoint.step is None:
+        steps_done = checkpoint.steps_done
+        if checkpoint.optimizer is None or steps_done is None:
             raise CheckpointError(
                 f"{checkpoint.path} holds weights only and cannot be restarted from",
                 hint="start a new run from its weights: --init-model",
@@ -113,8 +114,7 @@ class Snapshot:
                 self.average.reset()  # deepmd-kit too starts from the restored weights then
         if checkpoint.state is not None:
             self._restore_own_state(checkpoint.state, checkpoint.path)
-            return int(checkpoint.state["steps_done"])
-        return checkpoint.step + 1
+        return steps_done
 
     def load_weights(self, checkpoint: Checkpoint) -> None:
         """Copy the weights and statistics of all branches.

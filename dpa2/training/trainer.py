@@ -195,13 +195,13 @@ class Trainer:
         set_learning_rate(self.snapshot.optimizer, self.schedule.applied(steps_done))
         self.snapshot.save(path, steps_done=steps_done, learning_rate=rate)
         self.store.publish(path)
-        self.store.prune(path)
+        self.store.prune()
         average = self.snapshot.average
         if average is not None:
             averaged = self.ema_store.path_of(steps_done)
             with average.applied():
                 self.snapshot.save_weights(averaged, steps_done=steps_done, learning_rate=rate)
             self.ema_store.publish(averaged)
-            self.ema_store.prune(averaged)
+            self.ema_store.prune()
         self._saved_at = steps_done
         self.progress.line(f"Saved model to {path}")

@@ -29,10 +29,11 @@ def test_finetune_reports_where_it_started(case_folder, run):
 def test_deepmd_kits_spelling_gives_the_same_file(case_folder, run, tmp_path):
     case_folder("copied", numb_steps=1)
     ours = run("finetune", "input.json", "-m", MODEL, "--head", "scan", "-q")
-    kept = (tmp_path / "model.ckpt-1.pt").read_bytes()
-    theirs = run("train", "input.json", "--finetune", MODEL, "--model-branch", "scan", "-q")
+    words = ["--finetune", MODEL, "--model-branch", "scan", "--output-dir", "theirs", "-q"]
+    theirs = run("train", "input.json", *words)
     assert (ours.exit_code, theirs.exit_code) == (0, 0)
-    assert kept == (tmp_path / "model.ckpt-1.pt").read_bytes()
+    kept = (tmp_path / "model.ckpt-1.pt").read_bytes()
+    assert kept == (tmp_path / "theirs" / "model.ckpt-1.pt").read_bytes()
 
 
 def test_a_missing_branch_is_a_diagnostic(case_folder, run, tmp_path):

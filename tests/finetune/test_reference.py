@@ -16,10 +16,10 @@ _EMBEDDING = "model.Default.atomic_model.descriptor.type_embedding.embedding.emb
 MATRIX = _EMBEDDING + ".layers.0.matrix"
 
 
-def finetuned(name, document):
-    case = CASES[name]
+def finetuned(name, document, **options):
+    branch = CASES[name].get("branch")
     result = dpa2.train(
-        document, finetune=MODEL, branch=case.get("branch"), device="cpu", progress=False
+        document, finetune=MODEL, branch=branch, device="cpu", progress=False, **options
     )
     return read_checkpoint(result.checkpoint).tensors, result
 
@@ -79,5 +79,5 @@ def test_new_elements_get_statistics_of_the_data(name, case_folder):
 def test_new_embeddings_are_drawn_from_the_seed(case_folder):
     document = case_folder("superset")
     first, _ = finetuned("superset", document)
-    second, _ = finetuned("superset", document)
+    second, _ = finetuned("superset", document, output_dir="second")
     assert torch.equal(first[MATRIX], second[MATRIX])

@@ -185,7 +185,7 @@ def test_the_newest_checkpoints_stay(tmp_path):
     for step in (5, 10, 15):
         store.path_of(step).touch()
         store.publish(store.path_of(step))
-        store.prune(store.path_of(step))
+        store.prune()
     (tmp_path / "other.ckpt-1.pt").touch()
     names = {item.name for item in tmp_path.glob("model*")}
     assert names == {"model.ckpt-10.pt", "model.ckpt-15.pt", "model.ckpt.pt"}
@@ -193,12 +193,16 @@ def test_the_newest_checkpoints_stay(tmp_path):
     assert (tmp_path / "checkpoint").read_text() == "model.ckpt-15.pt"
 
 
-def test_checkpoints_of_an_earlier_longer_run_go(tmp_path):
+def test_checkpoints_of_an_earlier_run_stay_but_for_their_name(tmp_path):
+    for step in (10, 900, 1000):
+        (tmp_path / f"model.ckpt-{step}.pt").touch()
     store = make_store(tmp_path, 2)
-    for step in (900, 1000, 5):
+    for step in (10, 15, 20):
         store.path_of(step).touch()
-    store.prune(store.path_of(5))
-    assert {item.name for item in tmp_path.iterdir()} == {"model.ckpt-5.pt"}
+        store.publish(store.path_of(step))
+        store.prune()
+    names = {item.name for item in tmp_path.glob("model.ckpt-*.pt")}
+    assert names == {f"model.ckpt-{step}.pt" for step in (15, 20, 900, 1000)}
 
 
 def test_the_link_leads_into_another_folder(tmp_path):

@@ -85,7 +85,7 @@ def test_killed_at_any_moment_and_resumed_a_run_ends_in_the_same_bytes(tiny_inpu
         wait_for(process, parts / f"model.ckpt-{step}.pt")
         process.kill()
         assert process.wait() == -signal.SIGKILL
-        restart = [max(p.name for p in parts.glob("model.ckpt-?.pt"))]
+        restart = [max(parts.glob("model.ckpt-*.pt"), key=lambda p: int(p.stem[11:])).name]
     assert start(parts, str(tmp_path / "in.json"), *restart).wait() == 0
     for name in ("model.ckpt-12.pt", "lcurve.out"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes(), name

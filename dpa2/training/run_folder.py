@@ -1,0 +1,172 @@
+"""The files of a run: where they go, what of an older run is in their place, who else writes."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from dpa2.io.checkpoint import Checkpoint
+from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
+from schemas.errors import TrainingError, WriteError
+from schemas.input import Input
+from schemas.marker import Marker
+from schemas.multitask import MultiTaskInput
+
+Say = Callable[[str], None]
+
+HEARTBEAT = 10.0
+"""Seconds between two signs of life of a run."""
+SILENCE = 45.0
+"""Seconds without one after which the holder of a lock on another machine counts as dead."""
+_POLL = 0.2
+_SHOWN = 4
+
+
+class RunFolder:
+    """Names of all that a run writes.
+
+    Args:
+        config: The checked input.
+        folder: Where relative paths of results start.
+        output: Name of the complete, normalised input.
+    """
+
+    def __init__(self, config: Input | MultiTaskInput, folder: Path, output: str) -> None:
+        training = config.training
+        self.config = config
+        self.folder = folder
+        self.normalised_input = folder / output
+        self.curve = folder / training.disp_file
+        self.prefix = folder / training.save_ckpt
+        self.checkpoints = folder / training.save_dir if training.save_dir else self.prefix.parent
+        best = config.validating.save_best_dir or Path(training.save_ckpt).parent
+        self.best_checkpoints = folder / best
+        self.tensorboard = folder / training.tensorboard_log_dir
+
+    def stores(self, num_steps: int) -> tuple[CheckpointStore, CheckpointStore]:
+        """Return the families of checkpoints: the weights', their averages'."""
+        training = self.config.training
+        ratio, every = training.ckpt_keep_ratio, training.save_freq
+        keep = keep_count(ratio, num_steps, every, training.max_ckpt_keep)
+        ema_default = training.ema_ckpt_keep or training.max_ckpt_keep
+        keep_ema = keep_count(ratio, num_steps, every, ema_default)
+        pointer = self.folder / "checkpoint"
+        return (
+            CheckpointStore(self.prefix, self.checkpoints, keep, pointer),
+            CheckpointStore(ema_prefix(self.prefix), self.checkpoints, keep_ema),
+        )
+
+    def validation_logs(self) -> list[Path]:
+        """Return the logs of full validation: of the weights, of their averages."""
+        section = self.config.validating
+        log = self.folder / section.full_val_file
+        averaged = self.config.training.enable_ema and section.ema_full_validation
+        return ([log] if section.full_validation else []) + (
+            [log.with_name(f"{log.stem}_ema{log.suffix}")] if averaged else []
+        )
+
+    def present(self) -> list[Path]:
+        """Return the files that are there and that this run would write to, replace or delete."""
+        store, averages = self.stores(1)
+        found = [self.curve, self.normalised_input, *store.present()]
+        if self.config.training.enable_ema:
+            found += averages.present()
+        logs = self.validation_logs()
+        if logs:
+            found += [*logs, *sorted(self.best_checkpoints.glob("best*.ckpt-*.t-*.pt"))]
+        if self.config.training.tensorboard:
+            found += sorted(self.tensorboard.glob("events.out.tfevents.*"))
+        return [path for path in dict.fromkeys(found) if os.path.lexists(path)]
+
+    def refuse_used(self, continued: Checkpoint | None) -> None:
+        """Refuse to write over what another run has left, or a later state of this one.
+
+        Args:
+            continued: The checkpoint of a restart; one of this folder may go on with its files.
+
+        Raises:
+            TrainingError: Names what is there and the ways out.
+        """
+        if continued is None or not self._is_ours(continued.path):
+            found = self.present()
+            if found:
+                raise TrainingError(
+                    f"{self._name} holds files of a run, over which this one would write: "
+                    f"{_listed(found)}",
+                    hint=f"--restart {self.stores(1)[0].link} continues that run, "
+                    "--output-dir FOLDER writes elsewhere, --force writes over them",
+                )
+            return
+        steps = continued.steps_done
+        store = self.stores(1)[0]
+        later = [path for step, path in store.numbered() if steps is not None and step > steps]
+        if later:
+            raise TrainingError(
+                f"{_listed(later)}: of later steps than {continued.path}, which has done {steps}; "
+                "going on from there would write over them",
+                hint=f"--restart {later[-1]} continues the run where it ended, --output-dir FOLDER "
+                "writes elsewhere, --force writes over them",
+            )
+
+    def _is_ours(self, checkpoint: Path) -> bool:
+        places = (self.folder, self.checkpoints, self.prefix.parent, self.best_checkpoints)
+        given = {checkpoint.absolute().parent.resolve(), checkpoint.resolve().parent}
+        return bool(given & {place.resolve() for place in places})
+
+    @property
+    def _name(self) -> str:
+        return "this folder" if self.folder == Path() else str(self.folder)
+
+    @contextmanager
+    def held(self, say: Say) -> Iterator[None]:
+        """Keep other runs out of the folder, and out of that of the checkpoints.
+
+        The folders are made if they are missing.
+
+        Raises:
+            TrainingError: When another run is at work there.
+            WriteError: When a folder cannot be written.
+        """
+        markers = {self.folder.resolve() / ".zoo-train.lock"}
+        if self.checkpoints.resolve() != self.folder.resolve():
+            markers.add(self.checkpoints.resolve() / f".{self.prefix.name}.lock")
+        with ExitStack() as stack:
+            for path in sorted(markers):
+                marker = Marker(path)
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    self._take(marker, say)
+                except OSError as error:
+                    raise WriteError(
+                        f"{path.parent} cannot be written: {error.strerror or error}",
+                        hint="choose another folder with --output-dir, or make this one writable",
+                    ) from error
+                stack.enter_context(marker.kept(HEARTBEAT))
+            yield
+
+    def _take(self, marker: Marker, say: Say) -> None:
+        """Take a marker; one of another machine only after its holder has been silent."""
+        began, seen = time.monotonic(), marker.touched()
+        told = False
+        while not marker.take():
+            touched = marker.touched()
+            if marker.is_of_this_machine() or (seen is not None and touched not in (seen, None)):
+                raise TrainingError(
+                    f"{marker.holder()} trains in {marker.path.parent} at this moment",
+                    hint="wait until it has ended, or give this run a folder of its own: "
+                    "--output-dir FOLDER",
+                )
+            if not told:
+                say(f"{marker.holder()} has locked {marker.path.parent}: looking for signs of life")
+                told = True
+            if time.monotonic() - began > SILENCE:
+                marker.take_from_the_dead()
+            time.sleep(_POLL)
+
+
+def _listed(paths: list[Path]) -> str:
+    """Return names, the newest of many."""
+    shown = ", ".join(str(path) for path in paths[:_SHOWN])
+    more = len(paths) - _SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
