@@ -1,12 +1,11 @@
 """Whether files on this machine are what registries say, or what they were when they came."""
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from schemas.checkpoint.archive import pieces, read_directory
+from schemas.checkpoint.archive import check_contents, read_directory
 from schemas.checkpoint.other_formats import other_format
 from schemas.checkpoint.random_access import LocalFile
 from schemas.digest import file_sha256
@@ -15,6 +14,8 @@ from schemas.registry import ModelFile
 from zoo.known_models import KnownModels
 from zoo.local_copies import local_copy, local_file
 from zoo.resolve import Located
+
+_PROGRAMS = frozenset({".pth", ".pt2", ".pte"})
 
 Verdict = Literal["right", "first use", "unknown", "damaged", "superseded"]
 """`right`: the hash of a registry, or the one under which the cache keeps it. `first use`: no
@@ -148,14 +149,13 @@ def _damage(path: Path) -> str:
             other = other_format(path.name, source.size, beginning)
             return other.message if is_pytorch else ""
         try:
-            entries = read_directory(source)
+            entries = read_directory(source, program=path.suffix.lower() in _PROGRAMS)
         except DamagedError as error:
             return error.message if is_pytorch else ""
         except CheckpointError:
             return ""  # not PyTorch's; whatever it would unfold to is left folded
         try:
-            for entry in entries.values():
-                deque(pieces(source, entry), maxlen=0)
+            check_contents(source, entries.values())
         except DamagedError as error:
             return error.message
     return ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpa2.io.diagnose import missing_file
+from schemas.checkpoint.kinds import check_name
 from schemas.errors import ConversionError
 from schemas.suggest import nearest
 
@@ -56,10 +57,11 @@ class Format:
         """Read a file.
 
         Raises:
-            CheckpointError: If there is no such file.
+            CheckpointError: If there is no such file, or its name says that it is another kind.
             ConversionError: If files of this format cannot be read back.
             ZooError: What the reader finds wrong.
         """
+        check_name(path)
         if self.reader is None:
             raise ConversionError(
                 f"{path}: a {self.name} file ({self.title}) cannot be turned back into a model",

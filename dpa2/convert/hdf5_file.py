@@ -15,12 +15,16 @@ import numpy as np
 
 from schemas.atomic import atomic_write
 from schemas.errors import CheckpointError, ConversionError
+from schemas.special_files import refuse_special
 
 _ATTRIBUTE = "json"
 _VARIABLES = "@variables"
 _PREFIX = "/variable_"
-# A file that claims to hold more is a trap for the memory, not a model.
-_MOST_EXPANSION = 100
+_WITH_PROGRAMS = ".hlo"
+# An array that claims to hold more is a trap for the memory, not a model.
+_MOST_EXPANSION = 64 * 2**20
+_MOST_EXPANSIONS = 4
+_NUMBERS = "fiubV"
 
 
 def write_hdf5(path: Path, dictionary: Mapping[str, Any]) -> None:
@@ -50,21 +54,22 @@ def read_hdf5(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If the file is damaged or holds something else.
     """
+    refuse_special(path, CheckpointError)
     try:
         with h5py.File(path, "r") as file:
-            text = file.attrs.get(_ATTRIBUTE)
-            if text is None:
-                raise CheckpointError(
-                    f"{path} is an HDF5 file without a model in it",
-                    hint="give a .dp file written by zoo convert or by dp convert-backend",
-                )
-            dictionary = json.loads(text)
-            if not isinstance(dictionary, dict):
-                raise _damaged(path, "its description is no dictionary")
-            _check_size(path, file)
-            found: dict[str, Any] = _variables(dictionary, lambda name: _array(path, file, name))
+            dictionary = _description(path, file)
+            found: dict[str, Any] = _variables(dictionary, _Arrays(path, file).read)
+            _check_programs(path, found)
             return found
-    except (OSError, ValueError, RecursionError, KeyError, RuntimeError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        RecursionError,
+        KeyError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
         raise _damaged(path, str(error)) from error
 
 
@@ -80,28 +85,74 @@ def _variables(value: Any, change: Callable[[Any], Any], *, inside: bool = False
     return change(value) if inside else value
 
 
-def _array(path: Path, file: h5py.File, name: Any) -> Any:
-    if not isinstance(name, str) or not name.startswith(_PREFIX):
-        return name
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise _damaged(path, f"{name} is not in it")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise _damaged(path, f"{name} is no array, or lies in another file")
-    return np.asarray(dataset[()])
+class _Arrays:
+    """Reads the arrays that a description names, no more of them than the file can hold.
+
+    A compressed array, one that was never filled, and one that is named often stand for more.
+
+    Args:
+        path: The file, for messages.
+        file: The opened file.
+    """
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self._path, self._file = path, file
+        self._left = _MOST_EXPANSION + _MOST_EXPANSIONS * path.stat().st_size
+
+    def read(self, name: Any) -> Any:
+        """Return the array of a name, anything else as it is.
+
+        Raises:
+            CheckpointError: It is no array of numbers in this file.
+            ConversionError: Together they are far larger than the file.
+        """
+        if not isinstance(name, str) or not name.startswith(_PREFIX):
+            return name
+        if not isinstance(self._file.get(name, getlink=True), h5py.HardLink):
+            raise _damaged(self._path, f"{name} is not in it")
+        dataset = self._file[name]
+        if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+            raise _damaged(self._path, f"{name} is no array, or lies in another file")
+        if dataset.shape is None or dataset.dtype.kind not in _NUMBERS or dataset.dtype.names:
+            raise _damaged(self._path, f"{name} holds no numbers")
+        self._left -= dataset.nbytes
+        if self._left < 0:
+            raise ConversionError(
+                f"{self._path} claims to hold far more numbers than its "
+                f"{self._path.stat().st_size:,} bytes",
+                hint="do not trust this file",
+            )
+        return np.asarray(dataset[()])
 
 
-def _check_size(path: Path, file: h5py.File) -> None:
-    total = 0
-    for name in file:
-        if isinstance(file.get(name, getlink=True), h5py.HardLink):
-            item = file[name]
-            total += item.nbytes if isinstance(item, h5py.Dataset) else 0
-    if total > _MOST_EXPANSION * path.stat().st_size:
-        raise ConversionError(
-            f"{path} claims to hold {total / 1e9:.1f} GB, far more than its size",
-            hint="do not trust this file",
+def _description(path: Path, file: h5py.File) -> dict[str, Any]:
+    if _ATTRIBUTE not in file.attrs:
+        raise CheckpointError(
+            f"{path} is an HDF5 file without a model in it",
+            hint="give a .dp file written by zoo convert or by dp convert-backend",
         )
+    stored = file.attrs.get_id(_ATTRIBUTE)
+    if stored.shape != () or h5py.check_string_dtype(stored.dtype) is None:
+        raise _damaged(path, "its description is no text")
+    found = json.loads(file.attrs[_ATTRIBUTE])
+    if not isinstance(found, dict):
+        raise _damaged(path, "its description is no dictionary")
+    return found
+
+
+def _check_programs(path: Path, dictionary: Mapping[str, Any]) -> None:
+    """Refuse a file whose suffix and content disagree about programs (StableHLO) in it."""
+    variables = dictionary.get(_VARIABLES)
+    names = variables if isinstance(variables, Mapping) else {}
+    has_programs = any(name.startswith("stablehlo") for name in names)
+    if has_programs == (path.suffix.lower() == _WITH_PROGRAMS):
+        return
+    what = "holds" if has_programs else "holds no"
+    right = _WITH_PROGRAMS if has_programs else ".dp"
+    raise CheckpointError(
+        f"{path} {what} StableHLO programs, but its name ends in {path.suffix}: it is not opened",
+        hint=f"if it is what you want, rename it to end in {right}",
+    )
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dpa2.evaluate.engine import array_of
 from dpa2.evaluate.lower import LowerEngine, LowerFacts, LowerInput
 from dpa2.freeze.pt2_package import Package, read_package
+from schemas.checkpoint.archive import check_program
 from schemas.errors import CheckpointError
 
 SUFFIX = ".pt2"
@@ -63,6 +64,7 @@ def open_compiled(path: str | os.PathLike[str], device: torch.device) -> Compile
     Raises:
         CheckpointError: If it was compiled for another kind of machine, or is damaged.
     """
+    check_program(path)
     package = read_package(Path(path))
     hint = f"freeze the checkpoint here, or take its weights out: zoo convert {path} model.pth"
     if package.build is not None:

@@ -35,8 +35,8 @@ def open_hlo(path: str | os.PathLike[str], device: torch.device) -> LowerEngine:
     file = Path(path)
     if not file.exists():
         raise missing_file(file)
-    need_to_run(file, "jax")
     dictionary = read_hdf5(file)
+    need_to_run(file, "jax")
     constants, variables, section = (
         _part(file, dictionary, name) for name in ("constants", "@variables", "model_def_script")
     )

@@ -16,9 +16,9 @@ from dpa2.evaluate.evaluation import Evaluation, join
 from dpa2.evaluate.hlo_engine import is_hlo, open_hlo
 from dpa2.evaluate.savedmodel_engine import is_savedmodel, open_savedmodel
 from dpa2.evaluate.structures import Structures, check_structures
-from dpa2.evaluate.torchscript_engine import open_torchscript
+from dpa2.evaluate.torchscript_engine import is_torchscript, open_torchscript
 from dpa2.model.neighbors import PairFinder
-from schemas.checkpoint.archive import is_torchscript
+from schemas.checkpoint.kinds import check_name
 from schemas.errors import CheckpointError
 
 # What tells a frozen model, and what opens it; anything else is read like a checkpoint.
@@ -225,7 +225,8 @@ def load(
         path: A checkpoint (`.pt`), portable model (`.dp`, `.yaml`), frozen TorchScript model
             (`.pth`), compiled model (`.pt2`), TensorFlow SavedModel (`.savedmodel`, needs the extra
             `tensorflow`) or StableHLO (`.hlo`, needs the extra `jax`), of this project or of
-            deepmd-kit. The last four are programs, which run: only open ones that you trust.
+            deepmd-kit. The last four are programs, which run: only open ones that you trust. What
+            a file is, its name must say.
         branch: Which branch of a multi-task checkpoint; upper and lower case count the same, and
             the aliases of a branch are names too.
         device: `cpu`, `cuda`, `cuda:1` ...
@@ -233,10 +234,11 @@ def load(
             are float64 in any case. Checkpoints only.
 
     Raises:
-        CheckpointError: If the file is not such a model, the branch is missing or unknown, what
-            runs it is not installed, or the device is not there.
+        CheckpointError: If the file is not such a model or not the one its name says, the branch
+            is missing or unknown, what runs it is not installed, or the device is not there.
     """
     target = open_device(device)
+    check_name(path)
     opener = next((open_it for is_it, open_it in _FROZEN if is_it(path)), None)
     if opener is not None:
         if branch is not None:

@@ -16,6 +16,8 @@ from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.lower import LowerFacts, LowerInput, evaluate_frame
 from dpa2.evaluate.structures import Structures
 from dpa2.model.neighbors import PairFinder, pairs_within
+from schemas.checkpoint.archive import check_program
+from schemas.checkpoint.kinds import TORCHSCRIPT, check_name, kind_of
 from schemas.errors import CheckpointError
 
 # What the lower interface of a `.pth` calls the outputs of the others.
@@ -113,19 +115,26 @@ class TorchScriptEngine(Engine):
         return dropped
 
 
+def is_torchscript(path: str | os.PathLike[str]) -> bool:
+    """Tell by its content whether a file is a TorchScript model."""
+    return kind_of(path) is TORCHSCRIPT
+
+
 def open_torchscript(path: str | os.PathLike[str], device: torch.device) -> TorchScriptEngine:
-    """Load a frozen model.
+    """Load a frozen model. TorchScript runs the code in it: only open files that you trust.
 
     Raises:
         CheckpointError: If the file needs code that is not here, is damaged, or is no energy model.
     """
+    check_name(path)
+    check_program(path)
     declare_operators()
     try:
         with warnings.catch_warnings():
             # torch deprecates TorchScript, which is still what deepmd-kit and LAMMPS load.
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(os.fspath(path), map_location=device)  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
+    except (RuntimeError, torch.jit.Error) as error:
         if "Unknown builtin op" in str(error) or "unknown type name" in str(error):
             raise CheckpointError(
                 f"{path} uses C++ operators of the program that froze it",

@@ -1,6 +1,6 @@
 """Read what a `.pt2` file says about itself, without loading the code in it."""
 
-import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -8,6 +8,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dpa2.freeze.pt2_metadata import Build, Metadata
+from schemas.checkpoint.archive import ArchiveEntry, content_of, read_directory
+from schemas.checkpoint.random_access import LocalFile, RandomAccess
 from schemas.errors import CheckpointError
 
 _MOST_BYTES = 64 << 20
@@ -38,11 +40,12 @@ def read_package(path: Path) -> Package:
         CheckpointError: If it is no such file or is damaged.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            metadata = _member(archive, "metadata.json")
-            build = _member(archive, "dpa_zoo.json")
-            params = _member(archive, "model_def_script.json")
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        with LocalFile(path) as source:
+            entries = read_directory(source, program=True)
+            metadata = _member(source, entries, "metadata.json")
+            build = _member(source, entries, "dpa_zoo.json")
+            params = _member(source, entries, "model_def_script.json")
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} cannot be read as a compiled model: {error}",
             hint="the download or the copy was cut short; fetch it again",
@@ -57,13 +60,13 @@ def read_package(path: Path) -> Package:
     return Package(path, said, described, "" if params is None else params.decode())
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes | None:
-    found = [item for item in archive.infolist() if item.filename.endswith(f"extra/{name}")]
+def _member(source: RandomAccess, entries: Mapping[str, ArchiveEntry], name: str) -> bytes | None:
+    found = [entry for path, entry in entries.items() if path.endswith(f"extra/{name}")]
     if not found:
         return None
-    if len(found) > 1 or found[0].file_size > _MOST_BYTES:
-        raise ValueError(f"its member {name} is there twice or too large")
-    return archive.read(found[0])
+    if len(found) > 1:
+        raise ValueError(f"its member {name} is there twice")
+    return content_of(source, found[0], _MOST_BYTES)
 
 
 def _parsed(kind: type[_Kind], text: bytes, path: Path) -> _Kind:

@@ -4,8 +4,9 @@ import pickle
 import re
 from pathlib import Path
 
-from schemas.checkpoint.header import read_header
+from schemas.checkpoint.header import check_numbers
 from schemas.errors import CheckpointError
+from schemas.special_files import refuse_special
 
 _GIVE_CHECKPOINT = "give a model.ckpt-N.pt written by zoo train or by dp --pt train"
 _HEAD_BYTES = 512
@@ -33,6 +34,7 @@ def refuse_other_formats(path: Path) -> None:
         CheckpointError: Folder, empty file, web page, Git LFS pointer, HDF5, JSON, TorchScript,
             damaged or malicious archive ...
     """
+    refuse_special(path, CheckpointError)
     if path.is_dir():
         raise CheckpointError(
             f"{path} is a folder, not a checkpoint",
@@ -59,7 +61,7 @@ def refuse_other_formats(path: Path) -> None:
     if text.startswith((b"{", b"[")):
         raise CheckpointError(f"{path} is a JSON text, not a checkpoint", hint=_GIVE_CHECKPOINT)
     if head.startswith(b"PK"):
-        read_header(path)
+        check_numbers(path)
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:

@@ -1,9 +1,9 @@
-"""The zip archive of a PyTorch checkpoint, read strictly.
+"""The zip archive of a PyTorch checkpoint or program, read strictly.
 
-PyTorch writes uncompressed entries below one folder, one after the other. Python's `zipfile` reads
-much more: compressed entries, entries that overlap or have one name, whatever stands before the
-archive. Each of these lets a small file stand for a large one, or two programs see different
-content in one file, so none of them is accepted here.
+PyTorch writes uncompressed entries below one folder, one after the other; only the code of a
+program may be compressed. Python's `zipfile` reads much more: entries that overlap or have one
+name, whatever stands before the archive. Each of these lets two programs see different content in
+one file, and a compressed entry lets a small file stand for a large one.
 """
 
 import os
@@ -11,9 +11,10 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from schemas.checkpoint.other_formats import other_format
 from schemas.checkpoint.random_access import LocalFile, RandomAccess
 from schemas.errors import CheckpointError, DamagedError
 
@@ -28,6 +29,7 @@ _LARGEST_DIRECTORY = 48 * 2**20
 _NAME = re.compile(r"[^\x00-\x1f\\:*?\"<>|/]+(/[^\x00-\x1f\\:*?\"<>|/]+)*/?")
 _TORCHSCRIPT = b"/constants.pkl"
 _PIECE = 4 * 2**20
+_DEFLATED = 8
 _DOWNLOAD = "the download failed; get the file again"
 _UNTRUSTED = "no program writes such a file; use one from a source that you trust"
 
@@ -41,51 +43,54 @@ class ArchiveEntry:
         header_offset: Where its header begins; the content follows it.
         num_bytes: Bytes of the content.
         crc: Checksum (CRC-32) of the content.
+        packed: Bytes in the file, if it is compressed; None if it is not.
     """
 
     name: str
     header_offset: int
     num_bytes: int
     crc: int
+    packed: int | None = None
+
+    @property
+    def stored(self) -> int:
+        """Bytes that the content takes in the file."""
+        return self.num_bytes if self.packed is None else self.packed
 
 
-def read_directory(source: RandomAccess) -> dict[str, ArchiveEntry]:
+def read_directory(source: RandomAccess, *, program: bool = False) -> dict[str, ArchiveEntry]:
     """Return the entries of an archive by name, in the order of its directory.
 
     Args:
         source: The file; only its end is read.
+        program: Whether it may be a TorchScript or compiled model, whose code is compressed.
 
     Raises:
         CheckpointError: It is truncated, or not written the way PyTorch does it.
     """
+    beginning = source.read_at(0, 512) if program else b"PK"
+    if not beginning.startswith(b"PK"):
+        raise other_format(source.name, source.size, beginning)
     offset, length, count = _directory_place(source)
     if length > _LARGEST_DIRECTORY or count > _MOST_ENTRIES:
         raise _strange(source, f"its directory has {count:,} entries in {length:,} bytes")
     content = source.read_at(offset, length)
     if len(content) < length:
         raise truncated(source)
-    if _TORCHSCRIPT in content:
+    if _TORCHSCRIPT in content.lower() and not program:
         raise CheckpointError(
             f"{source.name} is a frozen model (TorchScript), not a checkpoint",
             hint="use the .pt checkpoint from which it was frozen; a frozen model holds one branch",
         )
     entries: dict[str, ArchiveEntry] = {}
-    for entry in _entries(source, content, count):
-        if entry.name in entries:
+    for entry in _entries(source, content, count, program=program):
+        # PyTorch finds entries whatever their case.
+        if entry.name.casefold() in entries:
             raise _strange(source, f"it has two entries of the name `{entry.name}`")
-        entries[entry.name] = entry
-    _refuse_overlap(source, list(entries.values()), offset)
-    return entries
-
-
-def is_torchscript(path: str | os.PathLike[str]) -> bool:
-    """Tell by its directory whether a file is a TorchScript archive; False if it cannot be read."""
-    try:
-        with LocalFile(path) as source:
-            offset, length, _ = _directory_place(source)
-            return length <= _LARGEST_DIRECTORY and _TORCHSCRIPT in source.read_at(offset, length)
-    except (CheckpointError, OSError):
-        return False
+        entries[entry.name.casefold()] = entry
+    found = {entry.name: entry for entry in entries.values()}
+    _refuse_overlap(source, list(found.values()), offset)
+    return found
 
 
 def locate(source: RandomAccess, entry: ArchiveEntry) -> int:
@@ -112,22 +117,95 @@ def pieces(source: RandomAccess, entry: ArchiveEntry) -> Iterator[bytes]:
     Raises:
         CheckpointError: The file ends too early, or the content is not what was written.
     """
-    position, left, crc = locate(source, entry), entry.num_bytes, 0
+    crc, size = 0, 0
+    for piece in _stored(source, entry) if entry.packed is None else _unpacked(source, entry):
+        crc, size = zlib.crc32(piece, crc), size + len(piece)
+        yield piece
+    if crc != entry.crc or size != entry.num_bytes:
+        raise damaged(source, f"Bad CRC-32 for file '{entry.name}'")
+
+
+def content_of(source: RandomAccess, entry: ArchiveEntry, most: int) -> bytes:
+    """Return the whole content of an entry.
+
+    Args:
+        source: The file.
+        entry: Of its directory.
+        most: Bytes that it may have.
+
+    Raises:
+        CheckpointError: It has more, or is not what was written.
+    """
+    if entry.num_bytes > most:
+        raise _strange(source, f"`{entry.name}` has {entry.num_bytes:,} bytes")
+    return b"".join(pieces(source, entry))
+
+
+def check_contents(source: RandomAccess, entries: Iterable[ArchiveEntry]) -> None:
+    """Read entries and compare each with its checksum, which PyTorch does not do.
+
+    Raises:
+        CheckpointError: The file is damaged; says in which entry.
+    """
+    for entry in entries:
+        for _ in pieces(source, entry):
+            pass
+
+
+def check_program(path: str | os.PathLike[str]) -> None:
+    """Compare all of a TorchScript or compiled model with its checksums, before it is run.
+
+    Raises:
+        CheckpointError: It is damaged, or not written the way PyTorch does it.
+        OSError: It cannot be read.
+    """
+    with LocalFile(path) as source:
+        check_contents(source, read_directory(source, program=True).values())
+
+
+def _stored(source: RandomAccess, entry: ArchiveEntry) -> Iterator[bytes]:
+    position, left = locate(source, entry), entry.stored
     while left:
         piece = source.read_at(position, min(left, _PIECE))
         if not piece:
             raise truncated(source)
-        crc = zlib.crc32(piece, crc)
         position, left = position + len(piece), left - len(piece)
         yield piece
-    if crc != entry.crc:
-        raise damaged(source, f"Bad CRC-32 for file '{entry.name}'")
+
+
+def _unpacked(source: RandomAccess, entry: ArchiveEntry) -> Iterator[bytes]:
+    """Yield what compressed content stands for, one byte more than the entry claims at most."""
+    left = entry.num_bytes + 1
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        for packed in _stored(source, entry):
+            rest = packed
+            while rest and left and not inflater.eof:
+                piece = inflater.decompress(rest, min(left, _PIECE))
+                rest, left = inflater.unconsumed_tail, left - len(piece)
+                yield piece
+    except zlib.error as error:
+        raise damaged(source, f"`{entry.name}` cannot be unpacked: {error}") from error
+
+
+def entry_names(source: RandomAccess) -> str | None:
+    """Return the raw directory of a zip archive as lower-case text, to look for names in.
+
+    None where there is none; nothing in it is checked.
+    """
+    try:
+        offset, length, _ = _directory_place(source)
+    except CheckpointError:
+        return None
+    if length > _LARGEST_DIRECTORY:
+        return None
+    return source.read_at(offset, length).decode("latin1").lower()
 
 
 def truncated(source: RandomAccess) -> DamagedError:
     """Return the error for a file that ends too early."""
     return DamagedError(
-        f"{source.name} is truncated: it begins like a checkpoint, but has no end "
+        f"{source.name} is truncated: it begins like a file of PyTorch, but has no end "
         f"({source.size} bytes)",
         hint=_DOWNLOAD,
     )
@@ -166,7 +244,9 @@ def _directory_place(source: RandomAccess) -> tuple[int, int, int]:
     return offset, size, count
 
 
-def _entries(source: RandomAccess, content: bytes, count: int) -> Iterator[ArchiveEntry]:
+def _entries(
+    source: RandomAccess, content: bytes, count: int, *, program: bool
+) -> Iterator[ArchiveEntry]:
     position = 0
     for _ in range(count):
         fields = content[position : position + _ENTRY.size]
@@ -183,11 +263,12 @@ def _entries(source: RandomAccess, content: bytes, count: int) -> Iterator[Archi
         kind = stat.S_IFMT(attributes >> 16) if made_by >> 8 == 3 else 0
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _strange(source, f"`{name}` is a link or a device")
-        if method or packed != size:
+        deflated = program and method == _DEFLATED
+        if (method or packed != size) and not deflated:
             raise _strange(source, f"`{name}` is compressed")
         if flags & 1 or disk:
             raise _strange(source, f"`{name}` is encrypted or in another file")
-        yield ArchiveEntry(name, offset, size, crc)
+        yield ArchiveEntry(name, offset, size, crc, packed if deflated else None)
     if position != len(content):
         raise damaged(source, "its directory is longer than its entries")
 
@@ -231,6 +312,6 @@ def _refuse_overlap(source: RandomAccess, entries: list[ArchiveEntry], end: int)
         if entry.header_offset < position:
             raise _strange(source, f"`{entry.name}` overlaps `{last}`")
         header = _LOCAL.size + len(entry.name.encode())
-        position, last = entry.header_offset + header + entry.num_bytes, entry.name
+        position, last = entry.header_offset + header + entry.stored, entry.name
     if position > end:
         raise _strange(source, f"`{last}` does not fit into the file")

@@ -10,8 +10,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.checkpoint.archive import ArchiveEntry, damaged, locate, pieces, read_directory
+from schemas.checkpoint.archive import (
+    ArchiveEntry,
+    check_contents,
+    damaged,
+    locate,
+    pieces,
+    read_directory,
+)
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, branch_names
+from schemas.checkpoint.kinds import check_name
 from schemas.checkpoint.other_formats import other_format
 from schemas.checkpoint.pickle_machine import read_pickle
 from schemas.checkpoint.pickle_values import ITEM_SIZES, Tensor
@@ -23,7 +31,9 @@ EXTRA = "_extra_state"
 """Where a state dict of deepmd-kit keeps what is no tensor: the model section and the step."""
 
 _USE = "use a .pt file that deepmd-kit or `zoo train` wrote"
-_LARGEST_DESCRIPTION = 64 * 2**20
+LARGEST_DESCRIPTION = 64 * 2**20
+"""Bytes that the pickle of a file may have."""
+
 _MOST_EXPANSION = 64 * 2**20
 """Bytes that tensors which repeat numbers (stride 0) may stand for beyond those in the file."""
 
@@ -129,10 +139,24 @@ def read_header(source: str | os.PathLike[str] | RandomAccess) -> CheckpointHead
         OSError: It cannot be read.
     """
     if isinstance(source, str | os.PathLike):
+        check_name(source)
         with LocalFile(source) as file:
             return read_header(file)
     archive = open_archive(source)
     return header_of(source, archive, describe(source, archive))
+
+
+def check_numbers(path: str | os.PathLike[str]) -> CheckpointHeader:
+    """Read what a checkpoint says about itself, and compare all of it with its checksums.
+
+    Raises:
+        CheckpointError: As `read_header`, and if any byte of its content is not what was written.
+        OSError: It cannot be read.
+    """
+    header = read_header(path)
+    with LocalFile(path) as source:
+        check_contents(source, read_directory(source).values())
+    return header
 
 
 def open_archive(source: RandomAccess) -> Archive:
@@ -152,7 +176,7 @@ def open_archive(source: RandomAccess) -> Archive:
         )
     folder = described[0].partition("/")[0]
     entry = entries[described[0]]
-    if entry.num_bytes > _LARGEST_DESCRIPTION:
+    if entry.num_bytes > LARGEST_DESCRIPTION:
         raise CheckpointError(
             f"{source.name} is not written the way PyTorch does it: its description has "
             f"{entry.num_bytes:,} bytes",
@@ -202,10 +226,10 @@ def header_of(
             hint=_USE,
         )
     _check_sections(source, description, params)
-    _check_storages(source, description, archive.storages)
+    check_storages(source, description, archive.storages)
     infos = extra.get("train_infos") if isinstance(extra, dict) else None
-    entries = list(_tensors(state))
-    _refuse_expansion(source, entries, archive.storages)
+    entries = list(tensor_entries(state))
+    refuse_expansion(source, entries, archive.storages)
     has_optimizer = isinstance(description, dict) and bool(description.get("optimizer"))
     return CheckpointHeader(
         name=source.name,
@@ -242,10 +266,14 @@ def _check_sections(source: RandomAccess, description: Any, params: dict[str, An
         ) from error
 
 
-def _check_storages(
+def check_storages(
     source: RandomAccess, description: Any, storages: Mapping[str, ArchiveEntry]
 ) -> None:
-    """Refuse tensors without numbers, those of the optimiser as well."""
+    """Refuse tensors without numbers, wherever in a description they are.
+
+    Raises:
+        CheckpointError: A storage is not in the file, or of another size.
+    """
     parts: list[tuple[Any, Any]] = [("", description)]
     seen = set()
     while parts:
@@ -259,7 +287,8 @@ def _check_storages(
             parts.extend(value.items() if isinstance(value, dict) else enumerate(value))
 
 
-def _tensors(state: Mapping[Any, Any]) -> Iterator[TensorEntry]:
+def tensor_entries(state: Mapping[Any, Any]) -> Iterator[TensorEntry]:
+    """Yield what a file says of each tensor of a state dictionary."""
     for name, tensor in state.items():
         if isinstance(tensor, Tensor) and isinstance(name, str):
             offset = ITEM_SIZES[tensor.dtype] * tensor.offset
@@ -267,10 +296,14 @@ def _tensors(state: Mapping[Any, Any]) -> Iterator[TensorEntry]:
             yield TensorEntry(name, tensor.shape, tensor.dtype, tensor.strides, key, offset)
 
 
-def _refuse_expansion(
+def refuse_expansion(
     source: RandomAccess, entries: list[TensorEntry], storages: Mapping[str, ArchiveEntry]
 ) -> None:
-    """Refuse tensors that a copy would blow up: one number may stand for terabytes (stride 0)."""
+    """Refuse tensors that a copy would blow up: one number may stand for terabytes (stride 0).
+
+    Raises:
+        CheckpointError: They stand for more than the file can hold.
+    """
     places = {entry.place: entry for entry in entries}
     stored = sum(entry.num_bytes for entry in storages.values())
     total = 0

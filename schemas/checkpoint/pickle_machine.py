@@ -32,17 +32,18 @@ _MARK = Name("mark")
 """Stands on the stack where a group of values begins."""
 
 
-def read_pickle(content: "bytes | IO[bytes]", name: str) -> Any:
+def read_pickle(content: "bytes | IO[bytes]", name: str, machine: "Machine | None" = None) -> Any:
     """Return what a pickle describes: plain containers, numbers, texts and `Tensor`s.
 
     Args:
         content: The pickle.
         name: The file's name, for messages.
+        machine: What runs it; None: one for checkpoints.
 
     Raises:
         CheckpointError: It is damaged, or asks for more than a checkpoint needs.
     """
-    machine = Machine(name)
+    machine = machine or Machine(name)
     for instruction, _ in machine.steps(content):
         if instruction == "STOP":
             return machine.result()
@@ -59,7 +60,10 @@ class Machine:
         stack: Values that are not yet part of another.
         memo: Values that may be referred to again, by number.
         protocol: Version of the pickle format.
+        calls: What may be called, and what is built instead of it.
     """
+
+    calls = CALLS
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -139,10 +143,14 @@ class Machine:
         else:
             attribute, module = self.stack.pop(), self.stack.pop()
         full = f"{module}.{attribute}"
-        if full not in CALLS and full not in CONSTANTS:
+        if not self.allows(full):
             shown = "".join(c if c.isprintable() else "?" for c in full[:200])
             raise self.refused(f"`{shown}`")
         self.stack.append(Name(full))
+
+    def allows(self, full: str) -> bool:
+        """Tell whether a name may stand in the pickle."""
+        return full in self.calls or full in CONSTANTS
 
     def refused(self, what: str) -> CheckpointError:
         """Return the error for what no checkpoint needs."""
@@ -198,18 +206,22 @@ class Machine:
     def call(self) -> None:
         """Build what a function of the short list would return."""
         arguments, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, Name) or function.name not in CALLS:
+        if not isinstance(function, Name) or function.name not in self.calls:
             what = f"`{function.name}`" if isinstance(function, Name) else "a value"
             raise self.refused(f"a call of {what}")
         if not isinstance(arguments, tuple):
             raise TypeError
-        self.stack.append(CALLS[function.name](*arguments))
+        self.stack.append(self.calls[function.name](*arguments))
 
     def build(self) -> None:
         """Leave out the attributes of an object: the versions of modules, of no use here."""
         self.stack.pop()
         if not isinstance(self.stack[-1], dict):
             raise self.refused("attributes of an object")
+
+    def new_object(self) -> None:
+        """Refuse an object of a class: a checkpoint has none."""
+        raise self.refused("the instruction NEWOBJ")
 
     def storage(self) -> None:
         """Replace the description of a storage on the stack by a `Storage`."""
@@ -309,7 +321,8 @@ _STEPS: dict[str, Callable[[Machine], None]] = {
     "APPENDS": lambda machine: machine.append_items(machine.group()),
     "ADDITEMS": Machine.set_of,
     "REDUCE": Machine.call,
-    "BUILD": Machine.build,
+    "BUILD": lambda machine: machine.build(),
+    "NEWOBJ": lambda machine: machine.new_object(),
     "BINPERSID": Machine.storage,
     "POP": Machine._pop,  # noqa: SLF001 - its own method
 }

@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 from typing import Protocol, Self
 
+from schemas.errors import CheckpointError
+from schemas.special_files import refuse_special
+
 
 class RandomAccess(Protocol):
     """What can be read from anywhere."""
@@ -25,11 +28,13 @@ class LocalFile:
     """A file on the disk; a context manager.
 
     Raises:
+        CheckpointError: It is a device, a pipe or a socket.
         OSError: It cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
+        refuse_special(self._path, CheckpointError)
         self._stream = self._path.open("rb")
 
     @property

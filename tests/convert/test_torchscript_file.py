@@ -129,12 +129,12 @@ def test_a_frozen_module_that_is_no_potential_is_refused(text, tmp_path):
 @pytest.mark.parametrize("size", [0, 10, 5000])
 def test_a_frozen_model_cut_short_is_refused(size, frozen, tmp_path):
     (tmp_path / "x.pth").write_bytes(frozen.read_bytes()[:size])
-    with pytest.raises(CheckpointError, match="damaged or no frozen model"):
+    with pytest.raises(CheckpointError, match=r"is truncated|is empty"):
         read_torchscript(tmp_path / "x.pth")
 
 
 def test_a_zip_archive_of_something_else_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
         archive.writestr("hello.txt", "hello")
-    with pytest.raises(CheckpointError, match="cannot be opened"):
+    with pytest.raises(CheckpointError, match="no frozen model"):
         read_torchscript(tmp_path / "x.pth")
