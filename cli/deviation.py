@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.bad_frames import Strict, tell
 from cli.models import BranchOfAll, chosen_model
 from cli.options import Device, Json, Quiet
 from cli.output import Output
@@ -50,6 +51,7 @@ def deviation(
             "--relative-v", "--relative_v", min=0.0, help="Relative virial deviation; level in eV."
         ),
     ] = None,
+    strict: Strict = False,
     branch: BranchOfAll = None,
     device: Device = "cpu",
     force: Annotated[
@@ -59,6 +61,8 @@ def deviation(
     quiet: Quiet = False,
 ) -> None:
     """Compare several models frame by frame, in the columns of dp model-devi.
+
+    Frames that cannot be evaluated get a row of nan, and exit code 1; the others are evaluated.
 
     Example: zoo deviation -m a.pt -m b.pt -m c.pt -s explored -o model_devi.out
     """
@@ -79,16 +83,17 @@ def deviation(
         with out.status(f"loading {len(models)} models"):
             chosen = [chosen_model(model, branch) for model in models]
             potentials = [load(model.file, model.branch, device) for model in chosen]
-        opened = open_systems(systems, potentials[0].type_map)
-        settings = DeviationSettings(relative, relative_v, real_error, frequency)
+        opened = open_systems(systems, potentials[0].type_map, keep_bad_frames=True)
+        settings = DeviationSettings(relative, relative_v, real_error, frequency, strict)
         total = sum(system.num_frames for system in opened)
         with progress_bar(out, "frames", total) as advance:
             found = write_deviations(
                 output, deviate(potentials, opened, settings, advance, models), atomic=atomic
             )
+    bad = [frame for entry in found for frame in entry.bad]
     out.result(
         {
-            "ok": True,
+            "ok": not bad,
             "models": models,
             "output": str(output),
             "systems": [entry.to_json() for entry in found],
@@ -96,6 +101,9 @@ def deviation(
     )
     _print(out, found)
     out.info(f"wrote {output}")
+    tell(out, bad)
+    if bad:
+        raise typer.Exit(1)
 
 
 def _print(out: Output, found: "list[SystemDeviation]") -> None:
@@ -104,9 +112,10 @@ def _print(out: Output, found: "list[SystemDeviation]") -> None:
         (
             entry.system,
             str(len(entry.step)),
-            *(f"{entry.values[:, column].max():.4g}" for column in (3, 5, 0, 6)),
+            *("-" if value is None else f"{value:.4g}" for value in largest),
         )
         for entry in found
+        if (largest := [entry.largest[column] for column in (3, 5, 0, 6)])
     ]
     columns = ("system", "frames", "max_devi_f", "avg_devi_f", "max_devi_v", "devi_e")
     out.table("largest over the frames", columns, rows)

@@ -122,7 +122,7 @@ class Opener:
             from dpa2.evaluate.potential import load
 
             potential = load(model.file, model.branch, self._device)
-            opened = open_systems(systems, potential.type_map)
+            opened = open_systems(systems, potential.type_map, keep_bad_frames=True)
         for text in (text for system in opened for text in system.warnings):
             if text not in self._said:
                 self._out.warning(text)

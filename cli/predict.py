@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.bad_frames import Strict, tell
 from cli.options import Branch, Device, Json, Model, Quiet
 from cli.output import Output
 
@@ -25,12 +26,15 @@ def predict(
     atomic: Annotated[
         bool, typer.Option("--atomic", "-a", help="Write energies of atoms too.")
     ] = False,
+    strict: Strict = False,
     branch: Branch = None,
     device: Device = "cpu",
     json_mode: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Evaluate structures and write them with energy, forces, stress and virial.
+
+    One that cannot be evaluated is written with nan, and the exit code is 1.
 
     Example: zoo predict -m model.ckpt.pt POSCAR water.xyz -o predicted.extxyz
     """
@@ -49,11 +53,13 @@ def predict(
                 output,
                 fparam=_numbers(fparam),
                 atomic=atomic,
+                strict=strict,
                 progress=advance,
             )
+    bad = [f"{item.name}: {item.problem}" for item in structures if item.problem is not None]
     out.result(
         {
-            "ok": True,
+            "ok": not bad,
             "model": model,
             "branch": branch,
             "output": str(output),
@@ -62,6 +68,9 @@ def predict(
     )
     _print(out, structures)
     out.info(f"wrote {output}")
+    tell(out, bad)
+    if bad:
+        raise typer.Exit(1)
 
 
 def _numbers(text: str | None) -> list[float] | None:
@@ -77,10 +86,10 @@ def _print(out: Output, structures: "list[Predicted]") -> None:
     rows = []
     for file in dict.fromkeys(structure.file for structure in structures):
         here = [structure for structure in structures if structure.file == file]
-        per_atom = [structure.energy / structure.num_atoms for structure in here]
-        largest = max(structure.max_force for structure in here)
-        mean = sum(per_atom) / len(per_atom)
-        rows.append((file, str(len(here)), f"{mean:.6f}", f"{largest:.4g}"))
+        per_atom = [item.energy / item.num_atoms for item in here if item.energy is not None]
+        forces = [item.max_force for item in here if item.max_force is not None]
+        mean = f"{sum(per_atom) / len(per_atom):.6f}" if per_atom else "-"
+        rows.append((file, str(len(here)), mean, f"{max(forces):.4g}" if forces else "-"))
     columns = ("file", "structures", "mean E/atom (eV)", "largest F (eV/Å)")
     out.table("", columns, rows)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.bad_frames import Strict, tell
 from cli.options import Device, Json, Model, Quiet
 from cli.output import Output
 
@@ -28,6 +29,7 @@ def recommend(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the errors: .png, .pdf or .svg.")
     ] = None,
+    strict: Strict = False,
     device: Device = "cpu",
     json_mode: Json = False,
     quiet: Quiet = False,
@@ -54,6 +56,7 @@ def recommend(
             data,
             num_frames=num_frames or None,
             all_forces=all_forces,
+            strict=strict,
             device=device,
             progress=advance,
         )
@@ -61,10 +64,13 @@ def recommend(
         out.warning(warning)
     if plot is not None:
         plot_recommendation(found, plot)
-    out.result({"ok": True, "model": model, **found.to_json()})
+    out.result({"ok": not found.bad, "model": model, **found.to_json()})
     _print(out, model, found)
     if plot is not None:
         out.info(f"wrote {plot}")
+    tell(out, found.bad)
+    if found.bad:
+        raise typer.Exit(1)
 
 
 def _print(out: Output, model: str, found: "Recommendation") -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.bad_frames import Strict, tell
 from cli.models import ChosenModel, Opener, num_frames
 from cli.options import Branch, Device, Json, Model, Quiet
 from cli.output import Output
@@ -42,12 +43,15 @@ def compare(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw parity plots: .png, .pdf or .svg.")
     ] = None,
+    strict: Strict = False,
     branch: Branch = None,
     device: Device = "cpu",
     json_mode: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare a model with labelled data: one table per system, and all of it together.
+
+    Frames that cannot be evaluated or have bad labels are named and left out; exit code 1 then.
 
     Example: zoo test -m model.ckpt.pt -s data/test -n 100 --plot parity.png
     """
@@ -67,12 +71,16 @@ def compare(
                 systems,
                 max_frames=limit,
                 atomic=atomic,
+                strict=strict,
                 detail_prefix=detail_file,
                 plot=plot,
                 progress=advance,
             )
-    out.result({"ok": True, "model": model, "branch": branch, **report.to_json()})
+    out.result({"ok": not report.bad, "model": model, "branch": branch, **report.to_json()})
     _print(out, report)
+    tell(out, report.bad)
+    if report.bad:
+        raise typer.Exit(1)
 
 
 def _print(out: Output, report: "TestReport") -> None:

@@ -1,48 +1,57 @@
-"""Values that no training survives: NaN and infinity, named by system, frame and atom."""
+"""Values that nothing survives: NaN, infinity, cells without volume, unknown elements."""
 
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from dpa2.data.frames import Frames
+from dpa2.data.bad_frames import Fault, FrameError
+from dpa2.data.cells import NOPBC_HINT, find_bad_cells
+from dpa2.data.frames import UNKNOWN, Frames
 from dpa2.data.labels import LABELS
-from schemas.errors import DataError
 
 _AXES = "xyz"
 
 
 def check_labels(frames: Frames, need: Collection[str] | None = None) -> None:
-    """Make sure that coordinates, cells and labels are finite.
+    """Make sure that elements are known, cells have a volume, and all numbers are finite.
 
     Args:
         frames: The batch.
         need: Labels to look at (names as in `Frames`); None looks at all present.
 
     Raises:
-        DataError: Naming the first bad number by system, frame and atom.
+        FrameError: Names the first bad number by system, frame and atom; has all bad frames.
     """
-    names = ["coord", "box", *(LABELS if need is None else need)]
-    for name in names:
+    faults: dict[int, Fault] = {}
+    messages: list[str] = []
+    for name in ["coord", "box", *(LABELS if need is None else need)]:
         values = getattr(frames, name)
-        if values is None:
-            continue
-        bad = np.argwhere(~np.isfinite(values))
+        bad = np.argwhere(~np.isfinite(values)) if values is not None else np.zeros((0, 1))
         if len(bad) == 0:
             continue
-        place = bad[0].tolist()
-        per_atom = name == "coord" or (name in LABELS and LABELS[name].per_atom)
-        where = _describe(frames, place, per_atom=per_atom, is_vector=name in {"coord", "force"})
-        raise DataError(
-            f"{frames.source(place[0])}: {name} of {where} is {values[tuple(place)]}",
-            hint=f"{len(bad)} bad numbers in {len(np.unique(bad[:, 0]))} of {frames.num_frames} "
-            "frames read; remove these frames from the data",
+        numbers, first = np.unique(bad[:, 0], return_index=True)
+        hint = (
+            f"{len(bad)} bad numbers in {len(numbers)} of {frames.num_frames} frames read; "
+            "remove these frames from the data"
         )
+        for place in bad[first].tolist():
+            whose = _whose(name, place)
+            value = values[tuple(place)]
+            system, _, frame = frames.name_of(place[0]).rpartition(": ")
+            messages.append(f"{system}: {name} of {frame}{whose} is {value}")
+            faults.setdefault(place[0], Fault(f"{name}{whose} is {value}", hint))
+    for place, atom in np.argwhere(frames.atom_types <= UNKNOWN)[::-1].tolist():
+        faults[place] = Fault(f"atom {atom} is of an element that the model does not know")
+    for place, fault in find_bad_cells(frames.box).items() if frames.box is not None else ():
+        faults.setdefault(place, Fault(f"it has {fault}", NOPBC_HINT))
+    if faults:
+        first_of_all = min(faults)
+        plain = f"{frames.name_of(first_of_all)}: {faults[first_of_all].reason}"
+        raise FrameError(faults, messages[0] if messages else plain)
 
 
-def _describe(frames: Frames, place: Sequence[int], *, per_atom: bool, is_vector: bool) -> str:
-    text = f"frame {int(frames.indices[place[0]])}"
-    if per_atom:
-        text += f", atom {place[1]}"
-    if is_vector:
-        text += f", {_AXES[place[2]]}"
-    return text
+def _whose(name: str, place: Sequence[int]) -> str:
+    """Return atom and axis of a number in an array of `Frames`."""
+    per_atom = name == "coord" or (name in LABELS and LABELS[name].per_atom)
+    atom = f", atom {place[1]}" if per_atom else ""
+    return atom + (f", {_AXES[place[2]]}" if name in {"coord", "force"} else "")

@@ -11,6 +11,8 @@ IntArray = NDArray[np.int64]
 
 PADDING = -1
 """Atom type of a slot that holds no atom."""
+UNKNOWN = -2
+"""Atom type of an element that the model does not know, where such frames are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Frames:
         fparam: (F, P) frame parameters.
         aparam: (F, N, Q) atom parameters.
         sources: Name of the system of each frame where a batch mixes systems, else empty.
+        records: (F,) numbers of the records that hold the frames, where they are stored under
+            other numbers (parts of an LMDB data base); None elsewhere.
     """
 
     system: str
@@ -52,6 +56,7 @@ class Frames:
     fparam: FloatArray | None = None
     aparam: FloatArray | None = None
     sources: tuple[str, ...] = ()
+    records: IntArray | None = None
 
     @property
     def num_frames(self) -> int:
@@ -71,6 +76,11 @@ class Frames:
     def source(self, frame: int) -> str:
         """Return the name of the system that a frame of this batch comes from."""
         return self.sources[frame] if self.sources else self.system
+
+    def name_of(self, frame: int) -> str:
+        """Return how messages call a frame of this batch: by its system and its number there."""
+        record = "" if self.records is None else f" (record {int(self.records[frame])})"
+        return f"{self.source(frame)}: frame {int(self.indices[frame])}{record}"
 
     def select(self, mask: NDArray[np.bool_] | IntArray) -> "Frames":
         """Return the frames that a boolean mask (F,) or an array of positions names."""

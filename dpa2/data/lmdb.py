@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data import typemap
+from dpa2.data import cells, typemap
 from dpa2.data.frames import FloatArray, Frames, IntArray
 from dpa2.data.labels import LABELS, Label
 from dpa2.data.system import System
@@ -154,6 +154,9 @@ class LmdbSystem(System):
         return Frames(
             system=self.name,
             indices=index,
+            records=self._numbers[index]
+            if len(self._numbers) < self._database.num_frames
+            else None,
             coord=self._join(records, "coord", (self.num_atoms, 3)),
             box=self._join(records, "box", (3, 3)) if self.periodic else None,
             atom_types=self._types(records),
@@ -190,10 +193,17 @@ class LmdbSystem(System):
             ) from error
 
 
-def open_lmdb(path: Path, type_map: Sequence[str] | None) -> list[System]:
+def open_lmdb(
+    path: Path, type_map: Sequence[str] | None, *, keep_bad_frames: bool = False
+) -> list[System]:
     """Open a data base as one system per combination of system, size, boundaries and labels.
 
     All records are looked at once. The order is that of `frame_system_ids`, then of size.
+
+    Args:
+        path: The data base.
+        type_map: Elements of the model; None takes those of the data base.
+        keep_bad_frames: As `dpa2.data.systems.open_systems`.
 
     Raises:
         DataError: If it cannot be read, or an element in use is not in `type_map`.
@@ -208,11 +218,16 @@ def open_lmdb(path: Path, type_map: Sequence[str] | None) -> list[System]:
         found = np.bincount(types[types >= 0], minlength=len(counts))
         found[: len(counts)] += counts
         counts = found
+        if "box" in record and not keep_bad_frames:
+            box = np.asarray(record["box"], dtype=np.float64).reshape(1, 3, 3)
+            cells.check_boxes(box, str(path), [], first=number)
         system_id = 0 if database.system_ids is None else int(database.system_ids[number])
         labels = frozenset(LABELS.keys() & record.keys())
         key = (system_id, types.size, "box" in record, labels)
         groups.setdefault(key, []).append(number)
-    index, note = typemap.type_index(str(path), database.type_map, type_map, counts)
+    index, note = typemap.type_index(
+        str(path), database.type_map, type_map, counts, keep_unknown=keep_bad_frames
+    )
     systems: list[System] = [
         LmdbSystem(
             database,

@@ -21,14 +21,23 @@ class StoredSystem(System):
     Args:
         store: Where texts and arrays are.
         type_map: Elements of the model; None takes the system's own.
+        keep_bad_frames: Leave cells without volume, and elements that `type_map` lacks in some
+            frames of a mixed system (type `UNKNOWN`), to whoever evaluates the frames.
 
     Raises:
         DataError: If a file is missing or unreadable, shapes disagree, the cell has no volume, or
             an element is not in `type_map`.
     """
 
-    def __init__(self, store: Store, type_map: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        type_map: Sequence[str] | None = None,
+        *,
+        keep_bad_frames: bool = False,
+    ) -> None:
         self.store = store
+        self._keep_bad_frames = keep_bad_frames
         self.name = store.name
         self.path = store.path
         self.warnings = []
@@ -259,7 +268,13 @@ class StoredSystem(System):
                 )
             self._check_shape(number, "box", (9,), per_atom=False)
             boxes = self.store.rows(name, "box", None).astype(np.float64).reshape(-1, 3, 3)
-            cells.check_boxes(boxes, self.store.where(name, "box"), self.warnings)
+            cells.check_boxes(
+                boxes,
+                self.store.where(name, "box"),
+                self.warnings,
+                first=int(self._ends[number] - self._lengths[number]),
+                keep_bad=self._keep_bad_frames,
+            )
 
     def _map_types(self, stored: IntArray, type_map: Sequence[str] | None) -> None:
         """Translate the system's type numbers to those of the model."""
@@ -269,7 +284,13 @@ class StoredSystem(System):
                 hint="write the element names that real_atom_types numbers, one a line",
             )
         counts = self._count_mixed() if self.mixed else typemap.count_types(stored)
-        self._type_index, note = typemap.type_index(self.name, self.elements, type_map, counts)
+        self._type_index, note = typemap.type_index(
+            self.name,
+            self.elements,
+            type_map,
+            counts,
+            keep_unknown=self.mixed and self._keep_bad_frames,
+        )
         if not self.mixed:
             self._types = typemap.translate(stored, self._type_index)
         if note:

@@ -17,6 +17,8 @@ def open_systems(
     paths: str | PathLike[str] | Sequence[str | PathLike[str]],
     type_map: Sequence[str] | None = None,
     rglob_patterns: Sequence[str] | None = None,
+    *,
+    keep_bad_frames: bool = False,
 ) -> list[System]:
     """Open every system below the given roots.
 
@@ -29,6 +31,8 @@ def open_systems(
         type_map: Elements of the model; atom types are translated to it. None keeps each system's
             own numbers.
         rglob_patterns: Look only in folders that match one of these patterns below a root.
+        keep_bad_frames: Open systems in which some frames have a cell without volume or an element
+            that is not in `type_map`; evaluation says which and goes on with the others.
 
     Raises:
         DataError: If a root is missing or holds no system, or a system is faulty.
@@ -38,20 +42,24 @@ def open_systems(
         raise DataError("the list of systems is empty", hint="name at least one folder with data")
     systems: list[System] = []
     for root in roots:
-        systems += _open_root(str(root), type_map, rglob_patterns)
+        systems += _open_root(str(root), type_map, rglob_patterns, keep_bad=keep_bad_frames)
     _note_duplicates(systems)
     return systems
 
 
 def _open_root(
-    root: str, type_map: Sequence[str] | None, patterns: Sequence[str] | None
+    root: str,
+    type_map: Sequence[str] | None,
+    patterns: Sequence[str] | None,
+    *,
+    keep_bad: bool,
 ) -> Sequence[System]:
     file, hash_sign, group = root.partition("#")
     path = Path(file)
     if hash_sign:
         from dpa2.data.hdf5 import Hdf5Group
 
-        return [StoredSystem(Hdf5Group(path, group), type_map)]
+        return [StoredSystem(Hdf5Group(path, group), type_map, keep_bad_frames=keep_bad)]
     if not path.exists():
         hint = "check the spelling; paths are relative to the folder where zoo was started"
         if any(sign in root for sign in "*?["):
@@ -60,17 +68,23 @@ def _open_root(
     if path.suffix == ".lmdb" or (path / "data.mdb").is_file():
         from dpa2.data.lmdb import open_lmdb
 
-        return open_lmdb(path, type_map)
+        return open_lmdb(path, type_map, keep_bad_frames=keep_bad)
     if path.is_file() and path.suffix in _HDF5_SUFFIXES:
         from dpa2.data.hdf5 import Hdf5Group, find_groups
 
         groups = find_groups(path)
         if not groups:
             raise DataError(f"{root} holds no system", hint="no group of it has a type.raw")
-        return [StoredSystem(Hdf5Group(path, name), type_map) for name in groups]
+        return [
+            StoredSystem(Hdf5Group(path, name), type_map, keep_bad_frames=keep_bad)
+            for name in groups
+        ]
     if path.is_file():
         raise DataError(f"{root} is a file, not a folder with a system", hint=_CONVERT_HINT)
-    return [StoredSystem(NpyFolder(folder), type_map) for folder in _find_folders(path, patterns)]
+    return [
+        StoredSystem(NpyFolder(folder), type_map, keep_bad_frames=keep_bad)
+        for folder in _find_folders(path, patterns)
+    ]
 
 
 def _find_folders(root: Path, patterns: Sequence[str] | None) -> list[Path]:

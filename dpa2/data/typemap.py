@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dpa2.data.frames import IntArray
+from dpa2.data.frames import PADDING, UNKNOWN, IntArray
 from dpa2.data.store import Store
 from schemas.errors import DataError
 
@@ -59,6 +59,8 @@ def type_index(
     elements: list[str] | None,
     type_map: Sequence[str] | None,
     counts: IntArray,
+    *,
+    keep_unknown: bool = False,
 ) -> tuple[IntArray, str | None]:
     """Return the model's number of each type of a system, and a note on what was odd.
 
@@ -67,6 +69,7 @@ def type_index(
         elements: The system's own element names, None if it has no `type_map.raw`.
         type_map: The model's elements; None keeps the system's numbers.
         counts: How many atoms have each of the system's types.
+        keep_unknown: Map elements in use that are not in `type_map` to `UNKNOWN`.
 
     Returns:
         An array that maps the system's numbers to the model's (-1 for an element that no atom uses
@@ -101,10 +104,15 @@ def type_index(
         if index[i] < 0 and i < len(counts) and counts[i] > 0
     ]
     if missing:
-        raise DataError(
-            f"{name} has {', '.join(missing)}, not in the model's type_map ({' '.join(type_map)})",
-            hint="add the element to model/type_map, or leave this system out",
+        said = (
+            f"{name} has {', '.join(missing)}, not in the model's type_map ({' '.join(type_map)})"
         )
+        if not keep_unknown:
+            raise DataError(
+                said, hint="add the element to model/type_map, or leave this system out"
+            )
+        used = np.pad(counts > 0, (0, len(index) - len(counts)))
+        return np.where((index < 0) & used, UNKNOWN, index), f"{said}: frames with it are bad"
     unused = [element for i, element in enumerate(elements) if index[i] < 0]
     note = None
     if unused:
@@ -132,5 +140,5 @@ def check_range(where: str, types: IntArray) -> None:
 
 def translate(types: IntArray, index: IntArray) -> IntArray:
     """Translate type numbers by `index`, keeping -1 (padding)."""
-    table = np.append(index, -1)
+    table = np.append(index, PADDING)
     return table[types.astype(np.int64)]

@@ -19,6 +19,7 @@ from dpa2.data.frames import PADDING, Frames
 from dpa2.data.stored_system import StoredSystem
 from dpa2.data.system import System
 from dpa2.data.typemap import translate
+from dpa2.evaluate.good_frames import BadFrame, evaluate_good, with_gaps
 from dpa2.evaluate.potential import Potential, predict_frames
 from schemas.atomic import atomic_write
 from schemas.errors import DataError
@@ -50,12 +51,14 @@ class DeviationSettings:
         real_error: Root mean square errors of the models against the labels, instead of their
             disagreement.
         frequency: Steps between two frames, for the column `step`.
+        strict: Let the first bad frame end the evaluation, instead of a row of NaN.
     """
 
     relative: float | None = None
     relative_v: float | None = None
     real_error: bool = False
     frequency: int = 1
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +68,33 @@ class SystemDeviation:
     Attributes:
         system: Its name.
         step: (F,) number of the frame times the frequency.
-        values: (F, 7), see `COLUMNS`.
-        atomic: (F, N) force deviation of each atom, eV/Å; NaN for padding.
+        values: (F, 7), see `COLUMNS`; NaN for bad frames.
+        atomic: (F, N) force deviation of each atom, eV/Å; NaN for padding and bad frames.
+        bad: The frames that could not be evaluated.
     """
 
     system: str
     step: NDArray[np.int64]
     values: Floats
     atomic: Floats
+    bad: list[BadFrame]
+
+    @property
+    def largest(self) -> list[float | None]:
+        """The largest of each column over the good frames; None without any."""
+        if len(self.bad) == len(self.step):
+            return [None] * len(COLUMNS)
+        largest: list[float | None] = np.nanmax(self.values, axis=0).tolist()
+        return largest
 
     def to_json(self) -> dict[str, Any]:
         """Return plain containers: the largest of each column over the frames."""
-        largest = self.values.max(axis=0)
         return {
             "system": self.system,
             "num_frames": len(self.step),
-            **{name: float(value) for name, value in zip(COLUMNS, largest, strict=True)},
+            "num_bad_frames": len(self.bad),
+            **dict(zip(COLUMNS, self.largest, strict=True)),
+            "bad_frames": [frame.to_json() for frame in self.bad],
         }
 
 
@@ -134,18 +148,30 @@ def deviate(
 
     Raises:
         DataError: If a model does not know an element in use, or labels are missing.
+        FrameError: If a frame is bad and `settings.strict`.
     """
     _check(potentials, systems, settings)
     names = names or [f"model {index}" for index in range(len(potentials))]
     _check_elements(potentials, systems, names)
     for system in systems:
-        parts = [
-            _of_frames(potentials, frames, settings)
-            for frames in _read(system, potentials, settings, progress)
-        ]
-        values, atomic = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-        step = np.arange(len(values), dtype=np.int64) * settings.frequency
-        yield SystemDeviation(system.name, step, values, atomic)
+        values: list[Floats] = []
+        atomic: list[Floats] = []
+        bad: list[BadFrame] = []
+        for frames in _read(system, potentials, settings, progress):
+            found = evaluate_good(
+                frames,
+                lambda part: _of_frames(potentials, part, settings),
+                strict=settings.strict,
+            )
+            none = np.zeros((0, len(COLUMNS))), np.zeros((0, frames.num_atoms))
+            rows, of_atoms = none if found.result is None else found.result
+            values.append(with_gaps(rows, found.good, frames.num_frames))
+            atomic.append(with_gaps(of_atoms, found.good, frames.num_frames))
+            bad += found.bad
+        step = np.arange(system.num_frames, dtype=np.int64) * settings.frequency
+        yield SystemDeviation(
+            system.name, step, np.concatenate(values), np.concatenate(atomic), bad
+        )
 
 
 def _check_elements(
@@ -260,6 +286,8 @@ def write_deviations(
 ) -> list[SystemDeviation]:
     """Write deviations as `dp model-devi` does; the file appears when all are there.
 
+    Bad frames keep their rows, filled with nan; why is said in comments below the system.
+
     Args:
         path: The file; an older one is replaced.
         found: From `deviate`.
@@ -280,4 +308,11 @@ def _write_system(stream: IO[bytes], deviation: SystemDeviation, *, atomic: bool
     table = np.column_stack([deviation.step, deviation.values])
     table = np.column_stack([table, deviation.atomic]) if atomic else table
     formats = ["%12d"] + ["%19.6e"] * (table.shape[1] - 1)
-    np.savetxt(stream, table, fmt=formats, delimiter="", header=f"{deviation.system}\n{heading}")
+    np.savetxt(
+        stream,
+        table,
+        fmt=formats,
+        delimiter="",
+        header=f"{deviation.system}\n{heading}",
+        footer="\n".join(str(frame) for frame in deviation.bad),
+    )

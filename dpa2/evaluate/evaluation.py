@@ -36,6 +36,16 @@ class Evaluation:
         return int(self.energy.shape[0])
 
 
+def nothing(num_frames: int, num_atoms: int) -> Evaluation:
+    """Return what is known of frames that cannot be evaluated: NaN."""
+    return Evaluation(
+        energy=np.full(num_frames, np.nan),
+        force=np.full((num_frames, num_atoms, 3), np.nan),
+        virial=np.full((num_frames, 3, 3), np.nan),
+        atom_energy=np.full((num_frames, num_atoms), np.nan),
+    )
+
+
 def join(parts: Sequence[Evaluation]) -> Evaluation:
     """Join evaluations of consecutive frames; what the first part lacks stays None."""
     joined: dict[str, Any] = {}

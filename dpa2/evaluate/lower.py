@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
+from dpa2.data.bad_frames import each_frame
 from dpa2.evaluate.engine import Engine
 from dpa2.evaluate.evaluation import Evaluation, join
 from dpa2.evaluate.ghosts import folded, with_ghosts
@@ -230,14 +231,12 @@ class LowerEngine(Engine):
                 hint="use the checkpoint that it was made from",
             )
         atomic = atomic and self.facts.do_atomic_virial
-        frames = [structures.frames(f, f + 1) for f in range(structures.num_frames)]
-        parts, dropped = zip(
-            *(
-                evaluate_frame(self.program, self.facts, frame, find_pairs, atomic=atomic)
-                for frame in frames
-            ),
-            strict=True,
-        )
+
+        def evaluated(f: int) -> tuple[Evaluation, int]:
+            frame = structures.frames(f, f + 1)
+            return evaluate_frame(self.program, self.facts, frame, find_pairs, atomic=atomic)
+
+        parts, dropped = zip(*each_frame(structures.num_frames, evaluated), strict=True)
         return join(parts), sum(dropped)
 
 

@@ -40,9 +40,10 @@ class ParityPlot:
             if pair is None:
                 continue
             both = np.stack([pair.reference.ravel(), pair.prediction.ravel()])
-            self._chunks[key].append(both)
             types = comparison.atom_types.repeat(3) if key == "force" else np.zeros(both.shape[1])
-            self._groups[key].append(types.astype(np.int64))
+            good = np.isfinite(both).all(axis=0)  # bad frames have no place in a plot
+            self._chunks[key].append(both[:, good])
+            self._groups[key].append(types[good].astype(np.int64))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Draw what was collected, one panel a quantity, with its errors.

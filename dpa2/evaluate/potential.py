@@ -5,9 +5,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from dpa2.data.bad_frames import Fault, FrameError, named
 from dpa2.data.frames import Frames
 from dpa2.evaluate.checkpoint_engine import open_checkpoint
 from dpa2.evaluate.compiled_engine import is_compiled, open_compiled
@@ -139,7 +141,9 @@ class Potential:
             Numpy arrays in eV, eV/Å; always with energies of atoms.
 
         Raises:
-            DataError: If a shape, an element or a number is wrong.
+            FrameError: If frames are bad: a number that is not finite, an element that the model
+                does not know, a cell without volume, atoms at one place.
+            DataError: If a shape is wrong, or a parameter missing.
         """
         structures = check_structures(self._engine.inputs, coord, box, atype, fparam, aparam)
         num_atoms = structures.coord.shape[1]
@@ -159,6 +163,10 @@ class Potential:
                 self._atoms_per_call = step * num_atoms
                 torch.cuda.empty_cache()
                 continue
+            except FrameError as error:
+                if structures.num_frames == 1:
+                    raise
+                raise error.moved(start) from error
             self._note_dropped(dropped, chunk)
             parts.append(part)
             start += chunk.num_frames
@@ -201,16 +209,35 @@ def predict_frames(potential: Potential, frames: Frames) -> Evaluation:
         frames: With atom types of that model.
 
     Raises:
+        FrameError: If frames cannot be evaluated, or come out not finite; names them.
         DataError: If the frames lack what the model takes.
     """
-    return potential.predict(
-        frames.coord,
-        frames.box,
-        frames.atom_types,
-        fparam=frames.fparam if potential.dim_fparam else None,
-        aparam=frames.aparam if potential.dim_aparam else None,
-        atomic=False,
-    )
+    with named(frames):
+        found = potential.predict(
+            frames.coord,
+            frames.box,
+            frames.atom_types,
+            fparam=frames.fparam if potential.dim_fparam else None,
+            aparam=frames.aparam if potential.dim_aparam else None,
+            atomic=False,
+        )
+        check_finite(found)
+    return found
+
+
+def check_finite(found: Evaluation) -> None:
+    """Make sure that energies, forces and virials are finite.
+
+    Raises:
+        FrameError: If those of some frames are not.
+    """
+    faults: dict[int, Fault] = {}
+    for name in ("energy", "force", "virial"):
+        values = getattr(found, name).reshape(found.num_frames, -1)
+        for frame in np.flatnonzero(~np.isfinite(values).all(axis=1)).tolist():
+            faults.setdefault(frame, Fault(f"the model gives no finite {name}"))
+    if faults:
+        raise FrameError(faults)
 
 
 def load(

@@ -17,6 +17,7 @@ from dpa2.data.frames import PADDING, Frames
 from dpa2.data.system import System
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.frame_choice import FrameChoice, IntArray, choose_frames
+from dpa2.evaluate.good_frames import BadFrame, evaluate_good
 from dpa2.evaluate.potential import open_device
 from dpa2.evaluate.recommendation import BranchFit, Recommendation, rank
 from dpa2.evaluate.shared_heads import SharedHeads, open_heads
@@ -24,7 +25,7 @@ from dpa2.io.checkpoint import read_checkpoint
 from dpa2.model.energy import EnergyModel
 from dpa2.training.energy_bias import fit_energy_bias
 from schemas.checkpoint.branch_names import aliases
-from schemas.errors import CheckpointError
+from schemas.errors import CheckpointError, DataError
 
 FloatArray = NDArray[np.float64]
 
@@ -52,6 +53,7 @@ def recommend(
     *,
     num_frames: int | None = 32,
     all_forces: bool = False,
+    strict: bool = False,
     device: str = "cpu",
     progress: Callable[[int], None] | None = None,
 ) -> Recommendation:
@@ -68,16 +70,19 @@ def recommend(
         data: Roots of labelled systems.
         num_frames: How many frames to look at, evenly spaced over all systems; None takes all.
         all_forces: Compare forces on every frame, whatever it costs.
+        strict: Let the first bad frame end the comparison, instead of leaving it out.
         device: Where to compute.
         progress: Called with the number of frames done since the last call.
 
     Raises:
         CheckpointError: If the file is no checkpoint, or no branch of it can be evaluated.
-        DataError: If the data cannot be read or have neither energies nor forces.
+        DataError: If the data cannot be read or have neither energies nor forces, or no frame can
+            be evaluated.
+        FrameError: If a frame is bad and `strict`.
     """
     target = open_device(device)
     checkpoint = read_checkpoint(Path(model))
-    choice = choose_frames(open_systems(list(data)), num_frames)
+    choice = choose_frames(open_systems(list(data), keep_bad_frames=True), num_frames)
     elements = choice.elements()
     sections = {name: checkpoint.branch(name)[0] for name in checkpoint.branches}
     coverage = {name: _coverage(section, elements) for name, section in sections.items()}
@@ -93,14 +98,18 @@ def recommend(
         )
     affordable = int(COST_LIMIT * choice.num_frames * len(groups) / len(tallies))
     with_force = choice.thinned("force", choice.num_frames if all_forces else affordable)
+    bad: dict[str, BadFrame] = {}
     for group in groups:
-        systems = open_systems(list(data), group.type_map)
+        systems = open_systems(list(data), group.type_map, keep_bad_frames=True)
         for index, position in enumerate(choice.positions):
             batches = _batches(systems[position], choice.frames[index], with_force[index])
             for frames, forces in batches:
-                _compare(group, frames, tallies, forces=forces)
+                found = _compare(group, frames, tallies, forces=forces, strict=strict)
+                bad |= {frame.name: frame for frame in found}
                 if progress is not None:
                     progress(frames.num_frames)
+    if len(bad) >= choice.num_frames:
+        raise DataError("no frame can be evaluated", hint=str(next(iter(bad.values()))))
     fits = []
     for name, section in sections.items():
         missing, unseen = coverage[name]
@@ -117,6 +126,7 @@ def recommend(
             *(text for system in choice.systems for text in system.warnings),
             *_remarks(fits, choice, sum(group.num_dropped for group in groups)),
         ],
+        bad=list(bad.values()),
     )
 
 
@@ -178,12 +188,20 @@ def _batches(
 
 
 def _compare(
-    group: SharedHeads, frames: Frames, tallies: Mapping[str, _Tally], *, forces: bool
-) -> None:
+    group: SharedHeads,
+    frames: Frames,
+    tallies: Mapping[str, _Tally],
+    *,
+    forces: bool,
+    strict: bool,
+) -> list[BadFrame]:
+    """Add the errors of the good frames of a batch; return the bad ones."""
     if not forces and frames.energy is None:
-        return
+        return []
+    found = evaluate_good(frames, lambda part: group.evaluate(part, forces=forces), strict=strict)
+    frames = found.frames
     real = frames.atom_types != PADDING
-    for name, predicted in group.evaluate(frames, forces=forces).items():
+    for name, predicted in (found.result or {}).items():
         tally = tallies[name]
         tally.frames.append(frames)
         tally.energies.append(predicted.energy)
@@ -191,6 +209,7 @@ def _compare(
             difference = (predicted.force - frames.force)[real]
             tally.squared_force += float(np.sum(difference**2))
             tally.num_force += difference.size
+    return found.bad
 
 
 def _with_errors(fit: BranchFit, tally: _Tally) -> BranchFit:

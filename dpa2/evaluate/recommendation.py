@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from dpa2.evaluate.good_frames import BadFrame
 
 CLOSE = 1.02
 """Scores within this factor of the best one are too close to choose by."""
@@ -75,6 +77,7 @@ class Recommendation:
         num_force_frames: Frames whose forces were compared.
         num_descriptors: Distinct descriptors, each computed once per frame.
         warnings: What is odd about the data or the comparison, one sentence each.
+        bad: Frames that could not be evaluated.
     """
 
     branches: list[BranchFit]
@@ -84,6 +87,7 @@ class Recommendation:
     num_force_frames: int
     num_descriptors: int
     warnings: list[str]
+    bad: list[BadFrame] = field(default_factory=list)
 
     @property
     def best(self) -> BranchFit:
@@ -115,6 +119,7 @@ class Recommendation:
             "num_descriptors": self.num_descriptors,
             "branches": [fit.to_json() for fit in self.branches],
             "warnings": self.warnings,
+            "bad_frames": [frame.to_json() for frame in self.bad],
         }
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from dpa2.data.frames import Frames, IntArray
 from dpa2.data.system import System
 from dpa2.evaluate.details import DetailFiles
+from dpa2.evaluate.evaluation import Evaluation, nothing
 from dpa2.evaluate.figures import figure_format
+from dpa2.evaluate.good_frames import BadFrame, evaluate_good
 from dpa2.evaluate.metrics import Errors, errors_of, merge
 from dpa2.evaluate.parity import ParityPlot
 from dpa2.evaluate.potential import Potential, predict_frames
@@ -31,13 +34,15 @@ class SystemErrors:
         system: Its name, as the user wrote it.
         num_frames: Frames compared.
         num_atoms: Atoms per frame, padding included.
-        errors: Error by quantity; a quantity without labels is absent.
+        errors: Error by quantity over the good frames; a quantity without labels is absent.
+        bad: The frames that could not be compared.
     """
 
     system: str
     num_frames: int
     num_atoms: int
     errors: Errors
+    bad: list[BadFrame]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,11 @@ class TestReport:
     systems: list[SystemErrors]
     total: Errors
 
+    @property
+    def bad(self) -> list[BadFrame]:
+        """The frames of all systems that could not be compared."""
+        return [frame for entry in self.systems for frame in entry.bad]
+
     def to_json(self) -> dict[str, Any]:
         """Return plain containers; an error that is not a finite number becomes null."""
         return {
@@ -62,6 +72,7 @@ class TestReport:
                     "system": entry.system,
                     "num_frames": entry.num_frames,
                     "num_atoms": entry.num_atoms,
+                    "num_bad_frames": len(entry.bad),
                     "errors": _errors_to_json(entry.errors),
                 }
                 for entry in self.systems
@@ -69,8 +80,10 @@ class TestReport:
             "total": {
                 "num_systems": len(self.systems),
                 "num_frames": sum(entry.num_frames for entry in self.systems),
+                "num_bad_frames": len(self.bad),
                 "errors": _errors_to_json(self.total),
             },
+            "bad_frames": [frame.to_json() for frame in self.bad],
         }
 
 
@@ -92,6 +105,7 @@ def run_test(
     *,
     max_frames: int | None = None,
     atomic: bool = False,
+    strict: bool = False,
     sinks: Sequence[Callable[[Comparison], None]] = (),
     progress: Callable[[int], None] | None = None,
 ) -> TestReport:
@@ -102,16 +116,27 @@ def run_test(
         systems: What to test on. All are checked against the model before the first evaluation.
         max_frames: At most so many frames of each system, the first ones; None takes all.
         atomic: Compare the energies of atoms too; every system must have them.
-        sinks: Each is called with every chunk of compared frames (detail files, plots).
+        strict: Let the first bad frame end the test, instead of leaving it out.
+        sinks: Each is called with every chunk of frames (detail files, plots); predictions of bad
+            frames are NaN.
         progress: Called with the number of frames done since the last call.
 
     Raises:
         DataError: If a system has no frames, no labels, or lacks what the model needs.
+        FrameError: If a frame is bad and `strict`.
     """
     for system in systems:
         _check(potential, system, atomic=atomic)
     results = [
-        _test_system(potential, system, max_frames, atomic=atomic, sinks=sinks, progress=progress)
+        _test_system(
+            potential,
+            system,
+            max_frames,
+            atomic=atomic,
+            strict=strict,
+            sinks=sinks,
+            progress=progress,
+        )
         for system in systems
     ]
     return TestReport(results, merge(result.errors for result in results))
@@ -123,6 +148,7 @@ def run_test_with_files(
     *,
     max_frames: int | None = None,
     atomic: bool = False,
+    strict: bool = False,
     detail_prefix: str | None = None,
     plot: Path | None = None,
     progress: Callable[[int], None] | None = None,
@@ -146,6 +172,7 @@ def run_test_with_files(
             systems,
             max_frames=max_frames,
             atomic=atomic,
+            strict=strict,
             sinks=sinks,
             progress=progress,
         )
@@ -205,6 +232,7 @@ def _test_system(
     max_frames: int | None,
     *,
     atomic: bool,
+    strict: bool,
     sinks: Sequence[Callable[[Comparison], None]],
     progress: Callable[[int], None] | None,
 ) -> SystemErrors:
@@ -212,12 +240,27 @@ def _test_system(
     step = max(1, _ATOMS_PER_STEP // max(1, system.num_atoms))
     labels = [*_LABELS, "atom_energy"] if atomic else _LABELS
     parts: list[Errors] = []
+    bad: list[BadFrame] = []
     for start in range(0, num_frames, step):
         frames = system.frames(np.arange(start, min(start + step, num_frames)), labels)
-        comparison = compare(frames, predict_frames(potential, frames))
+        found = evaluate_good(
+            frames, lambda part: predict_frames(potential, part), labels, strict=strict
+        )
+        bad += found.bad
+        if found.result is not None:
+            parts.append(errors_of(compare(found.frames, found.result)))
+        with np.errstate(all="ignore"):  # stress in a cell without volume
+            everything = compare(frames, _with_gaps(found.result, found.good, frames))
         for sink in sinks:
-            sink(comparison)
-        parts.append(errors_of(comparison))
+            sink(everything)
         if progress is not None:
             progress(frames.num_frames)
-    return SystemErrors(system.name, num_frames, system.num_atoms, merge(parts))
+    return SystemErrors(system.name, num_frames - len(bad), system.num_atoms, merge(parts), bad)
+
+
+def _with_gaps(found: Evaluation | None, good: IntArray, frames: Frames) -> Evaluation:
+    """Return a prediction for every frame, NaN for bad ones."""
+    everything = nothing(frames.num_frames, frames.num_atoms)
+    for name in ("energy", "force", "virial", "atom_energy") if found is not None else ():
+        getattr(everything, name)[good] = getattr(found, name)
+    return everything

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa2.convert.deepmd import DESCRIPTOR, load_deepmd_state
+from dpa2.data.bad_frames import named
 from dpa2.data.frames import Frames
 from dpa2.io.checkpoint import Checkpoint
 from dpa2.model import derivatives
@@ -63,8 +64,12 @@ class SharedHeads:
 
         The backward pass cannot be shared: it is linear in dE/dD, and a sum of heads does not come
         apart again.
+
+        Raises:
+            FrameError: If frames have atoms at one place; names them.
         """
-        graph = self._first.graph(frames.coord, frames.box, frames.atom_types)
+        with named(frames):
+            graph = self._first.graph(frames.coord, frames.box, frames.atom_types)
         self.num_dropped += graph.num_dropped
         fparam = tensors_to(self._first.device, frames.fparam)
         aparam = tensors_to(self._first.device, frames.aparam)

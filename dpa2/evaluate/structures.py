@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dpa2.data.bad_frames import Fault, FrameError
+from dpa2.data.cells import find_bad_cells
 from dpa2.data.frames import PADDING
 from schemas.errors import DataError
 
@@ -81,8 +83,9 @@ def check_structures(
         aparam: (F, N, Q), or (N, Q), or (N,) where Q = 1.
 
     Raises:
-        DataError: On a wrong shape, a number that is not finite, an element that the model does not
-            know, a cell without volume, or a missing parameter.
+        FrameError: On a number that is not finite, an element that the model does not know, or a
+            cell without volume; has all such frames.
+        DataError: On a wrong shape or a missing parameter.
     """
     types = _types(model.type_map, atype)
     coord_FNX = _coord(coord, types.shape[-1])
@@ -125,11 +128,13 @@ def _coord(coord: ArrayLike, num_atoms: int) -> FloatArray:
         )
     array = np.ascontiguousarray(array.reshape(-1, num_atoms, 3))
     if not np.isfinite(array).all():
-        frame, atom, _ = np.argwhere(~np.isfinite(array))[0]
-        raise DataError(
-            f"coord of atom {atom} in frame {frame} (counted from 0) is not a finite number: "
-            f"{array[frame, atom].tolist()}"
-        )
+        faults = {
+            frame: Fault(
+                f"coord of atom {atom} is not a finite number: {array[frame, atom].tolist()}"
+            )
+            for frame, atom, _ in np.argwhere(~np.isfinite(array))[::-1].tolist()
+        }
+        raise FrameError(faults)
     return array
 
 
@@ -144,15 +149,16 @@ def _box(box: ArrayLike | None, num_frames: int) -> FloatArray | None:
             hint="rows are the cell vectors in Å; leave box out (None) without periodic boundaries",
         )
     array = np.ascontiguousarray(np.broadcast_to(array.reshape(-1, 3, 3), (num_frames, 3, 3)))
-    if not np.isfinite(array).all():
-        frame = int(np.argwhere(~np.isfinite(array))[0, 0])
-        raise DataError(f"box of frame {frame} (counted from 0) holds a number that is not finite")
-    volume = np.abs(np.linalg.det(array))
-    if not (volume > 0).all():
-        frame = int(np.argmin(volume))
-        raise DataError(
-            f"box of frame {frame} (counted from 0) has no volume: {array[frame].tolist()}",
-            hint="leave box out (None) without periodic boundaries",
+    bad = find_bad_cells(array)
+    if bad:
+        hint = "leave box out (None) without periodic boundaries"
+        raise FrameError(
+            {
+                frame: Fault(f"the box has no volume: {array[frame].tolist()}", hint)
+                if np.isfinite(array[frame]).all()
+                else Fault("the box holds a number that is not finite")
+                for frame in bad
+            }
         )
     return array
 
@@ -186,10 +192,14 @@ def _types_of_symbols(type_map: tuple[str, ...], symbols: NDArray[np.generic]) -
     unknown = sorted({str(symbol) for symbol in symbols.flat} - set(index))
     if unknown:
         near = difflib.get_close_matches(unknown[0].capitalize(), type_map, n=1)
-        raise DataError(
+        fault = Fault(
             f"the model does not know {', '.join(unknown)}; it knows {_shortened(type_map)}",
-            hint=f"did you mean {near[0]}?" if near else None,
+            f"did you mean {near[0]}?" if near else None,
         )
+        # Where all frames share their elements, the first stands for all.
+        rows = [not set(map(str, row)).isdisjoint(unknown) for row in np.atleast_2d(symbols)]
+        faults = dict.fromkeys(np.flatnonzero(rows).tolist(), fault)
+        raise FrameError(faults, fault.reason if len(rows) == 1 else None)
     numbers = [index[str(symbol)] for symbol in symbols.flat]
     return np.array(numbers, dtype=np.int64).reshape(symbols.shape)
 
@@ -233,6 +243,9 @@ def _aparam(
 
 
 def _parameter(name: str, array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    if not np.isfinite(array).all():
-        raise DataError(f"{name} holds a number that is not finite")
-    return np.ascontiguousarray(np.broadcast_to(array, shape))
+    array = np.ascontiguousarray(np.broadcast_to(array, shape))
+    bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    if bad.any():
+        fault = Fault(f"{name} holds a number that is not finite")
+        raise FrameError(dict.fromkeys(np.flatnonzero(bad).tolist(), fault))
+    return array

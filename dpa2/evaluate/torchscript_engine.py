@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa2.convert.torchscript_file import declare_operators
+from dpa2.data.bad_frames import each_frame
 from dpa2.evaluate.engine import Engine, array_of
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.lower import LowerFacts, LowerInput, evaluate_frame
@@ -106,13 +107,14 @@ class TorchScriptEngine(Engine):
 
     def _count_dropped(self, structures: Structures) -> int:
         """Return how many pairs of some frames the model ignores."""
-        dropped = 0
-        for f in range(structures.num_frames):
+
+        def dropped(f: int) -> int:
             coord = structures.coord[f][structures.atom_types[f] >= 0]
             box = None if structures.box is None else structures.box[f]
             counts = np.bincount(pairs_within(coord, box, self.rcut)[0], minlength=1)
-            dropped += int(np.maximum(counts - self.facts.nsel, 0).sum())
-        return dropped
+            return int(np.maximum(counts - self.facts.nsel, 0).sum())
+
+        return sum(each_frame(structures.num_frames, dropped))
 
 
 def is_torchscript(path: str | os.PathLike[str]) -> bool:

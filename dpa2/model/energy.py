@@ -141,7 +141,8 @@ class EnergyModel(nn.Module):
             find_pairs: What searches the pairs of a frame.
 
         Raises:
-            DataError: If a frame has a position that is not finite or a cell without volume.
+            FrameError: If frames have atoms at one place, a position that is not finite or a cell
+                without volume.
         """
         return build_graph(
             coord,

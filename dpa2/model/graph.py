@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpa2.data.bad_frames import each_frame
 from dpa2.model.blocks import NeighborBlock
 from dpa2.model.neighbors import Cutoffs, Neighbors, PairFinder, pairs_within, search
 from dpa2.model.slot_order import images_per_side
-from schemas.errors import DataError
 
 # Elements of a block's largest tensor. On a CPU small enough to stay in a core's cache between
 # operators; a GPU has no such cache and wants few, large kernels that still fit its memory.
@@ -102,25 +102,19 @@ def build_graph(
         find_pairs: What searches the pairs of a frame.
 
     Raises:
-        DataError: If a frame has a position that is not finite or a cell without volume.
+        FrameError: If frames have atoms at one place, a position that is not finite or a cell
+            without volume.
     """
     num_frames, num_atoms = atom_types.shape
     real = atom_types >= 0
-    found: list[Neighbors] = []
-    placed: list[NDArray[np.float64]] = []
     images = images_per_side(box, cutoffs.rcut) if for_descriptor and box is not None else None
-    for f in range(num_frames):
+    placed = [np.asarray(coord[f][real[f]], dtype=np.float64) for f in range(num_frames)]
+
+    def neighbors_of(f: int) -> Neighbors:
         cell = None if box is None else box[f]
-        positions = np.asarray(coord[f][real[f]], dtype=np.float64)
-        try:
-            types_here = atom_types[f][real[f]]
-            found.append(search(positions, cell, types_here, cutoffs, images, find_pairs))
-        except DataError as error:
-            if num_frames == 1:
-                raise
-            raise DataError(f"frame {f}: {error.message}", hint=error.hint) from error
-        placed.append(positions)
-    merged = _merge(found)
+        return search(placed[f], cell, atom_types[f][real[f]], cutoffs, images, find_pairs)
+
+    merged = _merge(each_frame(num_frames, neighbors_of))
     types = atom_types[real]
     slot = np.flatnonzero(real.reshape(-1))
     frame = slot // max(num_atoms, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dpa2.data.cells import LEAST_VOLUME
 from dpa2.model.slot_order import Pairs, descriptor_order, energy_order
 from schemas.errors import DataError
 
@@ -94,7 +95,7 @@ def images_within(
     if not np.isfinite(coord).all():
         atom = int(np.argwhere(~np.isfinite(coord))[0, 0])
         raise DataError(f"the position of atom {atom} is not a finite number")
-    if box is not None and not (np.isfinite(box).all() and abs(np.linalg.det(box)) > 1e-8):
+    if box is not None and not (np.isfinite(box).all() and abs(np.linalg.det(box)) > LEAST_VOLUME):
         raise DataError(
             "the cell has no volume", hint="give three independent lattice vectors, or no cell"
         )

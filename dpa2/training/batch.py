@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpa2.data.bad_frames import named
 from dpa2.data.checks import check_labels
 from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
@@ -67,11 +68,13 @@ class BatchBuilder:
         """Search neighbours and convert labels.
 
         Raises:
-            DataError: When a number is not finite; names system, frame and atom.
+            FrameError: When a number is not finite or atoms are at one place; names system, frame
+                and atom.
         """
         check_labels(frames, self.needed)
         device = self.model.device
-        graph = self.model.graph(frames.coord, frames.box, frames.atom_types)
+        with named(frames):
+            graph = self.model.graph(frames.coord, frames.box, frames.atom_types)
         types = torch.tensor(frames.atom_types, device=device)
         # Padding counts as little as atoms of excluded types, as in deepmd-kit's mask.
         contributes = self.model.get_buffer("contributes_T")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpa2.data.bad_frames import named
 from dpa2.data.checks import check_labels
 from dpa2.data.frames import Frames
 from dpa2.model.energy import EnergyModel, tensors_to
@@ -125,7 +126,8 @@ def atomic_energies(model: EnergyModel, frames: Frames) -> NDArray[np.float64]:
     parts = []
     for f in range(frames.num_frames):
         one = frames.select(np.array([f]))
-        graph = model.graph(one.coord, one.box, one.atom_types)
+        with named(one):
+            graph = model.graph(one.coord, one.box, one.atom_types)
         fparam, aparam = (tensors_to(model.device, v) for v in (one.fparam, one.aparam))
         parts.append(model(graph, fparam, aparam).atom_energy.cpu().numpy())
     return np.concatenate(parts)

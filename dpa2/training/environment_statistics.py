@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dpa2.data.bad_frames import one_frame
 from dpa2.data.frames import Frames
 from dpa2.model.environment import environment_matrix
 from dpa2.model.neighbors import pairs_within
@@ -51,6 +52,9 @@ def environment_moments(
         num_types: T, length of the type map.
         protection: `env_protection`, Å.
         keep: (T, T) False for pairs of types that the model or the descriptor excludes.
+
+    Raises:
+        FrameError: If a frame has atoms at one place; names it.
     """
     sums = {
         name: {f"{part}_{t}": Moments() for t in range(num_types) for part in "ra"}
@@ -60,7 +64,8 @@ def environment_moments(
     reach = max(block.rcut for block in blocks.values())
     for batch in batches:
         for f in range(batch.num_frames):
-            pairs = _frame_pairs(batch, f, reach)
+            with one_frame(batch, f):
+                pairs = _frame_pairs(batch, f, reach)
             for name, block in blocks.items():
                 largest[name] = max(largest[name], pairs.most_within(block.rcut))
                 found = _block_moments(pairs, block, num_types, protection, keep)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dpa2.data.bad_frames import one_frame
 from dpa2.data.frames import Frames
 from dpa2.data.preflight.capacity import enlarged
 from dpa2.data.sampler import iterate
@@ -32,6 +33,9 @@ def neighbor_statistics(batches: Iterable[Frames], cutoffs: Sequence[float]) -> 
     Args:
         batches: The frames.
         cutoffs: Radii, Å.
+
+    Raises:
+        FrameError: If a frame has atoms at one place; names it.
     """
     shortest = float("inf")
     most = dict.fromkeys(cutoffs, 0)
@@ -39,7 +43,8 @@ def neighbor_statistics(batches: Iterable[Frames], cutoffs: Sequence[float]) -> 
         for f in range(batch.num_frames):
             real = batch.atom_types[f] >= 0
             box = None if batch.box is None else batch.box[f]
-            center, _, _, distance = pairs_within(batch.coord[f][real], box, max(cutoffs))
+            with one_frame(batch, f):
+                center, _, _, distance = pairs_within(batch.coord[f][real], box, max(cutoffs))
             if not len(distance):
                 continue
             shortest = min(shortest, float(distance.min()))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dpa2.data.checks import check_labels
 from dpa2.data.distances import far_enough
 from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
@@ -120,6 +121,11 @@ class StatisticsBuilder:
         """The frames to look at, read once."""
         if self._frames is None:
             self._frames = self._source()
+            fitting = self.model.fitting
+            inputs = (("fparam", fitting.num_fparam), ("aparam", fitting.num_aparam))
+            need = ["energy", "atom_energy", *(name for name, width in inputs if width)]
+            for batch in self._frames:
+                check_labels(batch, need)
         return self._frames
 
     def _load(self, names: Sequence[str]) -> dict[str, NDArray[Any]] | None:

@@ -1,0 +1,464 @@
+"""A bad frame among good ones: named by its number in its system, the others evaluated."""
+
+import json
+from pathlib import Path
+
+import ase.io
+import h5py
+import lmdb
+import msgpack
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import cli.bias
+import cli.compare
+import cli.deviation
+import cli.predict
+import cli.recommend
+import cli.speed
+import cli.test
+from dpa2.evaluate.potential import load
+from dpa2.training.run import train
+from schemas.errors import DataError
+from tests.strangers.situations import situation
+from tests.train.multitask_cases import MODEL, write_system
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "small"
+WATER = str(GOLDEN / "model.pt")
+FRAMES = 7
+BAD = 5
+"""The bad frame's number in its system; it is the third of set.001."""
+BRANCHES = str(Path(__file__).parents[1] / "golden" / "multitask" / "model.pt")
+
+
+@pytest.fixture(scope="module")
+def app():
+    application = typer.Typer()
+    for command in (
+        cli.test,
+        cli.compare,
+        cli.deviation,
+        cli.predict,
+        cli.recommend,
+        cli.speed,
+        cli.bias,
+    ):
+        command.register(application)
+    return application
+
+
+@pytest.fixture
+def run(app):
+    def invoke(*arguments):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+def water():
+    """Return arrays of frames that the golden model can evaluate, and its energies."""
+    with np.load(GOLDEN / "expected.npz") as archive:
+        known = dict(archive)
+    rng = np.random.default_rng(1)
+    coord = known["coord"][[0] * FRAMES] + rng.normal(0, 0.02, (FRAMES, 12, 3))
+    box = known["box"][[0] * FRAMES]
+    found = load(WATER).predict(coord, box, known["atype"], atomic=False)
+    return {
+        "coord": coord,
+        "box": box,
+        "energy": found.energy + 0.5,
+        "force": found.force,
+    }, known["atype"]
+
+
+def coincide(arrays):
+    arrays["coord"][BAD, 4] = arrays["coord"][BAD, 7]
+
+
+def nan_position(arrays):
+    arrays["coord"][BAD, 3, 1] = np.nan
+
+
+def nan_energy(arrays):
+    arrays["energy"][BAD] = np.nan
+
+
+def nan_force(arrays):
+    arrays["force"][BAD, 2, 0] = np.inf
+
+
+def flat_cell(arrays):
+    arrays["box"][BAD] = 0.0
+
+
+def nan_cell(arrays):
+    arrays["box"][BAD, 1, 1] = np.nan
+
+
+FAULTS = {
+    "coincide": (coincide, "atoms 4 and 7 are at the same place"),
+    "position": (nan_position, "coord, atom 3, y is nan"),
+    "energy": (nan_energy, "energy is nan"),
+    "force": (nan_force, "force, atom 2, x is inf"),
+    "flat": (flat_cell, "a cell without volume"),
+    "cell": (nan_cell, "box is nan"),
+}
+
+
+def write_npy(folder, arrays, types, sizes=(3, 4)):
+    """Write a system of two sets."""
+    folder.mkdir(parents=True)
+    (folder / "type_map.raw").write_text("O\nH\n")
+    np.savetxt(folder / "type.raw", types, fmt="%d")
+    first = 0
+    for number, size in enumerate(sizes):
+        part = folder / f"set.{number:03d}"
+        part.mkdir()
+        for name, values in arrays.items():
+            np.save(part / f"{name}.npy", values[first : first + size].reshape(size, -1))
+        first += size
+    return folder
+
+
+def write_hdf5(folder, arrays, types):
+    path = folder.with_suffix(".h5")
+    with h5py.File(path, "w") as file:
+        group = file.create_group("water")
+        group["type.raw"] = types
+        group["type_map.raw"] = np.array(["O", "H"], dtype="S")
+        for number, rows in enumerate((slice(0, 3), slice(3, None))):
+            for name, values in arrays.items():
+                part = values[rows]
+                group[f"set.{number:03d}/{name}.npy"] = part.reshape(len(part), -1)
+    return f"{path}#/water"
+
+
+def write_mixed(folder, arrays, types):
+    write_npy(folder, {**arrays, "real_atom_types": np.tile(types, (FRAMES, 1))}, types * 0)
+    return folder
+
+
+def write_lmdb(folder, arrays, types):
+    """Write a data base whose first record is of another size, so that it has two parts."""
+
+    def encode(array):
+        array = np.asarray(array)
+        return {"type": array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
+
+    path = folder.with_suffix(".lmdb")
+    records = [
+        {name: values[frame] for name, values in arrays.items()} | {"atype": types}
+        for frame in range(FRAMES)
+    ]
+    small = {
+        name: value[:3] if np.ndim(value) and len(value) == 12 else value
+        for name, value in records[0].items()
+    }
+    with lmdb.open(str(path), map_size=2**22) as environment, environment.begin(write=True) as out:
+        meta = {"nframes": FRAMES + 1, "type_map": ["O", "H"], "frame_idx_fmt": "06d"}
+        out.put(b"__metadata__", msgpack.packb(meta))
+        for number, record in enumerate([small, *records]):
+            packed = {name: encode(value) for name, value in record.items()}
+            out.put(format(number, "06d").encode(), msgpack.packb(packed))
+    return path
+
+
+LAYOUTS = {"npy": write_npy, "hdf5": write_hdf5, "mixed": write_mixed, "lmdb": write_lmdb}
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that writes a system with one bad frame."""
+
+    def make(fault, layout="npy"):
+        arrays, types = water()
+        FAULTS[fault][0](arrays)
+        return LAYOUTS[layout](tmp_path / "water", arrays, types)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("fault", "layout"),
+    [
+        pytest.param(
+            "coincide",
+            "npy",
+            marks=situation(
+                "AIMD explored far from equilibrium",
+                "two atoms coincide in frame 5, which is row 2 of set.001",
+                "named frame 5 of its system; the errors are those of the other frames",
+            ),
+        ),
+        pytest.param(
+            "coincide",
+            "hdf5",
+            marks=situation(
+                "deepmd/hdf5", "atoms coincide in a frame of the second set", "frame 5 of the group"
+            ),
+        ),
+        pytest.param(
+            "position",
+            "mixed",
+            marks=situation("deepmd/npy/mixed", "NaN in a position", "frame 5, atom 3, y"),
+        ),
+        pytest.param(
+            "coincide",
+            "lmdb",
+            marks=situation(
+                "LMDB with frames of several sizes",
+                "atoms coincide in record 6, frame 5 of the frames of its size",
+                "both numbers are said",
+            ),
+        ),
+        pytest.param(
+            "energy",
+            "npy",
+            marks=situation("a crashed calculation", "NaN for an energy", "frame 5 is left out"),
+        ),
+        pytest.param(
+            "force",
+            "npy",
+            marks=situation("a crashed calculation", "inf for a force", "frame 5 is left out"),
+        ),
+        pytest.param(
+            "flat",
+            "npy",
+            marks=situation(
+                "a converter that lost one cell", "box of zeros in one frame", "frame 5 is left out"
+            ),
+        ),
+        pytest.param(
+            "cell",
+            "npy",
+            marks=situation("a converter", "NaN in the cell of one frame", "frame 5 is left out"),
+        ),
+    ],
+)
+def test_test_leaves_a_bad_frame_out(run, make, fault, layout, tmp_path):
+    details = tmp_path / "details"
+    result = run("test", "-m", WATER, "-s", make(fault, layout), "--json", "-d", details)
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert not document["ok"]
+    (bad,) = document["bad_frames"]
+    assert bad["frame"] == BAD
+    assert FAULTS[fault][1] in bad["reason"]
+    assert "water" in bad["system"]
+    named = f"frame {BAD} (record {BAD + 1})" if layout == "lmdb" else f"frame {BAD}:"
+    assert named in result.stderr
+    here = document["systems"][-1]
+    assert (here["num_frames"], here["num_bad_frames"]) == (FRAMES - 1, 1)
+    assert here["errors"]["energy"]["rmse"] == pytest.approx(0.5)
+    rows = np.loadtxt(f"{details}.e.out")[-FRAMES:]
+    assert np.flatnonzero(np.isnan(rows[:, 1])).tolist() == [BAD]
+
+
+@situation("dp test", "a bad frame, --strict", "the test ends and names the frame")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_strict_stops_at_the_first(run, make, fault):
+    system = make(fault)
+    with pytest.raises(DataError, match=rf"frame {BAD}\b"):
+        run("test", "-m", WATER, "-s", system, "--strict")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(
+            "coincide",
+            marks=situation(
+                "an explored trajectory for dp model-devi",
+                "two atoms coincide in one frame",
+                "a row of nan at its step, exit code 1",
+            ),
+        ),
+        pytest.param(
+            "flat",
+            marks=situation(
+                "an explored trajectory", "a cell without volume", "a row of nan at its step"
+            ),
+        ),
+    ],
+)
+def test_deviation_keeps_its_rows(run, make, fault, tmp_path):
+    output = tmp_path / "model_devi.out"
+    system = make(fault)
+    arguments = ("deviation", "-m", WATER, "-m", WATER, "-s", system, "-o", output)
+    result = run(*arguments, "--json", "--atomic")
+    assert result.exit_code == 1
+    rows = np.loadtxt(output)
+    assert rows[:, 0].tolist() == list(range(FRAMES))
+    assert np.flatnonzero(np.isnan(rows).any(axis=1)).tolist() == [BAD]
+    assert np.isnan(rows[BAD, 1:]).all()
+    assert FAULTS[fault][1] in output.read_text()
+    (entry,) = json.loads(result.stdout)["systems"]
+    assert entry["bad_frames"][0]["frame"] == BAD
+    assert entry["max_devi_f"] == 0.0
+    with pytest.raises(DataError, match=rf"frame {BAD}\b"):
+        run(*arguments, "--strict", "--force")
+
+
+@situation(
+    "an explored trajectory", "every frame is bad", "rows of nan only, nothing is made of them"
+)
+def test_deviation_of_bad_frames_alone(run, tmp_path):
+    arrays, types = water()
+    arrays["coord"][:, 0] = arrays["coord"][:, 1]
+    output = tmp_path / "model_devi.out"
+    system = write_npy(tmp_path / "water", arrays, types)
+    result = run("deviation", "-m", WATER, "-m", WATER, "-s", system, "-o", output, "--json")
+    assert result.exit_code == 1
+    (entry,) = json.loads(result.stdout)["systems"]
+    assert entry["num_bad_frames"] == FRAMES
+    assert entry["max_devi_f"] is None
+    assert np.isnan(np.loadtxt(output)[:, 1:]).all()
+
+
+@situation(
+    "extended XYZ of a trajectory",
+    "one frame has coinciding atoms, one an element that the model does not know",
+    "both are written with nan and said; the others have their energies",
+)
+def test_predict_goes_on(run, tmp_path):
+    arrays, types = water()
+    coincide(arrays)
+    frames = [
+        ase.Atoms(np.array(["O", "H"])[types], arrays["coord"][f], cell=arrays["box"][f], pbc=True)
+        for f in range(FRAMES)
+    ]
+    frames[2].symbols[0] = "Kr"
+    ase.io.write(tmp_path / "all.extxyz", frames)
+    output = tmp_path / "out.extxyz"
+    arguments = ("predict", "-m", WATER, tmp_path / "all.extxyz", "-o", output)
+    result = run(*arguments, "--json", "-a")
+    assert result.exit_code == 1
+    listed = json.loads(result.stdout)["structures"]
+    assert [item["index"] for item in listed if item["energy"] is None] == [2, BAD]
+    assert "Kr" in listed[2]["problem"]
+    assert "structure 5 (counted from 0)" in result.stderr
+    written = ase.io.read(output, ":")
+    energies = np.array([atoms.get_potential_energy() for atoms in written])
+    assert np.flatnonzero(np.isnan(energies)).tolist() == [2, BAD]
+    assert np.isnan(written[BAD].get_forces()).all()
+    assert np.delete(energies, [2, BAD]) == pytest.approx(
+        np.delete(arrays["energy"] - 0.5, [2, BAD])
+    )
+    with pytest.raises(DataError, match="structure 2"):
+        run(*arguments, "--strict")
+
+
+@situation("zoo compare", "a bad frame", "left out for every model, said once, exit code 1")
+def test_compare_leaves_it_out(run, make):
+    arguments = ("compare", f"a={WATER}", f"b={WATER}", "-s", make("coincide"))
+    result = run(*arguments, "--json")
+    assert result.exit_code == 1
+    for model in json.loads(result.stdout)["models"]:
+        assert model["num_frames"] == FRAMES - 1
+        assert model["bad_frames"][0]["frame"] == BAD
+        assert model["errors"]["energy"]["rmse"] == pytest.approx(0.5)
+    assert result.stderr.count("frame 5: atoms 4 and 7") == 1
+
+
+@situation("zoo recommend", "a bad frame", "branches are ranked on the other frames")
+def test_recommend_leaves_it_out(run, make):
+    system = make("coincide")
+    result = run("recommend", system, "-m", BRANCHES, "--json", "--all-forces")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["bad_frames"][0]["frame"] == BAD
+    with pytest.raises(DataError, match=f"water: frame {BAD}: atoms"):
+        run("recommend", system, "-m", BRANCHES, "--strict")
+
+
+@situation(
+    "deepmd/npy/mixed",
+    "a frame has an element that the model does not know",
+    "this frame is bad, the others are evaluated",
+)
+def test_an_unknown_element_in_one_frame(run, tmp_path):
+    arrays, types = water()
+    kinds = np.tile(types, (FRAMES, 1))
+    kinds[BAD, 6] = 2
+    folder = write_npy(tmp_path / "water", {**arrays, "real_atom_types": kinds}, types * 0)
+    (folder / "type_map.raw").write_text("O\nH\nKr\n")
+    result = run("test", "-m", WATER, "-s", folder, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["bad_frames"][0]["frame"] == BAD
+    assert "atom 6 is of an element" in document["bad_frames"][0]["reason"]
+    assert document["total"]["errors"]["energy"]["rmse"] == pytest.approx(0.5)
+    assert "has Kr (1 atoms)" in result.stderr
+
+
+@situation("zoo speed", "the frame that is timed is bad", "named by system and number")
+def test_speed_names_the_frame(run, tmp_path):
+    arrays, types = water()
+    arrays["coord"][0, 4] = arrays["coord"][0, 7]
+    system = write_npy(tmp_path / "water", arrays, types)
+    with pytest.raises(DataError, match="water: frame 0: atoms 4 and 7"):
+        run("speed", WATER, "-s", system, "-r", 1)
+
+
+@situation("zoo bias", "a bad frame", "named by system and number")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bias_names_the_frame(run, make, fault, tmp_path):
+    system = make(fault)
+    with pytest.raises(DataError, match=rf"water.*frame {BAD}\b"):
+        run("bias", WATER, "-s", system, "-o", tmp_path / "out.pt")
+
+
+def train_input(nbatch):
+    return {
+        "model": {**MODEL, "data_stat_nbatch": nbatch},
+        "learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-4},
+        "loss": {"start_pref_e": 1, "limit_pref_e": 1, "start_pref_f": 1, "limit_pref_f": 1},
+        "training": {
+            "training_data": {"systems": ["a"], "batch_size": 2},
+            "numb_steps": 12,
+            "seed": 1,
+        },
+    }
+
+
+def write_training_system(folder, fault):
+    write_system(folder, 8, FRAMES, seed=1)
+    arrays = {
+        name: np.load(folder / "set.000" / f"{name}.npy").reshape(FRAMES, *shape)
+        for name, shape in (("coord", (8, 3)), ("box", (3, 3)), ("energy", ()), ("force", (8, 3)))
+    }
+    FAULTS[fault][0](arrays)
+    for name, values in arrays.items():
+        np.save(folder / "set.000" / f"{name}.npy", values.reshape(FRAMES, -1))
+
+
+@pytest.mark.parametrize(
+    "nbatch",
+    [
+        pytest.param(
+            20, marks=situation("zoo train", "a bad frame in the statistics", "named by its number")
+        ),
+        pytest.param(
+            1, marks=situation("zoo train", "a bad frame met in a step", "named by its number")
+        ),
+    ],
+)
+@pytest.mark.parametrize("fault", ["coincide", "energy", "flat", "position"])
+def test_training_names_the_frame(tmp_path, monkeypatch, nbatch, fault):
+    monkeypatch.chdir(tmp_path)
+    write_training_system(tmp_path / "a", fault)
+    with pytest.raises(DataError, match=rf"a\b.*frame {BAD}\b"):
+        train(train_input(nbatch), progress=False)
+
+
+@situation("zoo finetune", "a bad frame in the new data", "named by its number")
+@pytest.mark.parametrize("fault", ["coincide", "energy"])
+def test_fine_tuning_names_the_frame(tmp_path, monkeypatch, fault):
+    monkeypatch.chdir(tmp_path)
+    write_training_system(tmp_path / "a", fault)
+    with pytest.raises(DataError, match=rf"a\b.*frame {BAD}\b"):
+        train(train_input(20), finetune=WATER, use_pretrain_script=True, progress=False)
