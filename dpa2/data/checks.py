@@ -1,4 +1,4 @@
-"""Values that nothing survives: NaN, infinity, cells without volume, unknown elements."""
+"""Values that nothing survives: NaN, infinity, cells without volume."""
 
 from collections.abc import Collection, Sequence
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from dpa2.data.bad_frames import Fault, FrameError
 from dpa2.data.cells import NOPBC_HINT, find_bad_cells
-from dpa2.data.frames import UNKNOWN, Frames
+from dpa2.data.frames import Frames
 from dpa2.data.labels import LABELS
 
 _AXES = "xyz"
 
 
 def check_labels(frames: Frames, need: Collection[str] | None = None) -> None:
-    """Make sure that elements are known, cells have a volume, and all numbers are finite.
+    """Make sure that cells have a volume and all numbers are finite.
 
     Args:
         frames: The batch.
@@ -40,8 +40,6 @@ def check_labels(frames: Frames, need: Collection[str] | None = None) -> None:
             system, _, frame = frames.name_of(place[0]).rpartition(": ")
             messages.append(f"{system}: {name} of {frame}{whose} is {value}")
             faults.setdefault(place[0], Fault(f"{name}{whose} is {value}", hint))
-    for place, atom in np.argwhere(frames.atom_types <= UNKNOWN)[::-1].tolist():
-        faults[place] = Fault(f"atom {atom} is of an element that the model does not know")
     for place, fault in find_bad_cells(frames.box).items() if frames.box is not None else ():
         faults.setdefault(place, Fault(f"it has {fault}", NOPBC_HINT))
     if faults:

@@ -11,8 +11,6 @@ IntArray = NDArray[np.int64]
 
 PADDING = -1
 """Atom type of a slot that holds no atom."""
-UNKNOWN = -2
-"""Atom type of an element that the model does not know, where such frames are kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,11 +211,13 @@ def open_lmdb(
     database = LmdbDatabase(path)
     groups: dict[tuple[int, int, bool, frozenset[str]], list[int]] = {}
     counts = np.zeros(0, dtype=np.int64)
+    first: dict[int, str] = {}
     for number in range(database.num_frames):
         record = database.record(number)
         types = record["atype"]
         typemap.check_range(f"{path} frame {number}", types)
         found = np.bincount(types[types >= 0], minlength=len(counts))
+        first |= dict.fromkeys(set(types.tolist()) - first.keys(), f"record {number}")
         found[: len(counts)] += counts
         counts = found
         if "box" in record and not keep_bad_frames:
@@ -226,7 +228,7 @@ def open_lmdb(
         key = (system_id, types.size, "box" in record, labels)
         groups.setdefault(key, []).append(number)
     index, note = typemap.type_index(
-        str(path), database.type_map, type_map, counts, keep_unknown=keep_bad_frames
+        str(path), database.type_map, type_map, counts, first_with=first.__getitem__
     )
     systems: list[System] = [
         LmdbSystem(

@@ -21,8 +21,7 @@ class StoredSystem(System):
     Args:
         store: Where texts and arrays are.
         type_map: Elements of the model; None takes the system's own.
-        keep_bad_frames: Leave cells without volume, and elements that `type_map` lacks in some
-            frames of a mixed system (type `UNKNOWN`), to whoever evaluates the frames.
+        keep_bad_frames: Leave cells without volume to whoever evaluates the frames.
 
     Raises:
         DataError: If a file is missing or unreadable, shapes disagree, the cell has no volume, or
@@ -289,7 +288,7 @@ class StoredSystem(System):
             self.elements,
             type_map,
             counts,
-            keep_unknown=self.mixed and self._keep_bad_frames,
+            first_with=self._first_with if self.mixed else None,
         )
         if not self.mixed:
             self._types = typemap.translate(stored, self._type_index)
@@ -308,3 +307,12 @@ class StoredSystem(System):
             longer[: len(shorter)] += shorter
             total = longer
         return total
+
+    def _first_with(self, kind: int) -> str:
+        """Return which frame of a mixed system is the first with a stored type."""
+        for number, name in enumerate(self._sets):
+            types = self.store.rows(name, "real_atom_types", None)
+            rows = np.flatnonzero((types == kind).reshape(self._lengths[number], -1).any(axis=1))
+            if len(rows):
+                return f"frame {int(self._ends[number]) - self._lengths[number] + int(rows[0])}"
+        raise AssertionError(kind)

@@ -31,8 +31,8 @@ def open_systems(
         type_map: Elements of the model; atom types are translated to it. None keeps each system's
             own numbers.
         rglob_patterns: Look only in folders that match one of these patterns below a root.
-        keep_bad_frames: Open systems in which some frames have a cell without volume or an element
-            that is not in `type_map`; evaluation says which and goes on with the others.
+        keep_bad_frames: Open systems in which some frames have a cell without volume; evaluation
+            says which and goes on with the others.
 
     Raises:
         DataError: If a root is missing or holds no system, or a system is faulty.

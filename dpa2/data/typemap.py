@@ -1,10 +1,10 @@
 """From the type numbers of a system to those of the model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dpa2.data.frames import PADDING, UNKNOWN, IntArray
+from dpa2.data.frames import PADDING, IntArray
 from dpa2.data.store import Store
 from schemas.errors import DataError
 
@@ -60,7 +60,7 @@ def type_index(
     type_map: Sequence[str] | None,
     counts: IntArray,
     *,
-    keep_unknown: bool = False,
+    first_with: Callable[[int], str] | None = None,
 ) -> tuple[IntArray, str | None]:
     """Return the model's number of each type of a system, and a note on what was odd.
 
@@ -69,7 +69,7 @@ def type_index(
         elements: The system's own element names, None if it has no `type_map.raw`.
         type_map: The model's elements; None keeps the system's numbers.
         counts: How many atoms have each of the system's types.
-        keep_unknown: Map elements in use that are not in `type_map` to `UNKNOWN`.
+        first_with: Returns which frame is the first with a type, where they differ in that.
 
     Returns:
         An array that maps the system's numbers to the model's (-1 for an element that no atom uses
@@ -104,15 +104,13 @@ def type_index(
         if index[i] < 0 and i < len(counts) and counts[i] > 0
     ]
     if missing:
-        said = (
-            f"{name} has {', '.join(missing)}, not in the model's type_map ({' '.join(type_map)})"
+        kind = next(i for i in range(len(counts)) if counts[i] > 0 and index[i] < 0)
+        where = f" (first in {first_with(kind)})" if first_with is not None else ""
+        raise DataError(
+            f"{name} has {', '.join(missing)}{where}, "
+            f"not in the model's type_map ({' '.join(type_map)})",
+            hint="add the element to model/type_map, or leave this system out",
         )
-        if not keep_unknown:
-            raise DataError(
-                said, hint="add the element to model/type_map, or leave this system out"
-            )
-        used = np.pad(counts > 0, (0, len(index) - len(counts)))
-        return np.where((index < 0) & used, UNKNOWN, index), f"{said}: frames with it are bad"
     unused = [element for i, element in enumerate(elements) if index[i] < 0]
     note = None
     if unused:

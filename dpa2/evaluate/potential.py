@@ -141,9 +141,9 @@ class Potential:
             Numpy arrays in eV, eV/Å; always with energies of atoms.
 
         Raises:
-            FrameError: If frames are bad: a number that is not finite, an element that the model
-                does not know, a cell without volume, atoms at one place.
-            DataError: If a shape is wrong, or a parameter missing.
+            FrameError: If frames are bad: a number that is not finite, a cell without volume,
+                atoms at one place.
+            DataError: If a shape or an element is wrong, or a parameter missing.
         """
         structures = check_structures(self._engine.inputs, coord, box, atype, fparam, aparam)
         num_atoms = structures.coord.shape[1]

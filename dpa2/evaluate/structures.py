@@ -83,9 +83,9 @@ def check_structures(
         aparam: (F, N, Q), or (N, Q), or (N,) where Q = 1.
 
     Raises:
-        FrameError: On a number that is not finite, an element that the model does not know, or a
-            cell without volume; has all such frames.
-        DataError: On a wrong shape or a missing parameter.
+        FrameError: On a number that is not finite or a cell without volume; has all such frames.
+        DataError: On a wrong shape, an element that the model does not know, or a missing
+            parameter.
     """
     types = _types(model.type_map, atype)
     coord_FNX = _coord(coord, types.shape[-1])
@@ -192,14 +192,10 @@ def _types_of_symbols(type_map: tuple[str, ...], symbols: NDArray[np.generic]) -
     unknown = sorted({str(symbol) for symbol in symbols.flat} - set(index))
     if unknown:
         near = difflib.get_close_matches(unknown[0].capitalize(), type_map, n=1)
-        fault = Fault(
+        raise DataError(
             f"the model does not know {', '.join(unknown)}; it knows {_shortened(type_map)}",
-            f"did you mean {near[0]}?" if near else None,
+            hint=f"did you mean {near[0]}?" if near else None,
         )
-        # Where all frames share their elements, the first stands for all.
-        rows = [not set(map(str, row)).isdisjoint(unknown) for row in np.atleast_2d(symbols)]
-        faults = dict.fromkeys(np.flatnonzero(rows).tolist(), fault)
-        raise FrameError(faults, fault.reason if len(rows) == 1 else None)
     numbers = [index[str(symbol)] for symbol in symbols.flat]
     return np.array(numbers, dtype=np.int64).reshape(symbols.shape)
 

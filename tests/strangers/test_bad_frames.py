@@ -143,7 +143,7 @@ def write_mixed(folder, arrays, types):
     return folder
 
 
-def write_lmdb(folder, arrays, types):
+def write_lmdb(folder, arrays, types, elements=("O", "H")):
     """Write a data base whose first record is of another size, so that it has two parts."""
 
     def encode(array):
@@ -152,7 +152,8 @@ def write_lmdb(folder, arrays, types):
 
     path = folder.with_suffix(".lmdb")
     records = [
-        {name: values[frame] for name, values in arrays.items()} | {"atype": types}
+        {name: values[frame] for name, values in arrays.items()}
+        | {"atype": np.atleast_2d(types)[frame % len(np.atleast_2d(types))]}
         for frame in range(FRAMES)
     ]
     small = {
@@ -160,7 +161,7 @@ def write_lmdb(folder, arrays, types):
         for name, value in records[0].items()
     }
     with lmdb.open(str(path), map_size=2**22) as environment, environment.begin(write=True) as out:
-        meta = {"nframes": FRAMES + 1, "type_map": ["O", "H"], "frame_idx_fmt": "06d"}
+        meta = {"nframes": FRAMES + 1, "type_map": list(elements), "frame_idx_fmt": "06d"}
         out.put(b"__metadata__", msgpack.packb(meta))
         for number, record in enumerate([small, *records]):
             packed = {name: encode(value) for name, value in record.items()}
@@ -322,8 +323,8 @@ def test_deviation_of_bad_frames_alone(run, tmp_path):
 
 @situation(
     "extended XYZ of a trajectory",
-    "one frame has coinciding atoms, one an element that the model does not know",
-    "both are written with nan and said; the others have their energies",
+    "two atoms coincide in one frame",
+    "it is written with nan and said; the others have their energies",
 )
 def test_predict_goes_on(run, tmp_path):
     arrays, types = water()
@@ -332,7 +333,7 @@ def test_predict_goes_on(run, tmp_path):
         ase.Atoms(np.array(["O", "H"])[types], arrays["coord"][f], cell=arrays["box"][f], pbc=True)
         for f in range(FRAMES)
     ]
-    frames[2].symbols[0] = "Kr"
+    frames[2].positions[0, 0] = np.nan
     ase.io.write(tmp_path / "all.extxyz", frames)
     output = tmp_path / "out.extxyz"
     arguments = ("predict", "-m", WATER, tmp_path / "all.extxyz", "-o", output)
@@ -340,7 +341,7 @@ def test_predict_goes_on(run, tmp_path):
     assert result.exit_code == 1
     listed = json.loads(result.stdout)["structures"]
     assert [item["index"] for item in listed if item["energy"] is None] == [2, BAD]
-    assert "Kr" in listed[2]["problem"]
+    assert "not a finite number" in listed[2]["problem"]
     assert "structure 5 (counted from 0)" in result.stderr
     written = ase.io.read(output, ":")
     energies = np.array([atoms.get_potential_energy() for atoms in written])
@@ -375,24 +376,41 @@ def test_recommend_leaves_it_out(run, make):
         run("recommend", system, "-m", BRANCHES, "--strict")
 
 
-@situation(
-    "deepmd/npy/mixed",
-    "a frame has an element that the model does not know",
-    "this frame is bad, the others are evaluated",
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(
+            "mixed",
+            marks=situation(
+                "deepmd/npy/mixed",
+                "a frame of set.001 has an element that the model does not know",
+                "refused before anything is evaluated; the element and the frame are named",
+            ),
+        ),
+        pytest.param(
+            "lmdb",
+            marks=situation(
+                "LMDB",
+                "a record has an element that the model does not know",
+                "refused before anything is evaluated; the element and the record are named",
+            ),
+        ),
+    ],
 )
-def test_an_unknown_element_in_one_frame(run, tmp_path):
+def test_an_unknown_element_in_one_frame(run, tmp_path, layout):
     arrays, types = water()
     kinds = np.tile(types, (FRAMES, 1))
     kinds[BAD, 6] = 2
-    folder = write_npy(tmp_path / "water", {**arrays, "real_atom_types": kinds}, types * 0)
-    (folder / "type_map.raw").write_text("O\nH\nKr\n")
-    result = run("test", "-m", WATER, "-s", folder, "--json")
-    assert result.exit_code == 1
-    document = json.loads(result.stdout)
-    assert document["bad_frames"][0]["frame"] == BAD
-    assert "atom 6 is of an element" in document["bad_frames"][0]["reason"]
-    assert document["total"]["errors"]["energy"]["rmse"] == pytest.approx(0.5)
-    assert "has Kr (1 atoms)" in result.stderr
+    if layout == "mixed":
+        arrays["real_atom_types"] = kinds
+        place = write_npy(tmp_path / "water", arrays, types * 0)
+        (place / "type_map.raw").write_text("O\nH\nKr\n")
+        where = f"frame {BAD}"
+    else:
+        place = write_lmdb(tmp_path / "water", arrays, kinds, elements=("O", "H", "Kr"))
+        where = f"record {BAD + 1}"
+    with pytest.raises(DataError, match=rf"has Kr \(1 atoms\) \(first in {where}\)"):
+        run("test", "-m", WATER, "-s", place)
 
 
 @situation("zoo speed", "the frame that is timed is bad", "named by system and number")
