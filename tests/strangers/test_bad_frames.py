@@ -344,9 +344,9 @@ def test_predict_goes_on(run, tmp_path):
     assert "not a finite number" in listed[2]["problem"]
     assert "structure 5 (counted from 0)" in result.stderr
     written = ase.io.read(output, ":")
-    energies = np.array([atoms.get_potential_energy() for atoms in written])
+    energies = np.array([atoms.calc.results["energy"] for atoms in written])
     assert np.flatnonzero(np.isnan(energies)).tolist() == [2, BAD]
-    assert np.isnan(written[BAD].get_forces()).all()
+    assert np.isnan(written[BAD].calc.results["forces"]).all()
     assert np.delete(energies, [2, BAD]) == pytest.approx(
         np.delete(arrays["energy"] - 0.5, [2, BAD])
     )
