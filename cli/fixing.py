@@ -1,15 +1,13 @@
 """Repair input files: write them back, or show what would change."""
 
 import difflib
-import os
-import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.render.color import PLAIN, Colors
+from schemas.atomic import write_text
 
 if TYPE_CHECKING:
     from schemas.diagnostics import Diagnostic
@@ -47,7 +45,7 @@ class Repair:
     def write(self) -> None:
         """Write the text back at once or not at all; a file that stays as it is, is not touched."""
         if self.after != self.before:
-            _replace(Path(self.name), self.after)
+            write_text(Path(self.name), self.after)
 
 
 def repair(text: str, name: str, overrides: Sequence[str], *, unsafe: bool) -> Repair:
@@ -57,18 +55,3 @@ def repair(text: str, name: str, overrides: Sequence[str], *, unsafe: bool) -> R
 
     fixed = fix_text(text, name, unsafe=unsafe, check=lambda new: check_text(new, name, overrides))
     return Repair(name, text, fixed.text, fixed.applied)
-
-
-def _replace(path: Path, text: str) -> None:
-    target = path.resolve()  # a link stays one
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(stat.S_IMODE(target.stat().st_mode))
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -3,13 +3,16 @@
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from schemas.errors import WriteError
+from schemas.special_files import special_kind
 
+_MOST_LINKS = 40
 _TEMPORARY = re.compile(r"\..+\.(\d+)-[0-9a-f]{8}\.tmp")
 
 
@@ -19,14 +22,18 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
 
     The bytes go to a hidden file of the same folder, are flushed to the disk, and take the name in
     one step. A reader sees the old file or the new one; after a crash the old one is still there.
+    A symbolic link stays one: the file it leads to is replaced, and keeps its permissions.
 
     Raises:
-        WriteError: When the disk is full or the folder cannot be written.
+        WriteError: When the disk is full, the folder cannot be written, or `path` is no place for a
+            file (see `destination`).
     """
-    target = Path(path)
+    target = destination(path)
     temporary = _temporary_name(target)
     try:
         with temporary.open("xb") as stream:
+            if target.exists():
+                os.fchmod(stream.fileno(), stat.S_IMODE(target.stat().st_mode))
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -41,6 +48,41 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def destination(path: Path | str, *, folder: bool = False) -> Path:
+    """Return where a new file really goes: what `path` leads to, link after link.
+
+    Args:
+        path: As the user names it; nothing need be there.
+        folder: Whether a folder is to be written, not a file.
+
+    Raises:
+        WriteError: It is a device, a pipe, a socket or an open stream (`/dev/stdout`), it is a
+            folder where a file is wanted, or its links lead in a circle.
+    """
+    place = Path(path)
+    for _ in range(_MOST_LINKS):
+        if not place.is_symlink():
+            break
+        if place.parent.resolve().is_relative_to("/proc"):
+            raise WriteError(
+                f"{path} is an open stream, not a file: it cannot be replaced",
+                hint="name a file; results for other programs are on stdout under --json",
+            )
+        place = place.parent / place.readlink()
+    else:
+        raise WriteError(
+            f"{path} cannot be written: its links lead in a circle", hint="name another file"
+        )
+    kind = special_kind(place)
+    if kind is not None:
+        raise WriteError(f"{path} is {kind}: it is not replaced by a file", hint="name a file")
+    if not folder and place.is_dir():
+        raise WriteError(
+            f"{path} cannot be written: it is a folder", hint="name a file, perhaps one in it"
+        )
+    return place
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dpa2.data.structures import Structure, guess_format, read_structures
 from dpa2.data.write_npy import write_system
+from schemas.atomic import destination
 from schemas.errors import DataError
 
 _PARTS = {"train", "validation"}
@@ -234,6 +235,7 @@ def _write(
     output: Path, parts: Sequence[tuple[str, list[Structure]]], elements: list[str], *, mixed: bool
 ) -> None:
     """Write into a temporary folder beside the output and move it into place."""
+    output = destination(output, folder=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as temporary:
         fresh = Path(temporary) / "new"

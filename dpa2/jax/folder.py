@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from schemas.atomic import destination
 from schemas.errors import WriteError
 
 MARK = "saved_model.pb"
@@ -22,6 +23,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     Raises:
         WriteError: If something else is in the way, or the disk refuses.
     """
+    target = destination(target, folder=True)
     if target.exists() and not _replaceable(target):
         raise WriteError(
             f"{target} exists and is not a SavedModel", hint="choose another name, or remove it"
