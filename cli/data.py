@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.output import Output
+from cli.reading import EnergyKey, ForcesKey, StressKey, StressUnit, Vacuum, label_keys, names_of
 
 data_app = typer.Typer(help="Convert data sets and look into them.", no_args_is_help=True)
 
@@ -26,9 +27,14 @@ def convert(
             "--from",
             metavar="FMT",
             help="extxyz, vasp/outcar, cp2k/output, qe/pw/scf, abacus/scf, lammps/dump, any other "
-            "format of dpdata, or deepmd. Guessed from the file name if left out.",
+            "format of dpdata or ASE, or deepmd. By name and content if left out.",
         ),
     ] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    stress_key: StressKey = None,
+    stress_unit: StressUnit = None,
+    vacuum: Vacuum = 20.0,
     type_map: Annotated[
         str | None,
         typer.Option("--type-map", metavar="'O H'", help="Elements, in order. Default: as found."),
@@ -44,16 +50,22 @@ def convert(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Convert files into OUTPUT/train and OUTPUT/validation (deepmd/npy)."""
+    """Convert files into OUTPUT/train and OUTPUT/validation (deepmd/npy).
+
+    Frames with faults and files that cannot be read are left out and named. Exit code: 0, or 1
+    where a file was refused; the others are written. What is read from what: docs/structures.md.
+    """
     from dpa2.data import convert as conversion
 
     out = Output(json_mode=as_json, quiet=quiet)
     with out.status(f"reading {len(inputs)} inputs"):
         done = conversion.convert(
-            [Path(item) for item in inputs],
+            inputs,
             output,
             format_name=format_name,
-            type_map=None if type_map is None else type_map.replace(",", " ").split(),
+            type_map=names_of(type_map),
+            keys=label_keys(energy_key, forces_key, stress_key, stress_unit),
+            vacuum=vacuum,
             train_fraction=conversion.parse_split(split),
             seed=seed,
             mixed=mixed,
@@ -61,7 +73,16 @@ def convert(
         )
     for note in done.warnings:
         out.warning(note)
-    out.result({"ok": True, **asdict(done), "output": str(done.output)})
+    for refused in done.refused:
+        out.warning(str(refused))
+    out.result(
+        {
+            **asdict(done),
+            "ok": not done.refused,
+            "output": str(done.output),
+            "files": [report.to_json() for report in done.files],
+        }
+    )
     out.table(
         "",
         ["system", "atoms", "cell", "train", "validation", "labels"],
@@ -78,6 +99,8 @@ def convert(
         ],
     )
     out.text(f"wrote {output}; elements: {' '.join(done.type_map)}")
+    if done.refused:
+        raise typer.Exit(1)
 
 
 @data_app.command("info")

@@ -1,5 +1,6 @@
 """`zoo predict`: energies, forces and stress of structure files."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 from cli.bad_frames import Strict, tell
 from cli.options import Branch, Device, Json, Model, Quiet
 from cli.output import Output
+from cli.reading import FormatName, TypeNames, names_of
 
 if TYPE_CHECKING:
     from dpa2.interfaces.predict import Predicted
@@ -16,10 +18,15 @@ if TYPE_CHECKING:
 def predict(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Any format ASE reads, or deepmd systems."),
+        typer.Argument(
+            metavar="FILE...",
+            help="Any format of dpdata or ASE, or deepmd systems; FILE@INDEX takes some frames.",
+        ),
     ],
     model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="Extended XYZ file to write.")],
+    format_name: FormatName = None,
+    type_map: TypeNames = None,
     fparam: Annotated[
         str | None, typer.Option("--fparam", help="Frame parameters, as 1.0,2.0")
     ] = None,
@@ -47,29 +54,37 @@ def predict(
         with out.status(f"loading {model}"):
             potential = load(model, branch, device)
         with progress_bar(out, "structures", None) as advance:
-            structures = predict_files(
+            predicted = predict_files(
                 potential,
                 files,
                 output,
+                format_name=format_name,
+                type_names=names_of(type_map),
                 fparam=_numbers(fparam),
                 atomic=atomic,
                 strict=strict,
                 progress=advance,
             )
+    structures = predicted.structures
+    warnings = [text for report in predicted.files for text in report.sentences()]
+    for text in (*warnings, *map(str, predicted.refused)):
+        out.warning(text)
     bad = [f"{item.name}: {item.problem}" for item in structures if item.problem is not None]
     out.result(
         {
-            "ok": not bad,
+            "ok": not bad and not predicted.refused,
             "model": model,
             "branch": branch,
             "output": str(output),
             "structures": [structure.to_json() for structure in structures],
+            "refused": [asdict(item) for item in predicted.refused],
+            "warnings": warnings,
         }
     )
     _print(out, structures)
     out.info(f"wrote {output}")
     tell(out, bad)
-    if bad:
+    if bad or predicted.refused:
         raise typer.Exit(1)
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dpa2.data.structures import Structure, guess_format, read_structures
+from dpa2.data.structures.boxes import VACUUM, in_a_box
+from dpa2.data.structures.reader import readable, split_index
+from dpa2.data.structures.structure import (
+    FileReport,
+    LabelKeys,
+    ReadOptions,
+    RefusedFile,
+    Structure,
+)
 from dpa2.data.write_npy import write_system
 from schemas.atomic import destination
 from schemas.errors import DataError
@@ -46,21 +54,27 @@ class Conversion:
         output: The folder written.
         type_map: Elements, in the order of `type_map.raw`.
         systems: One entry per system written.
+        files: What was read from each file: frames, keys of the labels, frames left out.
+        refused: Files that could not be read; the others were written.
         warnings: What a person should know, one sentence each.
     """
 
     output: Path
     type_map: list[str]
     systems: list[ConvertedSystem]
+    files: list[FileReport]
+    refused: list[RefusedFile]
     warnings: list[str]
 
 
 def convert(
-    inputs: Sequence[Path],
+    inputs: Sequence[str | Path],
     output: Path,
     *,
     format_name: str | None = None,
     type_map: Sequence[str] | None = None,
+    keys: LabelKeys | None = None,
+    vacuum: float = VACUUM,
     train_fraction: float = 0.9,
     seed: int = 0,
     mixed: bool = False,
@@ -70,21 +84,22 @@ def convert(
 
     Frames with the same elements in the same order, boundaries and labels become one system; atoms
     keep their order. Frames are dealt to the two parts at random, each system in the same ratio.
-    The folder appears complete or not at all.
+    The folder appears complete or not at all. A file that cannot be read is left out and named.
 
     Args:
-        inputs: Files or folders.
+        inputs: Files, folders, prefixes; `@INDEX` behind one takes some of its frames.
         output: The folder to write.
-        format_name: A format of dpdata, or `deepmd`; None guesses from each file name.
+        format_name: A format of dpdata or ASE, or `deepmd`; None goes by name and content.
         type_map: Elements of `type_map.raw`; None takes those found, sorted by name.
+        keys: Which keys of the files hold the labels; None: by their names.
+        vacuum: Å between images of what is periodic in some directions only.
         train_fraction: Part of the frames for training, above 0 and at most 1.
         seed: Seed of the split.
         mixed: Write mixed-type systems, one per number of atoms.
         force: Replace an existing folder.
 
     Raises:
-        DataError: If an input cannot be read, a number in it is not finite, an element is not in
-            `type_map`, or `output` exists.
+        DataError: If no input can be read, an element is not in `type_map`, or `output` exists.
     """
     if not 0 < train_fraction <= 1:
         raise DataError(
@@ -93,12 +108,9 @@ def convert(
         )
     if not inputs:
         raise DataError("there is nothing to convert", hint="name at least one file")
-    _check_output(inputs, output, force=force)
-    structures = [
-        structure
-        for path in inputs
-        for structure in read_structures(path, format_name or guess_format(path), type_map)
-    ]
+    _check_output([Path(split_index(str(item))[0]) for item in inputs], output, force=force)
+    options = ReadOptions(format_name, type_map, type_map or (), keys=keys or LabelKeys())
+    structures, files, refused = _read([str(item) for item in inputs], options, vacuum)
     elements = _elements(structures, type_map)
     groups = _group(structures, mixed=mixed)
     names = _names(list(groups))
@@ -122,7 +134,31 @@ def convert(
             )
         )
     _write(output, [part for part in parts if part[1]], elements, mixed=mixed)
-    return Conversion(output, elements, systems, _warnings(systems))
+    notes = [text for report in files for text in report.sentences()]
+    return Conversion(output, elements, systems, files, refused, notes + _warnings(systems))
+
+
+def _read(
+    inputs: Sequence[str], options: ReadOptions, vacuum: float
+) -> tuple[list[Structure], list[FileReport], list[RefusedFile]]:
+    """Read all files, those that cannot be read apart.
+
+    Raises:
+        DataError: If none can be read.
+    """
+    structures: list[Structure] = []
+    files: list[FileReport] = []
+    refused: list[RefusedFile] = []
+    for file in inputs:
+        report = FileReport(file)
+        before = len(refused)
+        found = [in_a_box(x, vacuum, report) for x in readable(file, options, report, refused)]
+        if len(refused) == before:
+            structures += found
+            files.append(report)
+    if not structures:
+        raise DataError("; ".join(item.reason for item in refused), hint=refused[0].hint)
+    return structures, files, refused
 
 
 def parse_split(text: str) -> float:
@@ -143,11 +179,10 @@ def parse_split(text: str) -> float:
 
 
 def _elements(structures: Iterable[Structure], type_map: Sequence[str] | None) -> list[str]:
-    """Return the type map, having checked every structure against it."""
+    """Return the type map, having looked for every structure's elements in it."""
     found: Counter[str] = Counter()
     for structure in structures:
         found.update(structure.symbols)
-        _check_finite(structure)
     if type_map is None:
         return sorted(found)
     missing = [
@@ -161,16 +196,6 @@ def _elements(structures: Iterable[Structure], type_map: Sequence[str] | None) -
     if len(set(type_map)) < len(type_map):
         raise DataError(f"the type map names an element twice: {' '.join(type_map)}")
     return list(type_map)
-
-
-def _check_finite(structure: Structure) -> None:
-    values = {"coord": structure.coord, "box": structure.box, **structure.labels}
-    for name, value in values.items():
-        if value is not None and not np.isfinite(value).all():
-            raise DataError(
-                f"{structure.source}: {name} has NaN or infinity",
-                hint="the calculation may have failed; leave this frame out",
-            )
 
 
 def _group(structures: Sequence[Structure], *, mixed: bool) -> dict[Key, list[Structure]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dpa2.data.labels import LABELS
-from dpa2.data.structures import Structure
+from dpa2.data.structures.structure import Structure
 
 
 def write_system(

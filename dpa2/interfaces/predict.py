@@ -10,11 +10,13 @@ import numpy as np
 from ase import Atoms
 
 from dpa2.data.bad_frames import FrameError
+from dpa2.data.structures.reader import readable
+from dpa2.data.structures.structure import FileReport, RefusedFile
 from dpa2.evaluate.evaluation import Evaluation, nothing
 from dpa2.evaluate.potential import Potential, check_finite
 from dpa2.interfaces.ase import box_of
 from dpa2.interfaces.parameters import Parameters, parameters_of
-from dpa2.interfaces.structure_files import read_structures, with_results, write_extxyz
+from dpa2.interfaces.structure_files import options_for, to_atoms, with_results, write_extxyz
 from schemas.errors import DataError
 
 
@@ -50,44 +52,69 @@ class Predicted:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+@dataclass(frozen=True, slots=True)
+class PredictedFiles:
+    """What became of some files.
+
+    Attributes:
+        structures: One entry a structure, in the order of the files.
+        files: What reading them left out.
+        refused: Files that could not be read.
+    """
+
+    structures: list[Predicted]
+    files: list[FileReport]
+    refused: list[RefusedFile]
+
+
 def predict_files(
     potential: Potential,
     files: Sequence[str],
     output: str | os.PathLike[str],
     *,
+    format_name: str | None = None,
+    type_names: Sequence[str] | None = None,
     fparam: Sequence[float] | None = None,
     atomic: bool = False,
     strict: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> list[Predicted]:
+) -> PredictedFiles:
     """Evaluate every structure of some files and write them, in order, to one extxyz file.
 
-    One that cannot be evaluated is written with nan for its energy, forces and stress.
+    One that cannot be evaluated is written with nan for its energy, forces and stress; files that
+    cannot be read are left out.
 
     Args:
         potential: The model.
-        files: Structure files or deepmd systems.
+        files: Structure files, with `@INDEX` for some of their frames, or deepmd systems.
         output: The extxyz file; it appears when everything is evaluated.
+        format_name: Format of the files; None goes by name and content.
+        type_names: Elements of the types 1, 2, ... of LAMMPS files that do not name them.
         fparam: Frame parameters of all structures; systems may carry their own.
         atomic: Write energies of atoms too.
         strict: Let the first structure that cannot be evaluated end it all.
         progress: Called with 1 after each structure.
 
     Raises:
-        DataError: If a file cannot be read or does not fit the model, or a structure cannot be
-            evaluated and `strict`; names file and structure.
+        DataError: If no file can be read, one does not fit the model, or one cannot be read or a
+            structure not evaluated and `strict`; names file and structure.
     """
     for file in files:
         if Path(file).exists() and Path(output).exists() and Path(file).samefile(output):
             raise DataError(f"{output} is both input and output", hint="choose another output")
     summary: list[Predicted] = []
+    reports: list[FileReport] = []
+    refused: list[RefusedFile] = []
+    options = options_for(potential.type_map, format_name, type_names)
 
     def evaluated() -> Iterator[Atoms]:
         for file in files:
-            for index, atoms in enumerate(read_structures(file, potential.type_map)):
+            reports.append(FileReport(file))
+            for structure in readable(file, options, reports[-1], refused):
+                index, atoms = structure.frame, to_atoms(structure)
                 problem: str | None = None
                 try:
-                    evaluation = _predict(potential, atoms, fparam)
+                    evaluation = _predict(potential, atoms, structure.symbols, fparam)
                 except DataError as error:
                     if strict or not isinstance(error, FrameError):
                         where = f"{file}, structure {index} (counted from 0)"
@@ -98,17 +125,26 @@ def predict_files(
                 if progress is not None:
                     progress(1)
                 yield with_results(atoms, evaluation, atomic=atomic)
+            if strict and refused:
+                raise DataError(refused[0].reason, hint=refused[0].hint)
+        if refused and not summary:
+            raise DataError("; ".join(item.reason for item in refused), hint=refused[0].hint)
 
     write_extxyz(output, evaluated())
-    return summary
+    return PredictedFiles(summary, reports, refused)
 
 
-def _predict(potential: Potential, atoms: Atoms, fparam: Sequence[float] | None) -> Evaluation:
+def _predict(
+    potential: Potential,
+    atoms: Atoms,
+    symbols: Sequence[str],
+    fparam: Sequence[float] | None,
+) -> Evaluation:
     parameters = parameters_of(atoms, potential, Parameters(fparam))
     found = potential.predict(
         atoms.positions,
         box_of(atoms, potential.rcut),
-        atoms.arrays["type"] if "type" in atoms.arrays else list(atoms.symbols),
+        list(symbols),
         fparam=parameters.fparam,
         aparam=parameters.aparam,
         atomic=False,

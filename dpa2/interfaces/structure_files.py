@@ -1,83 +1,68 @@
-"""Structure files: whatever ASE reads, and deepmd-kit's systems, as ASE structures."""
+"""Structures as ASE's, read for a model, and written with what it says."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import ase.io
-import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 
-from dpa2.data.frames import PADDING, Frames
-from dpa2.data.systems import open_systems
+from dpa2.data.structures.reader import read_structures
+from dpa2.data.structures.structure import FileReport, ReadOptions, Structure
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.interfaces.ase import stress
 from schemas.atomic import atomic_write
 from schemas.errors import DataError
 
-_FRAMES_PER_READ = 100
 
-
-def read_structures(path: str, type_map: Sequence[str]) -> Iterator[Atoms]:
-    """Read structures one after the other; `info["fparam"]` and `arrays["aparam"]` where given.
+def options_for(
+    type_map: Sequence[str],
+    format_name: str | None = None,
+    type_names: Sequence[str] | None = None,
+) -> ReadOptions:
+    """Return how to read structures, without labels, for a model.
 
     Args:
-        path: A file in a format that ASE knows, a folder with deepmd systems, `FILE.h5#/group` or
-            an LMDB data base.
-        type_map: Elements of the model, for the systems.
-
-    Raises:
-        DataError: If there is no such file, or it cannot be read.
+        type_map: The model's elements: its names are taken as they stand, and deepmd data that name
+            no elements are numbered by it.
+        format_name: Format of the files; None goes by name and content.
+        type_names: Elements of the types 1, 2, ... of LAMMPS files that do not name them.
     """
-    if _is_system(path):
-        for system in open_systems([path], type_map):
-            for frames in system.chunks(_FRAMES_PER_READ, ["fparam", "aparam"]):
-                yield from _from_frames(frames, type_map)
-        return
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file or folder")
-    try:
-        yield from ase.io.iread(path, index=":")
-    except Exception as error:
-        # ASE's readers raise whatever goes wrong inside them.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(
-            f"{path}: ASE cannot read structures from this file: {reason}",
-            hint="name it with the ending of its format (.xyz, .cif, POSCAR, ...)",
-        ) from error
+    return ReadOptions(format_name, type_names, type_map, deepmd_names=type_map, keys=None)
 
 
 def first_structure(path: str, type_map: Sequence[str]) -> Atoms:
-    """Read the first structure of a file or system.
+    """Read the first structure of a file or system; `file.traj@-1` is the last.
 
     Raises:
-        DataError: If there is no such file, it cannot be read, or it is empty.
+        DataError: If there is no such file, it cannot be read, or no frame of it is sound.
     """
-    for atoms in read_structures(path, type_map):
-        atoms.arrays.pop("type", None)
-        return atoms
+    report = FileReport(path)
+    for structure in read_structures(path, options_for(type_map), report):
+        return to_atoms(structure)
     raise DataError(f"{path} holds no structure")
 
 
-def _is_system(path: str) -> bool:
-    return Path(path).is_dir() or "#" in path or Path(path).suffix in {".h5", ".hdf5", ".lmdb"}
+def to_atoms(structure: Structure) -> Atoms:
+    """Return the structure as ASE has it, with all that ASE read of it and no calculator.
 
-
-def _from_frames(frames: Frames, type_map: Sequence[str]) -> Iterator[Atoms]:
-    symbols = np.array([name if name in atomic_numbers else "X" for name in type_map])
-    for index in range(frames.num_frames):
-        real = frames.atom_types[index] != PADDING
-        types = frames.atom_types[index][real]
-        box = None if frames.box is None else frames.box[index]
-        atoms = Atoms(symbols[types], frames.coord[index][real], cell=box, pbc=box is not None)
-        atoms.arrays["type"] = types
-        if frames.fparam is not None:
-            atoms.info["fparam"] = frames.fparam[index]
-        if frames.aparam is not None:
-            atoms.arrays["aparam"] = frames.aparam[index][real]
-        yield atoms
+    `info["fparam"]` and `arrays["aparam"]` carry the parameters of deepmd data. Names that are no
+    elements become X.
+    """
+    if structure.atoms is not None:
+        atoms: Atoms = structure.atoms.copy()  # type: ignore[no-untyped-call]
+        return atoms
+    symbols = [name if name in atomic_numbers else "X" for name in structure.symbols]
+    atoms = Atoms(symbols, structure.coord, cell=structure.box, pbc=structure.pbc)
+    if structure.box is None:
+        atoms.pbc = False
+    if "fparam" in structure.labels:
+        atoms.info["fparam"] = structure.labels["fparam"]
+    if "aparam" in structure.labels:
+        atoms.arrays["aparam"] = structure.labels["aparam"]
+    return atoms
 
 
 def with_results(atoms: Atoms, evaluation: Evaluation, *, atomic: bool) -> Atoms:
@@ -86,7 +71,6 @@ def with_results(atoms: Atoms, evaluation: Evaluation, *, atomic: bool) -> Atoms
     Stress is ASE's: -virial / volume, in eV/Å³.
     """
     labelled: Atoms = atoms.copy()  # type: ignore[no-untyped-call]
-    labelled.arrays.pop("type", None)
     results = {"energy": float(evaluation.energy[0]), "forces": evaluation.force[0]}
     if atoms.pbc.all():
         virial = evaluation.virial[0]

@@ -1,0 +1,145 @@
+"""Structures that ASE reads: any of its formats, and one `Atoms` after the other."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from dpa2.data.structures.elements import symbols_of
+from dpa2.data.structures.label_choice import labels_of
+from dpa2.data.structures.structure import (
+    Dropped,
+    FileReport,
+    FrameFaultError,
+    ReadOptions,
+    Structure,
+)
+from dpa2.data.structures.text_files import short_reason
+from schemas.errors import DataError
+
+# They are no files: ASE would ask a server, or run code that a folder names.
+_NOT_FILES = {"postgresql", "mysql", "mariadb", "bundletrajectory"}
+
+
+def read(
+    path: Path, ase_format: str | None, options: ReadOptions, report: FileReport
+) -> Iterator[Structure | Dropped]:
+    """Yield the frames of a file in a format of ASE.
+
+    Args:
+        path: The file.
+        ase_format: ASE's name; None lets ASE look.
+        options: How to read.
+        report: Where remarks go.
+
+    Raises:
+        DataError: If ASE cannot read it.
+    """
+    for number, atoms in enumerate(_iterate(path, ase_format, report)):
+        if isinstance(atoms, str):
+            yield Dropped(number, atoms)
+            return
+        try:
+            yield from_ase(atoms, f"{report.file} frame {number}", options, report)
+        except FrameFaultError as error:
+            yield Dropped(number, error.message)
+
+
+def from_ase(
+    atoms: Atoms,
+    where: str,
+    options: ReadOptions,
+    report: FileReport,
+    symbols: tuple[str, ...] | None = None,
+) -> Structure:
+    """Return a structure of ASE's with its labels.
+
+    Args:
+        atoms: As ASE reads it, the calculator with the results in it.
+        where: File and frame.
+        options: How to read.
+        report: Where remarks go.
+        symbols: Names of the atoms, where they are not ASE's.
+
+    Raises:
+        FrameFaultError: If an atom is no element.
+        DataError: If labels are not clear.
+    """
+    if symbols is None:
+        try:
+            symbols = symbols_of(atoms.symbols, options.known_names, report)
+        except DataError as error:
+            raise FrameFaultError(error.message, hint=error.hint) from error
+    labels = {}
+    if options.keys is not None:
+        labels = labels_of(atoms, where, options.keys, report)
+    pbc = tuple(bool(periodic) for periodic in atoms.pbc)
+    return Structure(
+        source=where,
+        symbols=symbols,
+        coord=np.array(atoms.positions, dtype=np.float64),
+        box=np.array(atoms.cell.array, dtype=np.float64) if any(pbc) else None,
+        labels=labels,
+        pbc=(pbc[0], pbc[1], pbc[2]),
+        atoms=atoms,
+    )
+
+
+def _iterate(path: Path, ase_format: str | None, report: FileReport) -> Iterator[Atoms | str]:
+    """Yield what ASE reads; in place of a frame that it cannot read, why."""
+    import ase.io
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    kind = ase_format
+    if kind is None:
+        with contextlib.suppress(UnknownFileTypeError, OSError, ValueError, RuntimeError), quiet():
+            kind = filetype(str(path))
+    if kind not in ioformats:
+        raise DataError(
+            "cannot tell the format from its name or its content, and ASE cannot read it",
+            hint="name it: --from extxyz, vasp/outcar, cp2k/output, lammps/dump, any of dpdata's "
+            "or ASE's formats",
+        )
+    if kind in _NOT_FILES:
+        raise DataError(f"{kind} is not read", hint="export it: ase convert IN OUT.extxyz")
+    report.format_name = kind
+    number = 0
+    frames = None
+    while True:
+        with quiet():
+            try:
+                if frames is None:
+                    frames = iter(ase.io.iread(str(path), index=":", format=kind))
+                atoms = next(frames)
+            except StopIteration:
+                return
+            except Exception as error:
+                # ASE's readers raise whatever goes wrong inside them.
+                reason = short_reason(error)
+                if number == 0:
+                    raise DataError(
+                        f"ASE cannot read structures from this file as {kind}: {reason}",
+                        hint="is it complete? is --from right?",
+                    ) from error
+                yield f"it cannot be read: {reason}; the rest of the file is lost"
+                return
+        number += 1
+        yield atoms
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[list[warnings.WarningMessage]]:
+    """Keep what other libraries print from the terminal; yields their warnings."""
+    sink = io.StringIO()
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        contextlib.redirect_stdout(sink),
+        contextlib.redirect_stderr(sink),
+        np.errstate(all="ignore"),
+    ):
+        warnings.simplefilter("always")
+        yield caught

@@ -1,0 +1,48 @@
+"""Cells as data sets have them: periodic in every direction or in none, right-handed."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dpa2.data.structures.structure import FileReport, Structure
+from dpa2.interfaces.periodicity import PeriodicBox
+
+VACUUM = 20.0
+"""Å between images in directions that are not periodic: more than any cutoff in use."""
+
+
+def in_a_box(structure: Structure, vacuum: float, report: FileReport) -> Structure:
+    """Return a structure whose cell has the same meaning in a data set, which knows no slabs.
+
+    A direction without images gets a cell vector that keeps images `vacuum` apart: for cutoffs
+    below, energies, forces and virials are those of the slab. Of a left-handed cell two vectors
+    change places: the lattice, the coordinates and the labels stay as they are.
+
+    Args:
+        structure: Periodic in any directions.
+        vacuum: Å between the atoms and their images.
+        report: Where this is said.
+    """
+    if structure.box is None:
+        return structure
+    box = structure.box
+    if not all(structure.pbc):
+        filled = PeriodicBox(vacuum)(structure.coord, box, np.array(structure.pbc))
+        assert filled is not None
+        box = filled
+        axes = ", ".join(
+            axis for axis, periodic in zip("xyz", structure.pbc, strict=True) if periodic
+        )
+        report.note(
+            f"it is periodic in {axes} only (of its three cell vectors), which deepmd data cannot "
+            f"say: the cell written keeps images in the other directions {vacuum:g} Å apart, which "
+            "is right for cutoffs below that (--vacuum)"
+        )
+    if np.linalg.det(box) < 0:
+        box = box[[0, 2, 1]]
+        if all(structure.pbc):
+            report.note(
+                "its cell is left-handed: the second and third cell vector change places; atoms "
+                "and labels stay as they are"
+            )
+    return replace(structure, box=box, pbc=(True, True, True))

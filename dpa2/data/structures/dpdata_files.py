@@ -1,0 +1,166 @@
+"""Formats that dpdata reads; what it found is checked before it is believed."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpa2.data.structures.ase_frames import quiet
+from dpa2.data.structures.elements import numbered, symbols_of
+from dpa2.data.structures.structure import NONE, FileReport, Floats, ReadOptions, Structure
+from dpa2.data.structures.text_files import short_reason
+from schemas.errors import DataError
+
+_LABELS = {"energies": "energy", "forces": "force", "virials": "virial"}
+_NUMBERED = re.compile(r"(?:TYPE|Type)_([0-9]+)")
+
+# Formats that read the files whose names begin with the path, or several files.
+PREFIXES = {"qe/cp/traj", "openmx/md", "amber/md"}
+PAIRS = {"dftbplus": ("dftb_in.hsd", "detailed.out")}
+
+
+def read(
+    path: str, format_name: str, options: ReadOptions, report: FileReport
+) -> Iterator[Structure]:
+    """Yield the frames of a file, folder, prefix or pair of files in a format of dpdata.
+
+    Args:
+        path: What dpdata is given; a pair is two paths with a comma between them.
+        format_name: dpdata's name.
+        options: How to read.
+        report: Where remarks go.
+
+    Raises:
+        DataError: If dpdata cannot read it, or what it read does not fit together.
+    """
+    count = 0
+    for data in _systems(path, format_name, report):
+        for structure in _unpack(data, options, report, count):
+            yield structure
+            count += 1
+
+
+def _systems(path: str, format_name: str, report: FileReport) -> list[dict[str, Any]]:
+    """Return dpdata's dictionaries, one per group of frames, not turned as its systems are."""
+    from dpdata.format import Format
+
+    kind = Format.get_formats()[format_name]  # type: ignore[no-untyped-call]
+    has_labels = kind.from_labeled_system is not Format.from_labeled_system
+    given = tuple(path.split(",")) if format_name in PAIRS else path
+    try:
+        with quiet() as caught:
+            reader = kind()
+            read = reader.from_labeled_system if has_labels else reader.from_system
+            if kind.from_multi_systems is Format.from_multi_systems:
+                found = [read(given)]
+            else:
+                found = [read(item) for item in reader.from_multi_systems(given)]
+    except MemoryError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
+        raise DataError(
+            f"it cannot be read as {format_name}: {_first_sentence(error)}",
+            hint="check --from, and that the calculation is complete",
+        ) from error
+    for warning in caught:
+        if not issubclass(warning.category, DeprecationWarning):
+            report.note(f"frames or labels may be missing: {_first_sentence(warning.message)}")
+    flat = [part for item in found for part in (item if isinstance(item, tuple | list) else [item])]
+    return [part for part in flat if part and len(part.get("coords", ())) > 0]
+
+
+def _first_sentence(error: BaseException | Warning | str) -> str:
+    text = short_reason(error) if isinstance(error, BaseException) else str(error)
+    return text.split(". ")[0].rstrip(".")
+
+
+def _unpack(
+    data: dict[str, Any], options: ReadOptions, report: FileReport, first: int
+) -> Iterator[Structure]:
+    coord = _array(data["coords"], "coordinates")
+    if coord.ndim != 3 or coord.shape[2] != 3:
+        raise DataError(f"its coordinates have the shape {coord.shape}, not frames x atoms x 3")
+    frames, atoms = coord.shape[:2]
+    symbols = _names(data, atoms, options, report)
+    periodic = not data.get("nopbc", False)
+    cells = _array(data["cells"], "cells") if periodic else np.zeros((frames, 3, 3))
+    if cells.shape != (frames, 3, 3):
+        raise DataError(f"it has {frames} frames and cells of the shape {cells.shape}")
+    labels = _labels(data, frames, atoms, options, report)
+    if "virial" in labels and (np.linalg.det(cells) < 0).any():
+        report.note("virials of left-handed cells are left out: their sign is not certain")
+        del labels["virial"]
+    for frame in range(frames):
+        for label in labels:
+            report.take(label, next(theirs for theirs, ours in _LABELS.items() if ours == label))
+        yield Structure(
+            source=f"{report.file} frame {first + frame}",
+            symbols=symbols,
+            coord=coord[frame],
+            box=cells[frame] if periodic else None,
+            labels={label: values[frame] for label, values in labels.items()},
+            pbc=(periodic, periodic, periodic),
+        )
+
+
+def _labels(
+    data: dict[str, Any], frames: int, atoms: int, options: ReadOptions, report: FileReport
+) -> dict[str, Floats]:
+    """Return the labels that every frame has."""
+    if options.keys is None:
+        return {}
+    keys = options.keys
+    left_out = {"energy": keys.energy, "force": keys.forces, "virial": keys.stress}
+    shapes = {"energy": (frames,), "force": (frames, atoms, 3), "virial": (frames, 3, 3)}
+    found = {}
+    for theirs, ours in _LABELS.items():
+        if data.get(theirs) is None or left_out[ours] == NONE or np.size(data[theirs]) == 0:
+            continue
+        values = _array(data[theirs], theirs)
+        if values.size == np.prod(shapes[ours]):
+            found[ours] = values.reshape(shapes[ours])
+        else:
+            report.note(
+                f"the {ours} is left out: there are {len(values)} of them for {frames} frames of "
+                f"{atoms} atoms, and it is not clear which are whose"
+            )
+    return found
+
+
+def _names(
+    data: dict[str, Any], atoms: int, options: ReadOptions, report: FileReport
+) -> tuple[str, ...]:
+    names = [str(name) for name in data["atom_names"]]
+    types = np.asarray(data["atom_types"], dtype=np.int64).reshape(-1)
+    if len(types) != atoms or (atoms and not 0 <= types.min() <= types.max() < len(names)):
+        raise DataError(f"it names {len(types)} atoms and places {atoms}: is it damaged?")
+    if any(_NUMBERED.fullmatch(name) for name in names):
+        return numbered(types, options.type_names, "file", 0)
+    return symbols_of([names[kind] for kind in types], options.known_names, report)
+
+
+def _array(values: Any, what: str) -> Floats:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"its {what} are not the same for all frames: is it damaged?") from error
+
+
+def describe_prefix(path: Path, format_name: str) -> str | None:
+    """Return what dpdata is to be given for a format of several files; None if they are not there.
+
+    Args:
+        path: The prefix; the folder of a pair, or two paths with a comma between them.
+        format_name: dpdata's name.
+    """
+    if format_name in PREFIXES:
+        there = any(path.parent.glob(f"{path.name.replace('[', '[[]')}.*"))
+        return str(path) if there else None
+    if path.is_dir():
+        path = Path(",".join(str(path / name) for name in PAIRS[format_name]))
+    parts = str(path).split(",")
+    return str(path) if len(parts) == 2 and all(Path(part).is_file() for part in parts) else None

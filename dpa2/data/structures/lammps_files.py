@@ -1,0 +1,264 @@
+"""LAMMPS's dumps and data files: atoms by element, never by the number of a type alone."""
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
+from ase.io.lammpsdata import read_lammps_data
+from ase.io.lammpsrun import read_lammps_dump_text
+
+from dpa2.data.structures.ase_frames import from_ase, quiet
+from dpa2.data.structures.elements import element_of, numbered, symbols_of
+from dpa2.data.structures.structure import (
+    Dropped,
+    FileReport,
+    FrameFaultError,
+    ReadOptions,
+    Structure,
+)
+from dpa2.data.structures.text_files import column_of, open_text, short_reason, with_word
+from schemas.errors import DataError
+
+_HEADS = ("ITEM: TIMESTEP", "ITEM: UNITS", "ITEM: TIME")
+_STYLES = {"lj", "real", "metal", "si", "cgs", "electron", "micro", "nano"}
+_SECTION = re.compile(r"[A-Z][A-Za-z]+( [A-Z][a-z]+)*\s*(#.*)?$")
+# Masses are written with few digits: 1.0 or 1.008 for H, 16 for O; no two elements are so near.
+_NEAR = 0.05
+
+
+def read_dump(
+    path: Path, options: ReadOptions, report: FileReport
+) -> Iterator[Structure | Dropped]:
+    """Yield the frames of a text dump, atoms in the order of their ids.
+
+    Raises:
+        DataError: If it is no dump, or atoms have no element and `type_names` does not name them.
+    """
+    units = "metal"
+    with open_text(path) as stream:
+        for number, lines in enumerate(_dump_frames(stream)):
+            units = _section(lines, "ITEM: UNITS") or units
+            try:
+                atoms, symbols = _dump_atoms(lines, units, options, report)
+                yield from_ase(atoms, f"{report.file} frame {number}", options, report, symbols)
+            except FrameFaultError as error:
+                yield Dropped(number, error.message)
+
+
+def _dump_frames(stream: TextIO) -> Iterator[list[str]]:
+    """Yield the lines of each frame, those of its head included."""
+    lines: list[str] = []
+    has_atoms = False
+    for line in stream:
+        if not lines and line.strip() and not line.startswith("ITEM:"):
+            raise DataError("it does not begin with ITEM:, as a text dump of LAMMPS does")
+        if has_atoms and line.startswith(_HEADS):
+            yield lines
+            lines, has_atoms = [], False
+        has_atoms = has_atoms or line.startswith("ITEM: ATOMS")
+        if line.strip():
+            lines.append(line)
+    if lines:
+        yield lines
+
+
+def _section(lines: list[str], head: str) -> str | None:
+    for line, following in pairwise(lines):
+        if line.rstrip() == head:
+            return following.strip()
+        if line.startswith("ITEM: ATOMS"):
+            break
+    return None
+
+
+def _dump_atoms(
+    lines: list[str], units: str, options: ReadOptions, report: FileReport
+) -> tuple[Atoms, tuple[str, ...]]:
+    start = next((i for i, line in enumerate(lines) if line.startswith("ITEM: ATOMS")), None)
+    count = _section(lines, "ITEM: NUMBER OF ATOMS")
+    if start is None or count is None or not count.isdecimal():
+        raise FrameFaultError("the file ends before its atoms, or its head is damaged")
+    columns = lines[start].split()[2:]
+    rows = lines[start + 1 :]
+    short = sum(len(row.split()) < len(columns) for row in rows[-1:])
+    if len(rows) - short != int(count):
+        raise FrameFaultError(f"the file has {len(rows) - short} of its {count} atoms")
+    if units not in _STYLES - {"lj"}:
+        raise DataError(f"its units are {units[:20]!r}", hint="dump in metal or real units")
+    order = np.arange(len(rows))
+    if "id" in columns:
+        ids = column_of(rows, columns.index("id"))
+        if len(set(ids)) < len(ids):
+            raise FrameFaultError("two of its atoms have one id")
+        if not all(word.isdecimal() for word in ids):
+            raise FrameFaultError("an id of its atoms is no number")
+        order = np.argsort(np.array(ids, dtype=np.float64), kind="stable")
+    head, rows, symbols = _named_rows(lines[start], columns, rows, options, report)
+    bounds = next((line for line in lines[:start] if line.startswith("ITEM: BOX BOUNDS")), "")
+    if not re.search(r"\b[pfsm]{2}\b", bounds):
+        report.note("the file does not say which directions are periodic: all are taken to be")
+    text = [_with_boundaries(line) for line in lines[:start]]
+    try:
+        with quiet():
+            atoms: Atoms = read_lammps_dump_text(
+                io.StringIO("".join([*text, head, *rows])), index=0, units=units
+            )
+    except Exception as error:
+        raise FrameFaultError(f"it cannot be read: {short_reason(error)}") from error
+    return _without_made_up_energy(atoms, options, report), tuple(symbols[i] for i in order)
+
+
+def _with_boundaries(line: str) -> str:
+    if line.startswith("ITEM: BOX BOUNDS") and not re.search(r"\b[pfsm]{2}\b", line):
+        return f"{line.rstrip()} pp pp pp\n"
+    return line
+
+
+def _named_rows(
+    head: str, columns: list[str], rows: list[str], options: ReadOptions, report: FileReport
+) -> tuple[str, list[str], tuple[str, ...]]:
+    """Return head and rows with an element that ASE knows in each, and the names of the atoms."""
+    if "element" in columns:
+        column = columns.index("element")
+        labels = column_of(rows, column)
+        try:
+            symbols = symbols_of(labels, options.known_names, report)
+        except DataError as error:
+            raise FrameFaultError(error.message, hint=error.hint) from error
+        known = [name if name in atomic_numbers else "X" for name in symbols]
+        changed = zip(rows, known, labels, strict=True)
+        return head, [
+            row if name == label else with_word(row, column, name) for row, name, label in changed
+        ], symbols  # fmt: skip
+    if "type" not in columns:
+        raise DataError("its atoms have neither an element nor a type")
+    types = column_of(rows, columns.index("type"))
+    if not all(word.isdecimal() for word in types):  # type labels
+        try:
+            symbols = symbols_of(types, options.known_names, report)
+        except DataError as error:
+            raise FrameFaultError(error.message, hint=error.hint) from error
+        rows = [with_word(row, columns.index("type"), "0") for row in rows]
+    else:
+        symbols = numbered(map(int, types), options.type_names, "dump", 1)
+    known = [name if name in atomic_numbers else "X" for name in symbols]
+    named = [f"{row.rstrip()} {name}\n" for row, name in zip(rows, known, strict=True)]
+    return f"{head.rstrip()} element\n", named, symbols
+
+
+def _without_made_up_energy(atoms: Atoms, options: ReadOptions, report: FileReport) -> Atoms:
+    """Leave out the energy 0 that ASE puts beside forces, and forces that nobody asked for."""
+    if atoms.calc is None:
+        return atoms
+    forces = atoms.calc.results.get("forces")
+    atoms.calc = None
+    if options.keys is None or forces is None:
+        return atoms
+    if options.keys.forces is None:
+        report.note(
+            "forces of a dump are those of the potential it was run with and are left out; "
+            "--forces-key forces takes them"
+        )
+    else:
+        atoms.calc = SinglePointCalculator(atoms, forces=forces)  # type: ignore[no-untyped-call]
+    return atoms
+
+
+def read_data(path: Path, options: ReadOptions, report: FileReport) -> Iterator[Structure]:
+    """Yield the one structure of a data file, atoms in the order of their ids.
+
+    Elements are those of `type_names`, of the section Atom Type Labels, of comments behind masses
+    (as this program and Ovito write), or those with these masses, in this order.
+
+    Raises:
+        DataError: If it cannot be read, or elements cannot be told.
+    """
+    with open_text(path) as stream:
+        first = stream.readline()
+        lines = stream.readlines()
+    count = next((m[1] for line in lines if (m := re.match(r"\s*(\d+)\s+atoms\b", line))), None)
+    if count is None or int(count) > len(lines):
+        raise DataError(f"it has fewer than its {count or 'unknown number of'} atoms")
+    found = re.search(r"units\s*=\s*([a-z]+)", first)
+    units = found[1] if found and found[1] in _STYLES else "metal"
+    names = _names_of_types(lines, options, report)
+    numbers = {kind: atomic_numbers.get(name, 0) for kind, name in names.items()}
+    try:
+        with quiet():
+            atoms: Atoms = read_lammps_data(
+                io.StringIO("".join([first, *lines])),
+                Z_of_type=numbers,
+                sort_by_id=False,
+                units=units,
+            )
+    except StopIteration as error:
+        raise DataError("the file ends before all of its atoms") from error
+    except Exception as error:
+        # ASE raises whatever goes wrong in it.
+        raise DataError(f"it cannot be read: {short_reason(error)}") from error
+    if len(atoms) != int(count) or len(atoms) == 0:
+        raise DataError(f"it has {len(atoms)} of its {count} atoms")
+    for name in ("bonds", "angles", "dihedrals"):
+        atoms.arrays.pop(name, None)  # they count atoms in another order
+    atoms = atoms[np.argsort(atoms.arrays["id"], kind="stable")]
+    symbols = tuple(names[int(kind)] for kind in atoms.arrays["type"])
+    yield from_ase(atoms, f"{report.file} frame 0", options, report, symbols)
+
+
+def _names_of_types(
+    lines: list[str], options: ReadOptions, report: FileReport
+) -> Mapping[int, str]:
+    total = next((int(m[1]) for x in lines if (m := re.match(r"\s*(\d+)\s+atom types", x))), 0)
+    if options.type_names is not None and total <= len(options.type_names):
+        return dict(enumerate(options.type_names, 1))
+    labels = dict(_rows(lines, "Atom Type Labels"))
+    if labels:
+        return dict(zip(labels, symbols_of(labels.values(), options.known_names, report),
+                        strict=True))  # fmt: skip
+    names: dict[int, str] = {}
+    guessed = []
+    for kind, text in _rows(lines, "Masses"):
+        mass, _, comment = text.partition("#")
+        words = comment.split()
+        if words and (words[0] in options.known_names or element_of(words[0])):
+            names[kind] = symbols_of(words[:1], options.known_names, report)[0]
+        elif (element := _element_of_mass(mass)) is not None:
+            names[kind] = element
+            guessed.append(f"{kind} {element}")
+    if len(names) < total or not names:
+        raise DataError(
+            f"the data file numbers its {total} atom types, and masses or comments do not tell the "
+            "element of each",
+            hint="name the element of each type, in order: --type-map 'O H'",
+        )
+    if guessed:
+        report.note(f"elements of types are told from their masses: {', '.join(guessed)}")
+    return names
+
+
+def _rows(lines: list[str], section: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each row of a section."""
+    inside = False
+    for line in lines:
+        if _SECTION.match(line):
+            inside = line.split("#")[0].strip() == section
+        elif inside and line.strip():
+            number, _, text = line.strip().partition(" ")
+            if number.isdecimal() and text:
+                yield int(number), text.strip()
+
+
+def _element_of_mass(text: str) -> str | None:
+    try:
+        mass = float(text)
+    except ValueError:
+        return None
+    nearest = int(np.argmin(np.abs(atomic_masses[1:] - mass))) + 1
+    return chemical_symbols[nearest] if abs(atomic_masses[nearest] - mass) < _NEAR else None

@@ -1,0 +1,220 @@
+"""The one reader of structures: every command that takes files of structures asks it."""
+
+import bz2
+import gzip
+import lzma
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dpa2.data.structures.formats import guess_format, known_format
+from dpa2.data.structures.structure import Dropped, FileReport, ReadOptions, RefusedFile, Structure
+from dpa2.data.structures.text_files import short_reason
+from schemas.errors import DataError
+
+_PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+# Text packs ten times smaller; a thousand times smaller is a trap.
+_LARGEST_RATIO = 200
+_SMALL = 1 << 28
+_INDEX = re.compile(r"(?P<path>.+)@(?P<index>-?\d+|(?:-?\d+)?:(?:-?\d+)?(?::(?:-?\d+)?)?)")
+Items = Iterator[Structure | Dropped]
+
+
+def read_structures(file: str, options: ReadOptions, report: FileReport) -> Iterator[Structure]:
+    """Yield the sound structures of a file, one at a time; `report` says what became of the rest.
+
+    Frames without atoms, without a cell where they are periodic, those that the format's reader
+    gave up, and where labels are read those with numbers that are not finite are left out and named
+    in `report.dropped`.
+
+    Args:
+        file: A file, packed or not, a folder, `FILE.h5#/group`, a prefix where the format has one;
+            `@INDEX` behind it takes frames as in Python: `@-1`, `@:10`, `@::5`.
+        options: How to read.
+        report: Filled while reading.
+
+    Raises:
+        DataError: If there is no such file, it cannot be read, its labels are not clear, or none
+            of its frames is sound; the message begins with the file.
+    """
+    path, index = split_index(file)
+    try:
+        with ExitStack() as stack:
+            items = _selected(enumerate(_items(path, options, report, stack)), index)
+            yield from _sound(items, options, report)
+    except DataError as error:
+        if error.message.startswith((file, path)):
+            raise
+        raise DataError(
+            f"{file} cannot be read{_as(report)}: {error.message}", hint=error.hint
+        ) from error
+    except (OSError, EOFError, lzma.LZMAError, UnicodeError, MemoryError, RecursionError) as error:
+        raise DataError(f"{file} cannot be read{_as(report)}: {short_reason(error)}") from error
+
+
+def readable(
+    file: str, options: ReadOptions, report: FileReport, refused: list[RefusedFile]
+) -> Iterator[Structure]:
+    """Yield the same, and where a file cannot be read what could be: it goes into `refused`."""
+    try:
+        yield from read_structures(file, options, report)
+    except DataError as error:
+        refused.append(RefusedFile(file, error.message, error.hint))
+
+
+def _as(report: FileReport) -> str:
+    return f" as {report.format_name}" if report.format_name else ""
+
+
+def split_index(file: str) -> tuple[str, slice]:
+    """Return the path and the frames of `PATH@INDEX`; a path that exists is taken as it is."""
+    found = None if Path(file).exists() else _INDEX.fullmatch(file)
+    if found is None:
+        return file, slice(None)
+    words = found["index"].split(":")
+    if len(words) == 1:
+        number = int(words[0])
+        return found["path"], slice(number, number + 1 if number != -1 else None)
+    return found["path"], slice(*(int(word) if word else None for word in words))
+
+
+def _items(file: str, options: ReadOptions, report: FileReport, stack: ExitStack) -> Items:
+    from dpa2.data.structures import ase_frames, deepmd_files, dpdata_files
+
+    kind = None if options.format_name is None else known_format(options.format_name)
+    path = Path(file)
+    if kind in dpdata_files.PREFIXES or kind in dpdata_files.PAIRS:
+        assert kind is not None
+        given = dpdata_files.describe_prefix(path, kind)
+        if given is None:
+            what = "a prefix of its files" if kind in dpdata_files.PREFIXES else "two files"
+            raise DataError(f"{file}: {kind} needs {what}", hint="see docs/structures.md")
+        report.format_name = kind
+        return dpdata_files.read(given, kind, options, report)
+    if not path.exists() and not (deepmd_files.is_deepmd(path) and "#" in path.name):
+        raise DataError(f"{file}: no such file or folder", hint="check the spelling")
+    if path.suffix.lower() in _PACKED and path.is_file():
+        path = stack.enter_context(_unpacked(path))
+    kind = kind or guess_format(path)
+    report.format_name = kind.removeprefix("ase:")
+    if kind == "deepmd":
+        return deepmd_files.read(file, options, report)
+    if kind.startswith("ase:"):
+        return ase_frames.read(path, kind.removeprefix("ase:") or None, options, report)
+    if kind in {"vasp/outcar", "vasp/xml"} and path.is_dir():
+        return _below(path, kind, options, report)
+    return _own(path, kind, options, report) or dpdata_files.read(str(path), kind, options, report)
+
+
+def _own(path: Path, kind: str, options: ReadOptions, report: FileReport) -> Items | None:
+    """Return what one of our readers reads; None where the format is dpdata's."""
+    from dpa2.data.structures import lammps_files, vasp_files, xyz_file
+
+    readers = {
+        "extxyz": xyz_file.read,
+        "lammps/dump": lammps_files.read_dump,
+        "lammps/lmp": lammps_files.read_data,
+        "vasp/outcar": vasp_files.read_outcar,
+        "vasp/xml": vasp_files.read_vasprun,
+    }
+    if kind in readers and path.is_dir():
+        raise DataError(f"{path} is a folder", hint=f"name a file in the format {kind}")
+    return readers[kind](path, options, report) if kind in readers else None
+
+
+def _below(folder: Path, kind: str, options: ReadOptions, report: FileReport) -> Items:
+    """Yield the frames of every file of VASP's below a folder, numbered through."""
+    pattern = "OUTCAR*" if kind == "vasp/outcar" else "vasprun*.xml*"
+    files = sorted(path for path in folder.rglob(pattern) if path.is_file())
+    if not files:
+        raise DataError(f"{folder} has no {pattern} in it or below")
+    number = 0
+    for path in files:
+        with ExitStack() as stack:
+            packed = path.suffix.lower() in _PACKED
+            place = stack.enter_context(_unpacked(path)) if packed else path
+            try:
+                for item in _own(place, kind, options, report) or ():
+                    if isinstance(item, Dropped):
+                        yield Dropped(number, f"{path} frame {item.frame}: {item.reason}")
+                    else:
+                        yield item
+                    number += 1
+            except DataError as error:
+                yield Dropped(number, f"{path} cannot be read: {error.message}")
+                number += 1
+
+
+def _sound(
+    items: Iterator[tuple[int, Structure | Dropped]], options: ReadOptions, report: FileReport
+) -> Iterator[Structure]:
+    """Yield those of the wanted frames that a model can be given; drop the others."""
+    for number, item in items:
+        reason = item.reason if isinstance(item, Dropped) else _fault(item, options)
+        if isinstance(item, Dropped) or reason is not None:
+            frame = item.frame if isinstance(item, Dropped) else number
+            report.dropped.append(Dropped(frame, reason or ""))
+            continue
+        report.num_frames += 1
+        yield replace(item, frame=number)
+    if report.num_frames:
+        return
+    if not report.dropped:
+        raise DataError("it has no frames", hint="check --from, and the index behind @")
+    first = report.dropped[0]
+    raise DataError(f"frame {first.frame}: {first.reason}")
+
+
+def _selected(
+    items: Iterator[tuple[int, Structure | Dropped]], index: slice
+) -> Iterator[tuple[int, Structure | Dropped]]:
+    if index == slice(None):
+        return items
+    if index.step == 0:
+        raise DataError("a step of 0 takes no frames")
+    if min(index.start or 0, index.stop or 0, index.step or 1) >= 0:
+        return islice(items, index.start, index.stop, index.step)
+    return iter(list(items)[index])
+
+
+def _fault(structure: Structure, options: ReadOptions) -> str | None:
+    """Return why a structure is of no use, None if it is sound."""
+    count = len(structure.symbols)
+    if count == 0:
+        return "it has no atoms"
+    if structure.coord.shape != (count, 3):
+        return f"it has {count} atoms and coordinates of the shape {structure.coord.shape}"
+    values = {"coord": structure.coord, "box": structure.box, **structure.labels}
+    for name, value in values.items() if options.keys is not None else ():
+        if value is not None and not np.isfinite(value).all():
+            return f"{name} has NaN or infinity"
+    if structure.box is not None and np.isfinite(structure.box).all():
+        periodic = structure.box[list(structure.pbc)]
+        lengths = np.linalg.svd(periodic, compute_uv=False)
+        if not lengths.min() > 1e-6 * max(float(lengths.max()), 1.0):
+            return "it is periodic in directions that have no cell vector, or parallel ones"
+    return None
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """Unpack a file beside nothing of the user's, under its name without the ending."""
+    limit = max(_SMALL, _LARGEST_RATIO * path.stat().st_size)
+    with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+        target = Path(folder) / path.stem
+        with _PACKED[path.suffix.lower()](path, "rb") as packed, target.open("wb") as stream:
+            while block := packed.read(1 << 20):
+                stream.write(block)
+                if stream.tell() > limit:
+                    raise DataError(
+                        f"it unpacks to more than {limit >> 20} MiB, {_LARGEST_RATIO} times that",
+                        hint="unpack it yourself if that is right",
+                    )
+        yield target

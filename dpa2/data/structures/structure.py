@@ -1,0 +1,187 @@
+"""A structure as it was read, how it is to be read, and what reading it left out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Floats = NDArray[np.float64]
+Periodic = tuple[bool, bool, bool]
+
+NONE = "none"
+"""What stands for a key where a label is to be left out."""
+
+_SHOWN = 8
+
+
+class FrameFaultError(DataError):
+    """One frame of a file is of no use; the others may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """One frame with its element names.
+
+    Attributes:
+        source: File and frame, for messages.
+        symbols: Element of each atom, in the order of the file; or names of the user's type map.
+        coord: (N, 3) Å.
+        box: (3, 3) Å, rows are cell vectors; None where no direction is periodic.
+        labels: Labels by their name in `Frames`, without the frame axis.
+        pbc: Which directions are periodic; the vector of another direction may be anything.
+        atoms: The same as ASE read it, where it did: velocities, constraints, columns of the user.
+        frame: Its number in the file, from 0.
+    """
+
+    source: str
+    symbols: tuple[str, ...]
+    coord: Floats
+    box: Floats | None
+    labels: dict[str, Floats] = field(default_factory=dict)
+    pbc: Periodic = (True, True, True)
+    atoms: "Atoms | None" = None
+    frame: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A frame that is left out.
+
+    Attributes:
+        frame: Its number in the file, from 0.
+        reason: Why, in words.
+    """
+
+    frame: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelKeys:
+    """Which keys of a file hold its labels; None leaves it to the names, `none` takes no label.
+
+    Attributes:
+        energy: Key of the energy, eV.
+        forces: Key of the forces, eV/Å.
+        stress: Key of the stress, or of the virial (eV) where the key has that word in it.
+        stress_unit: Of the stress: a key of `stress_units.UNITS`; tension is positive unless the
+            unit begins with a minus.
+    """
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    stress_unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How files are to be read.
+
+    Attributes:
+        format_name: A format of dpdata or ASE, or `deepmd`; None goes by name and content.
+        type_names: Names of the types 1, 2, ... (from 0 in deepmd data) of files that number them.
+        known_names: Names that are taken as they stand though they may be no elements: those of a
+            model's or a user's type map.
+        deepmd_names: Names of the types in deepmd data without a `type_map.raw`.
+        keys: Which labels are read; None reads none.
+    """
+
+    format_name: str | None = None
+    type_names: Sequence[str] | None = None
+    known_names: Sequence[str] = ()
+    deepmd_names: Sequence[str] | None = None
+    keys: LabelKeys | None = LabelKeys()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """A file of which nothing was taken.
+
+    Attributes:
+        file: As it was given.
+        reason: Why, in words.
+        hint: What to do about it.
+    """
+
+    file: str
+    reason: str
+    hint: str | None
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.hint})" if self.hint else self.reason
+
+
+@dataclass(slots=True)
+class FileReport:
+    """What a person should know of the reading of one file.
+
+    Attributes:
+        file: The file as it was given.
+        format_name: The format it was read in.
+        num_frames: Frames that were read and kept.
+        taken: For energy, force and virial: from how many frames' which keys they come.
+        dropped: Frames left out.
+    """
+
+    file: str
+    format_name: str = ""
+    num_frames: int = 0
+    taken: dict[str, Counter[str]] = field(default_factory=dict)
+    dropped: list[Dropped] = field(default_factory=list)
+    _notes: Counter[str] = field(default_factory=Counter)
+
+    def note(self, text: str) -> None:
+        """Remember a remark on a frame; the same one on many frames is said once."""
+        self._notes[text] += 1
+
+    def take(self, label: str, key: str) -> None:
+        """Count a frame whose label comes from a key."""
+        self.taken.setdefault(label, Counter())[key] += 1
+
+    def sentences(self) -> list[str]:
+        """Return the remarks, one sentence each."""
+        found = []
+        by_reason: dict[str, list[int]] = {}
+        for item in self.dropped:
+            by_reason.setdefault(item.reason, []).append(item.frame)
+        for reason, frames in by_reason.items():
+            found.append(f"{self.file}: {_frames(frames)} left out: {reason}")
+        for text, count in self._notes.items():
+            total = f" ({count} frames)" if count > 1 else ""
+            found.append(f"{self.file}: {text}{total}")
+        for label, keys in self.taken.items():
+            if len(keys) > 1:
+                parts = ", ".join(f"{key} in {count} frames" for key, count in keys.items())
+                found.append(
+                    f"{self.file}: the {label} comes from different keys: {parts}; "
+                    "are they the same quantity?"
+                )
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain containers."""
+        return {
+            "file": self.file,
+            "format": self.format_name,
+            "frames": self.num_frames,
+            "keys": {label: dict(keys) for label, keys in self.taken.items()},
+            "dropped": [{"frame": item.frame, "reason": item.reason} for item in self.dropped],
+        }
+
+
+def _frames(numbers: list[int]) -> str:
+    """Return `frame 3 is` or `frames 3, 5, 6 are`."""
+    if len(numbers) == 1:
+        return f"frame {numbers[0]} is"
+    shown = ", ".join(map(str, numbers[:_SHOWN]))
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return f"frames {shown}{more} are"

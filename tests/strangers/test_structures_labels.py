@@ -1,0 +1,270 @@
+"""Labels of other people's files: the right ones, or none and a word about it."""
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+from ase.db import connect
+
+from dpa2.data.structures.reader import read_structures
+from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
+from schemas.errors import DataError
+from tests.strangers.situations import situation
+
+FORCES = np.array([[0.64, 0.0, -0.1], [-0.3, 0.2, 0.0], [-0.34, -0.2, 0.1]])
+# In ASE's order xx yy zz yz xz xy, eV/Å³.
+STRESS = np.array([0.01, 0.02, 0.03, 0.004, 0.005, 0.006])
+CELL = 6.0
+VIRIAL = -(CELL**3) * np.array([[0.01, 0.006, 0.005], [0.006, 0.02, 0.004], [0.005, 0.004, 0.03]])
+
+
+def read(path, **options):
+    """Return the structures of a file and the report on it."""
+    report = FileReport(str(path))
+    return list(read_structures(str(path), ReadOptions(**options), report)), report
+
+
+def water(**results):
+    atoms = molecule("H2O", cell=[CELL] * 3, pbc=True)
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    return atoms
+
+
+def extxyz(path, comment, columns="", values=""):
+    """Write a water molecule with a comment line and more columns."""
+    lines = [f"{symbol} {i} 0.1 {i} {values}" for i, symbol in enumerate("OHH")]
+    head = f'Lattice="6 0 0 0 6 0 0 0 6" Properties=species:S:1:pos:R:3{columns} {comment}'
+    path.write_text("\n".join(["3", head, *lines]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param("traj", marks=situation("ASE .traj", "some atoms are fixed", "raw forces")),
+        pytest.param("db", marks=situation("ASE .db", "some atoms are fixed", "raw forces")),
+        pytest.param("json", marks=situation("ASE .json", "some atoms are fixed", "raw forces")),
+        pytest.param("xyz", marks=situation("extxyz", "a move_mask column", "raw forces")),
+    ],
+)
+def test_forces_of_fixed_atoms_are_the_raw_ones(tmp_path, ending):
+    atoms = water(energy=-14.0, forces=FORCES)
+    atoms.set_constraint(FixAtoms([0]))
+    path = tmp_path / f"fixed.{ending}"
+    if ending in {"db", "json"}:
+        connect(path).write(atoms)
+    else:
+        ase.io.write(path, atoms)
+    (structure,), _ = read(path)
+    np.testing.assert_allclose(structure.labels["force"], FORCES, rtol=0, atol=1e-8)
+    assert structure.atoms is not None
+    assert len(structure.atoms.constraints) == 1
+
+
+@situation("ASE .traj", "elements change from frame to frame", "each frame has its own")
+def test_every_frame_has_its_own_elements(tmp_path):
+    ase.io.write(tmp_path / "x.traj", [molecule("H2O"), molecule("CO2"), molecule("NH3")])
+    structures, _ = read(tmp_path / "x.traj")
+    assert [s.symbols for s in structures] == [
+        ("O", "H", "H"),
+        ("C", "O", "O"),
+        ("N", "H", "H", "H"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(0, marks=situation("ASE .traj", "stress in frame 0 only", "kept there")),
+        pytest.param(1, marks=situation("ASE .traj", "stress in frame 1 only", "kept there")),
+    ],
+)
+def test_stress_of_some_frames_is_theirs(tmp_path, first):
+    frames = [water(energy=-1.0, forces=FORCES), water(energy=-1.0, forces=FORCES)]
+    frames[first].calc.results["stress"] = STRESS
+    ase.io.write(tmp_path / "x.traj", frames)
+    structures, _ = read(tmp_path / "x.traj")
+    assert ["virial" in s.labels for s in structures] == [first == 0, first == 1]
+    np.testing.assert_allclose(structures[first].labels["virial"], VIRIAL, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param(
+            "traj", True, marks=situation("ASE .traj", "energy and free_energy", "the free one")
+        ),
+        pytest.param(
+            "xyz", True, marks=situation("extxyz", "energy and free_energy", "the free one")
+        ),
+    ],
+)
+def test_the_energy_is_the_one_whose_derivative_the_forces_are(tmp_path, ending):
+    path = tmp_path / f"smeared.{ending}"
+    ase.io.write(path, water(energy=-14.0, free_energy=-14.25, forces=FORCES))
+    (structure,), report = read(path)
+    assert structure.labels["energy"] == -14.25
+    assert "free_energy" in " ".join(report.sentences())
+    (other,), _ = read(path, keys=LabelKeys(energy="energy"))
+    assert other.labels["energy"] == -14.0
+
+
+# comment, columns, label, its value, a word of the report
+DIALECTS = [
+    pytest.param("energy=-5.5", ":forces:R:3", "force", "",
+                 marks=situation("NequIP", "energy and forces", "taken")),
+    pytest.param("REF_energy=-5.5", ":REF_forces:R:3", "force", "REF_forces",
+                 marks=situation("MACE", "REF_energy, REF_forces", "taken and said")),
+    pytest.param("dft_energy=-5.5", ":forces_dft:R:3", "force", "forces_dft",
+                 marks=situation("forum posts", "dft_energy, forces_dft", "taken and said")),
+    pytest.param("Energy=-5.5", ":force:R:3", "force", "",
+                 marks=situation("GPUMD", "Energy and force", "taken")),
+    pytest.param("total_energy=-5.5", ":forces:R:3", "force", "",
+                 marks=situation("NequIP", "total_energy", "taken")),
+    pytest.param("energy=-1 REF_energy=-5.5", ":REF_forces:R:3", "force", "the reference",
+                 marks=situation("MACE", "energy beside REF_energy", "the reference, and said")),
+    pytest.param("energy=-5.5 mace_energy=3", ":forces:R:3", "force", "",
+                 marks=situation("MACE", "a model's energy beside the label", "the label")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("comment", "columns", "label", "said"), DIALECTS)
+def test_dialects_of_extxyz(tmp_path, comment, columns, label, said):
+    (structure,), report = read(extxyz(tmp_path / "x.xyz", comment, columns, "0.5 0.25 -1"))
+    assert structure.labels["energy"] == -5.5
+    np.testing.assert_array_equal(structure.labels[label], [[0.5, 0.25, -1]] * 3)
+    assert said in " ".join(report.sentences())
+    assert said or not report.sentences()
+
+
+REFUSALS = [
+    pytest.param("MACE_energy=-5", "", "--energy-key MACE_energy",
+                 marks=situation("MACE", "only a model's energy", "refused, the key named")),
+    pytest.param("energy=-5 total_energy=-6", "", "--energy-key",
+                 marks=situation("extxyz", "two energies that differ", "refused, both named")),
+    pytest.param("energy=-5", ":my_forces:R:3", "--forces-key my_forces",
+                 marks=situation("metatrain", "forces of a name of one's own", "refused, named")),
+    pytest.param("energy=-5 energy_unit=furlong", "", "eV",
+                 marks=situation("extxyz", "an unknown unit", "refused, named")),
+    pytest.param('energy=-5 stress="3 0 0 0 4 0 0 0 5"', "", "--stress-unit",
+                 marks=situation("extxyz", "stress in GPa", "refused: no material bears it")),
+    pytest.param('energy=-5 stress="-30 -40 -50 1 1 1"', "", "--stress-unit",
+                 marks=situation("VASP through ASE", "stress in kbar", "refused")),
+    pytest.param('energy=-5 virial="1 0 0 0 1 0 0 0 1" stress="1e-2 0 0 0 1e-2 0 0 0 1e-2"', "",
+                 "--stress-key", marks=situation("extxyz", "stress and virial differ", "refused")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("comment", "columns", "hint"), REFUSALS)
+def test_what_is_not_clear_is_refused_by_name(tmp_path, comment, columns, hint):
+    path = extxyz(tmp_path / "x.xyz", comment, columns, "0.5 0.25 -1")
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert "x.xyz" in caught.value.message
+    assert hint in (caught.value.hint or "")
+
+
+STRESSES = [
+    pytest.param('stress="0.01 0.006 0.005 0.006 0.02 0.004 0.005 0.004 0.03"', None,
+                 marks=situation("extxyz", "stress of nine numbers", "read")),
+    pytest.param('stress="0.01 0.02 0.03 0.004 0.005 0.006"', None,
+                 marks=situation("extxyz", "stress of six numbers", "read in Voigt's order")),
+    pytest.param('REF_stress="0.01 0.006 0.005 0.006 0.02 0.004 0.005 0.004 0.03"', None,
+                 marks=situation("MACE", "REF_stress", "read")),
+    pytest.param('virials="{}"', None, marks=situation("MACE", "virials", "read as eV")),
+    pytest.param('virial="{}"', None, marks=situation("QUIP", "virial", "read as eV")),
+    pytest.param('stress="{gpa}"', "GPa",
+                 marks=situation("extxyz", "stress in GPa, said with --stress-unit", "converted")),
+    pytest.param('stress="{kbar}"', "-kbar",
+                 marks=situation("VASP", "pressure in kbar, said with --stress-unit", "converted")),
+    pytest.param('stress="{gpa}" stress_unit=GPa', None,
+                 marks=situation("extxyz", "stress_unit=GPa in the comment", "converted")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("comment", "unit"), STRESSES)
+def test_stress_in_every_form_becomes_the_same_virial(tmp_path, comment, unit):
+    stress = -VIRIAL.reshape(-1) / CELL**3
+    written = comment.format(
+        " ".join(map(str, VIRIAL.reshape(-1))),
+        gpa=" ".join(map(str, stress * 160.21766208)),
+        kbar=" ".join(map(str, -stress * 1602.1766208)),
+    )
+    path = extxyz(tmp_path / "x.xyz", f"energy=-5 {written}")
+    (structure,), _ = read(path, keys=LabelKeys(stress_unit=unit))
+    np.testing.assert_allclose(structure.labels["virial"], VIRIAL, rtol=1e-12, atol=1e-12)
+
+
+@situation("extxyz", "energy_unit=Hartree force_unit=Hartree/Bohr", "converted")
+def test_units_that_a_frame_names_are_converted(tmp_path):
+    comment = "energy=-2 energy_unit=Hartree force_unit=hartree/bohr"
+    path = extxyz(tmp_path / "x.xyz", comment, ":forces:R:3", "1 0 0")
+    (structure,), _ = read(path)
+    assert structure.labels["energy"] == pytest.approx(-2 * 27.211386245988)
+    assert structure.labels["force"][0, 0] == pytest.approx(27.211386245988 / 0.529177210903)
+
+
+@situation("extxyz", "energies without forces", "energies alone")
+def test_energies_without_forces_are_energies(tmp_path):
+    (structure,), report = read(extxyz(tmp_path / "x.xyz", "energy=-5"))
+    assert structure.labels.keys() == {"energy"}
+    assert report.to_json()["keys"] == {"energy": {"energy": 1}}
+
+
+@situation("any", "--energy-key of another key, --forces-key none", "taken, left out")
+def test_keys_can_be_named(tmp_path):
+    path = extxyz(tmp_path / "x.xyz", "energy=-5 MACE_energy=-6", ":forces:R:3", "1 0 0")
+    (structure,), _ = read(path, keys=LabelKeys(energy="MACE_energy", forces="none"))
+    assert structure.labels == {"energy": -6}
+    with pytest.raises(DataError, match="no energy"):
+        read(extxyz(tmp_path / "y.xyz", "energy=hello"))
+
+
+@situation("extxyz", "the key of the energy changes within the file", "said")
+def test_a_change_of_keys_is_said(tmp_path):
+    one = extxyz(tmp_path / "a.xyz", "free_energy=-5").read_text()
+    two = extxyz(tmp_path / "b.xyz", "energy=-5").read_text()
+    (tmp_path / "both.xyz").write_text(one + two)
+    _, report = read(tmp_path / "both.xyz")
+    assert "different keys: free_energy in 1 frames, energy in 1 frames" in report.sentences()[-1]
+
+
+@situation("extxyz", "a key stands twice in the comment", "the frame is left out, named")
+def test_a_repeated_key_makes_a_frame_useless(tmp_path):
+    good = extxyz(tmp_path / "a.xyz", "energy=-5").read_text()
+    bad = extxyz(tmp_path / "b.xyz", 'energy=-5 note="energy=1" energy=-6').read_text()
+    (tmp_path / "both.xyz").write_text(good + bad + good)
+    structures, report = read(tmp_path / "both.xyz")
+    assert [s.frame for s in structures] == [0, 2]
+    assert report.dropped[0].frame == 1
+    assert "energy more than once" in report.dropped[0].reason
+
+
+@situation("ASE", "a molecule with a stress", "no virial, and said")
+def test_a_stress_without_a_cell_means_nothing(tmp_path):
+    path = tmp_path / "x.xyz"
+    path.write_text('1\nenergy=-1 stress="1 1 1 0 0 0"\nHe 0 0 0\n')
+    (structure,), report = read(path)
+    assert structure.labels.keys() == {"energy"}
+    assert "without a cell" in report.sentences()[0]
+
+
+@situation("LAMMPS, ASE", "a forces label with NaN in one frame", "that frame is left out, named")
+def test_frames_with_nan_are_left_out(tmp_path):
+    frames = [water(energy=-1.0, forces=FORCES) for _ in range(3)]
+    frames[1].calc.results["forces"] = FORCES * np.nan
+    ase.io.write(tmp_path / "x.traj", frames)
+    structures, report = read(tmp_path / "x.traj")
+    assert len(structures) == 2
+    assert report.sentences() == [
+        f"{tmp_path / 'x.traj'}: frame 1 is left out: force has NaN or infinity"
+    ]
+
+
+def test_an_empty_cell_that_is_periodic_is_no_structure(tmp_path):
+    ase.io.write(tmp_path / "x.traj", Atoms("H", pbc=True))
+    with pytest.raises(DataError, match="no cell vector"):
+        read(tmp_path / "x.traj")
