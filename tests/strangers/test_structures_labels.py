@@ -95,11 +95,9 @@ def test_stress_of_some_frames_is_theirs(tmp_path, first):
     "ending",
     [
         pytest.param(
-            "traj", True, marks=situation("ASE .traj", "energy and free_energy", "the free one")
+            "traj", marks=situation("ASE .traj", "energy and free_energy", "the free one")
         ),
-        pytest.param(
-            "xyz", True, marks=situation("extxyz", "energy and free_energy", "the free one")
-        ),
+        pytest.param("xyz", marks=situation("extxyz", "energy and free_energy", "the free one")),
     ],
 )
 def test_the_energy_is_the_one_whose_derivative_the_forces_are(tmp_path, ending):

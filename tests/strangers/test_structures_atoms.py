@@ -1,0 +1,275 @@
+"""Atoms, cells, and files as other people have them."""
+
+import bz2
+import gzip
+import lzma
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from dpa2.data.convert import convert
+from dpa2.data.structures.boxes import in_a_box
+from dpa2.data.structures.reader import read_structures
+from dpa2.data.structures.structure import FileReport, ReadOptions
+from dpa2.data.systems import open_systems
+from schemas.errors import DataError
+from tests.strangers.situations import situation
+
+
+def read(path, **options):
+    """Return the structures of a file and the report on it."""
+    report = FileReport(str(path))
+    return list(read_structures(str(path), ReadOptions(**options), report)), report
+
+
+def xyz(path, *labels, comment=""):
+    lines = [f"{label} {i} 0 0" for i, label in enumerate(labels)]
+    path.write_text("\n".join([str(len(labels)), comment, *lines]) + "\n")
+    return path
+
+
+LABELS = [
+    pytest.param("H1", "H", marks=situation("XYZ", "atoms called H1", "H, and said")),
+    pytest.param("H+", "H", marks=situation("XYZ", "atoms called H+", "H, and said")),
+    pytest.param("h", "H", marks=situation("XYZ", "atoms called h", "H, and said")),
+    pytest.param("CL", "Cl", marks=situation("CP2K, PDB", "atoms called CL", "Cl, and said")),
+    pytest.param("D", "H", marks=situation("XYZ", "deuterium", "H with its own mass, and said")),
+    pytest.param("2H", "H", marks=situation("XYZ", "atoms called 2H", "H, and said")),
+    pytest.param("Fe3+", "Fe", marks=situation("XYZ", "atoms called Fe3+", "Fe, and said")),
+    pytest.param("O2-", "O", marks=situation("XYZ", "atoms called O2-", "O, and said")),
+    pytest.param("Ti_pv", "Ti", marks=situation("VASP", "atoms called Ti_pv", "Ti, and said")),
+    pytest.param("C(am)", "C", marks=situation("XYZ", "atoms called C(am)", "C, and said")),
+]
+
+
+@pytest.mark.parametrize(("label", "element"), LABELS)
+def test_labels_that_mean_an_element_are_taken_as_it(tmp_path, label, element):
+    (structure,), report = read(xyz(tmp_path / "x.xyz", "O", label))
+    assert structure.symbols == ("O", element)
+    assert report.sentences() == [
+        f"{tmp_path / 'x.xyz'}: atoms called {label} are taken as {element}"
+    ]
+    assert structure.atoms.symbols[1] == element
+    if label == "D":
+        assert structure.atoms.get_masses()[1] == pytest.approx(2.0141, abs=1e-4)
+
+
+NO_ELEMENTS = [
+    pytest.param("X", "ghost", marks=situation("ASE", "vacuum atoms X", "refused as such")),
+    pytest.param("Bq", "ghost", marks=situation("Gaussian", "ghost atoms Bq", "refused as such")),
+    pytest.param("Gh-O", "ghost", marks=situation("ORCA", "ghost atoms Gh-O", "refused as such")),
+    pytest.param(
+        "8", "number", marks=situation("LAMMPS dump xyz", "types for elements", "refused")
+    ),
+    pytest.param("HW1", "no element", marks=situation("water models", "atoms HW1", "refused")),
+    pytest.param("CA1", "no element", marks=situation("PDB", "C-alpha or Ca", "refused")),
+]
+
+
+@pytest.mark.parametrize(("label", "word"), NO_ELEMENTS)
+def test_labels_that_mean_none_are_refused_with_words_about_them(tmp_path, label, word):
+    with pytest.raises(DataError, match=f"atom 1 .* is called '{label}'.*{word}") as caught:
+        read(xyz(tmp_path / "x.xyz", "O", label))
+    assert "ending" not in (caught.value.hint or "")
+
+
+@situation("own potentials", "names of a type map that are no elements", "taken as they stand")
+def test_names_of_the_type_map_need_be_no_elements(tmp_path):
+    path = xyz(tmp_path / "x.xyz", "O", "HW1", "D", comment="energy=-1")
+    (structure,), report = read(path, known_names=["O", "HW1", "D"])
+    assert structure.symbols == ("O", "HW1", "D")
+    assert not report.sentences()
+    convert([path], tmp_path / "out", type_map=["D", "O", "HW1"], train_fraction=1.0)
+    (system,) = open_systems(tmp_path / "out")
+    assert system.type_map[system.frames([0]).atom_types[0][1]] == "HW1"
+
+
+@situation("LAMMPS dump xyz", "types for elements, with --type-map", "named by it")
+def test_numbered_xyz_is_named_by_the_type_map(tmp_path):
+    (structure,), _ = read(xyz(tmp_path / "x.xyz", 2, 1, 1), type_names=["H", "O"])
+    assert structure.symbols == ("O", "H", "H")
+
+
+@pytest.mark.parametrize(
+    "pbc",
+    [
+        pytest.param((1, 1, 0), marks=situation("ASE", "a slab, pbc T T F", "images kept apart")),
+        pytest.param((0, 0, 1), marks=situation("ASE", "a wire, pbc F F T", "images kept apart")),
+        pytest.param((1, 0, 1), marks=situation("ASE", "a slab, pbc T F T", "images kept apart")),
+    ],
+)
+def test_directions_that_are_not_periodic_get_a_cell_that_keeps_images_apart(tmp_path, pbc):
+    # The file's own vector across the slab is so short that images would touch.
+    atoms = Atoms("Cu4", [[0, 0, 0], [1, 2, 1], [2, 1, 3], [0, 1, 4]], cell=[5, 6, 5], pbc=pbc)
+    ase.io.write(tmp_path / "x.traj", atoms)
+    (structure,), report = read(tmp_path / "x.traj")
+    boxed = in_a_box(structure, 20.0, report)
+    np.testing.assert_array_equal(boxed.coord, atoms.positions)
+    kept = [vector for vector in atoms.cell[atoms.pbc].tolist() if vector in boxed.box.tolist()]
+    assert len(kept) == sum(pbc)
+    for vector in boxed.box:
+        for image in (vector, -vector) if vector.tolist() not in kept else ():
+            gaps = boxed.coord[:, None] - boxed.coord[None] - image
+            assert np.linalg.norm(gaps, axis=-1).min() >= 20.0
+    assert "20 Å apart" in report.sentences()[0]
+
+
+@situation("any", "a left-handed cell", "two vectors change places: the same lattice, and said")
+def test_left_handed_cells_are_turned_without_moving_an_atom(tmp_path):
+    atoms = bulk("Cu", cubic=True)
+    atoms.cell = [[0, 3.6, 0], [3.6, 0, 0.5], [0, 0.25, 3.6]]
+    assert np.linalg.det(atoms.cell) < 0
+    atoms.info["energy"] = -1.0
+    ase.io.write(tmp_path / "x.xyz", atoms, format="extxyz")
+    done = convert([tmp_path / "x.xyz"], tmp_path / "out", train_fraction=1.0)
+    (system,) = open_systems(tmp_path / "out")
+    frames = system.frames([0])
+    assert np.linalg.det(frames.box[0]) > 0
+    assert sorted(frames.box[0].tolist()) == sorted(atoms.cell.tolist())
+    np.testing.assert_allclose(frames.coord[0], atoms.positions, rtol=0, atol=1e-8)
+    assert "left-handed" in done.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("ending", "pack"),
+    [
+        pytest.param("gz", gzip.compress, marks=situation("any", "file.xyz.gz", "unpacked")),
+        pytest.param("bz2", bz2.compress, marks=situation("any", "file.xyz.bz2", "unpacked")),
+        pytest.param("xz", lzma.compress, marks=situation("any", "file.xyz.xz", "unpacked")),
+    ],
+)
+def test_packed_files_are_unpacked(tmp_path, ending, pack):
+    plain = xyz(tmp_path / "x.xyz", "O", "H").read_bytes()
+    packed = tmp_path / f"x.xyz.{ending}"
+    packed.write_bytes(pack(plain))
+    (structure,), _ = read(packed)
+    assert structure.symbols == ("O", "H")
+    packed.write_bytes(pack(plain)[:-12])
+    with pytest.raises(DataError, match=f"x.xyz.{ending} cannot be read"):
+        read(packed)
+
+
+@situation("hostile", "gigabytes of nothing in a small .gz", "refused, bounded")
+def test_a_packed_file_that_grows_without_bounds_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("dpa2.data.structures.reader._SMALL", 1 << 20)
+    (tmp_path / "x.xyz.gz").write_bytes(gzip.compress(bytes(1 << 23)))
+    with pytest.raises(DataError, match="unpacks to more than"):
+        read(tmp_path / "x.xyz.gz")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        pytest.param(
+            "2\r\n\r\nO 0 0 0\r\nH 1 0 0\r\n",
+            2,
+            marks=situation("Windows", "line ends \\r\\n", "read"),
+        ),
+        pytest.param(
+            "\ufeff2\n\nO 0 0 0\nH 1 0 0\n",
+            2,
+            marks=situation("Windows", "byte order mark", "read"),
+        ),
+        pytest.param(
+            "2\nwater\nO 0 0 0\nH 1 0 0",
+            2,
+            marks=situation("XYZ", "no line end at the end", "read"),
+        ),
+        pytest.param(
+            "2\nE no\tPBC done\nO\t0 0 0\nH 1 0 0\n\n\n",
+            2,
+            marks=situation("XYZ", "bare words and tabs, blank lines after", "read"),
+        ),
+        pytest.param(
+            "2\nm\u00fcller \u00c5\nO 0 0 0\nH 1 0 0 9 9 9\n",
+            2,
+            marks=situation("XYZ", "columns without a name", "read"),
+        ),
+        pytest.param(
+            "1\n i = 1, time = 0.5, E = -17.2\nH 0 0 0\n",
+            1,
+            marks=situation("CP2K -pos-1.xyz", "E = -17.2 in the comment", "no energy"),
+        ),
+    ],
+)
+def test_plain_xyz_is_read_as_people_write_it(tmp_path, text, count):
+    (tmp_path / "x.xyz").write_bytes(text.encode())
+    (structure,), _ = read(tmp_path / "x.xyz")
+    assert len(structure.symbols) == count
+    assert structure.box is None
+    assert not structure.labels
+
+
+@pytest.mark.parametrize(
+    ("tail", "why"),
+    [
+        pytest.param(
+            "2\n\nO 0 0 0\n",
+            "ends after 1 of its 2 atoms",
+            marks=situation("XYZ", "the last frame is cut", "left out, named"),
+        ),
+        pytest.param(
+            "2\n\nO 0 0 0\nH 1\n",
+            "cannot be read",
+            marks=situation("XYZ", "the last line is cut", "left out, named"),
+        ),
+        pytest.param(
+            "two\n\nO 0 0 0\n",
+            "rest of the file is lost",
+            marks=situation("XYZ", "a count that is none", "the rest is named as lost"),
+        ),
+        pytest.param(
+            "999999999999\n\nO 0 0 0\n",
+            "ends after 1 of",
+            marks=situation("hostile", "a count of 10^12", "left out, bounded"),
+        ),
+    ],
+)
+def test_a_damaged_frame_loses_nothing_but_itself(tmp_path, tail, why):
+    (tmp_path / "x.xyz").write_text("2\n\nO 0 0 0\nH 1 0 0\n" * 2 + tail)
+    structures, report = read(tmp_path / "x.xyz")
+    assert len(structures) == 2
+    assert report.dropped[0].frame == 2
+    assert why in report.dropped[0].reason
+
+
+@pytest.mark.parametrize(
+    ("index", "frames"),
+    [
+        pytest.param("@-1", [4], marks=situation("ASE", "file@-1", "the last frame")),
+        pytest.param("@:2", [0, 1], marks=situation("ASE", "file@:2", "the first two frames")),
+        pytest.param("@1::2", [1, 3], marks=situation("ASE", "file@1::2", "every second frame")),
+        ("@3", [3]),
+        ("@-2:", [3, 4]),
+        ("", [0, 1, 2, 3, 4]),
+    ],
+)
+def test_frames_are_chosen_as_in_ase(tmp_path, index, frames):
+    path = tmp_path / "x.traj"
+    ase.io.write(path, [Atoms("H", [[i, 0, 0]]) for i in range(5)])
+    structures, _ = read(f"{path}{index}")
+    assert [s.coord[0, 0] for s in structures] == frames
+    assert [s.frame for s in structures] == frames
+    with pytest.raises(DataError, match="no frames"):
+        read(f"{path}@7")
+
+
+@situation("any", "names with @ and # in them", "taken as they are")
+def test_file_names_may_have_signs_in_them(tmp_path):
+    for name in ("run@3.xyz", "run@-1", "a#1.xyz"):
+        path = xyz(tmp_path / name, "O", "H")
+        (structure,), _ = read(path, format_name="xyz")
+        assert len(structure.symbols) == 2
+
+
+@situation("ASE", "several formats by their content alone", "found")
+def test_formats_are_found_by_content(tmp_path):
+    water = molecule("H2O", cell=[8, 8, 8], pbc=True)
+    for name, kind in (("a", "vasp"), ("b.cif", "cif"), ("POSCAR-7", "vasp"),
+                       ("d", "extxyz"), ("e.xsf", "xsf"), ("f.gen", "gen")):  # fmt: skip
+        ase.io.write(tmp_path / name, water, format=kind)
+        (structure,), _ = read(tmp_path / name, format_name=kind if name == "a" else None)
+        assert sorted(structure.symbols) == ["H", "H", "O"]
