@@ -7,15 +7,26 @@ import sys
 from schemas.errors import ZooError
 
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 1
+"""As click and rich, which notice it first where they print."""
 
 
 def report(error: BaseException, *, json_mode: bool) -> int:
     """Tell the user what went wrong and return the exit code.
 
+    Silence where the reader of our output has gone, as `head` users expect.
+
     With `ZOO_DEBUG=1` the exception is raised again, so that its traceback can be read.
     """
     if os.environ.get("ZOO_DEBUG") == "1" and not isinstance(error, KeyboardInterrupt):
         raise error
+    from schemas.lasting_output import lasting_output
+
+    with lasting_output():
+        return _report(error, json_mode=json_mode)
+
+
+def _report(error: BaseException, *, json_mode: bool) -> int:
     if isinstance(error, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
         return EXIT_INTERRUPTED
@@ -25,8 +36,7 @@ def report(error: BaseException, *, json_mode: bool) -> int:
     if isinstance(error, ZooError):
         message, hint, code = error.message, error.hint, error.exit_code
     elif isinstance(error, BrokenPipeError):
-        sys.stderr.close()
-        return 0
+        return EXIT_UNREAD
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         message, hint = f"{where}{error.strerror or error}", None

@@ -42,6 +42,7 @@ from cli import (
     verify,
 )
 from cli import list as list_models
+from cli.output import open_missing_streams
 from cli.version import VERSION
 
 app = typer.Typer(
@@ -113,8 +114,12 @@ for command in (
 
 def main() -> None:
     """Run the command line; the only place where exceptions end."""
+    open_missing_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what cannot be written is an error here, not after the end
     except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a sentence
         sys.exit(errors.report(error, json_mode="--json" in sys.argv))
     except KeyboardInterrupt as error:

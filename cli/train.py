@@ -140,9 +140,18 @@ def train(
 def run(start_options: StartOptions, options: RunOptions) -> None:
     """Check the input, and the checkpoint that it starts from, and train.
 
+    Whether anyone reads what is printed makes no difference to the training.
+
     Raises:
         typer.Exit: With 1 when there are errors in the input, with 130 after an interruption.
     """
+    from schemas.lasting_output import lasting_output
+
+    with lasting_output():
+        _run(start_options, options)
+
+
+def _run(start_options: StartOptions, options: RunOptions) -> None:
     from cli.render import render
     from schemas.check import check_file
 

@@ -1,5 +1,6 @@
 """Files that are either complete or not there, whatever interrupts their writing."""
 
+import io
 import os
 import re
 import secrets
@@ -7,13 +8,29 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from schemas.errors import WriteError
 from schemas.special_files import special_kind
 
 _MOST_LINKS = 40
 _TEMPORARY = re.compile(r"\..+\.(\d+)-[0-9a-f]{8}\.tmp")
+
+
+class _RecordingFile(io.FileIO):
+    """A file that remembers why it could not be written.
+
+    Writers in C++ (`torch.save`) make another exception of it.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 @contextmanager
@@ -30,8 +47,10 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     """
     target = destination(path)
     temporary = _temporary_name(target)
+    raw: _RecordingFile | None = None
     try:
-        with temporary.open("xb") as stream:
+        raw = _RecordingFile(temporary, "x")
+        with io.BufferedWriter(raw) as stream:
             if target.exists():
                 os.fchmod(stream.fileno(), stat.S_IMODE(target.stat().st_mode))
             yield stream
@@ -39,9 +58,12 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
             os.fsync(stream.fileno())
         temporary.replace(target)
         _sync_folder(target.parent)
-    except OSError as error:
+    except Exception as error:
+        cause = error if isinstance(error, OSError) else raw.failure if raw is not None else None
+        if cause is None:
+            raise
         raise WriteError(
-            f"{target} cannot be written: {error.strerror or error}",
+            f"{target} cannot be written: {cause.strerror or cause}",
             hint="check that the folder exists, is writable and has space left; what was there "
             "before is untouched",
         ) from error
@@ -89,6 +111,22 @@ def write_text(path: Path | str, text: str) -> None:
     """Replace a text file atomically (UTF-8)."""
     with atomic_write(path) as stream:
         stream.write(text.encode())
+
+
+def append_text(stream: TextIO, text: str) -> None:
+    """Append to an open text file, at once.
+
+    Raises:
+        WriteError: When the disk is full.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        raise WriteError(
+            f"{stream.name} cannot be written: {error.strerror or error}",
+            hint="check that its disk has space left",
+        ) from error
 
 
 def write_json(path: Path | str, document: Any, *, indent: int = 4) -> None:

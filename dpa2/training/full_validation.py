@@ -19,7 +19,7 @@ from dpa2.training.batch import Batch
 from dpa2.training.run_folder import RunFolder
 from dpa2.training.snapshot import Snapshot
 from dpa2.training.task import Task
-from schemas.atomic import write_text
+from schemas.atomic import append_text, write_text
 from schemas.errors import ConfigError
 
 _BATCH = "auto:256"
@@ -132,7 +132,7 @@ class FullValidation:
         if saved is not None:
             row += f"# saved best checkpoint: {saved} ({label})\n"
         with self.log.open("a") as stream:
-            stream.write(row)
+            append_text(stream, row)
         return f"Batch {step:7d}: full validation: {label}" + (f"; saved {saved}" if saved else "")
 
     def _evaluate(self) -> dict[str, _Error]:

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from schemas.atomic import write_text
-from schemas.errors import TrainingError
+from schemas.atomic import append_text, write_text
 
 Metrics = Mapping[str, float]
 """Displayed errors by name (`rmse`, `rmse_e`, ...)."""
@@ -65,10 +65,7 @@ class LearningCurve:
         kept = "" if resume_after is None else rows_until(path, resume_after)
         write_text(path, kept)
         self._header_needed = not kept
-        try:
-            self._stream = path.open("a", buffering=1)
-        except OSError as error:
-            raise TrainingError(f"{path} cannot be written: {error.strerror}") from error
+        self._stream = path.open("a")
 
     def add(
         self,
@@ -77,15 +74,21 @@ class LearningCurve:
         trained: Mapping[str, Metrics],
         validated: Mapping[str, Metrics],
     ) -> None:
-        """Append the row of a step; the first row of a file brings the header."""
+        """Append the row of a step; the first row of a file brings the header.
+
+        Raises:
+            WriteError: When the disk is full.
+        """
+        text = format_row(step, learning_rate, trained, validated)
         if self._header_needed:
-            self._stream.write(format_header(trained, validated))
+            text = format_header(trained, validated) + text
             self._header_needed = False
-        self._stream.write(format_row(step, learning_rate, trained, validated))
+        append_text(self._stream, text)
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
+        with suppress(OSError):  # a row that could not be written was an error already
+            self._stream.close()
 
 
 def rows_until(path: Path, step: int) -> str:

@@ -42,6 +42,7 @@ from dpa2.training.trainer import Trainer
 from schemas.atomic import write_json
 from schemas.errors import ConfigError
 from schemas.input import Input
+from schemas.lasting_output import lasting_output
 from schemas.multitask import MultiTaskInput
 from schemas.normalize import normalized
 from schemas.start import BiasMode
@@ -94,7 +95,8 @@ def train(
 ) -> TrainResult:
     """Train a DPA-2 energy model, or several that share parts (multi-task).
 
-    Paths of data are relative to the current folder, paths of results to `output_dir`.
+    Paths of data are relative to the current folder, paths of results to `output_dir`. When nobody
+    reads what is printed any more, or the terminal is closed, the training goes on.
 
     Args:
         config: An input file, its content, or an already checked input.
@@ -152,7 +154,8 @@ def train(
         force=force,
         shows_progress=progress,
     )
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+    # The caller's random numbers stay as they are.
+    with lasting_output(), torch.random.fork_rng(devices=[]):
         seed_global_generator(checked_input.training.seed)
         result = run.execute()
     if isinstance(beginning, FromPretrained):

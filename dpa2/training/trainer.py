@@ -19,6 +19,7 @@ from dpa2.training.progress import Progress
 from dpa2.training.schedule import Schedule
 from dpa2.training.snapshot import Snapshot
 from dpa2.training.task import Task, as_numbers
+from schemas.errors import WriteError
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,20 @@ class Trainer:
         """Train to the end, or to the first SIGINT or SIGTERM.
 
         Raises:
-            TrainingError: When the loss is not a number, or a file cannot be written.
+            TrainingError: When the loss is not a number.
+            WriteError: When a file cannot be written; says where the run can go on from.
             DataError: When a batch cannot be read.
         """
+        try:
+            return self._run(start_step)
+        except WriteError as error:
+            whole = self.store.link
+            if not whole.exists():
+                raise
+            hint = f"{whole} is whole: make room, then continue with --restart {whole}"
+            raise WriteError(error.message, hint=hint) from error
+
+    def _run(self, start_step: int) -> Outcome:
         began = time.monotonic()
         metrics: Mapping[str, Tensor | float] = {}
         steps_done = start_step

@@ -1,0 +1,271 @@
+"""Nobody reads what is printed any more, or the disk is full: what becomes of the work."""
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+import torch
+
+import dpa2
+from dpa2.io.checkpoint import read_checkpoint
+from dpa2.training.trainer import Trainer
+from schemas.atomic import append_text
+from schemas.errors import WriteError
+from schemas.lasting_output import LastingStream, lasting_output
+from tests.strangers.situations import situation
+from tests.train.multitask_cases import MODEL, write_system
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "xterm"}
+STEPS = 12
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """The input of a run of a few steps, every one of which prints lines."""
+    monkeypatch.chdir(tmp_path)
+    write_system(tmp_path / "a", 6, 5, seed=1)
+    document = {
+        "model": MODEL,
+        "learning_rate": {"start_lr": 1e-3, "stop_lr": 1e-4, "decay_steps": 1},
+        "loss": {},
+        "training": {
+            "training_data": {"systems": ["a"], "batch_size": 2},
+            "numb_steps": STEPS,
+            "save_freq": 2,
+            "disp_freq": 1,
+            "seed": 1,
+        },
+    }
+    Path("input.json").write_text(json.dumps(document))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield document
+    torch.set_num_threads(before)
+
+
+def zoo(*words):
+    return [sys.executable, "-m", "cli.main", *words]
+
+
+def is_complete():
+    """Return whether the run in this folder has done all steps and written everything."""
+    rows = [row for row in Path("lcurve.out").read_text().splitlines() if row[0] != "#"]
+    return len(rows) == STEPS and read_checkpoint("model.ckpt.pt").steps_done == STEPS
+
+
+@situation(
+    "zoo train input.json 2>&1 | head",
+    "the reader of the log has gone after the first line",
+    "the training goes on to its end; exit code 0",
+)
+def test_a_training_outlives_the_reader_of_its_log(config):
+    command = zoo("train", "input.json", "--json")
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT
+    )
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait() == 0
+    assert is_complete()
+
+
+@situation(
+    "ssh",
+    "the terminal is closed (SIGHUP, then EIO) while the bar is shown",
+    "the training goes on to its end; exit code 0",
+)
+def test_a_training_outlives_its_terminal(config):
+    master, slave = os.openpty()
+
+    def control():
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    process = subprocess.Popen(
+        zoo("train", "input.json"),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        preexec_fn=control,  # noqa: PLW1509 - the child runs no Python before it
+        env=ENVIRONMENT,
+    )
+    os.close(slave)
+    assert os.read(master, 1)
+    os.close(master)
+    assert process.wait() == 0
+    assert is_complete()
+
+
+OPENED = """
+import sys
+from cli.output import open_missing_streams
+open_missing_streams()
+print("lost", file=sys.stderr)
+with open("file", "w") as file:
+    sys.exit(file.fileno() < 3)
+"""
+
+
+@situation(
+    "a starter of daemons",
+    "stdin, stdout and stderr are closed from the start",
+    "no file is opened in the place of a stream, where messages would go into it",
+)
+def test_streams_that_are_closed_from_the_start(tmp_path):
+    shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", OPENED]
+    assert subprocess.run(shell, env=ENVIRONMENT, check=False, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "file").read_text() == ""
+
+
+class Failing:
+    """A stream that cannot be written."""
+
+    closed = False
+
+    def __init__(self, error):
+        self.error = error
+
+    def write(self, _text):
+        raise self.error
+
+    def flush(self):
+        raise self.error
+
+    def fileno(self):
+        raise OSError(errno.EBADF, "no descriptor")
+
+
+@situation(
+    "pipes, terminals, log files",
+    "a write of the log fails: no reader, hung-up terminal, full disk, full pipe, closed file",
+    "the line is dropped and the program goes on",
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(OSError(number, os.strerror(number)) for number in (errno.EPIPE, errno.EIO)),
+        *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EBADF)),
+        BlockingIOError(errno.EAGAIN, "full pipe"),
+        ValueError("I/O operation on closed file."),
+    ],
+)
+def test_what_cannot_be_written_is_dropped(error, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Failing(error))
+    with lasting_output():
+        sys.stderr.write("line")
+        sys.stderr.flush()
+    assert LastingStream(None).write("line") == 4
+
+
+@situation(
+    "a log file on a full disk",
+    "there is room again",
+    "later lines are written",
+)
+def test_a_full_disk_may_have_room_again(monkeypatch):
+    lines = []
+    stream = Failing(OSError(errno.ENOSPC, "full"))
+    monkeypatch.setattr(sys, "stderr", stream)
+    with lasting_output():
+        sys.stderr.write("lost")
+        monkeypatch.setattr(stream, "write", lines.append)
+        monkeypatch.setattr(stream, "flush", lambda: None)
+        sys.stderr.write("kept")
+    assert "".join(lines) == "kept"
+
+
+@situation(
+    "nohup, or a program that handles SIGHUP itself",
+    "a training is started there from Python",
+    "what they have set stays",
+)
+def test_another_answer_to_a_hangup_stays(monkeypatch):
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    try:
+        mine = signal.getsignal(signal.SIGHUP)
+        with lasting_output():
+            assert signal.getsignal(signal.SIGHUP) is mine
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with lasting_output():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@situation(
+    "a full disk, a quota",
+    "a checkpoint cannot be written in the middle of a run",
+    "the message says why and from which whole checkpoint to go on",
+)
+def test_a_full_disk_at_a_checkpoint(config, monkeypatch):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write = Trainer.save
+    saved = []
+
+    def save(trainer, steps_done):
+        if saved:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        saved.append(steps_done)
+        write(trainer, steps_done)
+
+    monkeypatch.setattr(Trainer, "save", save)
+    try:
+        with pytest.raises(WriteError, match=r"model\.ckpt-4\.pt cannot be written") as raised:
+            dpa2.train(config, device="cpu", progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "--restart model.ckpt.pt" in raised.value.hint
+    assert read_checkpoint("model.ckpt.pt").steps_done == 2
+    assert not list(Path().glob(".*"))
+
+
+@situation(
+    "a full disk, a quota",
+    "the learning curve cannot be written in the middle of a run",
+    "the message says why and from which whole checkpoint to go on",
+)
+def test_a_full_disk_at_the_learning_curve(config, monkeypatch):
+    def append(stream, text):
+        if text.split()[0] == "5":
+            stream = Failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            stream.name = "lcurve.out"
+        append_text(stream, text)
+
+    monkeypatch.setattr("dpa2.training.lcurve.append_text", append)
+    with pytest.raises(WriteError, match=r"lcurve\.out cannot be written: No space") as raised:
+        dpa2.train(config, device="cpu", progress=False)
+    assert "--restart model.ckpt.pt" in raised.value.hint
+    assert read_checkpoint("model.ckpt.pt").steps_done == 4
+
+
+@situation(
+    "zoo list | head",
+    "the reader of a result has gone, or stdout is closed or full",
+    "quiet for a reader that has gone, a sentence for a full disk, never a traceback",
+)
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        ("| true", 1, ""),
+        ("2>&1 | true", 1, ""),
+        (">&-", 0, ""),
+        (">/dev/full", 2, "error: No space left on device\n"),
+        ("--json >/dev/full", 2, "error: No space left on device\n"),
+    ],
+)
+def test_other_commands_whose_reader_has_gone(redirection, code, said):
+    program = f'"$@" {redirection}; exit ${{PIPESTATUS[0]}}'
+    shell = ["bash", "-c", program, "bash", *zoo("explain", "model.type_map")]
+    ran = subprocess.run(shell, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert ran.stderr == said
+    assert ran.returncode in ((0, 1) if code == 1 else (code,))  # 0 if it was read before
