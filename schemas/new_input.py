@@ -26,7 +26,7 @@ class TaskFacts:
     Args:
         training: Paths of the training data, as given.
         validation: Paths of the validation data; empty: none.
-        labels: Labels (`energy`, `force`, ...) that all of the data have.
+        labels: Labels (`energy`, `force`, ...) that some of the data have.
     """
 
     training: list[str]
@@ -152,7 +152,8 @@ def _loss(labels: Collection[str]) -> dict[str, Any]:
     """Weight what is labelled: forces at first, all alike at the end."""
     section: dict[str, Any] = {
         "_comment": "Weights go from start_pref to limit_pref as the learning rate falls: "
-        "e energy, f force, v virial (0: the data have none).",
+        "e energy, f force, v virial (0: no data have it). Systems without a label leave its "
+        "term out.",
         "type": "ener",
     }
     for label, (suffix, start, limit) in _TERMS.items():

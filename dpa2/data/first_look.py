@@ -39,7 +39,7 @@ def task_facts(paths: Sequence[str], validation: str | float | None) -> TaskFact
     labels = [system.labels for system in open_systems(training)]
     if parts:
         open_systems(parts)  # so that a wrong path is known before anything is written
-    return TaskFacts(training, parts, frozenset.intersection(*labels))
+    return TaskFacts(training, parts, frozenset.union(*labels))
 
 
 def network_facts(tasks: Sequence[TaskFacts], type_map: Sequence[str] | None) -> NetworkFacts:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dpa2.data.store import Store, describe_bad_dtype
 from schemas.errors import DataError
+from schemas.unreadable import why_unreadable
 
 SUFFIXES = (".h5", ".hdf5")
 
@@ -108,7 +109,7 @@ def open_file(path: Path) -> Any:
     """Open a file for reading; a file stays open until it changes or many others were opened.
 
     Raises:
-        DataError: If it is missing or no HDF5 file.
+        DataError: If it is missing, in use by another process, or no HDF5 file.
     """
     if not path.is_file():
         raise DataError(f"no such file: {path}", hint="check the path before `#`")
@@ -122,6 +123,6 @@ def _opened(path: str, mtime_ns: int, size: int) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise DataError(
-            f"{path} is not a readable HDF5 file", hint="it may be damaged or of another format"
-        ) from error
+        unknown = f"{path} is not a readable HDF5 file", "it may be damaged or of another format"
+        message, hint = why_unreadable(Path(path), error) or unknown
+        raise DataError(message, hint=hint) from error

@@ -13,6 +13,7 @@ from dpa2.data.frames import FloatArray, Frames, IntArray
 from dpa2.data.labels import LABELS, Label
 from dpa2.data.system import System
 from schemas.errors import DataError
+from schemas.unreadable import why_unreadable
 
 _RENAMED = {
     "coords": "coord",
@@ -39,13 +40,13 @@ class LmdbDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._environment = _environment(path)
+        self._environment = _environment(path.resolve())  # LMDB opens a file once per process
         metadata = self._unpack("__metadata__")
-        missing = [key for key in ("nframes", "type_map") if key not in metadata]
-        if missing:
-            raise DataError(f"{path}: __metadata__ has no {' and no '.join(missing)}")
+        if "nframes" not in metadata:
+            raise DataError(f"{path}: __metadata__ has no nframes")
         self.num_frames = int(metadata["nframes"])
-        self.type_map = [str(element) for element in metadata["type_map"]]
+        named = metadata.get("type_map")
+        self.type_map = None if named is None else [str(element) for element in named]
         self._format = str(metadata.get("frame_idx_fmt", "012d"))
         ids = metadata.get("frame_system_ids")
         self.system_ids: IntArray | None = (
@@ -110,7 +111,7 @@ class LmdbSystem(System):
         periodic: Whether they have a cell.
         labels: Labels that all of them have.
         type_index: From the data base's type numbers to those of `type_map`.
-        type_map: Elements of the model, or of the data base.
+        type_map: Elements of the model, or of the data base; None where neither names them.
     """
 
     mixed = True
@@ -124,7 +125,7 @@ class LmdbSystem(System):
         periodic: bool,
         labels: frozenset[str],
         type_index: IntArray,
-        type_map: list[str],
+        type_map: list[str] | None,
     ) -> None:
         self.name = name
         self.path = database.path
@@ -228,7 +229,12 @@ def open_lmdb(
         key = (system_id, types.size, "box" in record, labels)
         groups.setdefault(key, []).append(number)
     index, note = typemap.type_index(
-        str(path), database.type_map, type_map, counts, first_with=first.__getitem__
+        str(path),
+        database.type_map,
+        type_map,
+        counts,
+        first_with=first.__getitem__,
+        source="type_map",
     )
     systems: list[System] = [
         LmdbSystem(
@@ -286,6 +292,7 @@ def _environment(path: Path) -> Any:
     try:
         return lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir(), meminit=False)
     except lmdb.Error as error:
-        raise DataError(
-            f"{path} is not a readable LMDB data base", hint="the file may be damaged or truncated"
-        ) from error
+        file = path / "data.mdb" if path.is_dir() else path
+        damaged = f"{path} is not a readable LMDB data base", "the file may be damaged or truncated"
+        message, hint = why_unreadable(file, error) or damaged
+        raise DataError(message, hint=hint) from error

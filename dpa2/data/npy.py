@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dpa2.data.store import Store, describe_bad_dtype
 from schemas.errors import DataError
+from schemas.unreadable import why_unreadable
 
 # A memory map keeps a file descriptor; data sets have thousands of files and processes about 1000.
 _MAX_OPEN_MAPS = 256
@@ -33,6 +34,7 @@ class NpyFolder(Store):
 
     def words(self, name: str) -> list[str]:
         """Read a top-level text file as words."""
+        _refuse_pointer(self.path / name)
         try:
             return (self.path / name).read_text(encoding="utf-8").split()
         except UnicodeDecodeError as error:
@@ -71,6 +73,12 @@ class NpyFolder(Store):
         return self.path / set_name / f"{stem}.npy"
 
 
+def _refuse_pointer(path: Path) -> None:
+    why = why_unreadable(path)
+    if why is not None:
+        raise DataError(why[0], hint=why[1])
+
+
 @lru_cache(maxsize=_MAX_OPEN_MAPS)
 def _mapped(path: str, mtime_ns: int, size: int) -> NDArray[Any]:
     """Open a memory map; time and size are part of the key so that a rewritten file is reopened."""
@@ -94,6 +102,7 @@ def _checked_header(path: Path, where: str) -> tuple[tuple[int, ...], np.dtype[A
             )
             shape, _, dtype = read(file)
         except (ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError) as error:
+            _refuse_pointer(path)
             raise DataError(
                 f"{where} is not a numpy array file",
                 hint="it may be damaged, or text saved under the name .npy",

@@ -37,6 +37,7 @@ class Sampler:
         systems: The systems drawn from (`filter:N` drops large ones).
         batch_sizes: Frames per batch of each system.
         probabilities: (number of systems,) sums to 1.
+        need: Labels that are read; None: all that the data have.
         num_skipped: Frames left out so far because of `min_pair_dist`.
         warnings: What is odd about these systems and this batch size, one sentence each.
 
@@ -65,14 +66,14 @@ class Sampler:
         self.probabilities = system_probabilities(self._num_batches, auto_prob, sys_probs)
         self.min_pair_dist = min_pair_dist
         self.num_skipped = 0
-        self._need = None if need is None else frozenset(need)
+        self.need = None if need is None else frozenset(need)
         self._seed = _entropy(seed)
         self._draws = np.random.Generator(np.random.PCG64(np.random.SeedSequence(self._seed)))
         self._epochs = [0] * len(self.systems)
         self._positions = [0] * len(self.systems)
         self._orders: dict[int, IntArray] = {}
         self._verdicts: dict[int, NDArray[np.int8]] = {}
-        self._families = _families(self.systems, self._need) if self._batching.mixes else []
+        self._families = _families(self.systems, self.need) if self._batching.mixes else []
 
     def __iter__(self) -> Iterator[Frames]:
         """Yield batches without end."""
@@ -186,7 +187,7 @@ class Sampler:
         return np.random.Generator(np.random.PCG64(sequence)).permutation(frames)
 
     def _read(self, number: int, indices: IntArray) -> Frames | None:
-        frames = self.systems[number].frames(indices, self._need)
+        frames = self.systems[number].frames(indices, self.need)
         if self.min_pair_dist <= 0:
             return frames
         keep = self._keep(number, frames)

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from dpa2.data import cells, typemap
 from dpa2.data.frames import FloatArray, Frames, IntArray
-from dpa2.data.labels import LABELS, Label
+from dpa2.data.labels import LABELS, Label, find_label
 from dpa2.data.store import Store
 from dpa2.data.system import System
 from schemas.errors import DataError
+
+_ALWAYS_READ = {"energy", "force", "virial"}
+"""Labels that must be right even where nothing is learned from them."""
 
 
 class StoredSystem(System):
@@ -56,6 +59,7 @@ class StoredSystem(System):
         if self.num_frames == 0:
             raise DataError(f"{self.name} has no frames", hint="its coord.npy have no rows")
         self.mixed = self._is_mixed()
+        self._unusable: dict[str, DataError] = {}
         self._stems = self._find_labels()
         self.labels = frozenset(self._stems)
         self._copies = self._read_copies()
@@ -78,6 +82,9 @@ class StoredSystem(System):
     ) -> Frames:
         """Read frames by number, in the given order."""
         index = self._checked_index(indices)
+        for name in labels or ():
+            if name in self._unusable:
+                raise self._unusable[name]
         wanted = self.labels if labels is None else self.labels.intersection(labels)
         box = self._read(index, "box", (3, 3)) if self.periodic else None
         values = {name: self._read_label(index, LABELS[name]) for name in sorted(wanted)}
@@ -89,6 +96,17 @@ class StoredSystem(System):
             atom_types=self._types_of(index),
             **values,  # type: ignore[arg-type] # only array fields are labels
         )
+
+    def width(self, label: str) -> int | None:
+        """Return how many numbers per frame or atom a label has; None: absent.
+
+        Raises:
+            DataError: If its file cannot be used.
+        """
+        name = find_label(label).field
+        if name in self._unusable:
+            raise self._unusable[name]
+        return super().width(label)
 
     def atom_types(self, indices: Sequence[int] | IntArray) -> IntArray:
         """Read the types (F, N) of frames."""
@@ -209,17 +227,15 @@ class StoredSystem(System):
                 present = [self.store.shape(name, stem) is not None for name in self._sets]
                 if not any(present):
                     continue
-                widths = [
-                    self._check_shape(number, stem, label.widths(), per_atom=label.per_atom)
-                    for number, is_there in enumerate(present)
-                    if is_there
-                ]
-                if len(set(widths)) > 1:
-                    raise DataError(
-                        f"{self.name}: {stem}.npy has {min(widths)} columns in one set and "
-                        f"{max(widths)} in another",
-                        hint="all sets of a system must agree",
-                    )
+                try:
+                    self._check_sets(stem, label, present)
+                except DataError as error:
+                    if label.field in _ALWAYS_READ:
+                        raise
+                    # deepmd-kit reads such files only where the model or the loss takes them.
+                    self._unusable[label.field] = error
+                    self.warnings.append(f"{error.message}; it is ignored unless it is needed")
+                    break
                 if not all(present):
                     self.warnings.append(
                         f"{stem}.npy is in {sum(present)} of {len(present)} sets of {self.name} "
@@ -229,6 +245,19 @@ class StoredSystem(System):
                 stems[label.field] = stem
                 break
         return stems
+
+    def _check_sets(self, stem: str, label: Label, present: Sequence[bool]) -> None:
+        widths = [
+            self._check_shape(number, stem, label.widths(), per_atom=label.per_atom)
+            for number, is_there in enumerate(present)
+            if is_there
+        ]
+        if len(set(widths)) > 1:
+            raise DataError(
+                f"{self.name}: {stem}.npy has {min(widths)} columns in one set and "
+                f"{max(widths)} in another",
+                hint="all sets of a system must agree",
+            )
 
     def _is_mixed(self) -> bool:
         present = [self.store.shape(name, "real_atom_types") is not None for name in self._sets]

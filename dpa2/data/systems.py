@@ -8,6 +8,7 @@ from dpa2.data.npy import NpyFolder
 from dpa2.data.stored_system import StoredSystem
 from dpa2.data.system import System
 from schemas.errors import DataError
+from schemas.system_folders import SystemFolders, find_systems
 
 _HDF5_SUFFIXES = (".h5", ".hdf5")
 _CONVERT_HINT = "convert other formats first: zoo data convert FILE -o DIRECTORY --from FORMAT"
@@ -81,25 +82,20 @@ def _open_root(
         ]
     if path.is_file():
         raise DataError(f"{root} is a file, not a folder with a system", hint=_CONVERT_HINT)
-    return [
+    found = _find_folders(path, patterns)
+    systems = [
         StoredSystem(NpyFolder(folder), type_map, keep_bad_frames=keep_bad)
-        for folder in _find_folders(path, patterns)
+        for folder in found.folders
     ]
+    systems[0].warnings += found.notes
+    return systems
 
 
-def _find_folders(root: Path, patterns: Sequence[str] | None) -> list[Path]:
-    """Return the folders with a `type.raw`, sorted, or say why there is none."""
-    if patterns is None:
-        folders = {file.parent for file in root.rglob("type.raw") if file.is_file()}
-    else:
-        folders = {
-            folder
-            for pattern in patterns
-            for folder in root.rglob(pattern)
-            if (folder / "type.raw").is_file()
-        }
-    if folders:
-        return sorted(folders)
+def _find_folders(root: Path, patterns: Sequence[str] | None) -> SystemFolders:
+    """Return the folders with a `type.raw`, or say why there is none."""
+    found = find_systems(root, patterns)
+    if found.folders:
+        return found
     if root.name.startswith("set.") and (root.parent / "type.raw").is_file():
         raise DataError(
             f"{root} is one set of a system", hint=f"give the system itself: {root.parent}"
@@ -111,14 +107,18 @@ def _find_folders(root: Path, patterns: Sequence[str] | None) -> list[Path]:
             f"{root} has sets but no type.raw", hint="type.raw lists the type number of each atom"
         )
     raise DataError(
-        f"{root} holds no system: there is no type.raw in it or below", hint=_CONVERT_HINT
+        f"{root} holds no system: there is no type.raw in it or below",
+        hint="; ".join(found.notes) or _CONVERT_HINT,
     )
 
 
 def _note_duplicates(systems: Sequence[System]) -> None:
-    """Warn on systems given more than once: their frames weigh double."""
-    seen: set[str] = set()
+    """Warn on systems given more than once, links resolved: their frames weigh double."""
+    seen: dict[tuple[Path, str], str] = {}
     for system in systems:
-        if system.name in seen:
-            system.warnings.append(f"{system.name} is listed more than once and weighs double")
-        seen.add(system.name)
+        place = (system.path.resolve(), system.name.removeprefix(str(system.path)))
+        if place not in seen:
+            seen[place] = system.name
+            continue
+        other = "" if seen[place] == system.name else f" (also as {seen[place]})"
+        system.warnings.append(f"{system.name} is listed more than once{other} and weighs double")

@@ -61,6 +61,7 @@ def type_index(
     counts: IntArray,
     *,
     first_with: Callable[[int], str] | None = None,
+    source: str = "type_map.raw",
 ) -> tuple[IntArray, str | None]:
     """Return the model's number of each type of a system, and a note on what was odd.
 
@@ -69,6 +70,7 @@ def type_index(
         elements: The system's own element names, None if it has no `type_map.raw`.
         type_map: The model's elements; None keeps the system's numbers.
         counts: How many atoms have each of the system's types.
+        source: Where the system would name its elements.
         first_with: Returns which frame is the first with a type, where they differ in that.
 
     Returns:
@@ -80,10 +82,10 @@ def type_index(
     """
     names = elements if elements is not None else type_map
     if names is not None and len(counts) > len(names):
-        source = "type_map.raw" if elements is not None else "the model's type_map"
+        where = source if elements is not None else "the model's type_map"
         count = int(counts[len(names) :].sum())
         raise DataError(
-            f"{name} has {count} atoms of type {len(counts) - 1}, but {source} names only "
+            f"{name} has {count} atoms of type {len(counts) - 1}, but {where} names only "
             f"{len(names)} types ({' '.join(names)})",
             hint="types count from 0",
         )
@@ -91,7 +93,7 @@ def type_index(
         note = None
         if type_map is not None:
             note = (
-                f"{name} has no type_map.raw; its type numbers are taken as positions in the "
+                f"{name} has no {source}; its type numbers are taken as positions in the "
                 f"model's type_map ({' '.join(type_map)})"
             )
         return np.arange(max(len(counts), len(names or ())), dtype=np.int64), note

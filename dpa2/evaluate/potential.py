@@ -107,6 +107,12 @@ class Potential:
         return self._engine.inputs.dim_aparam
 
     @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters that the model takes: `fparam`, `aparam`."""
+        widths = {"fparam": self.dim_fparam, "aparam": self.dim_aparam}
+        return [name for name, width in widths.items() if width]
+
+    @property
     def has_default_fparam(self) -> bool:
         """Whether fparam may be left out although the model takes it."""
         return self._engine.inputs.has_default_fparam

@@ -33,7 +33,7 @@ COST_LIMIT = 1.3
 """Backward passes may cost so many times what those of one branch on all frames cost."""
 
 _ATOMS_PER_CALL = 512
-_LABELS = ["energy", "force", "fparam", "aparam"]
+_LABELS = ["energy", "force"]
 
 
 @dataclass(slots=True)
@@ -102,7 +102,12 @@ def recommend(
     for group in groups:
         systems = open_systems(list(data), group.type_map, keep_bad_frames=True)
         for index, position in enumerate(choice.positions):
-            batches = _batches(systems[position], choice.frames[index], with_force[index])
+            batches = _batches(
+                systems[position],
+                choice.frames[index],
+                with_force[index],
+                [*_LABELS, *group.parameters],
+            )
             for frames, forces in batches:
                 found = _compare(group, frames, tallies, forces=forces, strict=strict)
                 bad |= {frame.name: frame for frame in found}
@@ -166,7 +171,7 @@ def _drop_unusable(
             ("aparam", fitting.num_aparam, False),
         ):
             for system in choice.systems if width else ():
-                found = system.width(label)
+                found = _width(system, label)
                 if found != width and not (found is None and optional):
                     problem = (
                         f"needs {width} {label} values, and {system.name} has {found or 'none'}"
@@ -176,15 +181,23 @@ def _drop_unusable(
             del group.models[name]
 
 
+def _width(system: System, label: str) -> int | None:
+    """Return the width of a label; None also where its file cannot be used."""
+    try:
+        return system.width(label)
+    except DataError:
+        return None
+
+
 def _batches(
-    system: System, chosen: IntArray, with_force: IntArray
+    system: System, chosen: IntArray, with_force: IntArray, labels: Sequence[str]
 ) -> Iterator[tuple[Frames, bool]]:
     """Yield (frames, whether their forces are compared), a few frames at a time."""
     step = max(1, _ATOMS_PER_CALL // max(1, system.num_atoms))
     without = np.setdiff1d(chosen, with_force)
     for numbers, forces in ((with_force, True), (without, False)):
         for start in range(0, len(numbers), step):
-            yield system.frames(numbers[start : start + step], _LABELS), forces
+            yield system.frames(numbers[start : start + step], labels), forces
 
 
 def _compare(

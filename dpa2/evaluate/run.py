@@ -23,7 +23,7 @@ from schemas.errors import DataError
 _ATOMS_PER_STEP = 2_000
 """How many atoms lie between two updates of the progress bar."""
 
-_LABELS = ["energy", "force", "virial", "atom_pref", "fparam", "aparam"]
+_LABELS = ("energy", "force", "virial", "atom_pref")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ def _check(potential: Potential, system: System, *, atomic: bool) -> None:
         ("fparam", potential.dim_fparam, potential.has_default_fparam),
         ("aparam", potential.dim_aparam, False),
     ):
-        if width and not system.has(label) and not optional:
+        if width and system.width(label) is None and not optional:
             raise DataError(
                 f"{system.name}: the model needs {width} {label} values and there is no {label}.npy"
             )
@@ -238,7 +238,8 @@ def _test_system(
 ) -> SystemErrors:
     num_frames = system.num_frames if max_frames is None else min(max_frames, system.num_frames)
     step = max(1, _ATOMS_PER_STEP // max(1, system.num_atoms))
-    labels = [*_LABELS, "atom_energy"] if atomic else _LABELS
+    labels = [*_LABELS, *potential.parameters, *(["atom_energy"] if atomic else [])]
+    labels = [label for label in labels if system.has(label) or label in potential.parameters]
     parts: list[Errors] = []
     bad: list[BadFrame] = []
     for start in range(0, num_frames, step):

@@ -59,6 +59,16 @@ class SharedHeads:
         self.type_map = list(self._first.type_map)
         self.num_dropped = 0
 
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters that any branch takes: `fparam`, `aparam`."""
+        fittings = [model.fitting for model in self.models.values()]
+        widths = {
+            "fparam": max(fitting.num_fparam for fitting in fittings),
+            "aparam": max(fitting.num_aparam for fitting in fittings),
+        }
+        return [name for name, width in widths.items() if width]
+
     def evaluate(self, frames: Frames, *, forces: bool) -> dict[str, HeadPrediction]:
         """Evaluate every head: one pass of the descriptor, and with forces one backward pass each.
 

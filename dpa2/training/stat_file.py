@@ -21,6 +21,7 @@ from dpa2.data.fingerprint import fingerprint
 from dpa2.data.system import System
 from schemas.atomic import atomic_write
 from schemas.errors import DataError
+from schemas.unreadable import why_unreadable
 
 Array = NDArray[Any]
 
@@ -109,9 +110,9 @@ class StatisticsFile:
                 try:
                     found[name] = np.load(file, allow_pickle=False)
                 except (ValueError, OSError, EOFError) as error:
-                    raise DataError(
-                        f"{file} is damaged: {error}", hint="delete the statistics folder"
-                    ) from error
+                    damaged = f"{file} is damaged: {error}", "delete the statistics folder"
+                    message, hint = why_unreadable(file, error) or damaged
+                    raise DataError(message, hint=hint) from error
         return found
 
     def _read_hdf5(self, names: Sequence[str]) -> dict[str, Array]:
@@ -124,10 +125,12 @@ class StatisticsFile:
                 group = file.get(self.root, {})
                 return {name: group[name][()] for name in names if name in group}
         except OSError as error:
-            raise DataError(
+            damaged = (
                 f"the statistics file {self.path} cannot be read: {error}",
-                hint="delete it; it will be computed again",
-            ) from error
+                "delete it; it will be computed again",
+            )
+            message, hint = why_unreadable(self.path, error) or damaged
+            raise DataError(message, hint=hint) from error
 
     def _write_hdf5(self, entries: Mapping[str, Array]) -> None:
         import h5py

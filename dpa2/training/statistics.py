@@ -13,6 +13,7 @@ from dpa2.data.checks import check_labels
 from dpa2.data.distances import far_enough
 from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
+from dpa2.data.system import System
 from dpa2.model.electron_configuration import SYMBOLS
 from dpa2.model.energy import EnergyModel
 from dpa2.training.energy_bias import EnergyBias, fit_energy_bias
@@ -65,7 +66,7 @@ def draw_frames(sampler: Sampler, num_batches: int, seed: int | None) -> list[Fr
     drawn = []
     for number, (system, size) in enumerate(zip(sampler.systems, sampler.batch_sizes, strict=True)):
         order = np.random.default_rng([seed or 0, number]).permutation(system.num_frames)
-        frames = system.frames(np.sort(order[: num_batches * size]))
+        frames = system.frames(np.sort(order[: num_batches * size]), _labels(system, sampler))
         if sampler.min_pair_dist > 0:
             frames = frames.select(far_enough(frames, sampler.min_pair_dist))
         if frames.num_frames:
@@ -77,6 +78,13 @@ def draw_frames(sampler: Sampler, num_batches: int, seed: int | None) -> list[Fr
             hint="lower training_data.min_pair_dist, or check that coordinates are in Å",
         )
     return drawn
+
+
+def _labels(system: System, sampler: Sampler) -> list[str] | None:
+    """Return what to read for statistics: energies, and what the training reads."""
+    if sampler.need is None:
+        return None
+    return sorted(sampler.need | (system.labels & {"energy", "atom_energy"}))
 
 
 class StatisticsBuilder:

@@ -1,7 +1,6 @@
 """What the folders of training data contain, without reading the numbers in them."""
 
 import ast
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from schemas.data import DataSection
 from schemas.diagnostics import Path as DataPath
 from schemas.input import Input
+from schemas.system_folders import find_systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +69,10 @@ def systems_below(written: str, patterns: tuple[str, ...] = ()) -> tuple[Path, .
     """Return the folders below a path (itself included) that hold `type.raw`, sorted."""
     if is_container(written):
         return ()
-    root = Path(written)
-    found: set[Path] = set()
-    for folder, _, files in os.walk(root, followlinks=True):
-        if "type.raw" in files:
-            found.add(Path(folder))
-    if patterns:
-        found &= {match for pattern in patterns for match in _matching(root, pattern)}
-    return tuple(sorted(found))
-
-
-def _matching(root: Path, pattern: str) -> Iterator[Path]:
     try:
-        yield from root.rglob(pattern)
+        return find_systems(Path(written), patterns or None).folders
     except (OSError, ValueError, NotImplementedError):  # an empty or an absolute pattern
-        return
+        return ()
 
 
 def names_of_types(system: Path) -> list[str] | None:

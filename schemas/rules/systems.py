@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 from schemas.diagnostics import Group
@@ -21,6 +22,7 @@ from schemas.rules.data_folders import (
 )
 from schemas.rules.elements import OTHER_ELEMENTS
 from schemas.rules.rule import Fault, rule, warning
+from schemas.unreadable import why_unreadable
 
 _COLUMNS = {"box": 9, "virial": 9, "energy": 1}
 _SET = re.compile(r"/set\.[^/]*/")
@@ -81,7 +83,8 @@ def _defects(system: Path) -> Iterator[tuple[str, str | None]]:
     indices = type_indices(system)
     names = names_of_types(system)
     if indices is None or not indices:
-        yield f"{system}/type.raw does not list a type index for each atom", None
+        faulty = f"{system}/type.raw does not list a type index for each atom", None
+        yield why_unreadable(system / "type.raw") or faulty
         return
     if names is not None and not names:
         yield f"{system}/type_map.raw is empty", "write the element of each type index"
@@ -105,7 +108,9 @@ def _defects(system: Path) -> Iterator[tuple[str, str | None]]:
 def _misshapen(folder: Path, num_atoms: int) -> Iterator[tuple[str, str | None]]:
     """Compare shapes and types of the arrays of a set with what they should be."""
     coord = array_header(folder / "coord.npy")
-    frames = coord.shape[0] if coord is not None and coord.shape else None
+    frames = None if coord is None or not coord.shape else coord.shape[0]
+    if coord is not None and len(coord.shape) == 1:
+        frames = 1  # a single frame, saved without its axis
     other = _other_number_of_atoms(folder, num_atoms)
     if other is not None:
         message = (
@@ -120,14 +125,14 @@ def _misshapen(folder: Path, num_atoms: int) -> Iterator[tuple[str, str | None]]
             continue
         header = array_header(path)
         if header is None:
-            yield f"{path} is not an array file of numpy", None
+            yield why_unreadable(path) or (f"{path} is not an array file of numpy", None)
             continue
         if header.dtype[1:2] not in ("f", "i", "u"):
             yield f"{path} holds {_kind(header.dtype)}, not real numbers", None
             continue
-        size = 1
-        for length in header.shape[1:]:
-            size *= length
+        size = prod(header.shape[1:])
+        if frames == 1 and prod(header.shape) == columns:
+            continue
         if frames is not None and header.shape and header.shape[0] != frames:
             yield f"{path} has {header.shape[0]} frames, coord.npy has {frames}", None
         elif size != columns:

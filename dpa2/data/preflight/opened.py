@@ -15,6 +15,7 @@ from dpa2.data.system import System
 from dpa2.data.systems import open_systems
 from schemas.diagnostics import Finding
 from schemas.errors import DataError
+from schemas.system_folders import find_systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Opener:
             with np.errstate(all="ignore"):  # the determinant of huge numbers
                 return open_systems(entry.written, self.type_map, patterns)
         except (DataError, OSError) as error:
-            folders = _folders(entry.written) if patterns is None else []
+            folders = _folders(entry.written) if patterns is None else ()
             if len(folders) < 2:
                 self._refuse(entry, error)
                 return []
@@ -119,6 +120,6 @@ def element_names(system: System) -> list[str]:
     return names + [f"type {number}" for number in range(len(names), most + 1)]
 
 
-def _folders(root: str) -> list[Path]:
+def _folders(root: str) -> Sequence[Path]:
     place = Path(root)
-    return sorted({file.parent for file in place.rglob("type.raw")}) if place.is_dir() else []
+    return find_systems(place).folders if place.is_dir() else ()

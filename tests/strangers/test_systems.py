@@ -1,0 +1,296 @@
+"""Systems as other people keep them: links, locks, pointers, arrays without their axis."""
+
+import json
+import subprocess
+import sys
+
+import h5py
+import lmdb
+import msgpack
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from dpa2.data.systems import open_systems
+from dpa2.training.run import train
+from dpa2.training.stat_file import StatisticsFile
+from schemas.errors import CheckpointError, DataError
+from schemas.rules.data_folders import systems_below
+from tests.strangers.situations import situation
+from tests.train.multitask_cases import MODEL, write_system
+
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(root, **options):
+    return [system.name for system in open_systems(root, ["O", "H"], **options)]
+
+
+@situation(
+    "data kept once, linked into several trainings",
+    "a symbolic link to a system below the folder",
+    "it counts, as in deepmd-kit",
+)
+def test_a_link_to_a_system_counts(here):
+    write_system(here / "store" / "a", 6, 2, seed=1)
+    write_system(here / "data" / "b", 6, 2, seed=2)
+    (here / "data" / "a").symlink_to(here / "store" / "a")
+    assert names("data") == ["data/a", "data/b"]
+    assert [str(path) for path in systems_below(str(here / "data"))] == [
+        str(here / "data" / name) for name in "ab"
+    ]
+    assert names("data", rglob_patterns=["a*"]) == ["data/a"]
+
+
+@situation(
+    "data kept once, linked into several trainings",
+    "a symbolic link to a folder of systems",
+    "not entered, as in deepmd-kit, and said",
+)
+def test_a_link_to_a_folder_of_systems_is_not_entered(here):
+    write_system(here / "store" / "a", 6, 2, seed=1)
+    write_system(here / "data" / "b", 6, 2, seed=2)
+    (here / "data" / "more").symlink_to(here / "store")
+    (system,) = open_systems("data", ["O", "H"])
+    assert system.name == "data/b"
+    assert any("data/more is a symbolic link to a folder of systems" in w for w in system.warnings)
+
+
+@situation("a folder linked into itself", "a loop of links", "found and said; the walk ends")
+def test_a_loop_ends(here):
+    write_system(here / "data", 6, 2, seed=2)
+    (here / "data" / "self").symlink_to(here / "data")
+    (here / "data" / "set.000" / "up").symlink_to(here)
+    (system,) = open_systems("data", ["O", "H"])
+    assert system.name == "data"
+    assert sum("leads back to" in note for note in system.warnings) == 2
+    assert [str(path) for path in systems_below(str(here / "data"))] == [str(here / "data")]
+
+
+@situation(
+    "a folder with links", "the same system under two names", "it weighs double, which is said"
+)
+def test_the_same_system_by_two_names(here):
+    write_system(here / "data" / "b", 6, 2, seed=2)
+    (here / "data" / "c").symlink_to(here / "data" / "b")
+    first, second = open_systems("data", ["O", "H"])
+    assert not first.warnings
+    assert "listed more than once (also as data/b)" in second.warnings[0]
+
+
+def in_use(path):
+    """Start a process that has an HDF5 file open for writing."""
+    code = (
+        "import h5py, sys\n"
+        f"file = h5py.File({str(path)!r}, 'a')\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"open\n"
+    return process
+
+
+@situation(
+    "HDF5", "another process has the file open for writing", "in use; never damaged, delete it"
+)
+def test_a_locked_file_is_in_use(here):
+    with h5py.File("data.h5", "w") as file:
+        file["type.raw"] = [0]
+    with h5py.File("stat.hdf5", "w") as file:
+        file.create_group("O H")
+    for path, read in (
+        ("data.h5", lambda: open_systems("data.h5")),
+        (
+            "stat.hdf5",
+            lambda: StatisticsFile(here / "stat.hdf5", ["O", "H"], read_only=False).read(["x"]),
+        ),
+    ):
+        process = in_use(here / path)
+        try:
+            with pytest.raises(DataError, match="in use by another process") as caught:
+                read()
+        finally:
+            process.communicate()
+        assert "delete" not in caught.value.hint
+        assert (here / path).exists()
+
+
+def pointer_for(here, kind):
+    """Put a Git LFS pointer where a file of data should be; return what is opened."""
+    if kind == "h5":
+        (here / "d.h5").write_text(POINTER)
+        return "d.h5"
+    if kind == "lmdb":
+        (here / "d.lmdb").mkdir()
+        (here / "d.lmdb" / "data.mdb").write_text(POINTER)
+        return "d.lmdb"
+    write_system(here / "a", 6, 2, seed=1)
+    (here / "a" / {"npy": "set.000/coord.npy", "raw": "type.raw"}[kind]).write_text(POINTER)
+    return "a"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("npy", marks=situation("Git LFS", "a pointer for coord.npy", "called so")),
+        pytest.param("raw", marks=situation("Git LFS", "a pointer for type.raw", "called so")),
+        pytest.param("h5", marks=situation("Git LFS", "a pointer for HDF5 data", "called so")),
+        pytest.param("lmdb", marks=situation("Git LFS", "a pointer for data.mdb", "called so")),
+    ],
+)
+def test_a_pointer_of_git_lfs_is_called_so(here, kind):
+    place = pointer_for(here, kind)
+    with pytest.raises(DataError, match="pointer of Git LFS") as caught:
+        open_systems(place)
+    assert "git lfs pull" in caught.value.hint
+    result = CliRunner().invoke(app, ["data", "check", place, "--json"])
+    (finding,) = json.loads(result.stdout)["findings"]
+    assert "pointer of Git LFS" in finding["message"]
+
+
+@situation("Git LFS", "a pointer for a checkpoint", "called so")
+def test_a_checkpoint_that_is_a_pointer(here):
+    from dpa2.evaluate.potential import load
+
+    (here / "model.pt").write_text(POINTER)
+    with pytest.raises(CheckpointError, match="Git LFS"):
+        load("model.pt")
+
+
+def write_lmdb(path, types, **metadata):
+    def encode(array):
+        array = np.asarray(array)
+        return {"type": array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
+
+    with lmdb.open(str(path), map_size=2**20) as environment, environment.begin(write=True) as out:
+        meta = {"nframes": 1, "frame_idx_fmt": "06d", **metadata}
+        out.put(b"__metadata__", msgpack.packb(meta))
+        record = {
+            "coord": np.arange(3.0 * len(types)).reshape(-1, 3),
+            "box": 30 * np.eye(3),
+            "atype": np.array(types, dtype=np.int32),
+            "energy": np.float64(-1.0),
+        }
+        out.put(b"000000", msgpack.packb({k: encode(v) for k, v in record.items()}))
+    return str(path)
+
+
+@situation(
+    "LMDB by deepmd-kit's writers",
+    "no type_map in the metadata",
+    "type numbers are those of the model, said",
+)
+def test_lmdb_without_element_names(here):
+    place = write_lmdb(here / "d.lmdb", [0, 1, 1])
+    (system,) = open_systems(place, ["O", "H"])
+    assert system.frames([0]).atom_types.tolist() == [[0, 1, 1]]
+    assert "positions in the model's type_map (O H)" in system.warnings[0]
+    (nameless,) = open_systems(place)
+    assert nameless.type_map is None
+    with pytest.raises(DataError, match="of type 1, but the model's type_map names only 1"):
+        open_systems(place, ["O"])
+
+
+@situation("LMDB", "named by a path and by a link to it", "opened once, as LMDB demands")
+def test_lmdb_by_two_paths(here):
+    place = write_lmdb(here / "d.lmdb", [0, 1, 1], type_map=["O", "H"])
+    (here / "link.lmdb").symlink_to(here / "d.lmdb")
+    assert len(open_systems([place, "link.lmdb", "./d.lmdb"], ["O", "H"])) == 3
+
+
+def flatten(folder):
+    """Save the arrays of a single frame without the axis of frames."""
+    for file in (folder / "set.000").glob("*.npy"):
+        np.save(file, np.load(file).reshape(-1))
+    energy = folder / "set.000" / "energy.npy"
+    np.save(energy, np.load(energy).reshape(()))
+
+
+def train_input():
+    return {
+        "model": {**MODEL},
+        "learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-4},
+        "loss": {"start_pref_e": 1, "limit_pref_e": 1, "start_pref_f": 1, "limit_pref_f": 1},
+        "training": {
+            "training_data": {"systems": ["a"], "batch_size": 1},
+            "numb_steps": 2,
+            "disp_freq": 1,
+            "seed": 1,
+        },
+    }
+
+
+@situation(
+    "deepmd/npy by hand",
+    "a set of one frame whose arrays have one dimension",
+    "read and trained on, as deepmd-kit does",
+)
+def test_a_single_frame_without_its_axis(here):
+    write_system(here / "a", 6, 1, seed=1)
+    expected = open_systems("a")[0].frames([0])
+    flatten(here / "a")
+    frames = open_systems("a")[0].frames([0])
+    for name in ("coord", "box", "energy", "force"):
+        assert np.array_equal(getattr(frames, name), getattr(expected, name))
+    train(train_input(), progress=False)
+    (here / "input.json").write_text(json.dumps(train_input()))
+    result = CliRunner().invoke(app, ["validate", "input.json"])
+    assert "a/set.000" not in result.stdout
+
+
+@situation(
+    "deepmd/npy of another model",
+    "aparam.npy of another shape, which the model does not take",
+    "trained on as if it were not there, said",
+)
+def test_an_unused_label_of_another_shape(here):
+    write_system(here / "a", 6, 3, seed=1)
+    train(train_input(), progress=False, output_dir="plain")
+    np.save(here / "a" / "set.000" / "aparam.npy", np.zeros((3, 5)))
+    (system,) = open_systems("a")
+    assert "aparam.npy has shape (3, 5)" in system.warnings[0]
+    train(train_input(), progress=False, output_dir="with")
+    assert (here / "with/lcurve.out").read_text() == (here / "plain/lcurve.out").read_text()
+
+
+@situation(
+    "deepmd/npy of another model",
+    "aparam.npy of a wrong shape, which the model takes",
+    "refused, with the shape",
+)
+def test_a_needed_label_of_a_wrong_shape(here):
+    write_system(here / "a", 6, 3, seed=1)
+    np.save(here / "a" / "set.000" / "aparam.npy", np.zeros((3, 5)))
+    document = train_input()
+    document["model"]["fitting_net"] = {**MODEL["fitting_net"], "numb_aparam": 1}
+    with pytest.raises(DataError, match=r"aparam.npy has shape \(3, 5\)"):
+        train(document, progress=False)
+
+
+@situation(
+    "two data sets, one of them without virials",
+    "zoo init on both",
+    "pref_v stays on; the term is left out where it is missing",
+)
+def test_init_keeps_a_term_that_some_data_have(here):
+    for number, name in enumerate(("with", "without")):
+        write_system(here / name, 8, 3, seed=number)
+    np.save(here / "with" / "set.000" / "virial.npy", np.ones((3, 9)))
+    result = CliRunner().invoke(app, ["init", "with", "without", "--json"])
+    assert result.exit_code == 0, result.output
+    loss = json.loads(result.stdout)["input"]["loss"]
+    assert loss["start_pref_v"] > 0
