@@ -74,10 +74,6 @@ FAULTS = {
         lambda p: save(p, "force", np.ones((3, 9))),
         "force.npy has 3 frames, coord.npy has 4",
     ),
-    "aparam columns": (
-        lambda p: save(p, "aparam", np.ones((4, 4))),
-        "aparam.npy has shape (4, 4), that is 4 columns; expected (4, k * 3)",
-    ),
     "flat box": (lambda p: save(p, "box", np.zeros((4, 9))), "frame 0 has a cell without volume"),
     "NaN box": (lambda p: save(p, "box", np.full((4, 9), np.nan)), "frame 0 has NaN"),
     "numb_copy": (lambda p: save(p, "numb_copy", np.zeros(4, int)), "leaves no frame"),
@@ -107,10 +103,26 @@ def test_a_faulty_system_is_refused_in_one_sentence_that_names_it(make_system, f
 
 
 def test_sets_must_agree_on_widths(make_system):
-    path = make_system(sets=(2, 2), fparam=2)
+    path = make_system(sets=(2, 2), virial=9, fparam=2)
     np.save(path / "set.001/fparam.npy", np.ones((2, 3)))
-    with pytest.raises(DataError, match=r"fparam.npy has 2 columns in one set and 3 in another"):
-        open_systems(path)
+    said = r"fparam.npy has 2 columns in one set and 3 in another"
+    (system,) = open_systems(path)
+    assert re.search(said, system.warnings[0])
+    with pytest.raises(DataError, match=said):
+        system.frames([0], ["fparam"])
+
+
+def test_a_label_that_not_every_training_reads_is_refused_where_it_is_read(make_system):
+    path = make_system()
+    save(path, "aparam", np.ones((4, 4)))
+    said = "aparam.npy has shape (4, 4), that is 4 columns; expected (4, k * 3)"
+    (system,) = open_systems(path)
+    assert said in system.warnings[0]
+    assert not system.has("aparam")
+    assert system.frames([0]).aparam is None
+    for read in (lambda: system.frames([0], ["aparam"]), lambda: system.width("aparam")):
+        with pytest.raises(DataError, match=re.escape(said)):
+            read()
 
 
 def test_sets_must_agree_on_being_mixed(make_system):
