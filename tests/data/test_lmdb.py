@@ -92,10 +92,10 @@ def test_incomplete_data_bases_are_named(tmp_path):
     path = make_lmdb(tmp_path / "short.lmdb", [frame(0, [0])], nframes=2)
     with pytest.raises(DataError, match="no record 000001"):
         open_systems(path)
-    path = make_lmdb(tmp_path / "untyped.lmdb", [frame(0, [0])])
+    path = make_lmdb(tmp_path / "uncounted.lmdb", [frame(0, [0])])
     with lmdb.open(str(path)) as environment, environment.begin(write=True) as out:
-        out.put(b"__metadata__", msgpack.packb({"nframes": 1}))
-    with pytest.raises(DataError, match="no type_map"):
+        out.put(b"__metadata__", msgpack.packb({"type_map": ["O"]}))
+    with pytest.raises(DataError, match="no nframes"):
         open_systems(path)
     bad = tmp_path / "bad.lmdb"
     bad.mkdir()
