@@ -26,7 +26,9 @@ def deviation(
     ],
     systems: Annotated[
         list[str],
-        typer.Option("--system", "-s", help="Folder with systems, FILE.h5#/GROUP or LMDB."),
+        typer.Option(
+            "--system", "-s", help="Systems of deepmd-kit, or a trajectory of any format."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
         "model_devi.out"
@@ -67,7 +69,7 @@ def deviation(
     Example: zoo deviation -m a.pt -m b.pt -m c.pt -s explored -o model_devi.out
     """
     from cli.progress import progress_bar, shown_warnings
-    from dpa2.data.systems import open_systems
+    from dpa2.data.structures.systems import open_data
     from dpa2.evaluate.deviation import (
         DeviationSettings,
         deviate,
@@ -83,7 +85,9 @@ def deviation(
         with out.status(f"loading {len(models)} models"):
             chosen = [chosen_model(model, branch) for model in models]
             potentials = [load(model.file, model.branch, device) for model in chosen]
-        opened = open_systems(systems, potentials[0].type_map, keep_bad_frames=True)
+        opened = open_data(systems, potentials[0].type_map)
+        for text in (text for system in opened for text in system.warnings):
+            out.warning(text)
         settings = DeviationSettings(relative, relative_v, real_error, frequency, strict)
         total = sum(system.num_frames for system in opened)
         with progress_bar(out, "frames", total) as advance:

@@ -118,11 +118,11 @@ class Opener:
             DataError: If a system cannot be read, or has elements that the model does not know.
         """
         with self._out.status(f"loading {model.file}"):
-            from dpa2.data.systems import open_systems
+            from dpa2.data.structures.systems import open_data
             from dpa2.evaluate.potential import load
 
             potential = load(model.file, model.branch, self._device)
-            opened = open_systems(systems, potential.type_map, keep_bad_frames=True)
+            opened = open_data(systems, potential.type_map)
         for text in (text for system in opened for text in system.warnings):
             if text not in self._said:
                 self._out.warning(text)

@@ -8,6 +8,7 @@ import typer
 from cli.bad_frames import Strict, tell
 from cli.options import Device, Json, Model, Quiet
 from cli.output import Output
+from cli.reading import EnergyKey, ForcesKey, label_keys
 
 if TYPE_CHECKING:
     from dpa2.evaluate.recommendation import BranchFit, Recommendation
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 def recommend(
     data: Annotated[
         list[str],
-        typer.Argument(metavar="DATA...", help="Labelled systems: folders, FILE.h5#/GROUP, LMDB."),
+        typer.Argument(
+            metavar="DATA...",
+            help="Labelled data: systems of deepmd-kit, or any format of dpdata or ASE.",
+        ),
     ],
     model: Model,
     num_frames: Annotated[
@@ -29,6 +33,8 @@ def recommend(
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw the errors: .png, .pdf or .svg.")
     ] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
     strict: Strict = False,
     device: Device = "cpu",
     json_mode: Json = False,
@@ -54,6 +60,7 @@ def recommend(
         found = compare_branches(
             model,
             data,
+            keys=label_keys(energy_key, forces_key, None, None),
             num_frames=num_frames or None,
             all_forces=all_forces,
             strict=strict,

@@ -22,7 +22,9 @@ def compare(
     model: Model,
     system: Annotated[
         list[str] | None,
-        typer.Option("--system", "-s", help="Folder with systems, FILE.h5#/GROUP or LMDB."),
+        typer.Option(
+            "--system", "-s", help="Systems of deepmd-kit, or a labelled file of any format."
+        ),
     ] = None,
     more_systems: Annotated[
         list[str] | None, typer.Argument(metavar="[SYSTEM]...", help="More systems.")

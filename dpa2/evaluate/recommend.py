@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.frames import PADDING, Frames
+from dpa2.data.structures.structure import LabelKeys
+from dpa2.data.structures.systems import open_data
 from dpa2.data.system import System
-from dpa2.data.systems import open_systems
 from dpa2.evaluate.frame_choice import FrameChoice, IntArray, choose_frames
 from dpa2.evaluate.good_frames import BadFrame, evaluate_good
 from dpa2.evaluate.potential import open_device
@@ -51,6 +52,7 @@ def recommend(
     model: str | os.PathLike[str],
     data: Sequence[str],
     *,
+    keys: LabelKeys | None = None,
     num_frames: int | None = 32,
     all_forces: bool = False,
     strict: bool = False,
@@ -67,7 +69,8 @@ def recommend(
 
     Args:
         model: A checkpoint (`.pt`) of this project or of deepmd-kit.
-        data: Roots of labelled systems.
+        data: Roots of labelled systems, or files in a format of dpdata or ASE.
+        keys: Which keys of such files hold the labels; None: by their names.
         num_frames: How many frames to look at, evenly spaced over all systems; None takes all.
         all_forces: Compare forces on every frame, whatever it costs.
         strict: Let the first bad frame end the comparison, instead of leaving it out.
@@ -82,7 +85,7 @@ def recommend(
     """
     target = open_device(device)
     checkpoint = read_checkpoint(Path(model))
-    choice = choose_frames(open_systems(list(data), keep_bad_frames=True), num_frames)
+    choice = choose_frames(open_data(data, keys=keys), num_frames)
     elements = choice.elements()
     sections = {name: checkpoint.branch(name)[0] for name in checkpoint.branches}
     coverage = {name: _coverage(section, elements) for name, section in sections.items()}
@@ -100,7 +103,7 @@ def recommend(
     with_force = choice.thinned("force", choice.num_frames if all_forces else affordable)
     bad: dict[str, BadFrame] = {}
     for group in groups:
-        systems = open_systems(list(data), group.type_map, keep_bad_frames=True)
+        systems = open_data(data, group.type_map, keys=keys)
         for index, position in enumerate(choice.positions):
             batches = _batches(
                 systems[position],

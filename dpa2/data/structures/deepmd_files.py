@@ -27,7 +27,7 @@ def read(path: str, options: ReadOptions, report: FileReport) -> Iterator[Struct
     Raises:
         DataError: If there is no system, one is faulty, or one does not name its elements.
     """
-    for system in open_systems(path, options.deepmd_names):
+    for system in open_systems(path, options.deepmd_names, keep_bad_frames=True):
         report.format_name = "deepmd"
         for text in system.warnings:
             report.note(text)

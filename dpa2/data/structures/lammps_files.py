@@ -189,6 +189,7 @@ def read_data(path: Path, options: ReadOptions, report: FileReport) -> Iterator[
     found = re.search(r"units\s*=\s*([a-z]+)", first)
     units = found[1] if found and found[1] in _STYLES else "metal"
     names = _names_of_types(lines, options, report)
+    lines = _numbered_types(lines)
     numbers = {kind: atomic_numbers.get(name, 0) for kind, name in names.items()}
     try:
         with quiet():
@@ -241,6 +242,24 @@ def _names_of_types(
     if guessed:
         report.note(f"elements of types are told from their masses: {', '.join(guessed)}")
     return names
+
+
+def _numbered_types(lines: list[str]) -> list[str]:
+    """Return the lines with numbers for the labels of types: ASE takes labels in a wrong order."""
+    numbers = {text.split()[0]: str(kind) for kind, text in _rows(lines, "Atom Type Labels")}
+    start = next((i for i, line in enumerate(lines) if line.split()[:1] == ["Atoms"]), None)
+    if not numbers or start is None:
+        return lines
+    style = lines[start].partition("#")[2].strip()
+    column = 1 if style in {"", "atomic", "charge"} else 2
+    found = list(lines)
+    for i in range(start + 1, len(lines)):
+        words = lines[i].split()
+        if words and not words[0].isdecimal():
+            break
+        if len(words) > column and words[column] in numbers:
+            found[i] = with_word(lines[i], column, numbers[words[column]])
+    return found
 
 
 def _rows(lines: list[str], section: str) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,211 @@
+"""Commands that take structures: one bad file, formats, what they say and how they end."""
+
+import json
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import typer
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from typer.testing import CliRunner
+
+import cli.data
+import cli.deviation
+import cli.predict
+import cli.recommend
+import cli.test
+from dpa2.data.systems import open_systems
+from dpa2.evaluate.potential import load
+from dpa2.interfaces.structure_files import first_structure
+from schemas.errors import DataError
+from tests.strangers.situations import situation
+
+MODEL = str(Path(__file__).parents[1] / "golden" / "small" / "model.pt")
+
+
+@pytest.fixture
+def run():
+    application = typer.Typer()
+    for command in (cli.data, cli.predict, cli.recommend, cli.test, cli.deviation):
+        command.register(application)
+
+    def invoke(*arguments):
+        result = CliRunner().invoke(application, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+def labelled(number, *, pbc=True):
+    atoms = molecule("H2O", cell=[8, 8, 8], pbc=pbc)
+    atoms.rattle(0.05, seed=number)
+    forces = np.random.default_rng(number).normal(size=(3, 3))
+    atoms.calc = SinglePointCalculator(atoms, energy=-float(number), forces=forces)
+    return atoms
+
+
+@situation("any", "a file that cannot be read among good ones", "the others converted, exit code 1")
+def test_a_bad_file_loses_nothing_but_itself(run, tmp_path):
+    ase.io.write(tmp_path / "good.traj", [labelled(i) for i in range(4)])
+    (tmp_path / "bad.xyz").write_text("hello\n")
+    (tmp_path / "cut.xyz").write_text("2\nenergy=-1\nO 0 0 0\nH 1 0 0\n2\nenergy=-1\nO 0\n")
+    files = [tmp_path / name for name in ("good.traj", "bad.xyz", "cut.xyz", "none.xyz")]
+    result = run("data", "convert", *files, "-o", tmp_path / "out", "--split", 1, "--json")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert document["ok"] is False
+    assert [item["file"] for item in document["refused"]] == [str(files[1]), str(files[3])]
+    assert [item["frames"] for item in document["files"]] == [4, 1]
+    assert document["files"][0]["keys"] == {"energy": {"energy": 4}, "force": {"forces": 4}}
+    assert document["files"][1]["dropped"][0]["frame"] == 1
+    assert any("cut.xyz: frame 1 is left out" in text for text in document["warnings"])
+    assert "bad.xyz cannot be read" in result.stderr
+    assert sum(system.num_frames for system in open_systems(tmp_path / "out")) == 5
+
+
+@situation("any", "every file is bad", "nothing is written, all are named")
+def test_only_bad_files_write_nothing(run, tmp_path):
+    for name in ("a.xyz", "b.xyz"):
+        (tmp_path / name).write_text("hello\n")
+    with pytest.raises(DataError, match=r"a.xyz cannot be read.*b.xyz cannot be read"):
+        run("data", "convert", tmp_path / "a.xyz", tmp_path / "b.xyz", "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@situation("ASE", "a slab in zoo data convert", "a cell with --vacuum, and a warning")
+def test_a_slab_is_converted_with_a_word(run, tmp_path):
+    ase.io.write(tmp_path / "slab.xyz", labelled(1, pbc=[True, True, False]), format="extxyz")
+    result = run("data", "convert", tmp_path / "slab.xyz", "-o", tmp_path / "out", "--vacuum", 15)
+    assert result.exit_code == 0
+    assert "images in the other directions 15 Å apart" in result.stderr
+    (system,) = open_systems(tmp_path / "out")
+    box = system.frames([0]).box[0]
+    np.testing.assert_array_equal(box[:2], 8 * np.eye(3)[:2])
+    assert box[2, 2] >= 15
+
+
+@situation("ASE", "a slab through zoo predict and zoo data convert", "one energy")
+def test_a_slab_has_one_energy_by_every_way(run, tmp_path):
+    atoms = labelled(1, pbc=[True, True, False])
+    atoms.cell[2, 2] = 1.0  # the file's own vector would bring images on top of each other
+    ase.io.write(tmp_path / "slab.traj", atoms)
+    run("data", "convert", tmp_path / "slab.traj", "-o", tmp_path / "out", "--split", 1)
+    energies = []
+    for file in (tmp_path / "slab.traj", tmp_path / "out"):
+        result = run("predict", "-m", MODEL, file, "-o", tmp_path / "p.xyz", "--json", "-q")
+        energies.append(json.loads(result.stdout)["structures"][0]["energy"])
+    assert energies[0] == pytest.approx(energies[1], abs=1e-10)
+
+
+@situation("ASE", "a left-handed cell in zoo predict", "the energy of the same lattice")
+def test_a_left_handed_cell_has_the_energy_of_its_lattice(run, tmp_path):
+    atoms = labelled(1)
+    atoms.set_cell([[5, 0, 0], [1, 6, 0], [0, 1, 5]])
+    ase.io.write(tmp_path / "right.traj", atoms)
+    atoms.set_cell(atoms.cell[[1, 0, 2]])
+    ase.io.write(tmp_path / "left.traj", atoms)
+    files = [tmp_path / "right.traj", tmp_path / "left.traj"]
+    result = run("predict", "-m", MODEL, *files, "-o", tmp_path / "p.xyz", "--json", "-q")
+    right, left = json.loads(result.stdout)["structures"]
+    assert right["energy"] == pytest.approx(left["energy"], abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [
+        pytest.param(
+            "id type element x y z",
+            ["1 2 O 0 0 0", "2 1 H 1 0 0"],
+            marks=situation("LAMMPS", "types beside elements in zoo predict", "by element"),
+        ),
+        pytest.param(
+            None,
+            ["O 0 0 0 1", "H 1 0 0 0"],
+            marks=situation("extxyz", "a column type:I:1 in zoo predict", "by element"),
+        ),
+    ],
+)
+def test_a_column_of_types_is_no_index_into_the_model(run, tmp_path, columns, rows):
+    if columns is None:
+        head = 'Lattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3:type:I:1'
+        (tmp_path / "x").write_text(f"2\n{head}\n" + "\n".join(rows) + "\n")
+    else:
+        (tmp_path / "x").write_text(
+            "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\n"
+            f"ITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\nITEM: ATOMS {columns}\n"
+            + "\n".join(rows)
+            + "\n"
+        )
+    result = run("predict", "-m", MODEL, tmp_path / "x", "-o", tmp_path / "p.xyz", "--json", "-q")
+    potential = load(MODEL)
+    expected = potential.predict([[0, 0, 0], [1, 0, 0]], 9 * np.eye(3), ["O", "H"])
+    found = json.loads(result.stdout)["structures"][0]["energy"]
+    assert found == pytest.approx(float(expected.energy[0]), abs=1e-10)
+
+
+@situation("LAMMPS", "a dump without elements in zoo predict", "refused; right with --type-map")
+def test_predict_asks_for_the_elements_of_a_dump(run, tmp_path):
+    (tmp_path / "x.dump").write_text(
+        "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n3\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
+        "ITEM: ATOMS id type x y z\n1 1 0 0 0\n2 2 1 0 0\n3 2 0 1 0\n"
+    )
+    call = ("predict", "-m", MODEL, tmp_path / "x.dump", "-o", tmp_path / "p.xyz", "-q", "--json")
+    with pytest.raises(DataError, match="does not name them"):
+        run(*call)
+    energies = []
+    for names in ("O H", "H O"):
+        document = json.loads(run(*call, "--type-map", names).stdout)
+        energies.append(document["structures"][0]["energy"])
+    assert energies[0] != energies[1]
+
+
+@situation("any", "a bad file among good ones in zoo predict", "the others predicted, exit code 1")
+def test_predict_leaves_a_bad_file_out(run, tmp_path):
+    ase.io.write(tmp_path / "good.traj", [labelled(i) for i in range(3)])
+    (tmp_path / "bad.xyz").write_text("hello\n")
+    files = [tmp_path / "bad.xyz", f"{tmp_path / 'good.traj'}@-1"]
+    result = run("predict", "-m", MODEL, *files, "-o", tmp_path / "p.xyz", "--json", "-q")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert [item["index"] for item in document["structures"]] == [2]
+    assert document["refused"][0]["file"] == str(files[0])
+    assert len(ase.io.read(tmp_path / "p.xyz", index=":")) == 1
+
+
+@situation("ASE", "file@-1 in zoo md", "the last frame with its velocities")
+def test_md_starts_from_the_frame_that_is_named(tmp_path):
+    frames = [Atoms("OH", [[0, 0, i], [1, 0, i]]) for i in range(3)]
+    frames[2].set_velocities([[0, 0, 1], [0, 0, 2]])
+    ase.io.write(tmp_path / "x.traj", frames)
+    atoms = first_structure(f"{tmp_path / 'x.traj'}@-1", ["O", "H"])
+    assert atoms.positions[0, 2] == 2
+    np.testing.assert_allclose(atoms.get_velocities(), [[0, 0, 1], [0, 0, 2]])
+
+
+@pytest.mark.parametrize("command", ["recommend", "test", "deviation"])
+@situation(
+    "ASE", "a labelled trajectory for recommend, test, deviation", "as a system of its frames"
+)
+def test_commands_for_systems_take_files_too(run, tmp_path, command):
+    ase.io.write(tmp_path / "x.traj", [labelled(i) for i in range(3)])
+    run("data", "convert", tmp_path / "x.traj", "-o", tmp_path / "out", "--split", 1)
+    documents = []
+    for data in (tmp_path / "x.traj", tmp_path / "out"):
+        options = {
+            "recommend": ["-m", MODEL, data],
+            "test": ["-m", MODEL, "-s", data],
+            "deviation": ["-m", MODEL, "-m", MODEL, "-s", data, "-o", tmp_path / "d", "--force"],
+        }[command]
+        documents.append(json.loads(run(command, *options, "--json", "-q").stdout))
+    for document in documents:
+        for system in document.get("systems", ()):
+            system.pop("system", None)
+            system.pop("name", None)
+    for document in documents:
+        document.pop("warnings", None)
+    assert documents[0] == documents[1]

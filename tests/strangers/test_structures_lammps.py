@@ -1,0 +1,231 @@
+"""LAMMPS's dumps and data files: elements are read, told, or asked for; never made up."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from dpa2.data.structures.reader import read_structures
+from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
+from dpa2.interfaces.lammps_input import lammps_data
+from dpa2.interfaces.structure_files import to_atoms
+from schemas.errors import DataError
+from tests.strangers.situations import situation
+
+
+def read(path, **options):
+    """Return the structures of a file and the report on it."""
+    report = FileReport(str(path))
+    return list(read_structures(str(path), ReadOptions(**options), report)), report
+
+
+def dump(path, columns, *frames, bounds="pp pp pp", head=""):
+    text = head
+    for number, rows in enumerate(frames):
+        text += f"ITEM: TIMESTEP\n{number}\nITEM: NUMBER OF ATOMS\n{len(rows)}\n"
+        text += f"ITEM: BOX BOUNDS {bounds}\n0 10\n0 10\n0 12\nITEM: ATOMS {columns}\n"
+        text += "".join(f"{row}\n" for row in rows)
+    path.write_text(text)
+    return path
+
+
+ROWS = ["3 1 H 3 0 0", "1 2 O 1 0 0", "2 1 H 2 0 0"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            "x.lammpstrj", marks=situation("LAMMPS", "a dump with elements", "read by id")
+        ),
+        pytest.param("dump.water", marks=situation("LAMMPS", "dump.NAME", "found by its name")),
+        pytest.param("frames.txt", marks=situation("LAMMPS", "a dump renamed", "found by content")),
+    ],
+)
+def test_a_dump_with_elements_is_read_in_the_order_of_ids(tmp_path, name):
+    structures, report = read(dump(tmp_path / name, "id type element x y z", ROWS, ROWS))
+    assert [s.symbols for s in structures] == [("O", "H", "H")] * 2
+    np.testing.assert_array_equal(structures[0].coord[:, 0], [1, 2, 3])
+    assert not report.sentences()
+
+
+@situation("LAMMPS", "atom types that change their atoms between frames", "each frame has its own")
+def test_each_frame_of_a_dump_has_its_own_elements(tmp_path):
+    second = ["1 1 H 1 0 0", "2 2 O 2 0 0", "3 1 H 3 0 0"]
+    structures, _ = read(dump(tmp_path / "x.dump", "id type element x y z", ROWS, second))
+    assert [s.symbols for s in structures] == [("O", "H", "H"), ("H", "O", "H")]
+
+
+@situation("LAMMPS", "a dump without elements", "refused; named by --type-map")
+def test_a_dump_without_elements_asks_for_them(tmp_path):
+    rows = [" ".join(np.array(row.split())[[0, 1, 3, 4, 5]]) for row in ROWS]
+    path = dump(tmp_path / "x.dump", "id type x y z", rows)
+    with pytest.raises(DataError, match="numbers its 2 atom types") as caught:
+        read(path)
+    assert "--type-map" in (caught.value.hint or "")
+    with pytest.raises(DataError, match="1 names are given"):
+        read(path, type_names=["H"])
+    (structure,), _ = read(path, type_names=["H", "O"])
+    assert structure.symbols == ("O", "H", "H")
+    assert to_atoms(structure).get_chemical_symbols() == ["O", "H", "H"]
+    (structure,), _ = read(path, type_names=["H", "O_w"], known_names=["H", "O_w"])
+    assert structure.symbols == ("O_w", "H", "H")
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        pytest.param(
+            ROWS[:2],
+            "has 2 of its 3 atoms",
+            marks=situation("LAMMPS", "a dump killed in a frame", "left out, named"),
+        ),
+        pytest.param(
+            [*ROWS[:2], "2 1 H 2"],
+            "has 2 of its 3 atoms",
+            marks=situation("LAMMPS", "a dump killed in a line", "left out, named"),
+        ),
+        pytest.param(
+            [*ROWS[:2], "3 1 H 2 0 0"],
+            "one id",
+            marks=situation("LAMMPS", "an id twice in a frame", "left out, named"),
+        ),
+        pytest.param(
+            [*ROWS[:2], "2 1 Q 2 0 0"],
+            "no element",
+            marks=situation("LAMMPS", "an element that is none", "left out, named"),
+        ),
+        pytest.param(
+            [*ROWS[:2], "2 1 H a 0 0"],
+            "cannot be read",
+            marks=situation("LAMMPS", "a coordinate that is no number", "left out, named"),
+        ),
+    ],
+)
+def test_a_damaged_frame_of_a_dump_is_left_out(tmp_path, rows, why):
+    path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, ROWS)
+    last = dump(tmp_path / "y.dump", "id type element x y z", rows).read_text()
+    path.write_text(path.read_text() + last.replace("ATOMS\n2", "ATOMS\n3"))
+    structures, report = read(path)
+    assert len(structures) == 2
+    assert why in report.dropped[0].reason
+
+
+@situation("LAMMPS", "scaled coordinates, a tilted box, ff in z", "read; periodic as it says")
+def test_scaled_coordinates_and_boundaries_are_read(tmp_path):
+    path = tmp_path / "x.dump"
+    path.write_text(
+        "ITEM: UNITS\nmetal\nITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\n"
+        "ITEM: BOX BOUNDS xy xz yz pp pp ff\n0 11 1\n0 10 0\n0 12 0\n"
+        "ITEM: ATOMS id element xs ys zs\n1 Cu 0.5 0.5 0.25\n"
+    )
+    (structure,), _ = read(path)
+    assert structure.pbc == (True, True, False)
+    np.testing.assert_allclose(structure.box, [[10, 0, 0], [1, 10, 0], [0, 0, 12]])
+    np.testing.assert_allclose(structure.coord, [[5.5, 5, 3]])
+
+
+@situation("LAMMPS", "an old dump without pp in its bounds", "periodic, and said")
+def test_an_old_dump_is_taken_as_periodic(tmp_path):
+    path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, bounds="")
+    (structure,), report = read(path)
+    assert structure.pbc == (True, True, True)
+    assert "does not say which directions are periodic" in report.sentences()[0]
+
+
+@situation("LAMMPS", "forces in a dump, no energy", "no energy 0 made up; forces on demand")
+def test_forces_of_a_dump_are_taken_on_demand_only(tmp_path):
+    rows = [f"{row} 0.5 0 0" for row in ROWS]
+    path = dump(tmp_path / "x.dump", "id type element x y z fx fy fz", rows)
+    (structure,), report = read(path)
+    assert not structure.labels
+    assert "--forces-key forces" in report.sentences()[0]
+    (structure,), _ = read(path, keys=LabelKeys(forces="forces"))
+    assert structure.labels.keys() == {"force"}
+
+
+@situation("LAMMPS", "lj units", "refused")
+def test_reduced_units_are_refused(tmp_path):
+    path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, head="ITEM: UNITS\nlj\n")
+    with pytest.raises(DataError, match="units are 'lj'"):
+        read(path)
+
+
+DATA = """LAMMPS data file, units = metal
+
+3 atoms
+2 atom types
+0 10 xlo xhi
+0 10 ylo yhi
+0 10 zlo zhi
+{middle}
+Atoms # {style}
+
+3 {third}
+1 {first}
+2 {second}
+"""
+
+
+@pytest.mark.parametrize(
+    ("middle", "style", "types"),
+    [
+        pytest.param(
+            "\nMasses\n\n1 1.008\n2 15.999\n",
+            "atomic",
+            "211",
+            marks=situation("LAMMPS", "a data file with masses", "elements by mass, and said"),
+        ),
+        pytest.param(
+            "\nMasses\n\n1 2.0 # H\n2 15.999 # O\n",
+            "atomic",
+            "211",
+            marks=situation("Ovito", "comments behind masses", "elements by name"),
+        ),
+        pytest.param(
+            "\nAtom Type Labels\n\n1 H\n2 O\n\nMasses\n\n1 1\n2 1\n",
+            "atomic",
+            "OHH",
+            marks=situation("LAMMPS", "type labels, unsorted ids", "elements by label"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.lmp", "structure.data", "conf"])
+def test_elements_of_a_data_file_are_told(tmp_path, middle, style, types, name):
+    first, second, third = (f"{kind} {i}.5 0 0" for i, kind in enumerate(types))
+    text = DATA.format(middle=middle, style=style, first=first, second=second, third=third)
+    (tmp_path / name).write_text(text)
+    (structure,), report = read(tmp_path / name)
+    assert structure.symbols == ("O", "H", "H")
+    np.testing.assert_allclose(structure.coord[:, 0], [0.5, 1.5, 2.5], rtol=1e-12)
+    assert ("masses" in " ".join(report.sentences())) == ("1.008" in middle)
+    (structure,), _ = read(tmp_path / name, type_names=["C", "N"])
+    assert structure.symbols == ("N", "C", "C")
+
+
+@situation("LAMMPS", "a data file without masses", "refused; never H, He, Li by number")
+def test_a_data_file_without_elements_asks_for_them(tmp_path):
+    rows = {"first": "2 0 0 0", "second": "1 1 0 0", "third": "1 2 0 0"}
+    (tmp_path / "x.data").write_text(DATA.format(middle="", style="atomic", **rows))
+    with pytest.raises(DataError, match="numbers its 2 atom types"):
+        read(tmp_path / "x.data")
+
+
+@situation("zoo md", "its own structure.data", "the structure, velocities too")
+def test_our_own_data_file_comes_back(tmp_path):
+    atoms = Atoms("OH2", [[5, 5, 5], [6, 5, 5], [5, 6, 5]], cell=[10, 10, 10], pbc=True)
+    atoms.set_velocities([[0.1, 0, 0], [0, 0.2, 0], [0, 0, 0.3]])
+    (tmp_path / "structure.data").write_text(lammps_data(atoms, ["H", "O"]))
+    (structure,), _ = read(tmp_path / "structure.data")
+    back = to_atoms(structure)
+    assert structure.symbols == ("O", "H", "H")
+    np.testing.assert_allclose(back.positions, atoms.positions, atol=1e-6)
+    np.testing.assert_allclose(back.get_velocities(), atoms.get_velocities(), atol=1e-6)
+
+
+@situation("hostile", "10^11 atoms in the head of a data file", "refused, bounded")
+def test_counts_beyond_the_data_file_are_refused(tmp_path):
+    rows = {"first": "2 0 0 0", "second": "1 1 0 0", "third": "1 2 0 0"}
+    text = DATA.format(middle="", style="atomic", **rows).replace("3 atoms", "99999999999 atoms")
+    (tmp_path / "x.data").write_text(text)
+    with pytest.raises(DataError, match="fewer than its 99999999999 atoms"):
+        read(tmp_path / "x.data", type_names=["H", "O"])
