@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.model_names import complete_model
-from cli.options import Json
+from cli.options import Json, Offline
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def branches(
     remote: Annotated[
         bool, typer.Option("--remote", help="Read the file on the network, even if it is here.")
     ] = False,
+    offline: Offline = False,
     json_mode: Json = False,
 ) -> None:
     """List the branches of a checkpoint, which need not be multi-task; no weight is read.
@@ -41,7 +42,7 @@ def branches(
     from zoo.branches import num_parameters, summarize
 
     out = Output(json_mode=json_mode)
-    place, header = _read(model, remote=remote)
+    place, header = _read(model, remote=remote, offline=offline)
     found = summarize(header)
     total = num_parameters(header)
     out.result(
@@ -63,7 +64,7 @@ def branches(
     )
 
 
-def _read(model: str, *, remote: bool) -> "tuple[str, CheckpointHeader]":
+def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointHeader]":
     """Return where a model was read, and what its file says."""
     from schemas.checkpoint.header import read_header
     from zoo.local_copies import local_file
@@ -78,7 +79,7 @@ def _read(model: str, *, remote: bool) -> "tuple[str, CheckpointHeader]":
     local = None if remote else local_file(place.file, place.base)
     if local is not None:
         return str(local.path), read_header(local.path)
-    header = remote_header(place)
+    header = remote_header(place, offline=offline)
     return header.name, header
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Json, Quiet
+from cli.options import Json, Offline, Quiet
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ def bundle(
             help="Only this branch of a multi-task model; no more than it needs is fetched.",
         ),
     ] = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Use only what is on this machine.")
-    ] = False,
+    offline: Offline = False,
     json_mode: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Branch, Device, Json, Quiet
+from cli.options import Branch, Device, Json, Quiet, find_model
 from cli.output import Output
 
 
@@ -15,7 +15,10 @@ def freeze(
     checkpoint: Annotated[
         Path,
         typer.Option(
-            "--checkpoint", "-c", help="Checkpoint (.pt), or a folder with a `checkpoint` file."
+            "--checkpoint",
+            "-c",
+            callback=find_model,
+            help="Checkpoint (.pt), name or address, or a folder with a `checkpoint` file.",
         ),
     ] = Path(),
     output: Annotated[

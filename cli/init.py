@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.options import find_model
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ def init(
         typer.Option("--multi-task", metavar="NAME=PATH", help="A branch and its data; repeat."),
     ] = None,
     finetune: Annotated[
-        str | None, typer.Option("--finetune", metavar="MODEL", help="Checkpoint to fine-tune.")
+        str | None,
+        typer.Option(
+            "--finetune",
+            metavar="MODEL",
+            help="Checkpoint, or name of a pretrained model, to fine-tune.",
+        ),
     ] = None,
     branch: Annotated[
         str | None, typer.Option("--branch", metavar="NAME", help="Branch of MODEL.")
@@ -81,7 +87,7 @@ def init(
         network = None if finetune else network_facts(list(tasks.values()), elements)
     if network is None:
         assert finetune is not None
-        model, head = _pretrained(finetune, branch)
+        model, head = _pretrained(find_model(finetune), branch)
         open_systems(tasks[""].training, model.type_map)  # elements unknown to it end here
         document = new_input.fine_tuning(model, head, finetune, tasks[""], num_steps)
     elif multi_task:

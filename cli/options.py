@@ -105,6 +105,7 @@ Branch = Annotated[
     str | None,
     typer.Option("--branch", "--head", help="Branch of a multi-task model: name or alias."),
 ]
+Offline = Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only results.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.model_names import complete_model
-from cli.options import Json, Quiet
+from cli.options import Json, Offline, Quiet
 from cli.output import Output
 from cli.pull_report import say_next, show_offers
 
@@ -44,9 +44,7 @@ def pull(
     force: Annotated[
         bool, typer.Option("--force", help="Replace another file of that name in the folder.")
     ] = False,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Use only what is on this machine.")
-    ] = False,
+    offline: Offline = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Say what would be fetched, from where, how many bytes."),
@@ -167,12 +165,16 @@ def _branch_file_name(place: "Located", branch: str) -> str:
 def _dry_run(
     out: Output, model: str, place: "Located", branch: str | None, *, offline: bool
 ) -> None:
+    from schemas import environment
     from zoo.dry_run import offers
     from zoo.local_copies import local_file
     from zoo.pulled_branch import branch_cost
 
     local = local_file(place.file, place.base)
-    found = [] if offline or local is not None else offers(place)
+    if local is None:
+        what = f"{place.file.name} is not on this machine, and cannot be fetched"
+        environment.demand_network(what, offline=offline)
+    found = [] if local is not None else offers(place)
     usable = any(offer.problem is None for offer in found)
     cost = branch_cost(place, branch) if branch is not None and usable else None
     whole = next((offer.size for offer in found if offer.size), place.file.size)

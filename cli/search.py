@@ -64,14 +64,9 @@ def search(
 def _ask_catalogues(out: Output, words: str) -> "list[Found]":
     """Return what the hubs have; one that fails is a warning, all of them an error."""
     from schemas import environment
-    from schemas.errors import TransferError
     from zoo.hubs.catalogue import search_online
 
-    if environment.is_offline():
-        raise TransferError(
-            "the catalogues cannot be asked without the network",
-            hint="leave out --online, or unset ZOO_OFFLINE and HF_HUB_OFFLINE",
-        )
+    environment.demand_network("the catalogues of --online cannot be asked")
     with out.status("asking the catalogues"):
         answer = search_online(words)
     for hub, error in answer.failures.items():

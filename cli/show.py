@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.model_names import complete_model
-from cli.options import Json
+from cli.options import Json, Offline
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def show(
             "--remote", help="Read what the file itself says where it is, without downloading it."
         ),
     ] = False,
+    offline: Offline = False,
     as_json: Json = False,
 ) -> None:
     """Show the card of a model: what it is, where it is, and what its file says about itself.
@@ -43,8 +44,9 @@ def show(
     Example: zoo show DPA2_medium --remote
     """
     from zoo.known_models import known_models
-    from zoo.local_copies import local_copy
+    from zoo.local_copies import local_copy, local_file
     from zoo.reference import LocalPath, ModelName, parse_reference
+    from zoo.resolve import located
 
     out = Output(json_mode=as_json)
     reference = parse_reference(model)
@@ -56,8 +58,12 @@ def show(
             out.warning(fault.message)
         known = everything.find(reference.name, reference.revision)
         local = local_copy(known)
+    elif not isinstance(reference, LocalPath):
+        place = located(reference)
+        local = local_file(place.file, place.base)
     path = reference.path if isinstance(reference, LocalPath) else local.path if local else None
-    header = _header(model, path, remote=remote or (known is None and path is None))
+    remote = remote or (known is None and path is None)
+    header = _header(model, path, remote=remote, offline=offline)
     card = {} if known is None else _card(known, local)
     card["file"] = None if header is None else _document(header)
     out.result({"ok": True, "reference": model, "path": str(path) if path else None} | card)
@@ -66,7 +72,9 @@ def show(
         _say_next(out, model, known, header, is_here=path is not None)
 
 
-def _header(model: str, path: Path | None, *, remote: bool) -> "CheckpointHeader | None":
+def _header(
+    model: str, path: Path | None, *, remote: bool, offline: bool
+) -> "CheckpointHeader | None":
     """Return what the file says, from here if it is here; None if nobody asked for it."""
     from schemas.checkpoint.header import read_header
 
@@ -77,7 +85,7 @@ def _header(model: str, path: Path | None, *, remote: bool) -> "CheckpointHeader
     from zoo.pulled_branch import remote_header
     from zoo.resolve import located
 
-    return remote_header(located(model))
+    return remote_header(located(model), offline=offline)
 
 
 def _card(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from schemas.errors import TransferError
+
 _NAME = "dpa-zoo"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
@@ -29,10 +31,34 @@ def config_folder() -> Path:
 
 def is_offline() -> bool:
     """Return whether the network must stay unused: `ZOO_OFFLINE`, or `HF_HUB_OFFLINE`."""
-    return any(
-        os.environ.get(name, "").strip().lower() in _TRUE
+    return bool(_offline_variables())
+
+
+def demand_network(what: str, *, offline: bool = False) -> None:
+    """Refuse what needs the network where it must stay unused.
+
+    Args:
+        what: What cannot be done, the beginning of the message.
+        offline: Whether the option `--offline` is given.
+
+    Raises:
+        TransferError: `what` cannot be done; names the option or variable that says so.
+    """
+    ways = ["leave out --offline"] if offline else []
+    ways += [f"unset {name}" for name in _offline_variables()]
+    if ways:
+        raise TransferError(
+            f"{what} without the network, which is not to be used",
+            hint=f"{', '.join(ways)}; `zoo list` shows what is on this machine",
+        )
+
+
+def _offline_variables() -> list[str]:
+    return [
+        name
         for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE")
-    )
+        if os.environ.get(name, "").strip().lower() in _TRUE
+    ]
 
 
 def modelscope_endpoint() -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas import environment
 from schemas.checkpoint.header import CheckpointHeader
 from schemas.errors import RegistryError
 from zoo.local_copies import local_file
@@ -80,8 +81,15 @@ def pull_branch(
     )
 
 
-def remote_header(place: Located, *, progress: Progress | None = None) -> CheckpointHeader:
+def remote_header(
+    place: Located, *, progress: Progress | None = None, offline: bool = False
+) -> CheckpointHeader:
     """Read what a file on the network says about itself; a small part of it is fetched.
+
+    Args:
+        place: The file.
+        progress: Who watches.
+        offline: Whether the network must not be used, whatever the environment says.
 
     Raises:
         CheckpointError: When it is no checkpoint.
@@ -90,7 +98,7 @@ def remote_header(place: Located, *, progress: Progress | None = None) -> Checkp
     """
     from zoo.remote import read_remote_header
 
-    return read_remote_header(remotes_of_file(place), progress=progress)
+    return read_remote_header(remotes_of_file(place, offline=offline), progress=progress)
 
 
 def branch_cost(place: Located, branch: str) -> "BranchCost | None":
@@ -111,15 +119,21 @@ def branch_cost(place: Located, branch: str) -> "BranchCost | None":
         return None
 
 
-def remotes_of_file(place: Located) -> list[Remote]:
+def remotes_of_file(place: Located, *, offline: bool = False) -> list[Remote]:
     """Return the addresses of a file, the quickest first.
+
+    Args:
+        place: The file.
+        offline: Whether the network must not be used, whatever the environment says.
 
     Raises:
         RegistryError: When it has none.
+        TransferError: When the network must not be used.
     """
     from zoo.hubs.remotes import remotes_of
     from zoo.transfer.latency import by_latency
 
+    environment.demand_network(f"{place.file.name} cannot be read where it is", offline=offline)
     remotes = [
         remote
         for source in place.file.sources

@@ -133,11 +133,7 @@ def push(
     Raises:
         TransferError: When nobody is logged in, or the hub refuses.
     """
-    if environment.is_offline():
-        raise TransferError(
-            "nothing can be pushed without the network",
-            hint="unset ZOO_OFFLINE and HF_HUB_OFFLINE",
-        )
+    environment.demand_network("nothing can be pushed")
     from httpx2 import HTTPError
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 

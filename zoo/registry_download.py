@@ -22,11 +22,7 @@ def download_text(url: str, *, insecure: bool, most_bytes: int) -> str:
 
     from zoo.transfer.client import new_client, open_reply
 
-    if environment.is_offline():
-        raise TransferError(
-            f"the registry {url} cannot be fetched without the network",
-            hint="unset ZOO_OFFLINE and HF_HUB_OFFLINE",
-        )
+    environment.demand_network(f"the registry {url} cannot be fetched")
     remote = Remote(url, label=httpx2.URL(url).host, insecure=insecure)
     content = bytearray()
     try:

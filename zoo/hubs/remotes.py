@@ -80,6 +80,8 @@ def huggingface_headers() -> dict[str, str]:
     """
     from huggingface_hub import constants, errors, get_token
 
+    if environment.is_offline():
+        return {}  # to have a token may need the network
     try:
         token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
     except errors.OIDCError as error:
