@@ -39,7 +39,7 @@ def branches(
     """
     from dataclasses import asdict
 
-    from zoo.branches import num_parameters, summarize
+    from zoo.branches import not_ours, num_parameters, summarize
 
     out = Output(json_mode=json_mode)
     place, header = _read(model, remote=remote, offline=offline)
@@ -54,6 +54,8 @@ def branches(
             "branches": [asdict(branch) for branch in found],
         }
     )
+    for text in not_ours(found):
+        out.warning(text)
     kind = f"{len(found)} branches" if "model_dict" in header.model_params else "single-task model"
     out.table(
         f"{place}: {kind}, {_descriptors(found)}, {_counted(total)} parameters"

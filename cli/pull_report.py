@@ -36,7 +36,7 @@ def say_next(out: Output, reference: str, file: Path, place: "Located") -> None:
     """Print the command that comes next, with the user's own names."""
     from schemas.checkpoint.header import read_header
     from schemas.errors import CheckpointError
-    from zoo.branches import summarize
+    from zoo.branches import not_ours, summarize
 
     if place.known is not None and not place.known.model.trainable:
         family = place.known.model.family
@@ -49,7 +49,12 @@ def say_next(out: Output, reference: str, file: Path, place: "Located") -> None:
     except CheckpointError as error:  # a frozen model, say; its bytes are right
         out.warning(error.message)
         return
-    names = [branch.name for branch in summarize(header)]
+    found = summarize(header)
+    for text in not_ours(found):
+        out.warning(text)
+    names = [branch.name for branch in found if branch.other_kind is None]
+    if not names:
+        return
     command = f"zoo finetune input.json --model {reference}"
     if "model_dict" not in header.model_params:
         out.info(f"next: {command}")

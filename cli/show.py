@@ -168,12 +168,14 @@ def _registered(known: "KnownModel", local: "LocalCopy | None") -> _Lines:
 
 
 def _of_file(header: "CheckpointHeader") -> _Lines:
-    from zoo.branches import num_parameters, summarize
+    from zoo.branches import not_ours, num_parameters, summarize
 
     branches = summarize(header)
     yield "the file", header.name
     kinds = sorted({branch.descriptor for branch in branches})
     yield "descriptor", ", ".join(kinds)
+    for text in not_ours(branches):
+        yield "not for", text
     if header.complete:
         yield "parameters", f"{num_parameters(header):,}"
     if header.steps is not None:
@@ -221,12 +223,21 @@ def _say_next(
     *,
     is_here: bool,
 ) -> None:
+    from schemas.other_models import other_kind
+
     if header is None:
         out.info(f"read the file's own words: zoo show {model} --remote; get it: zoo pull {model}")
-    elif not is_here:
+        return
+    several = "model_dict" in header.model_params
+    if not is_here and several:
         out.info(f"get one branch: zoo pull {model} --branch BRANCH; all: zoo pull {model}")
-    elif known is None or known.model.trainable:
-        out.info(f"start from it: zoo finetune input.json --model {model} --branch BRANCH")
+    elif not is_here:
+        out.info(f"get it: zoo pull {model}")
+    elif (known is None or known.model.trainable) and not all(
+        other_kind(section) for section in header.branches.values()
+    ):
+        command = f"zoo finetune input.json --model {model}"
+        out.info(f"start from it: {command}{' --branch BRANCH' if several else ''}")
 
 
 def register(app: typer.Typer) -> None:

@@ -20,6 +20,7 @@ from schemas.descriptor import Descriptor
 from schemas.errors import ConfigError
 from schemas.fitting import EnergyFitting
 from schemas.network import TypePairs, list_or_single
+from schemas.other_models import OURS, other_kind
 from schemas.section import NO_DEFAULT, Section, without_comments
 
 PresetBias = Annotated[
@@ -89,10 +90,14 @@ WRITTEN_BY_DEEPMD = frozenset({"hessian_mode", "resuming", "new_type_map"})
 """Keys that deepmd-kit adds to the `model_params` of a checkpoint and that say nothing to us."""
 
 
-def parse_model(mapping: Mapping[str, Any]) -> Model:
+def parse_model(mapping: Mapping[str, Any], where: object = None) -> Model:
     """Read the `model_params` section of a checkpoint.
 
     Nulls count as keys not given, and keys that deepmd-kit adds there itself are dropped.
+
+    Args:
+        mapping: The section.
+        where: The file that has it, for messages.
 
     Raises:
         ConfigError: The section is not one of a DPA-2 energy model.
@@ -107,14 +112,9 @@ def parse_model(mapping: Mapping[str, Any]) -> Model:
             f"the model has several branches: {names}",
             hint="choose one of them",
         )
-    for name, known in (("descriptor", "dpa2"), ("fitting_net", "ener")):
-        section = cleaned.get(name)
-        kind = section.get("type", "ener") if isinstance(section, dict) else None
-        if kind is not None and kind != known:
-            raise ConfigError(
-                f"the model's {name} is of type `{kind}`",
-                hint=f"this engine runs DPA-2 energy models: {name} of type `{known}`",
-            )
+    kind = other_kind(cleaned)
+    if kind is not None:
+        raise ConfigError(f"{where}: {kind}" if where else f"it is {kind}", hint=OURS)
     try:
         return Model.model_validate(_without_wrong_nulls(cleaned))
     except ValidationError as error:

@@ -1,9 +1,10 @@
 """The branches of a checkpoint: what each can describe, and what they have in common."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from schemas.other_models import OURS, other_kind
 from zoo.checkpoint_file import CheckpointHeader, TensorEntry
 
 _DESCRIPTOR = "atomic_model.descriptor."
@@ -48,6 +49,7 @@ class BranchSummary:
         shared_with: Branches with the very same descriptor.
         partly_shared_with: Branches with which it has some tensors of the descriptor in common.
         info: What its makers wrote about it.
+        other_kind: What it is, if it is no DPA-2 energy model.
     """
 
     name: str
@@ -61,6 +63,7 @@ class BranchSummary:
     shared_with: list[str]
     partly_shared_with: list[str]
     info: dict[str, Any]
+    other_kind: str | None = None
 
 
 def summarize(header: CheckpointHeader) -> list[BranchSummary]:
@@ -90,9 +93,19 @@ def summarize(header: CheckpointHeader) -> list[BranchSummary]:
                 shared_with=[other for other, found in sharing.items() if found == "all"],
                 partly_shared_with=[other for other, found in sharing.items() if found == "part"],
                 info=info,
+                other_kind=other_kind(section),
             )
         )
     return summaries
+
+
+def not_ours(branches: Sequence[BranchSummary]) -> list[str]:
+    """Return a sentence for each kind of model among branches that this engine does not compute."""
+    kinds: dict[str, list[str]] = {}
+    for branch in branches:
+        if branch.other_kind is not None:
+            kinds.setdefault(branch.other_kind, []).append(branch.name)
+    return [f"{', '.join(names)}: {kind}; {OURS}" for kind, names in kinds.items()]
 
 
 def num_parameters(header: CheckpointHeader) -> int | None:

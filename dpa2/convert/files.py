@@ -23,7 +23,7 @@ from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
 from schemas.atomic import atomic_write
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, single_task_section
-from schemas.errors import CheckpointError
+from schemas.errors import CheckpointError, ConversionError
 from schemas.model import parse_model
 
 Report = Callable[[str], None]
@@ -55,7 +55,7 @@ def read_pt(path: Path, branch: str | None) -> PortableModel:
     params = checkpoint.model_params
     section = single_task_section(params, name) if "model_dict" in params else params
     return PortableModel(
-        _built(section, tensors),
+        _built(section, tensors, checkpoint.path),
         section,
         checkpoint.path,
         branch=name,
@@ -84,7 +84,7 @@ def read_pth(path: Path, branch: str | None) -> PortableModel:
     """Read a frozen model."""
     _refuse_branch(path, branch)
     section, tensors, history = read_torchscript(path)
-    return PortableModel(_built(section, tensors), section, path, history=history)
+    return PortableModel(_built(section, tensors, path), section, path, history=history)
 
 
 def write_pth(portable: PortableModel, path: Path, report: Report) -> None:
@@ -133,15 +133,18 @@ def _to_dictionary(portable: PortableModel) -> dict[str, Any]:
 
 
 def _from_dictionary(path: Path, dictionary: Mapping[str, Any]) -> PortableModel:
-    model, section, notes = from_dictionary(dictionary)
+    try:
+        model, section, notes = from_dictionary(dictionary)
+    except ConversionError as error:
+        raise ConversionError(f"{path}: {error.message}", hint=error.hint) from error
     ours = dictionary.get(HISTORY_KEY)
     history = ours.get("history") if isinstance(ours, Mapping) else None
     history = history if isinstance(history, list) else []
     return PortableModel(model, section, path, notes=notes, history=history)
 
 
-def _built(section: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> EnergyModel:
-    model = build_model(parse_model(section))
+def _built(section: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> EnergyModel:
+    model = build_model(parse_model(section, path))
     load_deepmd_state(model, tensors)
     return model
 

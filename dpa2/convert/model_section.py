@@ -8,6 +8,7 @@ from dpa2.convert.matching import same
 from schemas.errors import ConfigError, ConversionError
 from schemas.model import parse_model
 from schemas.normalize import normalized
+from schemas.other_models import OURS, other_kind
 
 # What files of these versions of the descriptor do not say (interop-spec 10.3).
 _BEFORE_VERSION_3 = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
@@ -106,22 +107,13 @@ def _decided(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_other_kinds(model: Mapping[str, Any]) -> None:
-    kind = model.get("type", "standard")
-    if kind != "standard":
-        raise ConversionError(
-            f"the model is of type `{kind}`", hint="this engine runs DPA-2 energy models"
-        )
-    for name, known in (("descriptor", "dpa2"), ("fitting", "ener")):
+    kind = other_kind(model)
+    if kind is not None:
+        raise ConversionError(f"it is {kind}", hint=OURS)
+    for name in ("descriptor", "fitting"):
         part = model.get(name)
-        if not isinstance(part, Mapping):
-            raise ConversionError(
-                f"the model has no `{name}`", hint="this engine runs DPA-2 energy models"
-            )
-        if part.get("type") != known:
-            raise ConversionError(
-                f"the model's {name} is of type `{part.get('type')}`",
-                hint=f"this engine runs DPA-2 energy models: {name} of type `{known}`",
-            )
+        if not isinstance(part, Mapping) or "type" not in part:
+            raise ConversionError(f"the model has no `{name}` with a type", hint=OURS)
     for name in ("repinit_args", "repformer_args"):
         if not isinstance(model["descriptor"].get(name), Mapping):
             raise ConversionError(f"model.descriptor.{name} is missing", hint="the file is damaged")

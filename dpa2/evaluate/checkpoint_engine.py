@@ -110,20 +110,20 @@ def open_checkpoint(
         return engine, [portable.branch]
     checkpoint = read_checkpoint(Path(path))
     section, tensors = checkpoint.branch(branch)
-    model = build_model(parse_model(_with_precision(section, dtype)))
+    config = parse_model(section, path)
+    if dtype is not None:
+        config = parse_model(_with_precision(section, str(dtype).removeprefix("torch.")))
+    model = build_model(config)
     load_deepmd_state(model, tensors)
     # Parameters are constants here: otherwise autograd would keep what their gradients need.
     model.requires_grad_(False)
     return CheckpointEngine(model.to(device), section), checkpoint.branches
 
 
-def _with_precision(section: dict[str, Any], dtype: str | torch.dtype | None) -> dict[str, Any]:
-    """Return the model section, computing in another precision where one is asked for."""
-    if dtype is None:
-        return section
-    precision = str(dtype).removeprefix("torch.")
+def _with_precision(section: dict[str, Any], precision: str) -> dict[str, Any]:
+    """Return the model section, computing in another precision than that of the training."""
     if precision not in ("float32", "float64"):
-        raise CheckpointError(f"cannot compute in {dtype}", hint="use float64 or float32")
+        raise CheckpointError(f"cannot compute in {precision}", hint="use float64 or float32")
     changed = dict(section)
     for name in ("descriptor", "fitting_net"):
         changed[name] = {**section[name], "precision": precision}

@@ -68,7 +68,7 @@ def rebias(
     checkpoint = read_checkpoint(model)
     name = resolve_branch(checkpoint.path, checkpoint.model_params, branch)
     section, tensors = checkpoint.branch(name)
-    network = build_model(parse_model(section))
+    network = build_model(parse_model(section, checkpoint.path))
     load_deepmd_state(network, tensors)
     network = network.requires_grad_(False).to(torch.device(device or "cpu"))
     systems = open_systems(list(data), network.type_map)
