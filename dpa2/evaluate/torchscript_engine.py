@@ -20,6 +20,7 @@ from dpa2.model.neighbors import PairFinder, pairs_within
 from schemas.checkpoint.archive import check_program
 from schemas.checkpoint.kinds import TORCHSCRIPT, check_name, kind_of
 from schemas.errors import CheckpointError
+from schemas.other_models import OURS
 
 # What the lower interface of a `.pth` calls the outputs of the others.
 _OUTPUTS = {
@@ -157,4 +158,9 @@ def open_torchscript(path: str | os.PathLike[str], device: torch.device) -> Torc
         raise CheckpointError(
             f"{path} predicts {', '.join(outputs)}, not energies", hint="give an energy model"
         )
+    inputs = [item.name for item in module.forward.schema.arguments if not item.has_default_value()]
+    beyond = [name for name in inputs if name not in ("self", "coord", "atype")]
+    if beyond:
+        kind = "a spin model" if "spin" in beyond else "a model of another kind"
+        raise CheckpointError(f"{path}: {kind}, which needs {', '.join(beyond)}", hint=OURS)
     return TorchScriptEngine(module.eval(), device)
