@@ -18,7 +18,7 @@ from pathlib import Path
 from water_box import Peer, find_peer, in_float64, water_box
 
 from dpa2.freeze.torchscript import freeze
-from dpa2.interfaces.lammps_input import lammps_data
+from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
 from zoo.resolve import model_file
 
 REPEATS = {96: (1, 1, 1), 192: (2, 1, 1), 768: (2, 2, 2), 1536: (4, 2, 2)}
@@ -70,7 +70,8 @@ def main() -> None:
         (folder / "in.lammps").write_text(SCRIPT)
         for num_atoms in chosen.atoms:
             data = folder / f"{num_atoms}.data"
-            data.write_text(lammps_data(water_box(REPEATS[num_atoms]), ("O", "H")))
+            box = water_box(REPEATS[num_atoms])
+            data.write_text(lammps_data(lammps_structure(box, ("O", "H"))))
             for threads in chosen.threads:
                 times: dict[str, list[tuple[float, float]]] = {key: [] for key in models}
                 for _ in range(chosen.rounds):

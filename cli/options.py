@@ -73,6 +73,20 @@ def split_branch(entry: str) -> tuple[str, str | None]:
     return model, branch
 
 
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """Return the numbers of an option's text, `1.0,2.0`.
+
+    Raises:
+        typer.BadParameter: If it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"{option} {text}: write numbers with commas, 1.0,2.0") from error
+
+
 Model = Annotated[
     str,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.bad_frames import Strict, tell
-from cli.options import Branch, Device, Json, Model, Quiet
+from cli.options import Branch, Device, Json, Model, Quiet, numbers
 from cli.output import Output
 from cli.reading import FormatName, TypeNames, names_of
 
@@ -60,7 +60,7 @@ def predict(
                 output,
                 format_name=format_name,
                 type_names=names_of(type_map),
-                fparam=_numbers(fparam),
+                fparam=numbers("--fparam", fparam),
                 atomic=atomic,
                 strict=strict,
                 progress=advance,
@@ -86,15 +86,6 @@ def predict(
     tell(out, bad)
     if bad or predicted.refused:
         raise typer.Exit(1)
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(word) for word in text.split(",")]
-    except ValueError as error:
-        raise typer.BadParameter(f"--fparam {text}: write numbers with commas, 1.0,2.0") from error
 
 
 def _print(out: Output, structures: "list[Predicted]") -> None:

@@ -1,46 +1,61 @@
-"""An ASE script for a structure and a model."""
+"""An ASE script for a structure and a model, and the files that it reads."""
 
-from collections.abc import Sequence
+import io
 from typing import TYPE_CHECKING
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.io.jsonio import encode
+from ase.md import nose_hoover_chain
+
+from dpa2.interfaces.parameters import Parameters
+from schemas.errors import DataError
 
 if TYPE_CHECKING:
     from dpa2.interfaces.simulation import MdSettings
 
+_SCRIPT, _STRUCTURE, _CONSTRAINTS = "run.py", "structure.extxyz", "constraints.json"
+
+_HEAT = "    temperature_K={temperature},\n"
+_CHAIN = _HEAT + "    tdamp=100 * timestep,\n"
+_PRESS = _CHAIN + "    pressure_au={pressure} * units.bar,\n    pdamp=1000 * timestep,\n"
+
+# Module, class and options by what is kept constant; npt by how the cell follows, too.
 _INTEGRATORS = {
-    "nve": ("from ase.md.verlet import VelocityVerlet", "VelocityVerlet", ""),
-    "nvt": (
-        "from ase.md.nose_hoover_chain import NoseHooverChainNVT",
-        "NoseHooverChainNVT",
-        "    temperature_K={temperature},\n    tdamp=100 * timestep,\n",
+    "nve": ("ase.md.verlet", "VelocityVerlet", ""),
+    "nvt": ("ase.md.nose_hoover_chain", "NoseHooverChainNVT", _CHAIN),
+    # Nose-Hoover chains of ASE count the directions that constraints hold as warm ones.
+    "nvt held": (
+        "ase.md.bussi",
+        "Bussi",
+        _HEAT + "    taut=100 * timestep,\n    rng=np.random.default_rng({seed}),\n",
     ),
-    "npt": (
-        "from ase.md.nose_hoover_chain import IsotropicMTKNPT",
-        "IsotropicMTKNPT",
-        (
-            "    temperature_K={temperature},\n    pressure_au={pressure} * units.bar,\n"
-            "    tdamp=100 * timestep,\n    pdamp=1000 * timestep,\n"
-        ),
+    "npt iso": ("ase.md.nose_hoover_chain", "IsotropicMTKNPT", _PRESS),
+    "npt aniso": (
+        "ase.md.nose_hoover_chain",
+        "MaskedMTKNPT",
+        _PRESS + "    mask=(True, True, True),\n",
     ),
+    "npt tri": ("ase.md.nose_hoover_chain", "MTKNPT", _PRESS),
 }
 
-_SCRIPT = """\
+_TEXT = """\
 \"\"\"{ensemble} with {model}; start with: python {script}\"\"\"
 
 import numpy as np
 from ase import units
-from ase.io import read
 {imports}
 
 from dpa2.ase import Calculator
 
 atoms = read("{structure}")
-atoms.calc = Calculator({arguments})
+{constraints}atoms.calc = Calculator({arguments})
 if not atoms.get_momenta().any():
     rng = np.random.default_rng({seed})
     masses = atoms.get_masses()[:, None]
     momenta = rng.normal(size=(len(atoms), 3)) * np.sqrt(masses * units.kB * {temperature})
-    # The centre of mass stays where it is.
-    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
+{centre}    atoms.set_momenta(momenta)
 
 timestep = {timestep} * units.fs
 dynamics = {integrator}(
@@ -51,37 +66,118 @@ dynamics = {integrator}(
     loginterval={dump_every},
 )
 dynamics.run({steps})
+write("final.extxyz", atoms)
+"""
+_CENTRE = """\
+    # The centre of mass stays where it is.
+    momenta -= masses * momenta.sum(axis=0) / masses.sum()
+"""
+_READ_CONSTRAINTS = f"""\
+atoms.set_constraint([dict2constraint(entry) for entry in read_json("{_CONSTRAINTS}")])
 """
 
 
-def ase_script(
-    settings: "MdSettings", files: Sequence[str], *, branch: str | None, device: str
-) -> str:
-    """Return the script.
+def ase_files(
+    atoms: Atoms,
+    settings: "MdSettings",
+    model: str,
+    parameters: Parameters,
+    *,
+    branch: str | None,
+    device: str,
+) -> dict[str, str]:
+    """Return the texts of the script and of the files that it reads, by name, the script first.
 
     Args:
+        atoms: The structure.
         settings: What to simulate.
-        files: Names of script, structure and model.
+        model: Name of the model's file.
+        parameters: What the model is told.
         branch: Branch of a multi-task checkpoint.
         device: Where to compute.
+
+    Raises:
+        DataError: If a constraint cannot be written down, or ASE is too old for the ensemble.
     """
-    script, structure, model = files
-    an_import, integrator, options = _INTEGRATORS[settings.ensemble]
+    texts = {
+        _SCRIPT: _script(atoms, settings, model, branch=branch, device=device),
+        _STRUCTURE: _structure(atoms, parameters),
+    }
+    if atoms.constraints:
+        texts[_CONSTRAINTS] = _constraints(atoms)
+    return texts
+
+
+def _script(
+    atoms: Atoms, settings: "MdSettings", model: str, *, branch: str | None, device: str
+) -> str:
+    module, integrator, options = _integrator(atoms, settings)
+    imports = ["from ase.io import read, write", f"from {module} import {integrator}"]
+    if atoms.constraints:
+        imports += [
+            "from ase.constraints import dict2constraint",
+            "from ase.io.jsonio import read_json",
+        ]
     arguments = repr(model)
     arguments += "" if branch is None else f", branch={branch!r}"
     arguments += "" if device == "cpu" else f", device={device!r}"
-    return _SCRIPT.format(
+    keeps_centre = not atoms.constraints and len(atoms) > 1
+    return _TEXT.format(
         ensemble=settings.ensemble.upper(),
         model=model,
-        script=script,
-        imports=an_import,
-        structure=structure,
+        script=_SCRIPT,
+        imports="\n".join(sorted(imports)),
+        structure=_STRUCTURE,
+        constraints=_READ_CONSTRAINTS if atoms.constraints else "",
         arguments=arguments.replace("'", '"'),
         seed=settings.seed,
         temperature=settings.temperature,
+        centre=_CENTRE if keeps_centre else "",
         timestep=settings.timestep,
         integrator=integrator,
-        options=options.format(temperature=settings.temperature, pressure=settings.pressure),
+        options=options.format(
+            temperature=settings.temperature, pressure=settings.pressure, seed=settings.seed
+        ),
         dump_every=settings.dump_every,
         steps=settings.steps,
     )
+
+
+def _integrator(atoms: Atoms, settings: "MdSettings") -> tuple[str, str, str]:
+    kind: str = settings.ensemble
+    if kind == "npt":
+        kind = f"npt {settings.couple}"
+    elif kind == "nvt" and atoms.constraints:
+        kind = "nvt held"
+    module, integrator, options = _INTEGRATORS[kind]
+    if module == nose_hoover_chain.__name__ and not hasattr(nose_hoover_chain, integrator):
+        raise DataError(
+            f"this ASE has no {integrator}, which {kind} needs",
+            hint="install a newer one (pip install -U ase), or use --engine lammps",
+        )
+    return module, integrator, options
+
+
+def _structure(atoms: Atoms, parameters: Parameters) -> str:
+    """Return the structure with masses, momenta and parameters; constraints have their own file."""
+    plain: Atoms = atoms.copy()  # type: ignore[no-untyped-call]
+    plain.set_constraint()  # type: ignore[no-untyped-call]
+    if parameters.fparam is not None:
+        plain.info["fparam"] = np.asarray(parameters.fparam)
+    if parameters.aparam is not None:
+        plain.info.pop("aparam", None)
+        plain.arrays["aparam"] = np.asarray(parameters.aparam)
+    stream = io.StringIO()
+    ase.io.write(stream, plain, format="extxyz")
+    return stream.getvalue()
+
+
+def _constraints(atoms: Atoms) -> str:
+    try:
+        return str(encode([constraint.todict() for constraint in atoms.constraints])) + "\n"
+    except (AttributeError, NotImplementedError, TypeError) as error:
+        names = ", ".join(sorted({type(kept).__name__ for kept in atoms.constraints}))
+        raise DataError(
+            f"ASE cannot write down a constraint of the structure ({names})",
+            hint="take it out of the structure, and add it in run.py",
+        ) from error

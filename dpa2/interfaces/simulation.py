@@ -6,21 +6,29 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixAtoms
 from ase.data import atomic_numbers
 
-from dpa2.evaluate.potential import load
+from dpa2.evaluate.potential import Potential, load
+from dpa2.interfaces.parameters import Parameters, checked_parameters, parameters_of
 from schemas.atomic import atomic_write, write_text
 from schemas.errors import CheckpointError, DataError, TrainingError
 
+if TYPE_CHECKING:
+    from dpa2.interfaces.lammps_data import LammpsStructure
+
 Engine = Literal["lammps", "ase"]
 Ensemble = Literal["nve", "nvt", "npt"]
+Couple = Literal["iso", "aniso", "tri"]
 
 # Formats that deepmd-kit's plugin takes as they are.
 _RUN_BY_LAMMPS = frozenset({".pth", ".pt2", ".savedmodel"})
+
+_NOT_GIVEN = Parameters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,8 @@ class MdSettings:
         steps: Number of steps.
         dump_every: Steps between two frames of the trajectory and two lines of the log.
         seed: Of the first velocities.
+        couple: How the cell follows the pressure: in all directions alike, each length on its own,
+            or lengths and angles.
     """
 
     ensemble: Ensemble = "nvt"
@@ -44,6 +54,7 @@ class MdSettings:
     steps: int = 1000
     dump_every: int = 100
     seed: int = 1
+    couple: Couple = "iso"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,7 @@ class Simulation:
         files: Names of the files there: the input first, the model last.
         elements: Elements of the structure, in the order of LAMMPS's atom types.
         num_atoms: Atoms of the structure.
+        notes: What a reader of the files should know, one sentence each.
     """
 
     engine: Engine
@@ -63,6 +75,7 @@ class Simulation:
     files: tuple[str, ...]
     elements: tuple[str, ...]
     num_atoms: int
+    notes: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -81,11 +94,12 @@ def write_simulation(
     branch: str | None = None,
     device: str = "cpu",
     force: bool = False,
+    parameters: Parameters = _NOT_GIVEN,
 ) -> Simulation:
     """Write the input, the structure and the model of a run into a folder.
 
     Args:
-        atoms: Where it starts; its velocities are used where it has any.
+        atoms: Where it starts; its velocities are used where it has any, its constraints are kept.
         model: Any model that `dpa2.load` opens; LAMMPS gets it frozen.
         folder: Made if need be.
         engine: Which program is to run it.
@@ -93,36 +107,48 @@ def write_simulation(
         branch: Branch of a multi-task checkpoint.
         device: Where ASE computes; LAMMPS takes a GPU where there is one.
         force: Replace files that are there.
+        parameters: What the model is told where the structure does not say; aparam also those of
+            one atom, for all.
 
     Raises:
-        DataError: If the structure does not fit the model, the settings make no sense, or files
-            are there already.
+        DataError: If the structure does not fit the model, the program cannot do what structure and
+            settings ask for, or files are there already.
         CheckpointError: If the model cannot be used.
     """
-    from dpa2.interfaces.ase_script import ase_script
-    from dpa2.interfaces.lammps_input import lammps_data, lammps_script
-
+    _check_structure(atoms)
     _check_settings(atoms, settings)
-    elements = _elements(atoms, type_map_of(model, branch))
+    potential = load(model, branch)
+    elements = _elements(atoms, potential.type_map)
+    given = parameters_of(atoms, potential, parameters)
+    given = checked_parameters(given, potential, len(atoms))
+    notes = _notes(atoms, given, potential)
     freeze_it = engine == "lammps" and model.suffix not in _RUN_BY_LAMMPS
     placed = "model.pth" if freeze_it else f"model{model.suffix}"
+    texts: dict[str, str]
     if engine == "lammps":
-        files = ("in.lammps", "structure.data", placed)
+        from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
+        from dpa2.interfaces.lammps_input import lammps_script
+
+        _check_lammps_parameters(given)
+        structure = lammps_structure(atoms, elements)
+        elements = structure.elements
+        notes += _lammps_notes(structure)
+        files: tuple[str, ...] = ("in.lammps", "structure.data", placed)
+        texts = {
+            files[1]: lammps_data(structure, tilted=settings.couple == "tri"),
+            files[0]: lammps_script(structure, settings, files, given),
+        }
     else:
-        files = ("run.py", "structure.extxyz", placed)
+        from dpa2.interfaces.ase_script import ase_files
+
+        texts = ase_files(atoms, settings, placed, given, branch=branch, device=device)
+        files = (*texts, placed)
     _refuse_overwriting(folder, files, model, force=force)
     folder.mkdir(parents=True, exist_ok=True)
     _place_model(model, folder / placed, branch, freeze_it=freeze_it)
-    if engine == "lammps":
-        write_text(folder / files[1], lammps_data(atoms, elements))
-        write_text(folder / files[0], lammps_script(atoms, elements, settings, files))
-    else:
-        from dpa2.interfaces.structure_files import write_extxyz
-
-        write_extxyz(folder / files[1], [atoms])
-        script = ase_script(settings, files, branch=branch, device=device)
-        write_text(folder / files[0], script)
-    return Simulation(engine, folder, files, elements, len(atoms))
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return Simulation(engine, folder, files, elements, len(atoms), tuple(notes))
 
 
 def run_simulation(simulation: Simulation, lammps: str | None = None) -> None:
@@ -153,9 +179,56 @@ def run_simulation(simulation: Simulation, lammps: str | None = None) -> None:
         )
 
 
-def _check_settings(atoms: Atoms, settings: MdSettings) -> None:
+def _check_structure(atoms: Atoms) -> None:
     if len(atoms) == 0:
         raise DataError("the structure has no atoms")
+    for name, values in (
+        ("positions", atoms.positions),
+        ("cell", atoms.cell.array),
+        ("velocities", atoms.arrays.get("momenta", np.zeros(0))),
+    ):
+        if not np.isfinite(values).all():
+            raise DataError(f"the {name} of the structure hold a number that is not finite")
+
+
+def _check_lammps_parameters(parameters: Parameters) -> None:
+    aparam = parameters.aparam
+    if aparam is not None and np.ptp(np.asarray(aparam), axis=0).any():
+        raise DataError(
+            "the atoms of the structure have different aparam, and deepmd-kit's plugin for LAMMPS "
+            "tells the model the same of every atom",
+            hint="use --engine ase, or --aparam with the numbers of all atoms on a structure "
+            "without its own",
+        )
+
+
+def _notes(atoms: Atoms, parameters: Parameters, potential: Potential) -> list[str]:
+    """Return what the structure has and the model does not see, and what defaults stand for."""
+    notes = [
+        f"{name} of the structure are no input of the model"
+        for array, name in (
+            ("initial_charges", "charges"),
+            ("initial_magmoms", "magnetic moments"),
+        )
+        if array in atoms.arrays and atoms.arrays[array].any()
+    ]
+    if potential.dim_fparam and parameters.fparam is None:
+        notes.append("fparam is the model's default")
+    return notes
+
+
+def _lammps_notes(structure: "LammpsStructure") -> list[str]:
+    notes = []
+    if structure.is_turned:
+        notes.append("LAMMPS turns the cell, and with it positions, velocities and forces")
+    if structure.held.any():
+        notes.append(
+            "final.data does not tell what is held: go on from trajectory.lammpstrj@-1, which does"
+        )
+    return notes
+
+
+def _check_settings(atoms: Atoms, settings: MdSettings) -> None:
     for name, value in (("timestep", settings.timestep), ("temperature", settings.temperature)):
         if not (np.isfinite(value) and value > 0):
             raise DataError(f"a {name} of {value} makes no sense", hint="give a positive number")
@@ -164,6 +237,26 @@ def _check_settings(atoms: Atoms, settings: MdSettings) -> None:
             "npt changes the volume, but the structure is not periodic in all directions "
             f"(pbc = {atoms.pbc.tolist()})",
             hint="use nvt or nve",
+        )
+    if settings.ensemble == "npt" and atoms.constraints:
+        raise DataError(
+            "npt moves all atoms with the cell, but the structure has constraints "
+            f"({', '.join(sorted({type(kept).__name__ for kept in atoms.constraints}))})",
+            hint="use nvt or nve, or take the constraints out of the structure",
+        )
+    if settings.couple != "iso" and settings.ensemble != "npt":
+        raise DataError(
+            f"couple {settings.couple} says how the cell follows the pressure, "
+            f"and {settings.ensemble} keeps the cell",
+            hint="add --ensemble npt",
+        )
+    fixed = [
+        index for kept in atoms.constraints if isinstance(kept, FixAtoms) for index in kept.index
+    ]
+    if len(set(fixed)) == len(atoms):
+        raise DataError(
+            "the structure's constraints fix every atom: nothing moves",
+            hint="zoo predict evaluates it as it is",
         )
 
 

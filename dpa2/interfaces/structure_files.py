@@ -9,12 +9,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 
-from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport, ReadOptions, Structure
+from dpa2.data.structures.structure import ReadOptions, Structure
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.interfaces.ase import stress
 from schemas.atomic import atomic_write
-from schemas.errors import DataError
 
 
 def options_for(
@@ -31,18 +29,6 @@ def options_for(
         type_names: Elements of the types 1, 2, ... of LAMMPS files that do not name them.
     """
     return ReadOptions(format_name, type_names, type_map, deepmd_names=type_map, keys=None)
-
-
-def first_structure(path: str, type_map: Sequence[str]) -> Atoms:
-    """Read the first structure of a file or system; `file.traj@-1` is the last.
-
-    Raises:
-        DataError: If there is no such file, it cannot be read, or no frame of it is sound.
-    """
-    report = FileReport(path)
-    for structure in read_structures(path, options_for(type_map), report):
-        return to_atoms(structure)
-    raise DataError(f"{path} holds no structure")
 
 
 def to_atoms(structure: Structure) -> Atoms:

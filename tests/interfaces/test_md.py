@@ -7,7 +7,9 @@ from ase.build import molecule
 from ase.io import read, write
 
 from dpa2.freeze.torchscript import freeze
+from dpa2.interfaces.lammps_data import lammps_structure
 from dpa2.interfaces.lammps_input import lammps_script
+from dpa2.interfaces.parameters import Parameters
 from dpa2.interfaces.simulation import MdSettings
 from schemas.errors import DataError, TrainingError
 
@@ -61,7 +63,8 @@ def test_lammps_gets_a_script_a_structure_and_a_frozen_model(
 @pytest.mark.parametrize("model", ["model.pth", "model.pt2", "model.savedmodel"])
 def test_the_script_offers_several_processes_to_models_that_can_use_them(model, structure):
     files = ("in.lammps", "structure.data", model)
-    script = lammps_script(structure, ["O", "H"], MdSettings(), files)
+    placed = lammps_structure(structure, ["O", "H"])
+    script = lammps_script(placed, MdSettings(), files, Parameters())
     assert ("mpirun" in script) == (model == "model.pth")
 
 
@@ -71,7 +74,7 @@ def test_a_molecule_gets_room_and_no_images(run, water_model, tmp_path):
     folder = tmp_path / "md"
     run("md", tmp_path / "molecule.xyz", "-m", water_model, "-o", folder)
     script = (folder / "in.lammps").read_text().split("\n")
-    assert any(line.split()[:4] == ["boundary", "s", "s", "s"] for line in script)
+    assert any(line.split()[:4] == ["boundary", "m", "m", "m"] for line in script)
     data = read(folder / "structure.data", format="lammps-data", atom_style="atomic")
     inside = data.cell.scaled_positions(data.positions)
     assert (inside > 0.2).all()
@@ -86,7 +89,7 @@ def test_a_slab_keeps_its_periodic_directions(run, structure, water_model, tmp_p
     write(tmp_path / "slab.extxyz", structure)
     run("md", tmp_path / "slab.extxyz", "-m", water_model, "-o", tmp_path / "md")
     script = (tmp_path / "md" / "in.lammps").read_text().split("\n")
-    assert any(line.split()[:4] == ["boundary", "p", "p", "s"] for line in script)
+    assert any(line.split()[:4] == ["boundary", "p", "p", "m"] for line in script)
 
 
 def test_velocities_of_the_structure_are_kept(run, structure, water_model, tmp_path):

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.units import bar
 
 import dpa2
-from dpa2.interfaces.lammps_input import lammps_data
+from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("lammps.in")
@@ -65,7 +65,7 @@ def run_lammps(
         parameters: What `pair_style` is told beside the model.
         per_atom: Ask for energies of atoms, for which LAMMPS's plugin asks for their virials too.
     """
-    (folder / "data").write_text(lammps_data(atoms, ("O", "H")))
+    (folder / "data").write_text(lammps_data(lammps_structure(atoms, ("O", "H"))))
     script = SCRIPT.read_text().replace("${model}", f"{model} {parameters}".strip())
     if not per_atom:
         script = script.replace(PER_ATOM, "").replace(" c_per_atom", "")

@@ -1,0 +1,203 @@
+"""LAMMPS's data file of a structure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms, units
+from ase.data import atomic_masses, atomic_numbers
+from numpy.typing import NDArray
+
+from dpa2.interfaces.held import held_directions
+from dpa2.interfaces.periodicity import PeriodicBox
+from schemas.errors import DataError
+
+Floats = NDArray[np.float64]
+
+# Room around what is not periodic, Å; the box grows where atoms leave it, and never shrinks.
+_ROOM = 10.0
+_PICOSECOND = 1000.0 * units.fs
+# Tilts that are the rounding of a rotation, as a part of the length of the cell.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class LammpsStructure:
+    """A structure as LAMMPS takes it. Axes: N atoms, T atom types.
+
+    Attributes:
+        formula: Of the structure.
+        elements: (T,) of the atom types; isotopes have types of their own.
+        masses: (T,) u.
+        types: (N,) from 1.
+        positions: (N, 3) Å, inside the cell.
+        cell: (3, 3) Å, rows are vectors, lower triangular.
+        pbc: (3,) which directions are periodic.
+        velocities: (N, 3) Å/ps; None: not known.
+        held: (N, 3) which coordinates stay as they are.
+        is_turned: Whether LAMMPS's frame is another than the structure's.
+        has_isotopes: Whether a mass is another than that of its element.
+    """
+
+    formula: str
+    elements: tuple[str, ...]
+    masses: Floats
+    types: NDArray[np.int64]
+    positions: Floats
+    cell: Floats
+    pbc: NDArray[np.bool_]
+    velocities: Floats | None
+    held: NDArray[np.bool_]
+    is_turned: bool
+    has_isotopes: bool
+
+
+def lammps_structure(atoms: Atoms, elements: Sequence[str]) -> LammpsStructure:
+    """Return a structure with a cell in every direction, all atoms inside, turned as LAMMPS wants.
+
+    Args:
+        atoms: The structure.
+        elements: Its elements, in the order of the atom types.
+
+    Raises:
+        DataError: If the cell has no volume, a mass is not positive, or a constraint cannot be
+            kept.
+    """
+    box, positions = _in_a_box(atoms)
+    rotation, cell = _lower_triangular(box)
+    positions = positions @ rotation
+    images = np.floor(positions @ np.linalg.inv(cell))
+    positions -= images[:, atoms.pbc] @ cell[atoms.pbc]
+    kinds, masses, types = _atom_types(atoms, elements)
+    held = held_directions(atoms, rotation)
+    if held.all():
+        raise DataError(
+            "the structure's constraints hold every atom: nothing moves",
+            hint="zoo predict evaluates it as it is",
+        )
+    velocities = None
+    if atoms.has("momenta") and atoms.get_momenta().any():  # type: ignore[no-untyped-call]
+        velocities = _PICOSECOND * atoms.get_velocities() @ rotation  # type: ignore[no-untyped-call]
+        velocities = np.where(held, 0.0, velocities)
+    natural = [atomic_masses[atomic_numbers[kind]] for kind in kinds]
+    return LammpsStructure(
+        formula=str(atoms.symbols),
+        elements=kinds,
+        masses=masses,
+        types=types,
+        positions=positions,
+        cell=cell,
+        pbc=np.array(atoms.pbc),
+        velocities=velocities,
+        held=held,
+        is_turned=not np.allclose(rotation, np.eye(3), atol=_ROUNDING),
+        has_isotopes=not np.allclose(masses, natural, rtol=1e-6),
+    )
+
+
+def lammps_data(structure: LammpsStructure, *, tilted: bool = False) -> str:
+    """Return the data file: elements and masses of the atom types, all digits of the rest.
+
+    Args:
+        structure: What it holds.
+        tilted: Write the tilts of the cell even where they are zero, so that they can change.
+    """
+    (xx, _, _), (xy, yy, _), (xz, yz, zz) = structure.cell.tolist()
+    lines = [
+        f"{structure.formula}, written by zoo",
+        "",
+        f"{len(structure.types)} atoms",
+        f"{len(structure.elements)} atom types",
+        "",
+        *(f"0.0 {high:.17g} {a}lo {a}hi" for a, high in zip("xyz", (xx, yy, zz), strict=True)),
+    ]
+    if tilted or any((xy, xz, yz)):
+        lines.append(f"{xy:.17g} {xz:.17g} {yz:.17g} xy xz yz")
+    labels = _labels(structure.elements)
+    rows = list(zip(labels, structure.masses.tolist(), structure.elements, strict=True))
+    lines += ["", "Atom Type Labels", ""]
+    lines += [f"{number} {label}" for number, (label, _, _) in enumerate(rows, 1)]
+    lines += ["", "Masses", ""]
+    lines += [f"{k} {mass:.17g} # {element}" for k, (_, mass, element) in enumerate(rows, 1)]
+    lines += ["", "Atoms # atomic", ""]
+    lines += [
+        f"{number} {kind} {_numbers(position)}"
+        for number, (kind, position) in enumerate(
+            zip(structure.types.tolist(), structure.positions.tolist(), strict=True), 1
+        )
+    ]
+    if structure.velocities is not None:
+        lines += ["", "Velocities", ""]
+        lines += [f"{k} {_numbers(v)}" for k, v in enumerate(structure.velocities.tolist(), 1)]
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.17g}" for value in values)
+
+
+def _labels(elements: Sequence[str]) -> list[str]:
+    """Return labels of the atom types, none twice: O, H, H_2 for a second mass of hydrogen."""
+    labels = []
+    for number, element in enumerate(elements):
+        before = elements[:number].count(element)
+        labels.append(f"{element}_{before + 1}" if before else element)
+    return labels
+
+
+def _atom_types(
+    atoms: Atoms, elements: Sequence[str]
+) -> tuple[tuple[str, ...], Floats, NDArray[np.int64]]:
+    """Return element and mass of each atom type, and the type of each atom, from 1."""
+    masses = atoms.get_masses()
+    if not (masses > 0).all():
+        atom = int(np.argmin(masses > 0))
+        raise DataError(
+            f"atom {atom} (counted from 0) has the mass {masses[atom]}, which cannot move",
+            hint="give every atom a positive mass, or none its own",
+        )
+    symbols = np.array(list(atoms.symbols))
+    kinds: list[tuple[str, float]] = []
+    types = np.zeros(len(atoms), dtype=np.int64)
+    for element in elements:
+        natural = atomic_masses[atomic_numbers[element]]
+        # The natural mass first: it is the one without a number behind its label.
+        natural = float(atomic_masses[atomic_numbers[element]])
+        there = set(masses[symbols == element].tolist())
+        own = [natural] * (natural in there) + sorted(there - {natural})
+        for mass in own:
+            kinds.append((element, mass))
+            types[(symbols == element) & (masses == mass)] = len(kinds)
+    return tuple(kind for kind, _ in kinds), np.array([mass for _, mass in kinds]), types
+
+
+def _in_a_box(atoms: Atoms) -> tuple[Floats, Floats]:
+    """Return right-handed cell vectors in all directions, and positions inside the free ones."""
+    free = ~atoms.pbc
+    positions = np.array(atoms.positions)
+    box = PeriodicBox(2.0 * _ROOM)(positions, atoms.cell.array, atoms.pbc)
+    if box is None:
+        box = np.diag(np.ptp(positions, axis=0) + 2.0 * _ROOM)
+    volume = np.linalg.det(box)
+    if volume == 0.0:
+        raise DataError(
+            f"the cell has no volume: {box.tolist()}",
+            hint="give every periodic direction a vector of its own, or set its pbc to False",
+        )
+    if volume < 0.0:
+        # The same lattice: a vector and its opposite lead to the same images.
+        box[2] *= -1.0
+    normals = box[free] / np.linalg.norm(box[free], axis=1, keepdims=True)
+    lowest = (positions @ normals.T).min(axis=0)
+    return box, positions + (_ROOM - lowest) @ normals
+
+
+def _lower_triangular(cell: Floats) -> tuple[Floats, Floats]:
+    """Return a rotation (3, 3) and the lower triangular `cell @ rotation`."""
+    if not np.triu(cell, 1).any() and (np.diag(cell) > 0).all():
+        return np.eye(3), cell
+    rotation, upper = np.linalg.qr(cell.T)
+    signs = np.sign(np.diag(upper))
+    turned = (upper * signs[:, None]).T
+    turned[np.abs(turned) < _ROUNDING * np.abs(turned).max()] = 0.0
+    return rotation * signs, turned
