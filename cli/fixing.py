@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.render.color import PLAIN, Colors
 from schemas.atomic import write_text
+from schemas.terminal import one_line
 
 if TYPE_CHECKING:
     from schemas.diagnostics import Diagnostic
@@ -34,7 +35,7 @@ class Repair:
         lines = difflib.unified_diff(
             self.before.splitlines(), self.after.splitlines(), self.name, self.name, lineterm=""
         )
-        for line in lines:
+        for line in map(one_line, lines):
             if line.startswith("+"):
                 yield colors.added(line)
             elif line.startswith("-"):

@@ -98,7 +98,7 @@ def _stages(out: Output, what: str) -> Iterator[Callable[[str], None]]:
         out.info(what)
         yield out.info
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what)
         yield lambda stage: progress.update(task, description=f"{what}: {stage}")

@@ -44,6 +44,7 @@ from cli import (
 from cli import list as list_models
 from cli.output import open_missing_streams
 from cli.version import VERSION
+from schemas.terminal import guard_streams
 
 app = typer.Typer(
     name="zoo",
@@ -115,15 +116,16 @@ for command in (
 def main() -> None:
     """Run the command line; the only place where exceptions end."""
     open_missing_streams()
-    try:
+    with guard_streams():
         try:
-            app()
-        finally:
-            sys.stdout.flush()  # what cannot be written is an error here, not after the end
-    except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a sentence
-        sys.exit(errors.report(error, json_mode="--json" in sys.argv))
-    except KeyboardInterrupt as error:
-        sys.exit(errors.report(error, json_mode="--json" in sys.argv))
+            try:
+                app()
+            finally:
+                sys.stdout.flush()  # what cannot be written is an error here, not after the end
+        except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a sentence
+            sys.exit(errors.report(error, json_mode="--json" in sys.argv))
+        except KeyboardInterrupt as error:
+            sys.exit(errors.report(error, json_mode="--json" in sys.argv))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+from schemas.terminal import console, one_line, unguarded
+
 
 def open_missing_streams() -> None:
     """Let streams that were closed before the start (`zoo ... 2>&-`) lead nowhere.
@@ -39,11 +41,9 @@ class Output:
 
     def console(self, *, stderr: bool = True) -> "Console":
         """Return a rich console (rich honours NO_COLOR, TERM=dumb and pipes by itself)."""
-        from rich.console import Console
-
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() else 100
-        return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+        return console(stream, width=width, soft_wrap=not stream.isatty())
 
     def result(self, document: Mapping[str, Any]) -> None:
         """Print the machine-readable result; only under `--json`."""
@@ -56,33 +56,43 @@ class Output:
         if not self.json_mode:
             sys.stdout.write(line + "\n")
 
+    def painted(self, line: str) -> None:
+        """Print a line with colours in it; whoever paints makes the text harmless first."""
+        if not self.json_mode:
+            unguarded(sys.stdout).write(line + "\n")
+
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stdout: the first column left-aligned, the others right-aligned."""
         if self.json_mode:
             return
         from rich import box
-        from rich.markup import escape
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=escape(title) or None, box=box.SIMPLE_HEAD, title_justify="left")
+        table = Table(
+            title=Text(one_line(title)) if title else None,
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+        )
         for index, column in enumerate(columns):
             left = index == 0
             table.add_column(
-                escape(column),
+                Text(one_line(column)),
                 justify="left" if left else "right",
                 no_wrap=not left,
                 overflow="fold",
             )
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(Text(one_line(cell)) for cell in row))
         self.console(stderr=False).print(table)
 
     def plain_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stdout without rich, which alone takes half as long as `zoo list`."""
         if self.json_mode:
             return
-        widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-        for row in (columns, ["-" * width for width in widths], *rows):
+        shown = [[one_line(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
+        for row in (columns, ["-" * width for width in widths], *shown):
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
             sys.stdout.write("  ".join(cells).rstrip() + "\n")
 
@@ -105,5 +115,7 @@ class Output:
             sys.stderr.write(message + "\n")
             yield
             return
-        with self.console().status(message):
+        from rich.text import Text
+
+        with self.console().status(Text(one_line(message))):
             yield

@@ -150,7 +150,7 @@ def _show_diffs(repairs: "Sequence[Repair]", output: Output) -> None:
 
     for item in repairs:
         for line in item.diff(colors_of(sys.stdout)):
-            output.text(line)
+            output.painted(line)
     documents = [{"file": item.name, "diff": "\n".join(item.diff())} for item in repairs]
     output.result({"files": documents})
 
@@ -167,7 +167,7 @@ def _show(reports: "Sequence[Report]", style: Format, output: Output) -> None:
     if not output.json_mode:
         for report in reports:
             for line in render(report, style, colors_of(sys.stdout)):
-                output.text(line)
+                output.painted(line)
         if style is not Format.GITHUB:
             output.text(summary(reports))
     documents = [

@@ -9,6 +9,7 @@ from cli.render.color import PLAIN, Colors, Paint, colors_of
 from schemas.check import Report
 from schemas.diagnostics import Diagnostic, Related, Severity, Span, dotted
 from schemas.merging import HERE_TOO
+from schemas.terminal import harmless, one_line, same_width, unguarded
 
 _LONGEST: Final = 100
 _MOST_EXCERPTS: Final = 3
@@ -41,14 +42,15 @@ def summary(reports: Sequence[Report]) -> str:
 def _headline(report: Report, item: Diagnostic, colors: Colors) -> str:
     where = f":{item.span.line}:{item.span.col}" if item.span else ""
     severity = colors.severity(item.severity)
-    return f"{colors.bold(report.name + where)}  {severity}  {item.code}  {item.message}"
+    name = colors.bold(one_line(report.name) + where)
+    return f"{name}  {severity}  {item.code}  {harmless(item.message)}"
 
 
 def _excerpt(report: Report, item: Diagnostic, colors: Colors) -> Iterator[str]:
     """Yield the line at fault with the fault underlined and the hint beside it."""
     if item.span is None or item.span.line > len(report.lines):
         if item.hint:
-            yield f"     {colors.dim('=')} {item.hint}"
+            yield f"     {colors.dim('=')} {harmless(item.hint)}"
     else:
         mark = colors.mark(item.severity)
         yield from _marked(report.lines, item.span, "^", item.hint, mark, colors)
@@ -61,7 +63,7 @@ def _excerpt(report: Report, item: Diagnostic, colors: Colors) -> Iterator[str]:
         if place in repeated:
             continue
         if place.span is None or place.span == item.span:
-            yield f"     {colors.dim('=')} {place.label}"
+            yield f"     {colors.dim('=')} {harmless(place.label)}"
         elif place.span.line <= len(report.lines):
             yield from _marked(report.lines, place.span, "-", place.label, colors.dim, colors)
 
@@ -78,7 +80,7 @@ def _marked(
     lines: Sequence[str], span: Span, sign: str, label: str | None, mark: Paint, colors: Colors
 ) -> Iterator[str]:
     """Yield a line of the text and below it the marks, with a label behind them."""
-    line = lines[span.line - 1].replace("\t", " ")
+    line = same_width(lines[span.line - 1].replace("\t", " "))
     end = span.end_col if span.end_line == span.line else len(line.rstrip()) + 1
     start = max(span.col, 1)
     if len(line) > _LONGEST:  # show the stretch around the fault
@@ -86,7 +88,7 @@ def _marked(
         line, start, end = line[cut : cut + _LONGEST], start - cut, min(end - cut, _LONGEST + 1)
     width = max(1, end - start)
     yield f"{colors.dim(f'{span.line:>4} |')} {line.rstrip()}"
-    hint = f" {label}" if label else ""
+    hint = f" {harmless(label)}" if label else ""
     yield f"{colors.dim('     |')} {' ' * (start - 1)}{mark(sign * width + hint)}"
 
 
@@ -97,7 +99,7 @@ def _github(report: Report, item: Diagnostic) -> str:
         where += f",line={item.span.line},col={item.span.col}"
         where += f",endLine={item.span.end_line},endColumn={item.span.end_col}"
     text = f"{dotted(item.path)}: {item.message}" if item.path else item.message
-    return f"::{kind} {where},title={item.code}::{_escaped([text, item.hint])}"
+    return f"::{kind} {where},title={item.code}::{_escaped([harmless(text), item.hint])}"
 
 
 def _escaped(parts: Iterable[str | None], also: str = "") -> str:
@@ -114,4 +116,4 @@ def show_diagnostics(report: Report, output: Output) -> None:
         if output.quiet and item.severity != "error":
             continue
         lines = [_headline(report, item, colors), *_excerpt(report, item, colors)]
-        sys.stderr.write("\n".join(lines) + "\n")
+        unguarded(sys.stderr).write("\n".join(lines) + "\n")

@@ -85,6 +85,7 @@ def terminal_learning_curve(
     from rich import box
     from rich.console import Group
     from rich.panel import Panel
+    from rich.text import Text
 
     panels = []
     for metric in curve.metrics:
@@ -94,7 +95,7 @@ def terminal_learning_curve(
         panels.append(
             Panel(
                 chart,
-                title=title if unicode else title.replace("Å", "A"),
+                title=Text(title if unicode else title.replace("Å", "A")),
                 title_align="left",
                 width=width,
                 box=box.ROUNDED if unicode else box.ASCII,

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from schemas.terminal import console, harmless
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
@@ -84,7 +86,7 @@ class LineProgress(Progress):
 
     def line(self, text: str) -> None:
         """Write the line."""
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(harmless(text) + "\n")
         sys.stderr.flush()
 
 
@@ -93,15 +95,14 @@ class BarProgress(Progress):
 
     def __init__(self, start_step: int, num_steps: int) -> None:
         super().__init__(start_step, num_steps)
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self._bar: RichProgress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[summary]}"),
-            console=Console(stderr=True, highlight=False),
+            TextColumn("{task.fields[summary]}", markup=False),
+            console=console(sys.stderr),
             refresh_per_second=4,
             transient=True,
         )
@@ -165,9 +166,7 @@ def choose_progress(start_step: int, num_steps: int, *, shown: bool = True) -> P
         return Progress(start_step, num_steps)
     if _in_notebook():
         return NotebookProgress(start_step, num_steps)
-    from rich.console import Console
-
-    if Console(stderr=True).is_terminal and sys.stderr.isatty():
+    if console(sys.stderr).is_terminal and sys.stderr.isatty():
         return BarProgress(start_step, num_steps)
     return LineProgress(start_step, num_steps)
 

@@ -32,7 +32,7 @@ def test_help_imports_nothing_heavy():
     for name in ("torch", "numpy", "pydantic", "dpdata", "huggingface_hub", "yaml", "jsonschema"):
         assert name not in loaded, name
     ours = {name for name in loaded if name.startswith("schemas.")}
-    assert ours <= {"schemas.errors", "schemas.diagnostics"}
+    assert ours <= {"schemas.errors", "schemas.diagnostics", "schemas.terminal"}
 
 
 def test_validating_leaves_torch_and_numpy_out(tmp_path):
