@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from errno import EBADF, EIO, ENXIO, EPIPE
 from typing import Any, TextIO, cast
 
+from schemas.terminal import unguarded
+
 _GONE = {EPIPE, EIO, EBADF, ENXIO}
 """What the system says when a pipe has no reader, or a terminal is closed."""
 
@@ -42,6 +44,11 @@ class LastingStream:
     def isatty(self) -> bool:
         """Return whether a person sees it."""
         return self._stream is not None and not self._stream.closed and self._stream.isatty()
+
+    @property
+    def unguarded(self) -> "LastingStream":
+        """The same in front of what is behind a guard (`schemas.terminal`)."""
+        return LastingStream(None if self._stream is None else unguarded(self._stream))
 
     def __getattr__(self, name: str) -> Any:
         """Return everything else as it is."""

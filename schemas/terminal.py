@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,12 +85,12 @@ def guard_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def unguarded(stream: IO[str]) -> IO[str]:
+def unguarded(stream: TextIO) -> TextIO:
     """Return the stream behind a guard, for text in which only our own escape sequences are."""
-    return stream.unguarded if isinstance(stream, GuardedStream) else stream
+    return cast("TextIO", getattr(stream, "unguarded", stream))
 
 
-def console(stream: IO[str], **settings: Any) -> "Console":
+def console(stream: TextIO, **settings: Any) -> "Console":
     """Return a rich console in whose output only rich's own escape sequences are.
 
     No markup is interpreted: `[bold]` in a text is text.

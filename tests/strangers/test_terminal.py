@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO, cast
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from rich.progress import Progress, TextColumn
 from cli.main import main
 from cli.output import Output
 from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
-from schemas.terminal import console, guard_streams, harmless, one_line
+from schemas.lasting_output import LastingStream
+from schemas.terminal import GuardedStream, console, guard_streams, harmless, one_line, unguarded
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.strangers.situations import situation
 
@@ -195,6 +197,14 @@ def test_warnings_and_libraries_are_guarded(capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr()
     assert not POWER.search(said.out + said.err)
     assert sys.stdout.write("") == 0
+
+
+def test_a_guard_behind_a_lasting_stream_lets_colours_through() -> None:
+    real = io.StringIO()
+    stream = cast("TextIO", LastingStream(cast("TextIO", GuardedStream(real))))
+    stream.write("\x1b[2J")
+    unguarded(stream).write("\x1b[1m")
+    assert real.getvalue() == "\\u001b[2J\x1b[1m"
 
 
 def test_bars_and_tables_show_text_as_it_is() -> None:
