@@ -15,9 +15,11 @@ class Unit(StrEnum):
     EV = "eV/A^3"
     GPA = "GPa"
     KBAR = "kbar"
+    BAR = "bar"
     MINUS_EV = "-eV/A^3"
     MINUS_GPA = "-GPa"
     MINUS_KBAR = "-kbar"
+    MINUS_BAR = "-bar"
 
 
 _KEY = "KEY"

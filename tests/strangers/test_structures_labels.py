@@ -178,6 +178,8 @@ STRESSES = [
                  marks=situation("extxyz", "stress in GPa, said with --stress-unit", "converted")),
     pytest.param('stress="{kbar}"', "-kbar",
                  marks=situation("VASP", "pressure in kbar, said with --stress-unit", "converted")),
+    pytest.param('stress="{bar}"', "bar",
+                 marks=situation("LAMMPS dump extxyz", "stress in bar, said", "converted")),
     pytest.param('stress="{gpa}" stress_unit=GPa', None,
                  marks=situation("extxyz", "stress_unit=GPa in the comment", "converted")),
 ]  # fmt: skip
@@ -190,6 +192,7 @@ def test_stress_in_every_form_becomes_the_same_virial(tmp_path, comment, unit):
         " ".join(map(str, VIRIAL.reshape(-1))),
         gpa=" ".join(map(str, stress * 160.21766208)),
         kbar=" ".join(map(str, -stress * 1602.1766208)),
+        bar=" ".join(map(str, stress * 1602176.6208)),
     )
     path = extxyz(tmp_path / "x.xyz", f"energy=-5 {written}")
     (structure,), _ = read(path, keys=LabelKeys(stress_unit=unit))

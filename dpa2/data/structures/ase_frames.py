@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from dpa2.data.structures.elements import symbols_of
 from dpa2.data.structures.label_choice import labels_of
@@ -21,8 +22,9 @@ from dpa2.data.structures.structure import (
 from dpa2.data.structures.text_files import short_reason
 from schemas.errors import DataError
 
-# They are no files: ASE would ask a server, or run code that a folder names.
-_NOT_FILES = {"postgresql", "mysql", "mariadb", "bundletrajectory"}
+_ELEMENTS = len(chemical_symbols)
+# ASE would ask a server, run what a folder names, or start a program to read them.
+_NOT_READ = {"postgresql", "mysql", "mariadb", "bundletrajectory", "castep-cell", "gpw"}
 
 
 def read(
@@ -71,7 +73,9 @@ def from_ase(
     """
     if symbols is None:
         try:
-            symbols = symbols_of(atoms.symbols, options.known_names, report)
+            numbers = atoms.numbers.tolist()
+            names = [chemical_symbols[n] if 0 <= n < _ELEMENTS else n for n in numbers]
+            symbols = symbols_of(names, options.known_names, report)
         except DataError as error:
             raise FrameFaultError(error.message, hint=error.hint) from error
     labels = {}
@@ -104,7 +108,7 @@ def _iterate(path: Path, ase_format: str | None, report: FileReport) -> Iterator
             hint="name it: --from extxyz, vasp/outcar, cp2k/output, lammps/dump, any of dpdata's "
             "or ASE's formats",
         )
-    if kind in _NOT_FILES:
+    if kind in _NOT_READ:
         raise DataError(f"{kind} is not read", hint="export it: ase convert IN OUT.extxyz")
     report.format_name = kind
     number = 0

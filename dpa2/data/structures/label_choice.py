@@ -195,7 +195,7 @@ def _virial(
     atoms: Atoms, values: Mapping[str, Any], units: Mapping[str, float], context: FrameContext
 ) -> Floats | None:
     """Return the virial (3, 3) eV from a virial or a stress, whichever there is."""
-    volume = abs(float(np.linalg.det(atoms.cell.array)))
+    volume = stress_units.volume_of(atoms.cell.array)
     wanted = context.keys.stress
     there = {
         key: value

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import re
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -20,6 +21,15 @@ from dpa2.data.structures.text_files import short_reason
 from schemas.errors import DataError
 
 _PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    lzma.LZMAError,
+    zlib.error,
+    UnicodeError,
+    MemoryError,
+    RecursionError,
+)
 # Text packs ten times smaller; a thousand times smaller is a trap.
 _LARGEST_RATIO = 200
 _SMALL = 1 << 28
@@ -55,7 +65,7 @@ def read_structures(file: str, options: ReadOptions, report: FileReport) -> Iter
         raise DataError(
             f"{file} cannot be read{_as(report)}: {error.message}", hint=error.hint
         ) from error
-    except (OSError, EOFError, lzma.LZMAError, UnicodeError, MemoryError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{file} cannot be read{_as(report)}: {short_reason(error)}") from error
 
 

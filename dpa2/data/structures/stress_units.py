@@ -12,9 +12,11 @@ UNITS = {
     "eV/A^3": 1.0,
     "GPa": 1.0 / _GPA,
     "kbar": 0.1 / _GPA,
+    "bar": 1e-4 / _GPA,
     "-eV/A^3": -1.0,
     "-GPa": -1.0 / _GPA,
     "-kbar": -0.1 / _GPA,
+    "-bar": -1e-4 / _GPA,
 }
 """Units of stress in eV/Å³; those with a minus count compression positive, as VASP prints it."""
 
@@ -34,6 +36,12 @@ _ABSURD = 3.0
 _HIGH = 0.3
 # No static compression puts more work into an atom.
 _ABSURD_PER_ATOM = 50.0
+
+
+def volume_of(cell: Floats) -> float:
+    """Return the volume (Å³) of a cell (3, 3) of either handedness; nan where the cell is none."""
+    with np.errstate(all="ignore"):
+        return abs(float(np.linalg.det(cell)))
 
 
 def tensor(values: object) -> Floats | None:
@@ -69,7 +77,7 @@ def check_virial(virial: Floats, volume: float, key: str, num_atoms: int, where:
         unit = "eV" if is_virial else "eV/Å³"
         hint = "leave it out: --stress-key none"
         if not is_virial:
-            hint = f"say its unit: --stress-unit GPa, kbar, or -kbar as VASP prints; or {hint}"
+            hint = f"say its unit: --stress-unit GPa, bar, or -kbar as VASP prints it; or {hint}"
         raise DataError(
             f"{where}: {key}, taken in {unit}, makes a pressure of {pressure * _GPA:.4g} GPa and a "
             f"virial of {largest / num_atoms:.4g} eV an atom, which no material bears: is it in "

@@ -34,6 +34,8 @@ def short_reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return "it asks for more memory than there is"
+    if isinstance(error, AssertionError | StopIteration):
+        return "a part of it is missing"
     if not text or isinstance(error, KeyError):
         text = f"{type(error).__name__} {text}".strip()
     return text if len(text) <= 200 else f"{text[:200]}..."

@@ -9,7 +9,7 @@ import numpy as np
 
 from dpa2.data.structures.ase_frames import quiet
 from dpa2.data.structures.elements import element_of, symbols_of
-from dpa2.data.structures.stress_units import UNITS
+from dpa2.data.structures.stress_units import UNITS, volume_of
 from dpa2.data.structures.structure import NONE, Dropped, FileReport, ReadOptions, Structure
 from dpa2.data.structures.text_files import open_text, short_reason
 from schemas.errors import DataError
@@ -97,7 +97,7 @@ def _step(
     labels = {"energy": np.array(energy), "force": np.array(force, dtype=np.float64)}
     if virial is not None:
         # VASP counts compression positive, as a virial does.
-        labels["virial"] = np.array(virial) * abs(np.linalg.det(box)) * UNITS["kbar"]
+        labels["virial"] = np.array(virial) * volume_of(box) * UNITS["kbar"]
     return Structure(where, symbols, np.array(coord, dtype=np.float64), box, labels)
 
 
@@ -185,5 +185,5 @@ def _calculation(
         return Dropped(number, "its atoms or its cell are not complete")
     labels = {"energy": np.array(energy), "force": np.asarray(force)}
     if stress is not None and np.shape(stress) == (3, 3):
-        labels["virial"] = stress * abs(np.linalg.det(box)) * UNITS["kbar"]
+        labels["virial"] = stress * volume_of(box) * UNITS["kbar"]
     return Structure(f"{report.file} frame {number}", symbols, fractions @ box, box, labels)

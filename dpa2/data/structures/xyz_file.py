@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ase.io.extxyz import read_xyz
 
-from dpa2.data.structures.ase_frames import from_ase
+from dpa2.data.structures.ase_frames import from_ase, quiet
 from dpa2.data.structures.elements import MASSES, symbols_of
 from dpa2.data.structures.structure import (
     Dropped,
@@ -101,7 +101,8 @@ def _structure(lines: list[str], where: str, options: ReadOptions, report: FileR
             if not _known_to_ase(name):
                 lines[atom + 2] = with_word(lines[atom + 2], column, "X")
     try:
-        atoms: Atoms = next(iter(read_xyz(io.StringIO("".join(lines)), index=0)))
+        with quiet():
+            atoms: Atoms = next(iter(read_xyz(io.StringIO("".join(lines)), index=0)))
     except Exception as error:
         raise FrameFaultError(f"it cannot be read: {short_reason(error)}") from error
     if len(atoms) != count:
