@@ -229,6 +229,114 @@ def test_raw_folders_are_read(tmp_path):
     np.testing.assert_allclose(structures[1].labels["force"], FORCE)
 
 
+@situation("OpenMX", "a prefix, a step whose electrons did not converge", "the other steps")
+def test_unconverged_steps_of_openmx_are_left_out(tmp_path):
+    rows = "".join(f"{i + 1} {name} 0 0 {i} 3 3\n" for i, name in enumerate("OH"))
+    (tmp_path / "w.dat").write_text(
+        f"<Atoms.SpeciesAndCoordinates\n{rows}Atoms.SpeciesAndCoordinates>\n"
+    )
+    steps = ""
+    for number, converged in enumerate((1, 0, 1)):
+        steps += f"2\ntime= {number}.0 (fs) Energy= -{number + 1}.5 (Hartree) "
+        steps += f"Cell_Vectors= 9 0 0 0 9 0 0 0 9 scf_conv={converged}\n"
+        steps += f"O 0 0 0 0.1 0 0 0\nH {number + 1}.0 0 0 -0.1 0 0 0\n"
+    (tmp_path / "w.md").write_text(steps)
+    structures, report = read(tmp_path / "w", format_name="openmx/md")
+    assert [s.coord[1, 0] for s in structures] == [1, 3]
+    assert structures[1].labels["energy"] == pytest.approx(-3.5 * HARTREE)
+    assert report.sentences() == [
+        f"{tmp_path / 'w'}: frame 1 is left out: its electrons are not converged"
+    ]
+
+
+@situation("Gaussian", "the log of an optimisation", "every step, not only the last")
+def test_every_step_of_gaussian_is_read(tmp_path):
+    text = " Entering Gaussian System, Link 0=g16\n"
+    for number in range(2):
+        text += "                          Input orientation:\n -------------\n"
+        text += " Center     Atomic      Atomic             Coordinates (Angstroms)\n"
+        text += (
+            " Number     Number       Type             X           Y           Z\n -------------\n"
+        )
+        for i, z in enumerate((8, 1)):
+            text += f"{i + 1:7}{z:11}{0:12}{i * (1 + number):16.6f}{0:12.6f}{0:12.6f}\n"
+        text += (
+            f" -------------\n SCF Done:  E(RHF) =  -{75 + number}.5     A.U. after    9 cycles\n"
+        )
+        text += " Center     Atomic                   Forces (Hartrees/Bohr)\n"
+        text += " Number     Number              X              Y              Z\n -------------\n"
+        for i, z in enumerate((8, 1)):
+            text += f"{i + 1:7}{z:9}{'':7}{0.1:15.9f}{0:15.9f}{0:15.9f}\n"
+        text += " -------------\n"
+    (tmp_path / "opt.log").write_text(text)
+    structures, _ = read(tmp_path / "opt.log")
+    assert [s.symbols for s in structures] == [("O", "H")] * 2
+    assert [s.coord[1, 0] for s in structures] == [1, 2]
+    energies = [float(s.labels["energy"]) for s in structures]
+    assert energies == pytest.approx([-75.5 * HARTREE, -76.5 * HARTREE])
+    assert structures[0].labels["force"][0, 0] == pytest.approx(0.1 * HARTREE / BOHR)
+
+
+@pytest.mark.parametrize(
+    "converged",
+    [
+        pytest.param(True, marks=situation("CP2K", "a single point", "read, all labels")),
+        pytest.param(
+            False, marks=situation("CP2K", "electrons not converged", "refused, in words")
+        ),
+    ],
+)
+def test_a_single_point_of_cp2k(tmp_path, converged):
+    rows = "".join(
+        f"      {i + 1}     {1 + (i > 0)} {'OHH'[i]}  {1 + 7 * (i == 0)}  {x}  {y}  {z}  1.0\n"
+        for i, (x, y, z) in enumerate(COORD)
+    )
+    forces = "".join(f"      {i + 1}      1      O   0.1  0.0  -0.2\n" for i in range(3))
+    vectors = "".join(
+        f" CELL| Vector {name} [angstrom]:  {x}  {y}  {z}  |{name}| = 1.0\n"
+        for name, (x, y, z) in zip("abc", CELL, strict=True)
+    )
+    (tmp_path / "cp2k.out").write_text(
+        " **** CP2K| version string: CP2K version 2023.1\n DBCSR| Multiplication driver   BLAS\n"
+        f"{vectors}  1. Atomic kind: O      Number of atoms: 1\n"
+        "  2. Atomic kind: H      Number of atoms: 2\n  Atom  Kind  Element       X  Y  Z\n\n"
+        f"{rows}\n  *** SCF run {'converged' if converged else 'NOT converged'} in 9 steps ***\n"
+        " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:             -17.25\n"
+        f" # Atom   Kind   Element          X              Y              Z\n{forces}"
+        " SUM OF ATOMIC FORCES  0 0 0 0\n"
+    )
+    if not converged:
+        with pytest.raises(DataError, match="has no frames") as caught:
+            read(tmp_path / "cp2k.out")
+        assert "converged" in (caught.value.hint or "")
+        return
+    (structure,), _ = read(tmp_path / "cp2k.out")
+    assert structure.symbols == ("O", "H", "H")
+    np.testing.assert_allclose(structure.box, CELL)
+    assert structure.labels["energy"] == pytest.approx(-17.25 * HARTREE)
+    assert structure.labels["force"][0, 2] == pytest.approx(-0.2 * HARTREE / BOHR)
+
+
+@situation("ABACUS", "a folder with INPUT, STRU and OUT.ABACUS", "found, read")
+def test_a_folder_of_abacus_is_read(tmp_path):
+    (tmp_path / "INPUT").write_text("INPUT_PARAMETERS\ncalculation scf\n")
+    (tmp_path / "STRU").write_text(
+        "ATOMIC_SPECIES\nO 16.0 O.upf\nH 1.0 H.upf\n\nLATTICE_CONSTANT\n1.8897261254578281\n\n"
+        "LATTICE_VECTORS\n9 0 0\n0 9 0\n0 0 9\n\nATOMIC_POSITIONS\nCartesian\n\n"
+        "O\n0.0\n1\n0 0 0 1 1 1\n\nH\n0.0\n2\n1 0 0 1 1 1\n0 1 0 1 1 1\n"
+    )
+    (tmp_path / "OUT.ABACUS").mkdir()
+    (tmp_path / "OUT.ABACUS" / "running_scf.log").write_text(
+        " charge density convergence is achieved\n final etot is -463.25 eV\n"
+        " TOTAL-FORCE (eV/Angstrom)\n -----\n O1 0.5 0 0\n H1 -0.25 0 0\n H2 -0.25 0 0\n -----\n\n"
+    )
+    (structure,), _ = read(tmp_path)
+    assert structure.symbols == ("O", "H", "H")
+    np.testing.assert_allclose(structure.coord, [[0, 0, 0], [1, 0, 0], [0, 1, 0]], atol=1e-9)
+    assert structure.labels["energy"] == -463.25
+    np.testing.assert_array_equal(structure.labels["force"][:, 0], [0.5, -0.25, -0.25])
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

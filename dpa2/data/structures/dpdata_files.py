@@ -9,8 +9,8 @@ import numpy as np
 
 from dpa2.data.structures.ase_frames import quiet
 from dpa2.data.structures.elements import numbered, symbols_of
-from dpa2.data.structures.structure import NONE, FileReport, Floats, ReadOptions, Structure
-from dpa2.data.structures.text_files import short_reason
+from dpa2.data.structures.structure import NONE, Dropped, FileReport, Floats, ReadOptions, Structure
+from dpa2.data.structures.text_files import open_text, short_reason
 from schemas.errors import DataError
 
 _LABELS = {"energies": "energy", "forces": "force", "virials": "virial"}
@@ -21,9 +21,13 @@ PREFIXES = {"qe/cp/traj", "openmx/md", "amber/md"}
 PAIRS = {"dftbplus": ("dftb_in.hsd", "detailed.out")}
 
 
+# Without it, the last step of an optimisation is all that is read.
+_ARGUMENTS: dict[str, dict[str, Any]] = {"gaussian/log": {"md": True}}
+
+
 def read(
     path: str, format_name: str, options: ReadOptions, report: FileReport
-) -> Iterator[Structure]:
+) -> Iterator[Structure | Dropped]:
     """Yield the frames of a file, folder, prefix or pair of files in a format of dpdata.
 
     Args:
@@ -35,11 +39,27 @@ def read(
     Raises:
         DataError: If dpdata cannot read it, or what it read does not fit together.
     """
+    unconverged = _unconverged(path) if format_name == "openmx/md" else set()
     count = 0
     for data in _systems(path, format_name, report):
         for structure in _unpack(data, options, report, count):
-            yield structure
+            if count in unconverged:
+                yield Dropped(count, "its electrons are not converged")
+            else:
+                yield structure
             count += 1
+    if count == 0:
+        raise DataError(
+            "it has no frames",
+            hint="check --from, and that the calculation is complete and converged",
+        )
+
+
+def _unconverged(prefix: str) -> set[int]:
+    """Return which frames of OpenMX's are not converged: dpdata says that there are some."""
+    with open_text(Path(f"{prefix}.md")) as stream:
+        heads = (line for line in stream if "Cell_Vectors=" in line)
+        return {number for number, line in enumerate(heads) if "scf_conv=0" in line.split()}
 
 
 def _systems(path: str, format_name: str, report: FileReport) -> list[dict[str, Any]]:
@@ -54,7 +74,7 @@ def _systems(path: str, format_name: str, report: FileReport) -> list[dict[str, 
             reader = kind()
             read = reader.from_labeled_system if has_labels else reader.from_system
             if kind.from_multi_systems is Format.from_multi_systems:
-                found = [read(given)]
+                found = [read(given, **_ARGUMENTS.get(format_name, {}))]
             else:
                 found = [read(item) for item in reader.from_multi_systems(given)]
     except MemoryError:
@@ -63,11 +83,12 @@ def _systems(path: str, format_name: str, report: FileReport) -> list[dict[str, 
         if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
             raise
         raise DataError(
-            f"it cannot be read as {format_name}: {_first_sentence(error)}",
+            _first_sentence(error),
             hint="check --from, and that the calculation is complete",
         ) from error
     for warning in caught:
-        if not issubclass(warning.category, DeprecationWarning):
+        passing = issubclass(warning.category, DeprecationWarning | ResourceWarning)
+        if not passing and "SCF not converged" not in str(warning.message):
             report.note(f"frames or labels may be missing: {_first_sentence(warning.message)}")
     flat = [part for item in found for part in (item if isinstance(item, tuple | list) else [item])]
     return [part for part in flat if part and len(part.get("coords", ())) > 0]
