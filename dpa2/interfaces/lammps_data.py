@@ -104,7 +104,7 @@ def lammps_data(structure: LammpsStructure, *, tilted: bool = False) -> str:
     """
     (xx, _, _), (xy, yy, _), (xz, yz, zz) = structure.cell.tolist()
     lines = [
-        f"{structure.formula}, written by zoo",
+        f"{structure.formula}, written by zoo; units = metal; boundary = {boundary(structure.pbc)}",
         "",
         f"{len(structure.types)} atoms",
         f"{len(structure.elements)} atom types",
@@ -130,6 +130,15 @@ def lammps_data(structure: LammpsStructure, *, tilted: bool = False) -> str:
         lines += ["", "Velocities", ""]
         lines += [f"{k} {_numbers(v)}" for k, v in enumerate(structure.velocities.tolist(), 1)]
     return "\n".join(lines) + "\n"
+
+
+def boundary(pbc: NDArray[np.bool_]) -> str:
+    """Return LAMMPS's boundaries.
+
+    Where there are no images the box grows with the atoms but is never smaller than in the data
+    file (m): around a planar molecule a box that shrinks has no room for a list of neighbours.
+    """
+    return " ".join("p" if periodic else "m" for periodic in pbc)
 
 
 def _numbers(values: Sequence[float]) -> str:

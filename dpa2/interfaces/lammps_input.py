@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dpa2.interfaces.lammps_data import LammpsStructure
+from dpa2.interfaces.lammps_data import LammpsStructure, boundary
 from dpa2.interfaces.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def lammps_script(
         "atom_style      atomic",
         "atom_modify     map yes          # models pass messages between atoms and their images",
         "newton          on",
-        f"boundary        {_boundary(structure.pbc)}",
+        f"boundary        {boundary(structure.pbc)}",
         *_tilt(structure.cell),
         f"read_data       {data}",
         "",
@@ -184,15 +184,6 @@ def _processes(files: Sequence[str]) -> str:
     if model.endswith(_SEVERAL_PROCESSES):
         return f"several processes: mpirun -np 4 lmp -in {script}"
     return f"one process: only {_SEVERAL_PROCESSES} models run on several"
-
-
-def _boundary(pbc: NDArray[np.bool_]) -> str:
-    """Return LAMMPS's boundaries.
-
-    Where there are no images the box grows with the atoms but is never smaller than in the data
-    file (m): around a planar molecule a box that shrinks has no room for a list of neighbours.
-    """
-    return " ".join("p" if periodic else "m" for periodic in pbc)
 
 
 def _tilt(cell: NDArray[np.float64]) -> list[str]:

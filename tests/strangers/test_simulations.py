@@ -632,8 +632,24 @@ def test_what_is_written_for_lammps_is_read_back(made, written, water, potential
     write_it, folder = written
     write_it(atoms)
     again, remarks = starting_structure(str(folder / "structure.data"), ["H", "C", "O"])
-    assert not [remark for remark in remarks if "mass" in remark]
+    assert not [remark for remark in remarks if "mass" in remark or "periodic" in remark]
+    assert list(again.pbc) == list(atoms.pbc)
     assert list(again.symbols) == list(atoms.symbols)
     np.testing.assert_allclose(again.get_masses(), masses)
     assert again.get_kinetic_energy() == pytest.approx(atoms.get_kinetic_energy(), rel=1e-9)
     assert energy(potential, again) == pytest.approx(energy(potential, atoms), abs=1e-10)
+
+
+@situation(
+    "LAMMPS data files, final.data of a run",
+    "nothing in the file says which directions are periodic",
+    "taken as periodic, and said",
+)
+def test_a_data_file_without_boundaries_is_said_to_be_periodic(written):
+    write_it, folder = written
+    write_it(molecule("H2O"))
+    path = folder / "structure.data"
+    path.write_text("a title\n" + path.read_text().partition("\n")[2])
+    atoms, remarks = starting_structure(str(path), ["O", "H"])
+    assert atoms.pbc.all()
+    assert any("does not say which directions are periodic" in remark for remark in remarks)

@@ -6,7 +6,7 @@ from ase import Atoms
 
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
-from dpa2.interfaces.lammps_input import lammps_data
+from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
 from dpa2.interfaces.structure_files import to_atoms
 from schemas.errors import DataError
 from tests.strangers.situations import situation
@@ -214,7 +214,7 @@ def test_a_data_file_without_elements_asks_for_them(tmp_path):
 def test_our_own_data_file_comes_back(tmp_path):
     atoms = Atoms("OH2", [[5, 5, 5], [6, 5, 5], [5, 6, 5]], cell=[10, 10, 10], pbc=True)
     atoms.set_velocities([[0.1, 0, 0], [0, 0.2, 0], [0, 0, 0.3]])
-    (tmp_path / "structure.data").write_text(lammps_data(atoms, ["H", "O"]))
+    (tmp_path / "structure.data").write_text(lammps_data(lammps_structure(atoms, ["H", "O"])))
     (structure,), _ = read(tmp_path / "structure.data")
     back = to_atoms(structure)
     assert structure.symbols == ("O", "H", "H")

@@ -28,6 +28,8 @@ from schemas.errors import DataError
 
 _HEADS = ("ITEM: TIMESTEP", "ITEM: UNITS", "ITEM: TIME")
 _STYLES = {"lj", "real", "metal", "si", "cgs", "electron", "micro", "nano"}
+# What this program writes into the first line of a data file.
+_BOUNDARY = re.compile(r"\bboundary = ([pm]) ([pm]) ([pm])\b")
 _SECTION = re.compile(r"[A-Z][A-Za-z]+( [A-Z][a-z]+)*\s*(#.*)?$")
 # Masses are written with few digits: 1.0 or 1.008 for H, 16 for O; no two elements are so near.
 _NEAR = 0.05
@@ -210,6 +212,10 @@ def read_data(path: Path, options: ReadOptions, report: FileReport) -> Iterator[
         atoms.arrays.pop(name, None)  # they count atoms in another order
     atoms = atoms[np.argsort(atoms.arrays["id"], kind="stable")]
     symbols = tuple(names[int(kind)] for kind in atoms.arrays["type"])
+    if found := _BOUNDARY.search(first):
+        atoms.pbc = [word == "p" for word in found.groups()]
+    else:
+        report.note("a data file does not say which directions are periodic: all are taken to be")
     yield from_ase(atoms, f"{report.file} frame 0", options, report, symbols)
 
 
