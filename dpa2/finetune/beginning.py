@@ -17,7 +17,7 @@ from dpa2.training.assembly import Assembled, links_of
 from dpa2.training.bias import BiasShift, adjust_bias, normalise_parameters
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot
-from dpa2.training.statistics import draw_frames, initialise_statistics
+from dpa2.training.statistics import ENERGIES_UNTRAINED, draw_frames, initialise_statistics
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
 from schemas.start import BiasMode
@@ -87,6 +87,9 @@ class FromPretrained:
             bias = None
             if origin.fitting != "resumed":
                 mode = self.bias_mode or ("set" if origin.fitting == "random" else "change")
+                if mode != "none" and not branches[name].loss.trains_energies:
+                    say(ENERGIES_UNTRAINED)
+                    mode = "none"
                 bias = adjust_bias(model, frames[name], mode)
             self.provenance[name] = provenance(name, model, origin, records[name], bias)
             for line in self.provenance[name].lines():
@@ -121,6 +124,7 @@ class FromPretrained:
                 read_only=item.branch.stat_file_mode == "read",
                 seed=item.seed,
                 say=say,
+                fits_energies=item.loss.trains_energies,
             ).moments
             for name, item in branches.items()
         }

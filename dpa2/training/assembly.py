@@ -17,6 +17,7 @@ from dpa2.training.loss import EnergyLoss
 from dpa2.training.neighbor_statistics import resolve_auto_nsel
 from dpa2.training.preparation import stream_seed
 from dpa2.training.task import Task
+from schemas.errors import DataError
 from schemas.input import Input
 from schemas.multitask import Branch, Link, MultiTaskInput
 from schemas.normalize import normalized
@@ -126,6 +127,7 @@ def assemble(
         sampler = _sampler(branch.training_data, systems[name], builder, stream)
         for warning in sampler.warnings:
             say(warning)
+        _say_what_teaches_nothing(sampler.systems, loss, say)
         validation = None
         if branch.validation_data is not None:
             data = branch.validation_data
@@ -152,6 +154,30 @@ def _partners(name: str, links: Sequence[Link]) -> list[str]:
     groups = {link.owner for link in shared if link.branch == name}
     partners = {link.branch for link in shared if link.owner in groups}
     return sorted(partners | {name})
+
+
+def _say_what_teaches_nothing(
+    systems: Sequence[System], loss: EnergyLoss, say: Callable[[str], None]
+) -> None:
+    """Name the systems without any label that the loss trains.
+
+    Raises:
+        DataError: When all of them are.
+    """
+    idle = [system.name for system in systems if not loss.learns_from(system.labels)]
+    if not idle:
+        return
+    named = f"{idle[0]} and {len(idle) - 1} other systems have" if idle[1:] else f"{idle[0]} has"
+    trained = f"no label that the loss trains ({', '.join(loss.labels_used)})"
+    if len(idle) == len(systems):
+        raise DataError(
+            f"{named} {trained}: nothing would be trained",
+            hint="add these labels, or give weight to one that the data have",
+        )
+    say(
+        f"{named} {trained}: steps that draw such frames train nothing (their gradient is 0; "
+        "the optimiser's moments decay, as in deepmd-kit)"
+    )
 
 
 def _sampler(

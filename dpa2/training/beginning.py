@@ -53,6 +53,7 @@ class FromScratch:
                 read_only=branch.stat_file_mode == "read",
                 seed=item.seed,
                 say=say if len(branches) == 1 else _labelled(say, name),
+                fits_energies=item.loss.trains_energies,
             )
             info = {**item.model_params["info"], "observed_type": found.observed_types}
             item.model_params["info"] = info

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from dpa2.training.bias import adjust_bias
-from dpa2.training.statistics import draw_frames
+from dpa2.training.statistics import ENERGIES_UNTRAINED, draw_frames
 from dpa2.training.task import Task
 
 
@@ -15,6 +15,9 @@ def change_final_bias(task: Task, seed: int | None, say: Callable[[str], None]) 
         seed: Of the choice of frames.
         say: Receives lines for the log.
     """
+    if not task.loss.trains_energies:
+        say(ENERGIES_UNTRAINED)
+        return
     model = task.model
     frames = draw_frames(task.stream.sampler, model.config.data_stat_nbatch, seed)
     found = adjust_bias(model, frames, "change")

@@ -8,6 +8,7 @@ nan.
 
 # Axes:  F frames   N atoms   G generalized coordinates
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +124,23 @@ class EnergyLoss:
             )
 
     @property
+    def trains_energies(self) -> bool:
+        """Whether any term compares energies, of frames or of atoms."""
+        return bool(self.active & {"e", "ae"})
+
+    def learns_from(self, labels: Collection[str]) -> bool:
+        """Return whether data with these labels have any that an active term compares."""
+        needed = {
+            "e": {"energy"},
+            "f": {"force"},
+            "v": {"virial"},
+            "ae": {"atom_energy"},
+            "pf": {"force"} if self.config.use_default_pf else {"force", "atom_pref"},
+            "gf": {"force", "drdq"},
+        }
+        return any(needed[term] <= set(labels) for term in self.active)
+
+    @property
     def labels_used(self) -> tuple[str, ...]:
         """Names of the label fields that some active term reads."""
         fields = {
@@ -178,8 +196,21 @@ class EnergyLoss:
             self._add_virial(result, prediction, labels, per_atom, learning_rate)
         if "ae" in self.active:
             self._add_atom_energy(result, prediction, labels, mask, learning_rate)
+        if prediction.energy.requires_grad and not result.total.requires_grad:
+            result.total = result.total + self._nothing(prediction)
         result.metrics["rmse"] = torch.sqrt(result.total.detach())
         return LossResult(total=result.total, metrics=result.metrics)
+
+    def _nothing(self, prediction: Any) -> Tensor:
+        """Return 0, whose gradient is 0 for all parameters behind the active terms.
+
+        With it the optimiser does a step for a batch without labels, as deepmd-kit's does: its
+        moments decay.
+        """
+        sources = {"e": "energy", "ae": "energy", "v": "virial"}
+        names = sorted({sources.get(term, "force") for term in self.active})
+        parts = [0.0 * getattr(prediction, name).sum() for name in names or ["energy"]]
+        return torch.stack(parts).sum()
 
     def _add_energy(
         self, result: _Sum, prediction: Any, labels: Labels, per_atom: Tensor, rate: float

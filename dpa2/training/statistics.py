@@ -40,6 +40,11 @@ from schemas.errors import DataError
 
 Say = Callable[[str], None]
 
+ENERGIES_UNTRAINED = (
+    "the loss trains no energies: the energies of the elements are not fitted to the data, nor "
+    "taken from preset_out_bias (as in deepmd-kit)"
+)
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -95,6 +100,7 @@ class StatisticsBuilder:
         frames: Returns the frames to look at; called only if something has to be computed.
         store: The open stat_file, or None.
         say: Receives lines for the log.
+        fits_energies: Whether energies are trained; the energies of the elements stay 0 otherwise.
     """
 
     def __init__(
@@ -103,8 +109,11 @@ class StatisticsBuilder:
         frames: Callable[[], Sequence[Frames]],
         store: StatisticsFile | None,
         say: Say,
+        *,
+        fits_energies: bool = True,
     ) -> None:
         self.model = model
+        self.fits_energies = fits_energies
         self.store = store
         self.say = say
         self.num_types = len(model.type_map)
@@ -215,6 +224,9 @@ class StatisticsBuilder:
         """Set the energies of the elements and return them (T,), eV."""
         names = ["bias_atom_energy", "std_atom_energy"]
         stored = self._load(names)
+        if stored is None and not self.fits_energies:
+            self.say(ENERGIES_UNTRAINED)
+            return self.model.out_bias.cpu().numpy().reshape(self.num_types)
         if stored is None:
             config = self.model.config
             fitted = fit_energy_bias(
@@ -254,6 +266,7 @@ def initialise_statistics(
     read_only: bool,
     seed: int | None,
     say: Say,
+    fits_energies: bool = True,
 ) -> Statistics:
     """Set davg, dstd, the energy bias and fparam/aparam statistics of a fresh model.
 
@@ -264,6 +277,7 @@ def initialise_statistics(
         read_only: `stat_file_mode` is `read`.
         seed: Seed of the choice of frames.
         say: Receives lines for the log.
+        fits_energies: Whether energies are trained; the energies of the elements stay 0 otherwise.
 
     Raises:
         DataError: When the stat_file is of other data or incomplete, or data lack what is needed.
@@ -276,7 +290,13 @@ def initialise_statistics(
         if not known and not read_only:
             store.write({FINGERPRINT: np.array([fingerprint], dtype="S")})
     num_batches = model.config.data_stat_nbatch
-    builder = StatisticsBuilder(model, lambda: draw_frames(sampler, num_batches, seed), store, say)
+    builder = StatisticsBuilder(
+        model,
+        lambda: draw_frames(sampler, num_batches, seed),
+        store,
+        say,
+        fits_energies=fits_energies,
+    )
     return builder.run()
 
 

@@ -19,6 +19,11 @@ _FILES = {
     "h": "hessian",
 }
 
+ADD_ENERGIES = (
+    "add energies; or set start_pref_e and limit_pref_e to 0, to train without: energies of the "
+    "model then have no meaning, their differences along a path have"
+)
+
 
 def _training_roots(config: Input) -> list[Root]:
     found = roots("training_data", config.training.training_data)
@@ -40,6 +45,8 @@ def labels_exist(config: Input) -> Iterator[Fault]:
         if suffix == "pf" and config.loss.use_default_pf:
             continue
         without = [system for system in systems if not has_label(system, file)]
+        if len(without) == len(systems) and suffix == "e":
+            continue  # another rule speaks of that
         given = f"start_pref_{suffix}" in config.loss.model_fields_set
         if len(without) == len(systems) and suffix not in ("e", "f") and given:
             message = f"no system has {file}.npy: the {PREFACTORS[suffix]} term has no effect"
@@ -51,6 +58,34 @@ def labels_exist(config: Input) -> Iterator[Fault]:
                     f"{root.written} has no {file}.npy: its {PREFACTORS[suffix]} is not learned"
                 )
                 yield warning(root.path, message)
+
+
+@rule("ZOO634", "the training data have energies, if energies are trained")
+def trained_energies_exist(config: Input) -> Iterator[Fault]:
+    """Demand an energy somewhere: the energies of the elements are fitted to them."""
+    systems = _systems(config)
+    given = (has_label(system, name) for system in systems for name in ("energy", "atom_ener"))
+    if systems and term_is_on(config.loss, "e") and not any(given):
+        message = "energies are trained, but no training system has energy.npy"
+        yield Fault("loss.start_pref_e", message, ADD_ENERGIES)
+
+
+@rule("ZOO635", "the training data have some label that the loss trains")
+def something_is_labelled(config: Input) -> Iterator[Fault]:
+    """Demand a label of a term of the loss; another rule speaks of energies."""
+    systems = _systems(config)
+    trained = [suffix for suffix in _FILES if term_is_on(config.loss, suffix)]
+    if not systems or not trained or "e" in trained:
+        return
+    weighted = not config.loss.use_default_pf
+    needed = {"pf": ["force", "atom_pref"] if weighted else ["force"], "gf": ["force", "drdq"]}
+    for suffix in trained:
+        files = needed.get(suffix, [_FILES[suffix]])
+        if any(all(has_label(system, file) for file in files) for system in systems):
+            return
+    names = ", ".join(f"{_FILES[suffix]}.npy" for suffix in trained)
+    message = f"no training system has what the loss trains ({names}): nothing would be trained"
+    yield Fault("loss", message, "add these labels, or give weight to one that the data have")
 
 
 @rule("ZOO422", "forces that the data have are learned")

@@ -10,6 +10,7 @@ from dpa2.data.npy import NpyFolder
 from dpa2.data.preflight.opened import Opened, Surveyed
 from dpa2.data.stored_system import StoredSystem
 from schemas.diagnostics import Finding
+from schemas.rules.labels import ADD_ENERGIES
 
 _FEW = 5
 _FAR = 20.0
@@ -45,6 +46,19 @@ def check_labels(section: Opened, learned: Collection[str]) -> Iterator[Finding]
         yield from _slope(item)
 
 
+def check_trained(training: Opened, learned: Collection[str]) -> Iterator[Finding]:
+    """Demand that training data have some label that the loss trains, energies if it does these."""
+    if not training.whole or all(_is_folder(item) for item in training.systems):
+        return
+    present = {label for item in training.systems for label in item.system.labels}
+    if "energy" in learned and not present & {"energy", "atom_energy"}:
+        message = "energies are trained, but no training system has any"
+        yield Finding("ZOO634", training.systems[0].entry.path, message, ADD_ENERGIES)
+    elif learned and not present & set(learned):
+        message = f"no training system has what the loss trains ({', '.join(sorted(learned))})"
+        yield Finding("ZOO635", training.systems[0].entry.path, message)
+
+
 def check_references(sections: Sequence[Opened]) -> Iterator[Finding]:
     """Warn of systems whose energies are far from those of others of the same composition."""
     groups: dict[tuple[int, ...], list[tuple[Surveyed, float, float]]] = {}
@@ -69,9 +83,13 @@ def check_references(sections: Sequence[Opened]) -> Iterator[Finding]:
                 yield Finding("ZOO435", item.entry.path, message, hint, severity="warning")
 
 
+def _is_folder(item: Surveyed) -> bool:
+    return isinstance(item.system, StoredSystem) and isinstance(item.system.store, NpyFolder)
+
+
 def _missing(item: Surveyed, learned: Collection[str]) -> Iterator[Finding]:
     """Labels of folders are looked for by a rule of the schemas, also without this pass."""
-    if isinstance(item.system, StoredSystem) and isinstance(item.system.store, NpyFolder):
+    if _is_folder(item):
         return
     for label in sorted(set(learned) - item.system.labels):
         file = LABELS[label].stems[0]

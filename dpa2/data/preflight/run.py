@@ -17,7 +17,7 @@ from dpa2.data.preflight.capacity import (
 )
 from dpa2.data.preflight.contents import check_contents
 from dpa2.data.preflight.formulas import check_coverage, check_names
-from dpa2.data.preflight.labels import check_labels, check_references
+from dpa2.data.preflight.labels import check_labels, check_references, check_trained
 from dpa2.data.preflight.opened import Opened, Opener
 from dpa2.data.preflight.repeats import check_independence, check_repeats
 from dpa2.data.preflight.request import Task
@@ -94,7 +94,9 @@ def _check(flown: Flown) -> Iterator[Finding]:
         yield from check_coverage(
             flown.training, flown.validation, task.type_map, task.type_map_path
         )
-    if flown.training is not None:  # `auto` is resolved by the training data alone
+    if flown.training is not None:
+        yield from check_trained(flown.training, task.learned)
+        # `auto` is resolved by the training data alone
         yield from check_order(neighborhoods(flown.training.systems, task.cutoffs))
 
 

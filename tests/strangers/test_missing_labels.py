@@ -1,0 +1,176 @@
+"""Data that lack what a loss trains: energies, or everything."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import dpa2
+from cli.main import app
+from dpa2.io.checkpoint import read_checkpoint
+from dpa2.training.preparation import read_input
+from schemas.errors import ConfigError, DataError
+from tests.strangers.situations import situation
+from tests.train.multitask_cases import MODEL, write_system
+
+BIAS = "model.Default.atomic_model.out_bias"
+FORCES_ONLY = {"start_pref_e": 0, "limit_pref_e": 0, "start_pref_f": 1, "limit_pref_f": 1}
+
+
+def without(name, system):
+    (Path(system) / "set.000" / f"{name}.npy").unlink()
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """An input on `f`, which has forces alone; `e` has energies alone, `b` both."""
+    monkeypatch.chdir(tmp_path)
+    for name, lacking in (("f", "energy"), ("e", "force"), ("b", None)):
+        write_system(tmp_path / name, 6, 5, seed=1)
+        if lacking is not None:
+            without(lacking, name)
+    document = {
+        "model": MODEL,
+        "learning_rate": {"start_lr": 1e-3, "stop_lr": 1e-4, "decay_steps": 1},
+        "loss": FORCES_ONLY,
+        "training": {
+            "training_data": {"systems": ["f"], "batch_size": 2},
+            "numb_steps": 4,
+            "save_freq": 2,
+            "disp_freq": 1,
+            "seed": 1,
+        },
+    }
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield document
+    torch.set_num_threads(before)
+
+
+def quiet(config, **options):
+    return dpa2.train(config, device="cpu", progress=False, **options)
+
+
+def zoo(config, *words):
+    Path("input.json").write_text(json.dumps(config))
+    return CliRunner().invoke(app, [words[0], "input.json", *words[1:]])
+
+
+def codes(config, *words):
+    result = zoo(config, "validate", "--json", *words)
+    found = json.loads(result.stdout)["files"][0]["diagnostics"]
+    return result.exit_code, [item["code"] for item in found if item["severity"] == "error"]
+
+
+@situation(
+    "a set of forces without energies",
+    "the loss trains forces alone",
+    "trains; the energies of the elements are 0, as in deepmd-kit, and that is said",
+)
+@pytest.mark.parametrize("system", ["f", "b"])
+def test_forces_train_without_energies(config, system):
+    config["training"]["training_data"]["systems"] = [system]
+    result = zoo(config, "train")
+    assert result.exit_code == 0
+    assert "the loss trains no energies" in result.stderr
+    assert not read_checkpoint("model.ckpt-4.pt").tensors[BIAS].any()
+
+
+@situation(
+    "a set of forces without energies",
+    "a model is fine-tuned to it, or its bias is to be changed after training",
+    "the energies of the elements stay those of the model, and that is said",
+)
+def test_fine_tuning_to_forces_keeps_the_energies(config):
+    energies = {**config, "loss": {}}
+    energies["training"] = {**config["training"], "training_data": {"systems": ["b"]}}
+    quiet(energies, output_dir="pretrained")
+    config["training"]["change_bias_after_training"] = True
+    result = zoo(config, "finetune", "--model", "pretrained/model.ckpt.pt")
+    assert result.exit_code == 0
+    assert result.stderr.count("the loss trains no energies") == 2
+    before, after = (
+        read_checkpoint(Path(folder, "model.ckpt.pt")).tensors[BIAS]
+        for folder in ("pretrained", "")
+    )
+    assert before.any()
+    assert torch.equal(before, after)
+
+
+@situation(
+    "a set of forces without energies",
+    "the loss trains energies, too",
+    "an error of validate; said what to set to train forces alone",
+)
+def test_energies_that_are_trained_must_be_there(config):
+    config["loss"] = {}
+    assert codes(config) == (1, ["ZOO634"])
+    with pytest.raises(ConfigError, match="no training system has energy"):
+        quiet(config)
+    config["training"]["training_data"]["systems"] = ["f", "e"]
+    assert codes(config) == (0, [])
+
+
+@situation(
+    "HDF5 data of forces without energies",
+    "the loss trains energies, too",
+    "an error of validate, which reads the data",
+)
+def test_energies_in_other_containers_are_looked_for(config):
+    config["loss"] = {}
+    with h5py.File("f.h5", "w") as file:
+        group = file.create_group("one")
+        group["type.raw"] = np.loadtxt("f/type.raw", dtype=int)
+        group["type_map.raw"] = np.array(["O", "H"], dtype="S")
+        for path in Path("f/set.000").iterdir():
+            group[f"set.000/{path.name}"] = np.load(path)
+    config["training"]["training_data"]["systems"] = ["f.h5#/one"]
+    assert codes(config) == (1, ["ZOO634"])
+
+
+@situation(
+    "systems of different labels",
+    "a batch has no label that the loss trains (forces alone, a system of energies alone)",
+    "a step that trains nothing, as in deepmd-kit; said once, with the system",
+)
+def test_a_batch_without_labels_trains_nothing(config):
+    config["training"]["training_data"] = {"systems": ["f", "e"], "sys_probs": [0.0, 1.0]}
+    result = zoo(config, "train")
+    assert result.exit_code == 0
+    assert result.stderr.count("e has no label that the loss trains (force)") == 1
+    states = [read_checkpoint(f"model.ckpt-{step}.pt").tensors for step in (2, 4)]
+    assert all(torch.equal(states[0][name], tensor) for name, tensor in states[1].items())
+
+
+@situation(
+    "systems of different labels",
+    "batches with and without labels follow each other",
+    "training goes on; rows without labels are nan in the learning curve",
+)
+def test_batches_with_and_without_labels(config):
+    data = {"systems": ["f", "e"], "auto_prob": "prob_uniform"}
+    config["training"] |= {"training_data": data, "numb_steps": 12}
+    quiet(config)
+    errors = np.loadtxt("lcurve.out")[:, 2]
+    assert 0 < np.isnan(errors).sum() < 12
+
+
+@situation(
+    "a set of energies without forces",
+    "the loss trains forces alone",
+    "an error of validate and of train: nothing would be trained",
+)
+def test_data_without_any_trained_label(config):
+    config["training"]["training_data"]["systems"] = ["e"]
+    assert codes(config) == (1, ["ZOO635"])
+    assert codes(config, "--no-data") == (1, ["ZOO635"])
+    checked = read_input(
+        {**config, "training": {**config["training"], "training_data": {"systems": ["f"]}}}, ()
+    )
+    Path("f/set.000/force.npy").rename("f/set.000/other.npy")
+    with pytest.raises(DataError, match="nothing would be trained"):
+        quiet(checked)
