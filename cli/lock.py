@@ -1,5 +1,6 @@
 """`zoo lock`: hold a run fast; `zoo reproduce`: do it again."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -56,6 +57,10 @@ def reproduce(
     run: Annotated[
         bool, typer.Option("--run", help="Train again, and compare the checkpoint.")
     ] = False,
+    output_dir: Annotated[
+        Path,
+        typer.Option("--output-dir", metavar="FOLDER", help="Where the new run writes."),
+    ] = Path("reproduced"),
     as_json: Json = False,
 ) -> None:
     """Check that input, data, model and versions are those of a lock file; train again.
@@ -76,7 +81,7 @@ def reproduce(
         "differences": [item.document() for item in found],
     }
     if same and run:
-        document |= _run(out, locked)
+        document |= _run(out, locked, output_dir)
     elif same:
         out.text(f"the same run; start it with: zoo reproduce {shlex.quote(str(lock_file))} --run")
     out.result(document)
@@ -147,12 +152,13 @@ def _start(option: str, file: str, branch: str | None, use_pretrain_script: bool
     return start
 
 
-def _run(out: Output, locked: "Lock") -> dict[str, Any]:
-    """Train again in a process of its own; compare the checkpoint with that of the lock."""
+def _run(out: Output, locked: "Lock", folder: Path) -> dict[str, Any]:
+    """Train again into a folder of its own; compare the checkpoint with that of the lock."""
     from dpa2.reproduce.facts import model_sha256
 
-    out.info(f"zoo {shlex.join(locked.command)}")
-    words = [sys.executable, "-m", "cli.main", *locked.command]
+    command = [*locked.command, "--output-dir", str(folder)]  # of two, the last one counts
+    out.info(f"zoo {shlex.join(command)}")
+    words = [sys.executable, "-m", "cli.main", *command]
     kept_apart = subprocess.DEVNULL if out.json_mode else None  # one document on stdout, ours
     done = subprocess.run(words, stdout=kept_apart, check=False)  # noqa: S603 - our own program
     if done.returncode:
@@ -160,13 +166,16 @@ def _run(out: Output, locked: "Lock") -> dict[str, Any]:
     if locked.result is None:
         out.text("trained; the lock names no checkpoint to compare with (--result)")
         return {"ok": True, "result": None}
-    digest = model_sha256(Path(locked.result.path))
+    path = folder / os.path.relpath(
+        locked.result.path, _parsed(locked.command).get("output_dir") or os.curdir
+    )
+    digest = model_sha256(path)
     same = digest == locked.result.sha256
     out.text(
-        f"{locked.result.path}: "
+        f"{path}: "
         + ("the same to the last bit" if same else f"SHA-256 {digest}, not {locked.result.sha256}")
     )
-    return {"ok": same, "result": {"path": locked.result.path, "sha256": digest, "same": same}}
+    return {"ok": same, "result": {"path": str(path), "sha256": digest, "same": same}}
 
 
 def _show(out: Output, found: "list[Difference]") -> None:

@@ -121,7 +121,8 @@ def main() -> None:
             try:
                 app()
             finally:
-                sys.stdout.flush()  # what cannot be written is an error here, not after the end
+                if not sys.stdout.closed:  # the language server closes it
+                    sys.stdout.flush()  # what cannot be written is an error here, not after the end
         except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a sentence
             sys.exit(errors.report(error, json_mode="--json" in sys.argv))
         except KeyboardInterrupt as error:

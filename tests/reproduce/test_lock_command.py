@@ -46,10 +46,11 @@ def test_a_lock_holds_the_model_its_branch_the_data_and_the_seeds(locked):
 
 
 def test_a_run_is_reproduced_to_the_last_bit(locked, run):
-    (locked.parent / "model.ckpt-1.pt").unlink()
+    before = (locked.parent / "model.ckpt-1.pt").read_bytes()
     outcome = run("reproduce", locked, "--run")
     assert outcome.exit_code == 0, outcome.output
-    assert "the same to the last bit" in outcome.stdout
+    assert "reproduced/model.ckpt.pt: the same to the last bit" in outcome.stdout
+    assert (locked.parent / "model.ckpt-1.pt").read_bytes() == before
 
 
 def test_comments_and_spacing_of_the_input_do_not_matter(locked, run):
