@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Discriminator, Field, NonNegativeFloat, PositiveInt, Tag
 from pydantic_core import PydanticCustomError
 
+from schemas.marks import Usual
 from schemas.network import list_or_single
 from schemas.section import Alias, Section
 
@@ -102,7 +103,7 @@ class DataSection(Section):
     """Folders, `file.h5#/group` or one `.lmdb`; relative to the current folder."""
     rglob_patterns: list[str] | None = None
     """Glob patterns by which systems are searched below each folder."""
-    batch_size: BatchSize = "auto"
+    batch_size: Annotated[BatchSize, Usual(high=100_000)] = "auto"
     """Frames of a batch: a number, a list with one for each system, or
     `auto` (at least 32 atoms), `auto:N` (at least N atoms), `max:N` (at most N atoms),
     `filter:N` (as max, without larger systems)."""
@@ -118,12 +119,16 @@ class DataSection(Section):
 class TrainingData(DataSection):
     """The data from which the model learns."""
 
-    min_pair_dist: NonNegativeFloat = 0.0
+    min_pair_dist: Annotated[
+        NonNegativeFloat, Usual(high=3, why="bonded atoms are closer: their frames are left out")
+    ] = 0.0
     """Frames in which two atoms are closer than this are left out, in Å."""
 
 
 class ValidationData(DataSection):
     """The data on which the model is judged while it learns."""
 
-    numb_btch: Annotated[PositiveInt, Alias("numb_batch")] = 1
+    numb_btch: Annotated[
+        PositiveInt, Alias("numb_batch"), Usual(high=1000, why="each line of errors takes as long")
+    ] = 1
     """Batches over which each displayed validation error is averaged."""

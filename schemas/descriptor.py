@@ -15,6 +15,7 @@ from pydantic import (
     Tag,
 )
 
+from schemas.marks import Needs, Usual
 from schemas.network import Activation, Precision, Seed, TypePairs, Widths
 from schemas.section import NO_DEFAULT, Alias, Section
 
@@ -34,6 +35,16 @@ NeighborSelection = Annotated[
 """Most neighbours of one atom that a block looks at: a number, `auto` or `auto:FACTOR`."""
 
 
+Selection = Annotated[
+    NeighborSelection, Usual(high=2000, why="every block of neighbours is that long")
+]
+_WIDE = "a layer of that width takes gigabytes"
+_DEEP = "memory and time grow with every layer"
+_NO_LAYERS = "without layers no atom learns of its neighbours' neighbours"
+_WIDTHS = Usual(high=4096, why=_WIDE, entries=16)
+_HEADS = Usual(high=64, why="memory and time grow with every head")
+
+
 class Repinit(Section):
     """The first, wide-cutoff view of each atom's surroundings."""
 
@@ -41,13 +52,13 @@ class Repinit(Section):
     """Cutoff radius, in Å."""
     rcut_smth: NonNegativeFloat
     """Where the smooth switch from 1 to 0 begins, in Å."""
-    nsel: NeighborSelection
+    nsel: Selection
     """Most neighbours within `rcut`: a number, `auto` or `auto:FACTOR`."""
-    neuron: Widths = [25, 50, 100]
+    neuron: Annotated[Widths, _WIDTHS] = [25, 50, 100]
     """Widths of the embedding net's hidden layers."""
     axis_neuron: PositiveInt = 16
     """How many of the embedding's columns span the second axis of the descriptor."""
-    tebd_dim: PositiveInt = 8
+    tebd_dim: Annotated[PositiveInt, _WIDTHS] = 8
     """Width of the type embedding."""
     tebd_input_mode: Literal["concat", "strip"] = "concat"
     """`concat`: types enter the embedding net with the distance; `strip`: in a net of their own."""
@@ -61,13 +72,13 @@ class Repinit(Section):
     """Scale each skip connection by a learned time step."""
     use_three_body: bool = False
     """Add a three-body block, which sees the angle between two neighbours."""
-    three_body_neuron: Widths = [2, 4, 8]
+    three_body_neuron: Annotated[Widths, _WIDTHS] = [2, 4, 8]
     """Widths of the three-body embedding net's hidden layers."""
     three_body_rcut: PositiveFloat = 4.0
     """Cutoff radius of the three-body block, in Å."""
     three_body_rcut_smth: NonNegativeFloat = 0.5
     """Where the three-body block's smooth switch begins, in Å."""
-    three_body_sel: NeighborSelection = 40
+    three_body_sel: Selection = 40
     """Most neighbours within `three_body_rcut`: a number, `auto` or `auto:FACTOR`."""
 
 
@@ -78,13 +89,13 @@ class Repformer(Section):
     """Cutoff radius, in Å; smaller than repinit's."""
     rcut_smth: NonNegativeFloat
     """Where the smooth switch from 1 to 0 begins, in Å."""
-    nsel: NeighborSelection
+    nsel: Selection
     """Most neighbours within `rcut`: a number, `auto` or `auto:FACTOR`; fewer than repinit's."""
-    nlayers: NonNegativeInt = 3
+    nlayers: Annotated[NonNegativeInt, Usual(high=64, why=_DEEP, zero=_NO_LAYERS)] = 3
     """Number of layers."""
-    g1_dim: PositiveInt = 128
+    g1_dim: Annotated[PositiveInt, _WIDTHS] = 128
     """Width of the representation of atoms."""
-    g2_dim: PositiveInt = 16
+    g2_dim: Annotated[PositiveInt, _WIDTHS] = 16
     """Width of the invariant representation of pairs."""
     axis_neuron: PositiveInt = 4
     """How many columns span the second axis of the symmetrised products."""
@@ -110,13 +121,13 @@ class Repformer(Section):
     """Put the self-update of atoms outside the concatenation as a term of its own."""
     update_h2: bool = False
     """Update the equivariant representation of pairs."""
-    attn1_hidden: PositiveInt = 64
+    attn1_hidden: Annotated[PositiveInt, _WIDTHS] = 64
     """Width of one head of the atoms' attention."""
-    attn1_nhead: PositiveInt = 4
+    attn1_nhead: Annotated[PositiveInt, _HEADS] = 4
     """Number of heads of the atoms' attention."""
-    attn2_hidden: PositiveInt = 16
+    attn2_hidden: Annotated[PositiveInt, _WIDTHS] = 16
     """Width of one head of the pairs' attention."""
-    attn2_nhead: PositiveInt = 4
+    attn2_nhead: Annotated[PositiveInt, _HEADS] = 4
     """Number of heads of the pairs' attention."""
     attn2_has_gate: bool = False
     """Gate the pairs' attention by the product of pair directions."""
@@ -124,15 +135,19 @@ class Repformer(Section):
     """Activation function of every network of the layers."""
     update_style: Literal["res_avg", "res_incr", "res_residual"] = "res_avg"
     """How updates are added: averaged, as they are, or scaled by learned residuals."""
-    update_residual: NonNegativeFloat = 0.001
+    update_residual: Annotated[
+        NonNegativeFloat, Usual(high=1), Needs("update_style", value="res_residual")
+    ] = 0.001
     """Initial size of the learned residuals of `res_residual`."""
-    update_residual_init: Literal["norm", "const"] = "norm"
+    update_residual_init: Annotated[
+        Literal["norm", "const"], Needs("update_style", value="res_residual")
+    ] = "norm"
     """Initial residuals: normally distributed, or constant."""
     set_davg_zero: bool = True
     """Leave the mean of the environment matrix at zero instead of taking it from the data."""
     trainable_ln: bool = True
     """Train the weights of the layer normalisation."""
-    ln_eps: NonNegativeFloat | None = None
+    ln_eps: Annotated[NonNegativeFloat | None, Usual(1e-12, 0.01)] = None
     """Term that keeps the layer normalisation from dividing by zero; null is 1e-5."""
 
 
@@ -153,7 +168,7 @@ class Descriptor(Section):
     """Let attention weights go smoothly to zero at the cutoff."""
     exclude_types: TypePairs = []
     """Pairs of type indices that do not see each other."""
-    env_protection: NonNegativeFloat = 0.0
+    env_protection: Annotated[NonNegativeFloat, Usual(high=1)] = 0.0
     """Added to distances where they divide, in Å."""
     trainable: bool = True
     """Train the parameters of the descriptor."""

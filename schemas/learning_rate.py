@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.marks import Needs, Usual
 from schemas.section import Section
 
 DEFAULT_STOP_LR = 5e-8
@@ -22,17 +23,24 @@ DEFAULT_STOP_LR = 5e-8
 class Schedule(Section):
     """What every schedule has: where it starts, where it stops, how it warms up."""
 
-    start_lr: PositiveFloat
+    start_lr: Annotated[PositiveFloat, Usual(1e-7, 0.05, "nothing is learned with such a rate")]
     """Learning rate after the warm-up."""
-    stop_lr: NonNegativeFloat | None = None
+    stop_lr: Annotated[NonNegativeFloat | None, Usual(low=1e-12)] = None
     """Learning rate at the last step; without `stop_lr_ratio` the default is 5e-8."""
-    stop_lr_ratio: NonNegativeFloat | None = None
+    stop_lr_ratio: Annotated[NonNegativeFloat | None, Usual(low=1e-9)] = None
     """The last learning rate as a fraction of `start_lr`; instead of `stop_lr`."""
     warmup_steps: NonNegativeInt = 0
     """Steps in which the learning rate rises linearly to `start_lr`."""
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | None = None
+    warmup_ratio: Annotated[
+        Annotated[float, Field(ge=0, lt=1)] | None,
+        Usual(high=0.5, why="most of the run is warm-up"),
+    ] = None
     """The warm-up as a fraction of all steps; instead of `warmup_steps`."""
-    warmup_start_factor: NonNegativeFloat = 0.0
+    warmup_start_factor: Annotated[
+        NonNegativeFloat,
+        Usual(high=1, why="the rate falls in the warm-up"),
+        Needs("warmup_steps", "warmup_ratio"),
+    ] = 0.0
     """The first learning rate of the warm-up as a fraction of `start_lr`."""
     scale_by_worker: Literal["linear", "sqrt", "none"] = "linear"
     """Ignored by deepmd-kit's PyTorch backend."""

@@ -19,6 +19,7 @@ from pydantic import (
 from schemas.descriptor import Descriptor
 from schemas.errors import ConfigError
 from schemas.fitting import EnergyFitting
+from schemas.marks import Usual
 from schemas.network import TypePairs, list_or_single
 from schemas.other_models import OURS, other_kind
 from schemas.section import NO_DEFAULT, Section, without_comments
@@ -40,9 +41,11 @@ class Model(Section):
     """How surroundings become numbers."""
     fitting_net: EnergyFitting
     """How these numbers become energies."""
-    data_stat_nbatch: PositiveInt = 10
+    data_stat_nbatch: Annotated[
+        PositiveInt, Usual(high=10_000, why="statistics take no more than there is")
+    ] = 10
     """Batches of each system from which statistics are taken."""
-    data_stat_protect: NonNegativeFloat = 0.01
+    data_stat_protect: Annotated[NonNegativeFloat, Usual(high=1)] = 0.01
     """Smallest standard deviation by which frame and atom parameters are divided."""
     data_bias_nsample: PositiveInt = 10
     """Ignored by deepmd-kit's PyTorch backend."""

@@ -4,10 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag
 
+from schemas.loss import Prefactor
+from schemas.marks import Usual
 from schemas.section import Alias, Section
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of a running mean."""
+Decay = Annotated[NonNegativeFloat, Usual(high=1, why="it outweighs what is learned")]
 
 
 class Adam(Section):
@@ -19,7 +22,7 @@ class Adam(Section):
     """Decay rate of the mean gradient."""
     adam_beta2: Beta = 0.999
     """Decay rate of the mean squared gradient."""
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: Decay = 0.0
     """Weight decay."""
 
 
@@ -33,7 +36,7 @@ class AdamW(Section):
     adam_beta2: Beta = 0.999
     """Decay rate of the mean squared gradient."""
     # deepmd-kit's schema says 0.001, but an earlier step of its start-up fills in 0.0 (spec 1.0).
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: Decay = 0.0
     """Weight decay; 0 unless set, as in deepmd-kit."""
 
 
@@ -44,13 +47,13 @@ class KalmanFilter(Section):
     """Which optimiser this is."""
     kf_blocksize: PositiveInt = 5120
     """Largest number of parameters of one block."""
-    kf_start_pref_e: NonNegativeFloat = 1.0
+    kf_start_pref_e: Prefactor = 1.0
     """Weight of energies at the first step."""
-    kf_limit_pref_e: NonNegativeFloat = 1.0
+    kf_limit_pref_e: Prefactor = 1.0
     """Weight of energies at the last step."""
-    kf_start_pref_f: NonNegativeFloat = 1.0
+    kf_start_pref_f: Prefactor = 1.0
     """Weight of forces at the first step."""
-    kf_limit_pref_f: NonNegativeFloat = 1.0
+    kf_limit_pref_f: Prefactor = 1.0
     """Weight of forces at the last step."""
 
 
@@ -65,7 +68,7 @@ class AdaMuon(Section):
     """Decay rate of the mean gradient of the other parameters."""
     adam_beta2: Beta = 0.95
     """Decay rate of the mean squared gradient of the other parameters."""
-    weight_decay: NonNegativeFloat = 0.001
+    weight_decay: Decay = 0.001
     """Weight decay."""
     lr_adjust: float = 10.0
     """Ratio of the learning rates of matrices and other parameters; <= 0 scales by shape."""
@@ -84,7 +87,7 @@ class HybridMuon(Section):
     """Decay rate of the mean gradient of the other parameters."""
     adam_beta2: Beta = 0.95
     """Decay rate of the mean squared gradient of the other parameters."""
-    weight_decay: NonNegativeFloat = 0.001
+    weight_decay: Decay = 0.001
     """Weight decay."""
     lr_adjust: float = 0.0
     """Ratio of the learning rates of matrices and other parameters; <= 0 scales by shape."""

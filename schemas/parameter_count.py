@@ -28,9 +28,11 @@ def parameter_counts(model: Model) -> dict[str, int]:
         ),
         "repinit to repformer": _between(descriptor),
         "repformer": _linear(1, repformer.g2_dim)
-        + sum(
-            _layer(repformer, is_last=number == repformer.nlayers - 1)
-            for number in range(repformer.nlayers)
+        + (
+            (repformer.nlayers - 1) * _layer(repformer, is_last=False)
+            + _layer(repformer, is_last=True)
+            if repformer.nlayers
+            else 0
         ),
         "fitting net": _fitting(model.fitting_net, descriptor),
     }

@@ -19,7 +19,8 @@ class UnusableError(Exception):
 class _Partial:
     """Stands in for a section: its sound values are attributes, the others raise."""
 
-    def __init__(self, values: dict[str, Any], given: set[str]) -> None:
+    def __init__(self, section: type[Section], values: dict[str, Any], given: set[str]) -> None:
+        self._section = section
         self._values = values
         self.model_fields_set = given
 
@@ -39,7 +40,7 @@ def partial(section: type[_S], data: Any, broken: Sequence[Path]) -> _S:
         broken: Paths of these faults, relative to the section.
     """
     if not isinstance(data, dict) or () in broken:
-        return cast("_S", _Partial({}, set()))
+        return cast("_S", _Partial(section, {}, set()))
     plain = canonical_keys(section, data)
     values: dict[str, Any] = {}
     for name, field in section.model_fields.items():
@@ -52,7 +53,14 @@ def partial(section: type[_S], data: Any, broken: Sequence[Path]) -> _S:
                 values[name] = without_comments(plain[name])
         elif field.default is not PydanticUndefined:
             values[name] = field.default
-    return cast("_S", _Partial(values, set(plain) & set(section.model_fields)))
+    return cast("_S", _Partial(section, values, set(plain) & set(section.model_fields)))
+
+
+def class_of(value: Any) -> type[Section] | None:
+    """Return the class of a section, or of what is sound of one; None for any other value."""
+    if isinstance(value, _Partial):
+        return value._section  # noqa: SLF001 - the stand-in of this module
+    return type(value) if isinstance(value, Section) else None
 
 
 def _same(section: type[Section], key: str | int, name: str) -> bool:

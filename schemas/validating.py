@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, NonNegativeFloat, PositiveInt
 from pydantic_core import PydanticCustomError
 
+from schemas.marks import Needs, WrittenTo
 from schemas.section import Section
 
 METRICS = ("E:MAE", "E:RMSE", "F:MAE", "F:RMSE", "V:MAE", "V:RMSE")
@@ -19,6 +20,9 @@ def _known_metric(name: str) -> str:
     )
 
 
+_ON = Needs("full_validation", "ema_full_validation")
+
+
 class Validating(Section):
     """When and how to validate on the whole of `validation_data`."""
 
@@ -26,19 +30,19 @@ class Validating(Section):
     """Validate on all of the validation data during training."""
     ema_full_validation: bool = False
     """Validate the running mean of the parameters too."""
-    validation_freq: PositiveInt = 5000
+    validation_freq: Annotated[PositiveInt, _ON] = 5000
     """Steps between two full validations."""
-    save_best: bool = True
+    save_best: Annotated[bool, _ON] = True
     """Keep the checkpoint with the smallest error."""
-    save_best_dir: str | None = None
+    save_best_dir: Annotated[str | None, _ON, Needs("save_best"), WrittenTo("folder")] = None
     """Folder of the best checkpoints."""
-    max_best_ckpt: PositiveInt = 1
+    max_best_ckpt: Annotated[PositiveInt, _ON, Needs("save_best")] = 1
     """Number of best checkpoints that are kept."""
-    validation_metric: Annotated[str, AfterValidator(_known_metric)] = "E:MAE"
+    validation_metric: Annotated[str, AfterValidator(_known_metric), _ON] = "E:MAE"
     """By what the best is judged: `E`, `F` or `V`, a colon, `MAE` or `RMSE`."""
-    full_val_file: str = "val.log"
+    full_val_file: Annotated[str, _ON, WrittenTo("file")] = "val.log"
     """Where the results are written."""
-    full_val_start: NonNegativeFloat = 0.5
+    full_val_start: Annotated[NonNegativeFloat, _ON] = 0.5
     """First step: below 1 a fraction of all steps, 1 is never, above 1 a step."""
     compiled_infer: bool = False
     """Ignored: a switch of another backend."""

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from schemas.descriptor import Repformer
-from schemas.diagnostics import Group
+from schemas.diagnostics import Group, Severity
 from schemas.input import Input
+from schemas.parameter_count import parameter_counts
 from schemas.rules.rule import Fault, rule, warning
 
 _REPINIT = "model.descriptor.repinit"
@@ -141,3 +142,36 @@ def preset_bias_fits(config: Input) -> Iterator[Fault]:
         if len(values) != number:
             path = ("model", "preset_out_bias", name)
             yield Fault(path, f"preset_out_bias has {len(values)} entries for {number} types")
+
+
+_MANY_PARAMETERS = 10**9
+_TOO_MANY_PARAMETERS = 10**11
+_BYTES = 32
+"""Of a parameter in training: itself, its gradient and two moments, in float64."""
+
+
+@rule("ZOO245", "the network fits into a computer")
+def network_fits(config: Input) -> Iterator[Fault]:
+    """Refuse a network that no computer holds; warn of one that most do not."""
+    counts = parameter_counts(config.model)
+    number = sum(counts.values())
+    if number > _MANY_PARAMETERS:
+        part = max(counts, key=lambda name: counts[name])
+        message = (
+            f"the model has {number:.2g} parameters, most of them in the {part}: training takes "
+            f"{number * _BYTES / 2**30:,.0f} GiB for them alone"
+        )
+        hint = "models of 10 million parameters are large; look for a width with a digit too many"
+        severity: Severity = "error" if number > _TOO_MANY_PARAMETERS else "warning"
+        yield Fault(_LARGEST.get(part, "model.descriptor"), message, hint, severity)
+
+
+_LARGEST = {
+    "fitting net": f"{_FITTING}.neuron",
+    "repformer": f"{_REPFORMER}",
+    "repinit to repformer": f"{_REPFORMER}.g1_dim",
+    "repinit": f"{_REPINIT}.neuron",
+    "three-body block": f"{_REPINIT}.three_body_neuron",
+    "type embedding": f"{_REPINIT}.tebd_dim",
+}
+"""Where each part of a network is written."""

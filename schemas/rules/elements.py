@@ -33,6 +33,10 @@ def types_are_elements(config: Input) -> Iterator[Fault]:
     for index, name in enumerate(names):
         if name in SYMBOLS:
             continue
+        if not name.strip():
+            message = "a type has no name"
+            yield Fault(("model", "type_map", index), message, "give the symbol of an element")
+            continue
         meant = symbol_like(name)
         hint = (
             f'did you mean "{meant}"?' if meant else "allowed, but check that the data say the same"

@@ -12,6 +12,7 @@ _REPINIT = f"{_DESCRIPTOR}.repinit"
 _REPFORMER = f"{_DESCRIPTOR}.repformer"
 _THREE_BODY = ("three_body_rcut", "three_body_rcut_smth", "three_body_sel", "three_body_neuron")
 _LARGE_RCUT = 12.0
+_ABSURD_RCUT = 100.0
 _SMALL_RCUT = 1.5
 
 
@@ -119,9 +120,12 @@ def selections_from_data(config: Input) -> Iterator[Fault]:
 
 @rule("ZOO210", "cutoffs stay within the usual")
 def usual_cutoff(config: Input) -> Iterator[Fault]:
-    """Warn of a cutoff that makes thousands of neighbours."""
+    """Warn of a cutoff that makes thousands of neighbours; refuse one that makes millions."""
     rcut = config.model.descriptor.repinit.rcut
-    if rcut > _LARGE_RCUT:
+    if rcut > _ABSURD_RCUT:
+        message = f"rcut ({rcut:g} Å) is beyond any model: millions of neighbours"
+        yield Fault(f"{_REPINIT}.rcut", message, "6 to 9 Å are usual")
+    elif rcut > _LARGE_RCUT:
         message = f"rcut ({rcut:g} Å) is far above the usual 6 to 9 Å: thousands of neighbours"
         yield warning(f"{_REPINIT}.rcut", message)
 

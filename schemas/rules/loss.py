@@ -64,3 +64,45 @@ def generalised_coordinates_exist(config: Input) -> Iterator[Fault]:
     if term_is_on(config.loss, "gf") and config.loss.numb_generalized_coord < 1:
         message = "the generalised force term needs numb_generalized_coord >= 1"
         yield Fault("loss.numb_generalized_coord", message)
+
+
+_ABSURD_RATIO = 1e6
+_RIGHT_WAY = {"e": "grows", "f": "falls", "pf": "falls"}
+"""How weights go in inputs that train: forces lead at first, energies at last."""
+_WRONG_WAY = 5.0
+
+
+@rule("ZOO356", "weights go from start to limit as they should")
+def weights_are_not_swapped(config: Input) -> Iterator[Fault]:
+    """Warn of weights that look swapped, or that change by an absurd factor."""
+    for suffix, name in PREFACTORS.items():
+        start: float = getattr(config.loss, f"start_pref_{suffix}")
+        limit: float = getattr(config.loss, f"limit_pref_{suffix}")
+        if not (start and limit):
+            continue
+        path, growth = f"loss.start_pref_{suffix}", limit / start
+        told = f"the {name} weight goes from {start:g} to {limit:g}"
+        wrong = {"grows": 1 / growth, "falls": growth}.get(_RIGHT_WAY.get(suffix, ""), 0)
+        if max(growth, 1 / growth) > _ABSURD_RATIO:
+            yield warning(path, f"{told}: a factor of {max(growth, 1 / growth):.0g}")
+        elif wrong >= _WRONG_WAY:
+            message = f"{told}, but usually it {_RIGHT_WAY[suffix]}"
+            yield warning(path, message, "are the two swapped?")
+
+
+@rule("ZOO357", "weights of energies are those of energies")
+def force_leads(config: Input) -> Iterator[Fault]:
+    """Warn of energy weights far above force weights all along: they look swapped."""
+    loss = config.loss
+    if term_is_on(loss, "e") and term_is_on(loss, "f"):
+        first, last = (getattr(loss, f"{end}_pref_e") for end in ("start", "limit"))
+        of_force = max(loss.start_pref_f, loss.limit_pref_f)
+        if min(first, last) >= _SWAPPED * of_force:
+            message = (
+                f"energies weigh {first:g} to {last:g}, forces {of_force:g} at most: forces, of "
+                "which there are three an atom, are hardly learned"
+            )
+            yield warning("loss.start_pref_e", message, "are energy and force swapped?")
+
+
+_SWAPPED = 1000.0

@@ -1,8 +1,10 @@
 """Rules about batches and the probabilities of systems."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from schemas.data import DataSection, parse_blocks
+from schemas.diagnostics import Group
 from schemas.input import Input
 from schemas.rules.data_folders import array_header, roots, sections, sets_of, type_indices
 from schemas.rules.rule import Fault, rule, warning
@@ -117,3 +119,53 @@ def probabilities_fit(config: Input) -> Iterator[Fault]:
         elif fixed > 1 + _ROUNDING or (not negative and fixed < 1 - _ROUNDING):
             hint = "they must sum to 1; an entry of -1 takes the rest"
             yield Fault(path, f"the probabilities sum to {fixed:g}", hint)
+
+
+@rule("ZOO424", "every system is drawn")
+def systems_are_drawn(config: Input) -> Iterator[Fault]:
+    """Warn of systems with probability 0: they are read, and never trained on."""
+    for name, section in sections(config):
+        number = _number_of_systems(name, section)
+        if section.sys_probs is not None:
+            for index, value in enumerate(section.sys_probs):
+                if value == 0:
+                    message = f"system {index} has probability 0: it is never drawn"
+                    place = ("training", name, "sys_probs", index)
+                    yield Fault(place, message, "remove it from `systems`", "warning", group=_NEVER)
+            continue
+        blocks = parse_blocks(section.auto_prob)
+        path = ("training", name, "auto_prob")
+        for first, end, weight in blocks:
+            if weight == 0:
+                message = f"block {first}:{end} has weight 0: its systems are never drawn"
+                yield Fault(path, message, "remove them from `systems`", "warning")
+        drawn = {index for first, end, _ in blocks for index in range(first, min(end, _MANY))}
+        left_out = [index for index in range(number or 0) if index not in drawn]
+        if blocks and left_out:
+            message = f"{_listed(left_out)} of {number} systems in no block: never drawn"
+            yield warning(path, message, "give them a block, or remove them from `systems`")
+
+
+_NEVER = Group("systems that are never drawn")
+_MANY = 10**6
+
+
+def _listed(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return f"system {numbers[0]} is"
+    shown = ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
+    return f"systems {shown} are"
+
+
+@rule("ZOO425", "blocks of auto_prob do not overlap")
+def blocks_are_distinct(config: Input) -> Iterator[Fault]:
+    """Refuse a system in two blocks: the later one silently counts."""
+    for name, section in sections(config):
+        if section.sys_probs is not None:
+            continue
+        blocks = sorted(parse_blocks(section.auto_prob))
+        for (first, end, _), (other, last, _) in pairwise(blocks):
+            if other < end and first < end and other < last:
+                message = f"blocks {first}:{end} and {other}:{last} overlap"
+                hint = "a block ends before its `end`: 0:2 are systems 0 and 1"
+                yield Fault(f"training.{name}.auto_prob", message, hint)

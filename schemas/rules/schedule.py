@@ -1,11 +1,16 @@
 """Rules about the learning rate."""
 
+import math
 from collections.abc import Iterator
 
 from schemas.input import Input
+from schemas.loss import PREFACTORS
+from schemas.rules.loss import term_is_on
 from schemas.rules.rule import Fault, note, rule, warning
 
 _NEAR = 2.0
+_UNCHANGED = 0.99
+_SOON = 0.1
 
 
 @rule("ZOO301", "stop_lr <= start_lr")
@@ -89,3 +94,62 @@ def last_rate_is_reached(config: Input) -> Iterator[Fault]:
         message = f"stop_lr ({wanted:g}) is never reached: decay_rate leads to {last:.2g}"
         hint = "remove decay_rate to reach stop_lr, or stop_lr to say what happens"
         yield note("learning_rate.stop_lr", message, hint)
+
+
+@rule("ZOO358", "the learning rate falls in the course of the run")
+def decay_is_gradual(config: Input) -> Iterator[Fault]:
+    """Warn of a rate that never falls (the loss then keeps its first weights), or falls at once."""
+    schedule, steps = config.learning_rate, config.training.numb_steps
+    start, stop = schedule.start_lr, schedule.last_lr
+    told = ": the weights of the loss stay at start_pref" if _weights_vary(config) else ""
+    if schedule.type != "exp" or schedule.decay_rate is None:
+        if start * _UNCHANGED < stop <= start:
+            message = f"the learning rate stays at {start:g}{told}"
+            yield warning(f"learning_rate.{_end(config)}", message, "give a smaller one")
+        return
+    if not steps:
+        if schedule.decay_rate > 1 - 1e-9:
+            message = f"decay_rate is 1: the learning rate stays at {start:g}{told}"
+            yield warning("learning_rate.decay_rate", message)
+        return
+    left = steps - schedule.warmup_steps
+    decays = (left - 1) // schedule.decay_steps if left > 0 else 0
+    last = max(start * schedule.decay_rate**decays, min(stop, start))
+    if last > _UNCHANGED * start:
+        path = "learning_rate." + ("decay_rate" if decays else "decay_steps")
+        value = schedule.decay_rate if decays else schedule.decay_steps
+        message = f"{path[14:]} is {value:g}: the learning rate stays at {start:g}{told}"
+        yield warning(path, message, "remove decay_rate to reach stop_lr at the last step")
+        return
+    if stop > 0 and schedule.decay_rate < 1:
+        needed = math.log(stop / start) / math.log(schedule.decay_rate) * schedule.decay_steps
+        if stop < start and needed < _SOON * left:
+            message = (
+                f"with decay_rate {schedule.decay_rate:g} every {schedule.decay_steps} steps the "
+                f"learning rate is at its end, {stop:g}, after {needed:.0f} of {steps} steps"
+            )
+            hint = "remove decay_rate to reach stop_lr at the last step"
+            yield warning("learning_rate.decay_rate", message, hint)
+
+
+def _end(config: Input) -> str:
+    """Return the key that says the last learning rate."""
+    return "stop_lr" if config.learning_rate.stop_lr is not None else "stop_lr_ratio"
+
+
+def _weights_vary(config: Input) -> bool:
+    loss = config.loss
+    return any(
+        term_is_on(loss, suffix)
+        and getattr(loss, f"start_pref_{suffix}") != getattr(loss, f"limit_pref_{suffix}")
+        for suffix in PREFACTORS
+    )
+
+
+@rule("ZOO359", "the warm-up is a small part of the run")
+def warmup_is_short(config: Input) -> Iterator[Fault]:
+    """Warn of a warm-up longer than half of the run."""
+    steps, warmup = config.training.numb_steps, config.learning_rate.warmup_steps
+    if steps and steps / 2 < warmup < steps:
+        message = f"warmup_steps ({warmup}) is more than half of numb_steps ({steps})"
+        yield warning("learning_rate.warmup_steps", message, "a hundredth of the run is usual")

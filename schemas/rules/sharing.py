@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.diagnostics import Path
+from schemas.model import Model
 from schemas.multitask_draft import Draft, has_kind, kind_of
 from schemas.reference import LEVELS, Reference
 from schemas.rules.rule import Fault, note, rule, warning
-from schemas.section import is_comment
+from schemas.section import aliases, is_comment
 from schemas.suggest import did_you_mean
 
 _WORDS = {"type_map": "a type_map", "descriptor": "a descriptor", "fitting_net": "a fitting net"}
@@ -131,9 +132,6 @@ def copies_are_meant(draft: Draft) -> Iterator[Fault]:
         message = "each branch gets a descriptor of its own from this: nothing is shared"
         hint = "put it into `shared_dict` under a name, and write that name here"
         yield Fault(("model", "descriptor"), message, hint, severity="warning", at="key")
-    elif common is not None and draft.branches and not copied:
-        message = "`descriptor` has no effect here: every branch has one"
-        yield Fault(("model", "descriptor"), message, "remove it", severity="warning", at="key")
     for name, branch in draft.branches.items():
         written = branch.get("descriptor")
         if not isinstance(written, dict):
@@ -181,3 +179,16 @@ def _width_path(draft: Draft, branch: str) -> Path:
             return ("model", "shared_dict", item.name, "dim_case_embd")
     _, path = draft.component(branch, draft.branches[branch], "fitting_net")
     return (*path, "dim_case_embd")
+
+
+@rule("ZOO541", "what is beside model_dict reaches a branch", scope="multi-task")
+def common_keys_have_effect(draft: Draft) -> Iterator[Fault]:
+    """Refuse a key beside `model_dict` that every branch has itself: it counts for none."""
+    for key, value in draft.common.items() if draft.branches else ():
+        names = {key, aliases(Model).get(key, key)}
+        own = [branch[name] for branch in draft.branches.values() for name in names & set(branch)]
+        if is_comment(key) or len(own) < len(draft.branches) or all(item == value for item in own):
+            continue
+        message = f"`{key}` has no effect here: every branch has its own"
+        hint = "remove it, or write it into the branches that are to have it"
+        yield Fault(("model", key), message, hint, at="key")

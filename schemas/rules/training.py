@@ -2,11 +2,9 @@
 
 import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 
 from schemas.input import Input
 from schemas.optimizer import TRAINED
-from schemas.rules.data_folders import exists
 from schemas.rules.loss import term_is_on
 from schemas.rules.rule import Fault, rule, warning
 
@@ -76,15 +74,6 @@ def seeds_are_natural(config: Input) -> Iterator[Fault]:
     ):
         if isinstance(seed, int) and seed < 0:
             yield warning(path, f"seed ({seed}) should be >= 0")
-
-
-@rule("ZOO326", "the folder of checkpoints exists")
-def checkpoint_folder_exists(config: Input) -> Iterator[Fault]:
-    """Warn if the folder of the checkpoints is new: it may be a slip of the pen."""
-    folder = Path(config.training.save_dir or "") / Path(config.training.save_ckpt).parent
-    if not exists(folder):
-        key = "save_dir" if config.training.save_dir else "save_ckpt"
-        yield warning(f"training.{key}", f"the folder {folder} does not exist; it will be created")
 
 
 @rule("ZOO327", "tensorboard is installed where it is used")

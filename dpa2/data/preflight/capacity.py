@@ -11,6 +11,8 @@ from dpa2.data.preflight.request import REPFORMER, REPINIT, THREE_BODY, Cutoff
 from schemas.diagnostics import Finding
 
 _DEFAULT_FACTOR = 1.1
+_ABSURD = 20
+"""Times what the data need from which a list is no spare room any more, but a mistake."""
 _RARE = 1e-3
 """Part of the atoms above which missing neighbours are an error."""
 _SHORT_RCUT = 2.0
@@ -132,14 +134,15 @@ def check_capacities(found: Sequence[Neighborhood]) -> Iterator[Finding]:
                 related_paths=(("the cutoff", item.cutoff.rcut_path),),
             )
         elif nsel > 2 * item.suggested and item.most > 0:
-            message = f"{key} ({nsel}) is more than twice what the data need within {rcut:g} Å"
+            times = "twice" if nsel < _ABSURD * item.most else f"{nsel // item.most} times"
+            message = f"{key} ({nsel}) is more than {times} what the data need within {rcut:g} Å"
             hint = f"{item.suggested} would do and is faster; {seen}"
             yield Finding(
                 "ZOO443",
                 item.cutoff.nsel_path,
                 message,
                 hint,
-                severity="note",
+                severity="warning" if nsel >= _ABSURD * item.most else "note",
                 related_paths=(("the cutoff", item.cutoff.rcut_path),),
             )
 
