@@ -1,5 +1,6 @@
 """The options that name a checkpoint to start from, for checks that need no torch."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from cli.options import find_model
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from schemas.check import Report
     from schemas.diagnostics import Finding
     from schemas.start import BiasMode, Start, StartOption
 
@@ -40,6 +42,14 @@ Branch = Annotated[
 PretrainScript = Annotated[
     bool,
     typer.Option("--use-pretrain-script", help="Take the networks' sections from FILE."),
+]
+
+SkipNeighborStat = Annotated[
+    bool,
+    typer.Option(
+        "--skip-neighbor-stat",
+        help="As deepmd-kit's: the numbers of neighbours are not taken from the data.",
+    ),
 ]
 
 
@@ -108,3 +118,22 @@ def _without_effect(options: StartOptions, start: "StartOption | None") -> "Iter
         if given and start not in partners:
             message = f"{option} says nothing without {' or '.join(partners)} FILE"
             yield Finding("ZOO620", (option,), message, severity="warning")
+
+
+def without_neighbors(report: "Report") -> "Report":
+    """Return a report that refuses selections that `--skip-neighbor-stat` leaves undecided."""
+    from schemas.architecture import auto_selections
+    from schemas.diagnostics import Finding
+    from schemas.partial import UnusableError
+
+    findings = []
+    for target in report.targets:
+        with suppress(UnusableError):
+            for parts in auto_selections(target.sound.model.descriptor):
+                message = (
+                    f"`{parts[-1]}` is to be taken from the data; --skip-neighbor-stat forbids that"
+                )
+                hint = "leave the option out, or write a number"
+                path = target.path("model", *parts)
+                findings.append(Finding("ZOO361", path, message, hint))
+    return report.extend(findings) if findings and report.extend is not None else report

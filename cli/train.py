@@ -10,7 +10,7 @@ import typer
 
 from cli.options import find_model
 from cli.output import Output
-from cli.start import StartOptions, read_start
+from cli.start import SkipNeighborStat, StartOptions, read_start, without_neighbors
 
 if TYPE_CHECKING:
     from dpa2.finetune.tuning import Tuning
@@ -82,6 +82,7 @@ class RunOptions:
     tuning: "Tuning | None" = None
     output_dir: Path | None = None
     force: bool = False
+    skip_neighbor_stat: bool = False
 
 
 def train(
@@ -112,6 +113,7 @@ def train(
     ] = None,
     branch: PretrainedBranch = None,
     use_pretrain_script: PretrainScript = False,
+    skip_neighbor_stat: SkipNeighborStat = False,
     bias_mode: EnergyBias = None,
     output: NormalizedInput = Path("out.json"),
     output_dir: OutputFolder = None,
@@ -133,6 +135,7 @@ def train(
             quiet,
             output_dir=output_dir,
             force=force,
+            skip_neighbor_stat=skip_neighbor_stat,
         ),
     )
 
@@ -157,9 +160,11 @@ def _run(start_options: StartOptions, options: RunOptions) -> None:
 
     out = Output(json_mode=options.as_json, quiet=options.quiet)
     start, faults = read_start(start_options)
-    report = check_file(options.input_file, options.overrides, start)
+    report = check_file(options.input_file, options.overrides, start, folder=options.output_dir)
     if faults and report.extend is not None:
         report = report.extend(faults)
+    if options.skip_neighbor_stat:
+        report = without_neighbors(report)
     for line in render(report, "full"):
         typer.echo(line, err=True)
     if report.config is None:

@@ -17,8 +17,10 @@ from cli.start import (
     InitModel,
     PretrainScript,
     Restart,
+    SkipNeighborStat,
     StartOptions,
     read_start,
+    without_neighbors,
 )
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def validate(
     init_model: InitModel = None,
     branch: Branch = None,
     use_pretrain_script: PretrainScript = False,
+    skip_neighbor_stat: SkipNeighborStat = False,
 ) -> None:
     """Check input files. Exit code: 0 clean or warnings only, 1 errors, 2 could not try."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them takes time
@@ -79,6 +82,8 @@ def validate(
     options = StartOptions(finetune, restart, init_model, branch, use_pretrain_script)
     start, faults = read_start(options)
     reports = [_checked(file, overrides or (), start, faults) for file in files]
+    if skip_neighbor_stat:
+        reports = [without_neighbors(report) for report in reports]
     if data and not diff:
         from cli.preflight import with_data
 

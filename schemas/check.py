@@ -22,6 +22,7 @@ from schemas.multitask_check import check_branches, with_users
 from schemas.multitask_draft import Draft, is_multitask
 from schemas.overrides import apply_overrides
 from schemas.rules.data_folders import systems_below
+from schemas.rules.outputs import RUN_FOLDER
 from schemas.start import Start
 from schemas.view import View, starts_with
 
@@ -55,7 +56,11 @@ class Report:
 
 
 def check_file(
-    path: str | FilePath, overrides: Sequence[str] = (), start: Start | None = None
+    path: str | FilePath,
+    overrides: Sequence[str] = (),
+    start: Start | None = None,
+    *,
+    folder: FilePath | None = None,
 ) -> Report:
     """Check an input file; paths of data in it are relative to the current folder.
 
@@ -63,10 +68,19 @@ def check_file(
         path: The file.
         overrides: Texts such as `training.numb_steps=1000`.
         start: The checkpoint from which the training is to start; the input must fit it.
+        folder: Where the run writes; None: the current folder.
 
     Raises:
         OSError: The file cannot be read.
     """
+    token = RUN_FOLDER.set(folder or FilePath())
+    try:
+        return _check_file(path, overrides, start)
+    finally:
+        RUN_FOLDER.reset(token)
+
+
+def _check_file(path: str | FilePath, overrides: Sequence[str], start: Start | None) -> Report:
     name = str(path)
     content = FilePath(path).read_bytes()
     try:
@@ -121,7 +135,11 @@ def check_text(
         if draft is not None:
             everything = with_users(everything, draft)
         placed = _report(document, config, everything, migration, overridden)
-        return replace(placed, targets=tuple(targets), start=start, extend=report)
+
+        def extended(more: Sequence[Finding]) -> Report:
+            return report([*later, *more])
+
+        return replace(placed, targets=tuple(targets), start=start, extend=extended)
 
     return report([])
 

@@ -15,7 +15,7 @@ from pydantic import (
     Tag,
 )
 
-from schemas.marks import Needs, Usual
+from schemas.marks import Usual
 from schemas.network import Activation, Precision, Seed, TypePairs, Widths
 from schemas.section import NO_DEFAULT, Alias, Section
 
@@ -135,13 +135,9 @@ class Repformer(Section):
     """Activation function of every network of the layers."""
     update_style: Literal["res_avg", "res_incr", "res_residual"] = "res_avg"
     """How updates are added: averaged, as they are, or scaled by learned residuals."""
-    update_residual: Annotated[
-        NonNegativeFloat, Usual(high=1), Needs("update_style", value="res_residual")
-    ] = 0.001
+    update_residual: Annotated[NonNegativeFloat, Usual(high=1)] = 0.001
     """Initial size of the learned residuals of `res_residual`."""
-    update_residual_init: Annotated[
-        Literal["norm", "const"], Needs("update_style", value="res_residual")
-    ] = "norm"
+    update_residual_init: Literal["norm", "const"] = "norm"
     """Initial residuals: normally distributed, or constant."""
     set_davg_zero: bool = True
     """Leave the mean of the environment matrix at zero instead of taking it from the data."""

@@ -217,6 +217,7 @@ CODES = {
     "ZOO110": "a key is in the place of an earlier version",
     "ZOO111": "a key has no effect",
     "ZOO112": "a comment looks like a key",
+    "ZOO361": "an option contradicts `auto` in the input",
     "ZOO620": "options that name a checkpoint exclude each other, or say nothing",
     "ZOO621": "the checkpoint to start from cannot be read",
     "ZOO114": "a key is written under another of its names",

@@ -46,16 +46,12 @@ class WrittenTo:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """The key has an effect only if one of these other keys of its section has a value.
+    """The key has an effect only if one of these other keys of its section is on.
 
-    Args:
-        keys: The other keys; of those that are false, zero, null or empty none counts.
-        value: The value that they need to have; None: any.
+    On is what is neither false, zero, null nor empty.
     """
 
     keys: tuple[str, ...]
-    value: str | None = None
 
-    def __init__(self, *keys: str, value: str | None = None) -> None:
+    def __init__(self, *keys: str) -> None:
         object.__setattr__(self, "keys", keys)
-        object.__setattr__(self, "value", value)

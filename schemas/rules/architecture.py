@@ -145,7 +145,7 @@ def preset_bias_fits(config: Input) -> Iterator[Fault]:
 
 
 _MANY_PARAMETERS = 10**9
-_TOO_MANY_PARAMETERS = 10**11
+_TOO_MANY_PARAMETERS = 10**10
 _BYTES = 32
 """Of a parameter in training: itself, its gradient and two moments, in float64."""
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from schemas.explain import shown
 from schemas.fields import Field, marked
 from schemas.input import Input
 from schemas.marks import Needs
@@ -28,9 +27,7 @@ _LACKING = ("spin", "modifier", "type_embedding", "compress", "use_srtab")
 
 @rule("ZOO111", "keys have an effect")
 def keys_have_effect(config: Input) -> Iterator[Fault]:
-    """Warn of keys that are accepted and ignored: by deepmd-kit's PyTorch backend and this engine,
-    or because of another key.
-    """
+    """Warn of keys that are ignored: by the PyTorch backend, or because of another key."""
     yield from _keys_of_what_is_off(config)
     for path, names in _IGNORED.items():
         section: Section = config
@@ -47,17 +44,13 @@ def _keys_of_what_is_off(config: Input) -> Iterator[Fault]:
     for field, needs in marked(config, Needs):
         if field.given and field.value != field.default and unmet(field, needs):
             name, others = str(field.path[-1]), " or ".join(f"`{key}`" for key in needs.keys)
-            wanted = "" if needs.value is None else f" {shown(needs.value)}"
-            message = f"`{name}` has no effect: it goes with {others}{wanted}"
+            message = f"`{name}` has no effect: it goes with {others}"
             yield Fault(field.path, message, "remove it", severity="warning", at="key")
 
 
 def unmet(field: Field, needs: Needs) -> bool:
     """Return whether a key is without effect because of the other keys of its section."""
-    values = [getattr(field.section, key) for key in needs.keys]
-    if needs.value is not None:
-        return needs.value not in values
-    return not any(values)
+    return not any(getattr(field.section, key) for key in needs.keys)
 
 
 def _matters(section: Section, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from schemas.fields import Field, marked
@@ -11,6 +12,8 @@ from schemas.rules.data_folders import exists
 from schemas.rules.effect import unmet
 from schemas.rules.rule import Fault, rule, warning
 
+RUN_FOLDER = ContextVar("RUN_FOLDER", default=Path())
+"""Where the run writes; the folder itself is made if need be. Statistics are not kept there."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -25,7 +28,7 @@ def outputs_can_be_written(config: Input) -> Iterator[Fault]:
             continue
         obstacle = _obstacle(text, mark)
         if obstacle is not None:
-            hint = f"paths are relative to the current folder, {Path.cwd()}"
+            hint = f"paths are relative to {_base(mark).absolute()}"
             yield Fault(field.path, f"{name}: {obstacle}", hint)
 
 
@@ -40,7 +43,7 @@ def output_folders_exist(config: Input) -> Iterator[Fault]:
         if field.path == ("training", "save_ckpt"):
             path = Path(config.training.save_dir or "") / path
         folder = path if mark.kind == "folder" and field.given else path.parent
-        if not exists(folder):
+        if folder != Path() and not exists(_base(mark) / folder):
             in_folder = field.path[-1] == "save_ckpt" and bool(config.training.save_dir)
             at = ("training", "save_dir") if in_folder else field.path
             yield warning(at, f"the folder {folder} does not exist; it will be created")
@@ -56,7 +59,8 @@ def _written(config: Input) -> Iterator[tuple[Field, WrittenTo]]:
 
 def _obstacle(text: str, mark: WrittenTo) -> str | None:
     """Return why nothing can be written to a path, None if it can."""
-    path = Path(text)
+    base = _base(mark)
+    path = base / text
     folder = path if mark.kind == "folder" else path.parent
     nearest = next((item for item in (folder, *folder.parents) if exists(item)), Path())
     if not nearest.is_dir():
@@ -64,7 +68,7 @@ def _obstacle(text: str, mark: WrittenTo) -> str | None:
     if mark.kind == "file":
         if path.is_dir() or text.endswith("/"):
             return f"{text} is a folder, not a file"
-        if not exists(folder):
+        if folder != base and not exists(folder):
             return f"the folder {folder} does not exist"
     if mark.kind == "statistics" and path.is_file() and not _is_hdf5(path):
         return f"{text} is there and is no HDF5 file"
@@ -73,6 +77,10 @@ def _obstacle(text: str, mark: WrittenTo) -> str | None:
     if mark.kind != "folder" and path.is_file() and not os.access(path, os.W_OK):
         return f"{text} cannot be written to"
     return None
+
+
+def _base(mark: WrittenTo) -> Path:
+    return Path() if mark.kind == "statistics" else RUN_FOLDER.get()
 
 
 def _is_hdf5(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.diagnostics import Path
+from schemas.diagnostics import Path, Severity
 from schemas.model import Model
 from schemas.multitask_draft import Draft, has_kind, kind_of
 from schemas.reference import LEVELS, Reference
@@ -187,8 +187,10 @@ def common_keys_have_effect(draft: Draft) -> Iterator[Fault]:
     for key, value in draft.common.items() if draft.branches else ():
         names = {key, aliases(Model).get(key, key)}
         own = [branch[name] for branch in draft.branches.values() for name in names & set(branch)]
-        if is_comment(key) or len(own) < len(draft.branches) or all(item == value for item in own):
+        if is_comment(key) or len(own) < len(draft.branches):
             continue
-        message = f"`{key}` has no effect here: every branch has its own"
+        same = all(item == value for item in own)
+        message = f"`{key}` has no effect here: every branch has {'it' if same else 'another'}"
         hint = "remove it, or write it into the branches that are to have it"
-        yield Fault(("model", key), message, hint, at="key")
+        severity: Severity = "warning" if same else "error"
+        yield Fault(("model", key), message, hint, severity, at="key")

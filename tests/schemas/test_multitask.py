@@ -117,7 +117,8 @@ FAULTS = [
         {f"{SHARED}.other": ["H", "O"], f"{BRANCHES}.scan.type_map": "other"},
     ),
     ("warning", "ZOO524", f"{SHARED}.spare", {f"{SHARED}.spare": {"neuron": [3]}}),
-    ("warning", "ZOO526", "model.descriptor", {"model.descriptor": "dpa2"}),
+    ("error", "ZOO541", "model.descriptor", {"model.descriptor": {"type": "dpa2"}}),
+    ("warning", "ZOO541", "model.descriptor", {"model.descriptor": "dpa2"}),
     (
         "warning",
         "ZOO527",
