@@ -10,6 +10,7 @@ from schemas.lines import Lines
 NOTHING = object()
 """The value of a text of which nothing can be made."""
 _LARGEST_INTEGER = 2**63
+_TOO_LARGE = "this number is too large: whole numbers go from -9.2e18 to 9.2e18, in 64 bits"
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ def check_scalar(document: Document, value: Any, path: Path) -> Any:
             document.findings.append(Finding("ZOO001", path, message))
         return cleaned
     if isinstance(value, int) and abs(value) >= _LARGEST_INTEGER:
-        document.findings.append(Finding("ZOO005", path, "this number is too large"))
+        document.findings.append(Finding("ZOO005", path, _TOO_LARGE))
     if isinstance(value, float) and not math.isfinite(value):
         written = document.written(path) or str(value)
         shown = written if len(written) <= 40 else f"{written[:37]}..."

@@ -247,7 +247,7 @@ def test_lists_that_are_too_short_are_errors_with_a_number(write):
     assert [(item.code, item.severity, item.path) for item in found] == [
         ("ZOO442", "error", ("nsel",)),
         ("ZOO443", "note", ("three_body_sel",)),
-        ("ZOO443", "note", ("repformer", "nsel")),
+        ("ZOO443", "warning", ("repformer", "nsel")),
     ]
     assert int(str(found[0].fix)) % 4 == 0
 
