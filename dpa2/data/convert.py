@@ -135,6 +135,8 @@ def convert(
         )
     _write(output, [part for part in parts if part[1]], elements, mixed=mixed)
     notes = [text for report in files for text in report.sentences()]
+    given = Counter(map(str, inputs))
+    notes += [f"{file} is given {n} times and weighs more" for file, n in given.items() if n > 1]
     return Conversion(output, elements, systems, files, refused, notes + _warnings(systems))
 
 

@@ -273,3 +273,48 @@ def test_formats_are_found_by_content(tmp_path):
         ase.io.write(tmp_path / name, water, format=kind)
         (structure,), _ = read(tmp_path / name, format_name=kind if name == "a" else None)
         assert sorted(structure.symbols) == ["H", "H", "O"]
+
+
+PDB = """CRYST1{cell:9.3f}{cell:9.3f}{cell:9.3f}  90.00  90.00  90.00 P 1           1
+ATOM      1  CA  ALA A   1      11.639   6.071   5.147  1.00  0.00          {element:>2}
+ATOM      2  HA  ALA A   1      12.639   6.071   5.147  1.00  0.00           H
+END
+"""
+
+
+@situation("PDB", "names of atoms without the columns of elements", "refused: CA is C or Ca")
+def test_a_pdb_without_elements_is_refused(tmp_path):
+    (tmp_path / "x.pdb").write_text(PDB.format(cell=20, element="C"))
+    (structure,), _ = read(tmp_path / "x.pdb")
+    assert structure.symbols == ("C", "H")
+    (tmp_path / "x.pdb").write_text(PDB.format(cell=20, element=""))
+    with pytest.raises(DataError, match="called CA has no element"):
+        read(tmp_path / "x.pdb")
+
+
+@situation("PDB, NMR", "CRYST1 1 1 1, a cell that is none", "refused")
+def test_a_cell_smaller_than_its_atoms_is_refused(tmp_path):
+    (tmp_path / "x.pdb").write_text(PDB.format(cell=0.9, element="C"))
+    with pytest.raises(DataError, match="an atom, less than any matter"):
+        read(tmp_path / "x.pdb")
+
+
+@situation("GROMACS", "elements told from OW, HW1", "said")
+def test_elements_told_from_names_are_said(tmp_path):
+    (tmp_path / "x.gro").write_text(
+        "water\n    2\n    1SOL     OW    1   0.126   1.624   1.679\n"
+        "    1SOL    HW1    2   0.190   1.661   1.747\n   1.86206   1.86206   1.86206\n"
+    )
+    (structure,), report = read(tmp_path / "x.gro")
+    assert structure.symbols == ("O", "H")
+    assert "OW O, HW1 H" in report.sentences()[0]
+
+
+@situation("CIF", "sites occupied in part", "refused: which atoms are there?")
+def test_partly_occupied_sites_are_refused(tmp_path):
+    ase.io.write(tmp_path / "x.cif", bulk("Cu", cubic=True))
+    text = (tmp_path / "x.cif").read_text()
+    assert len(read(tmp_path / "x.cif")[0][0].symbols) == 4
+    (tmp_path / "x.cif").write_text(text.replace("  1.0000", "  0.5000", 1))
+    with pytest.raises(DataError, match="occupied in part"):
+        read(tmp_path / "x.cif")

@@ -19,7 +19,7 @@ import cli.recommend
 import cli.test
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
-from dpa2.interfaces.structure_files import first_structure
+from dpa2.interfaces.start import starting_structure
 from schemas.errors import DataError
 from tests.strangers.situations import situation
 
@@ -182,7 +182,7 @@ def test_md_starts_from_the_frame_that_is_named(tmp_path):
     frames = [Atoms("OH", [[0, 0, i], [1, 0, i]]) for i in range(3)]
     frames[2].set_velocities([[0, 0, 1], [0, 0, 2]])
     ase.io.write(tmp_path / "x.traj", frames)
-    atoms = first_structure(f"{tmp_path / 'x.traj'}@-1", ["O", "H"])
+    atoms, _ = starting_structure(f"{tmp_path / 'x.traj'}@-1", ["O", "H"])
     assert atoms.positions[0, 2] == 2
     np.testing.assert_allclose(atoms.get_velocities(), [[0, 0, 1], [0, 0, 2]])
 

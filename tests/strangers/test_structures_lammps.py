@@ -198,8 +198,9 @@ def test_elements_of_a_data_file_are_told(tmp_path, middle, style, types, name):
     assert structure.symbols == ("O", "H", "H")
     np.testing.assert_allclose(structure.coord[:, 0], [0.5, 1.5, 2.5], rtol=1e-12)
     assert ("masses" in " ".join(report.sentences())) == ("1.008" in middle)
-    (structure,), _ = read(tmp_path / name, type_names=["C", "N"])
-    assert structure.symbols == ("N", "C", "C")
+    # The order of a type map is that of the data set to be written, not of this file's types.
+    (structure,), _ = read(tmp_path / name, type_names=["O", "H"], known_names=["O", "H"])
+    assert structure.symbols == ("O", "H", "H")
 
 
 @situation("LAMMPS", "a data file without masses", "refused; never H, He, Li by number")
@@ -208,6 +209,8 @@ def test_a_data_file_without_elements_asks_for_them(tmp_path):
     (tmp_path / "x.data").write_text(DATA.format(middle="", style="atomic", **rows))
     with pytest.raises(DataError, match="numbers its 2 atom types"):
         read(tmp_path / "x.data")
+    (structure,), _ = read(tmp_path / "x.data", type_names=["H", "O"])
+    assert structure.symbols == ("O", "H", "H")
 
 
 @situation("zoo md", "its own structure.data", "the structure, velocities too")

@@ -19,10 +19,13 @@ from dpa2.data.structures.structure import (
     ReadOptions,
     Structure,
 )
-from dpa2.data.structures.text_files import short_reason
+from dpa2.data.structures.text_files import open_text, short_reason
 from schemas.errors import DataError
 
 _ELEMENTS = len(chemical_symbols)
+_SHOWN = 12
+# What names atoms by their place in a molecule.
+_BY_ATOM_NAME = {"proteindatabank", "gromacs"}
 # ASE would ask a server, run what a folder names, or start a program to read them.
 _NOT_READ = {"postgresql", "mysql", "mariadb", "bundletrajectory", "castep-cell", "gpw"}
 
@@ -42,6 +45,8 @@ def read(
         DataError: If ASE cannot read it.
     """
     for number, atoms in enumerate(_iterate(path, ase_format, report)):
+        if report.format_name in _BY_ATOM_NAME and not isinstance(atoms, str):
+            _told_from_names(path, atoms, report)
         if isinstance(atoms, str):
             yield Dropped(number, atoms)
             return
@@ -49,6 +54,27 @@ def read(
             yield from_ase(atoms, f"{report.file} frame {number}", options, report)
         except FrameFaultError as error:
             yield Dropped(number, error.message)
+
+
+def _told_from_names(path: Path, atoms: Atoms, report: FileReport) -> None:
+    """Say which element ASE takes the names of atoms for; refuse those that mean two.
+
+    Raises:
+        DataError: If a PDB file has no elements: `CA` may be carbon or calcium.
+    """
+    if report.format_name == "proteindatabank":
+        with open_text(path) as stream:
+            for line in stream:
+                if line.startswith(("ATOM  ", "HETATM")) and not line[76:78].strip():
+                    raise DataError(
+                        f"an atom called {line[12:16].strip()} has no element (columns 77, 78)",
+                        hint="names such as CA or HG mean two elements; add the columns",
+                    )
+        return
+    names = atoms.arrays.get("atomtypes", ())
+    told = dict(zip(map(str, names), atoms.symbols, strict=False))
+    listed = ", ".join(f"{name} {symbol}" for name, symbol in list(told.items())[:_SHOWN])
+    report.note(f"elements are told from the names of atoms: {listed}")
 
 
 def from_ase(
@@ -78,6 +104,11 @@ def from_ase(
             symbols = symbols_of(names, options.known_names, report)
         except DataError as error:
             raise FrameFaultError(error.message, hint=error.hint) from error
+    sites = atoms.info.get("occupancy")
+    if isinstance(sites, dict) and any(set(site.values()) != {1.0} for site in sites.values()):
+        raise FrameFaultError(
+            "some of its sites are occupied in part, which one structure cannot be"
+        )
     labels = {}
     if options.keys is not None:
         labels = labels_of(atoms, where, options.keys, report)

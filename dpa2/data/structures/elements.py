@@ -78,7 +78,7 @@ def numbered(
         raise DataError(
             f"the {what} numbers its {count} atom types (up to {max(numbers, default=first)}) and "
             f"does not name them{given}",
-            hint="name the element of each type, in order: --type-map 'O H'",
+            hint="name the element of each, in order: --type-map 'O H' (zoo data convert, predict)",
         )
     return tuple(names[number - first] for number in numbers)
 

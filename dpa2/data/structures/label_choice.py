@@ -121,6 +121,9 @@ def _choose(
         elif rank < 2:
             raise FrameFaultError(f"{key} is no {label}: {_shown(value)}")
     if not found:
+        for key in values if label == "force" else ():
+            if key.lower().rstrip("s") in {"gradient", "grad"}:
+                context.report.note(f"{key} is left out: forces are the negative of a gradient")
         return None
     found.sort(key=lambda candidate: candidate.rank)
     best = found[0]

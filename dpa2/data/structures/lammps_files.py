@@ -176,8 +176,8 @@ def _without_made_up_energy(atoms: Atoms, options: ReadOptions, report: FileRepo
 def read_data(path: Path, options: ReadOptions, report: FileReport) -> Iterator[Structure]:
     """Yield the one structure of a data file, atoms in the order of their ids.
 
-    Elements are those of `type_names`, of the section Atom Type Labels, of comments behind masses
-    (as this program and Ovito write), or those with these masses, in this order.
+    Elements are those of the section Atom Type Labels, of comments behind masses (as this program
+    and Ovito write), those with these masses, or `type_names`: the first of these that tells all.
 
     Raises:
         DataError: If it cannot be read, or elements cannot be told.
@@ -223,8 +223,6 @@ def _names_of_types(
     lines: list[str], options: ReadOptions, report: FileReport
 ) -> Mapping[int, str]:
     total = next((int(m[1]) for x in lines if (m := re.match(r"\s*(\d+)\s+atom types", x))), 0)
-    if options.type_names is not None and total <= len(options.type_names):
-        return dict(enumerate(options.type_names, 1))
     labels = dict(_rows(lines, "Atom Type Labels"))
     if labels:
         return dict(zip(labels, symbols_of(labels.values(), options.known_names, report),
@@ -240,6 +238,8 @@ def _names_of_types(
             names[kind] = element
             guessed.append(f"{kind} {element}")
     if len(names) < total or not names:
+        if options.type_names is not None and total <= len(options.type_names):
+            return dict(enumerate(options.type_names, 1))
         raise DataError(
             f"the data file numbers its {total} atom types, and masses or comments do not tell the "
             "element of each",

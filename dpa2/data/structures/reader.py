@@ -33,6 +33,8 @@ _UNREADABLE = (
 # Text packs ten times smaller; a thousand times smaller is a trap.
 _LARGEST_RATIO = 200
 _SMALL = 1 << 28
+# Å³ an atom; hydrogen at the centre of Jupiter has more than 1.
+_LEAST_ROOM = 0.5
 _INDEX = re.compile(r"(?P<path>.+)@(?P<index>-?\d+|(?:-?\d+)?:(?:-?\d+)?(?::(?:-?\d+)?)?)")
 Items = Iterator[Structure | Dropped]
 
@@ -210,6 +212,11 @@ def _fault(structure: Structure, options: ReadOptions) -> str | None:
         lengths = np.linalg.svd(periodic, compute_uv=False)
         if not lengths.min() > 1e-6 * max(float(lengths.max()), 1.0):
             return "it is periodic in directions that have no cell vector, or parallel ones"
+        room = float(lengths.prod()) / count
+        if all(structure.pbc) and room < _LEAST_ROOM:
+            return (
+                f"its cell has {room:.3g} Å³ an atom, less than any matter: is it the cell, in Å?"
+            )
     return None
 
 
