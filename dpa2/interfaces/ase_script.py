@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.io.jsonio import encode
+from ase.constraints import dict2constraint
+from ase.io.jsonio import decode, encode
 from ase.md import nose_hoover_chain
 
 from dpa2.interfaces.parameters import Parameters
@@ -173,11 +174,20 @@ def _structure(atoms: Atoms, parameters: Parameters) -> str:
 
 
 def _constraints(atoms: Atoms) -> str:
-    try:
-        return str(encode([constraint.todict() for constraint in atoms.constraints])) + "\n"
-    except (AttributeError, NotImplementedError, TypeError) as error:
-        names = ", ".join(sorted({type(kept).__name__ for kept in atoms.constraints}))
-        raise DataError(
-            f"ASE cannot write down a constraint of the structure ({names})",
-            hint="take it out of the structure, and add it in run.py",
-        ) from error
+    """Return the constraints as the script reads them, which is tried here.
+
+    The errors of constraints that have no form in a file, or count no degrees of freedom, are those
+    of whatever goes wrong inside them.
+    """
+    for constraint in atoms.constraints:
+        try:
+            text = encode([constraint.todict()])
+            (again,) = decode(text)  # type: ignore[no-untyped-call]
+            dict2constraint(again).get_removed_dof(atoms)
+        except Exception as error:
+            raise DataError(
+                f"ASE cannot write the constraint {type(constraint).__name__} of the structure "
+                "into a file and read it again",
+                hint="take it out of the structure, and add it in run.py",
+            ) from error
+    return f"{encode([constraint.todict() for constraint in atoms.constraints])}\n"

@@ -212,6 +212,10 @@ def _notes(atoms: Atoms, parameters: Parameters, potential: Potential) -> list[s
         )
         if array in atoms.arrays and atoms.arrays[array].any()
     ]
+    momenta = atoms.arrays.get("momenta")
+    if momenta is not None and momenta.any():
+        kelvin = atoms.get_temperature()  # type: ignore[no-untyped-call]
+        notes.append(f"velocities are those of the structure ({kelvin:.0f} K)")
     if potential.dim_fparam and parameters.fparam is None:
         notes.append("fparam is the model's default")
     return notes
@@ -229,6 +233,8 @@ def _lammps_notes(structure: "LammpsStructure") -> list[str]:
 
 
 def _check_settings(atoms: Atoms, settings: MdSettings) -> None:
+    if not np.isfinite(settings.pressure):
+        raise DataError(f"a pressure of {settings.pressure} makes no sense", hint="give it in bar")
     for name, value in (("timestep", settings.timestep), ("temperature", settings.temperature)):
         if not (np.isfinite(value) and value > 0):
             raise DataError(f"a {name} of {value} makes no sense", hint="give a positive number")

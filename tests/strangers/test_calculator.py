@@ -1,7 +1,11 @@
 """States of an ASE calculator that change between two calls."""
 
+import sys
+from types import ModuleType, SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 
 from dpa2.ase import Calculator
@@ -235,3 +239,54 @@ def test_a_left_handed_cell_is_the_same_crystal(atoms):
     assert atoms.cell.handedness == -1
     assert atoms.get_potential_energy() == pytest.approx(twin.get_potential_energy(), abs=1e-10)
     np.testing.assert_allclose(atoms.get_stress(), twin.get_stress(), atol=1e-10)
+
+
+@pytest.fixture
+def torch_sim_model(monkeypatch):
+    """Return our model class for torch-sim, whose own base class wants a newer Python."""
+
+    class Interface(torch.nn.Module):
+        dtype = property(lambda self: self._dtype)
+        device = property(lambda self: self._device)
+
+    module = ModuleType("torch_sim.models.interface")
+    module.ModelInterface = Interface
+    monkeypatch.setitem(sys.modules, "torch_sim", ModuleType("torch_sim"))
+    monkeypatch.setitem(sys.modules, "torch_sim.models", ModuleType("torch_sim.models"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.delitem(sys.modules, "dpa2.interfaces.torch_sim", raising=False)
+    from dpa2.interfaces.torch_sim import TorchSimModel
+
+    yield TorchSimModel
+    sys.modules.pop("dpa2.interfaces.torch_sim")
+
+
+def state_of(atoms):
+    return SimpleNamespace(
+        positions=torch.tensor(atoms.positions),
+        row_vector_cell=torch.tensor(atoms.cell.array)[None],
+        system_idx=torch.zeros(len(atoms), dtype=torch.int64),
+        atomic_numbers=torch.tensor(atoms.numbers),
+        pbc=torch.tensor(atoms.pbc),
+    )
+
+
+@situation(
+    "torch-sim", "a model that takes fparam, which changes between two calls", "a new energy"
+)
+def test_torch_sim_sees_new_parameters(torch_sim_model, atoms):
+    atoms.pbc = [True, True, False]
+    model = torch_sim_model(GOLDEN / "default_fparam" / "model.pt", fparam=[0.2, -0.1])
+    found = []
+    for fparam in ([0.2, -0.1], [0.9, 0.4]):
+        model.fparam = fparam
+        found.append(float(model(state_of(atoms))["energy"]))
+        atoms.calc = Calculator(model.potential, fparam=fparam)
+        assert found[-1] == pytest.approx(atoms.get_potential_energy(), abs=1e-12)
+    assert abs(found[0] - found[1]) > 1e-5
+
+
+@situation("torch-sim", "a model that takes aparam, which states do not have", "refused at once")
+def test_torch_sim_refuses_models_with_parameters_of_atoms(torch_sim_model, model):
+    with pytest.raises(DataError, match="takes aparam"):
+        torch_sim_model(model)
