@@ -12,6 +12,7 @@ from schemas.input import Input
 from schemas.model import Model, parse_model
 from schemas.normalize import normalized
 from schemas.outline import as_written
+from schemas.section import is_comment
 from schemas.start import DEFAULT_BRANCH, RANDOM, Source, Start
 from schemas.view import View
 
@@ -132,10 +133,10 @@ def with_pretrained(view: View, start: Start | None, *, is_multitask: bool = Fal
     `--use-pretrain-script` an empty descriptor is hidden, since a rule speaks of that.
     """
     model = view.data.get("model")
-    if start is None or not isinstance(model, dict):
+    if not isinstance(model, dict):
         return view
-    if not start.use_pretrain_script:
-        if start.option == "--finetune" and model.get("descriptor") == {}:
+    if start is None or not start.use_pretrain_script or start.option == "--restart":
+        if is_empty(model.get("descriptor")):
             return dataclasses.replace(view, hidden=(*view.hidden, ("model", "descriptor")))
         return view
     source = choose(start, view, is_multitask=is_multitask)
@@ -145,14 +146,17 @@ def with_pretrained(view: View, start: Start | None, *, is_multitask: bool = Fal
     theirs = normalized(stored)
     if start.option == "--init-model":
         return dataclasses.replace(view, data={**view.data, "model": theirs})
-    if start.option == "--restart":
-        return view
     replaced = {**model}
     for name in NETWORKS if not source.is_random else NETWORKS[:1]:
         replaced[name] = {**theirs[name], "trainable": _trainable(model.get(name))}
     if source.is_random and not isinstance(replaced.get("fitting_net"), Mapping):
         replaced["fitting_net"] = {}
     return dataclasses.replace(view, data={**view.data, "model": replaced})
+
+
+def is_empty(descriptor: Any) -> bool:
+    """Return whether a descriptor is left to the checkpoint: an object with comments at most."""
+    return isinstance(descriptor, Mapping) and all(is_comment(key) for key in descriptor)
 
 
 def _trainable(section: Any) -> Any:

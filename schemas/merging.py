@@ -1,7 +1,8 @@
 """Repetitions of one fault become one diagnostic that names every place."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from schemas.changes import fix_of
@@ -23,6 +24,12 @@ HERE_TOO = "here too"
 """The label of a place where nothing else is to be said."""
 _MOST_PLACES = 40
 """More places than this are only counted."""
+_MANY = 4
+"""So many findings of one code at the same key of list items or branches are one fault."""
+_MANY_KEYS = 10
+"""So many keys of one section with a fault of one code are one fault."""
+_NAMED = {"model_dict", "shared_dict", "loss_dict", "data_dict", "model_prob", "num_epoch_dict"}
+"""Objects whose keys are names, of branches or of shared parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +47,51 @@ def merged(document: Document, items: Sequence[Placed]) -> list[Diagnostic]:
         document: The text.
         items: What was found, sorted by position.
     """
-    groups: dict[tuple[object, ...], list[Placed]] = {}
-    for number, item in enumerate(items):
-        groups.setdefault(_key(item, number), []).append(item)
+    keys: list[tuple[Hashable, ...]] = [_key(item, number) for number, item in enumerate(items)]
+    for shapes, many in (
+        ([_shape(item, item.diagnostic.path) for item in items], _MANY),
+        ([_shape(item, item.diagnostic.path[:-1]) for item in items], _MANY_KEYS),
+    ):
+        often = _often(zip(shapes, keys, strict=True), many)
+        keys = [shape if shape in often else key for shape, key in zip(shapes, keys, strict=True)]
+    groups: dict[tuple[Hashable, ...], list[Placed]] = {}
+    for key, item in zip(keys, items, strict=True):
+        groups.setdefault(key, []).append(item)
     return [
         members[0].diagnostic if len(members) == 1 else _one_for_all(document, members)
         for members in groups.values()
     ]
 
 
-def _key(item: Placed, number: int) -> tuple[object, ...]:
+def _key(item: Placed, number: int) -> tuple[Hashable, ...]:
     group = item.finding.group
     if group is None:
         return (number,)
     severity: Severity = item.diagnostic.severity
     return (severity, *group.key(item.diagnostic.path))
+
+
+def _shape(item: Placed, path: Path) -> tuple[Hashable, ...]:
+    """Return what a finding has in common with those at other items of a list, in other branches.
+
+    Args:
+        item: The finding.
+        path: Where it is, or in which section.
+    """
+    places: list[Hashable] = []
+    for above, part in zip((None, *path), path, strict=False):
+        places.append("*" if isinstance(part, int) or above in _NAMED else part)
+    group = item.finding.group
+    name = "" if group is None else group.name
+    return (item.diagnostic.severity, item.finding.code, name, *places)
+
+
+def _often(
+    pairs: Iterable[tuple[tuple[Hashable, ...], tuple[Hashable, ...]]], many: int
+) -> set[tuple[Hashable, ...]]:
+    """Return the shapes that many different keys have."""
+    counts = Counter(shape for shape, _ in set(pairs))
+    return {shape for shape, number in counts.items() if number >= many}
 
 
 def _one_for_all(document: Document, members: Sequence[Placed]) -> Diagnostic:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from schemas.diagnostics import Finding, Path
+from schemas.diagnostics import Finding, Group, Path
 from schemas.explain import shown
 from schemas.input import Input
 from schemas.layouts import hybrid_layout
@@ -25,6 +25,8 @@ _MODELS = ["dpa4", "DPA4", "SeZM", "sezm", "frozen", "pairtab", "pairwise_dprc",
 _LOSSES = ["dens", "ener_spin", "dos", "population", "property", "tensor"]
 _ENERGY_LOSSES = ("ener", "ener_hess")
 _LOSS_OF_FITTING = {"polar": "tensor", "dipole": "tensor", "dpa4_ener": "ener", "sezm_ener": "ener"}
+_KIND = Group("kind of model", "file")
+"""Model, descriptor, fitting net and loss of another kind, in all branches, are one fault."""
 _ENGINE = "this engine trains DPA-2 energy models"
 
 
@@ -47,7 +49,9 @@ def foreign_sections(data: dict[str, Any]) -> tuple[list[Finding], list[Path]]:
             hint = f"use type `{ours}`, or train this model with deepmd-kit"
             change = hybrid_layout(section) if kind == "hybrid" else None
             place = (*path, "type")
-            findings.append(Finding("ZOO108", place, message, hint, fix=change, safe=False))
+            findings.append(
+                Finding("ZOO108", place, message, hint, fix=change, safe=False, group=_KIND)
+            )
     hidden = [finding.path[:-1] for finding in findings]
     loss = _loss_of_another_kind(data, _object(model, "fitting_net"))
     if loss is None:
@@ -75,16 +79,18 @@ def _loss_of_another_kind(data: dict[str, Any], fitting: dict[str, Any]) -> Find
     wanted = _LOSS_OF_FITTING.get(fitting_kind, fitting_kind)
     if fitting_kind == "ener":
         hint = "use type `ener`, or train this model with deepmd-kit"
-        return Finding("ZOO108", path, f"loss of type `{loss_kind}`: {_ENGINE}", hint)
+        return Finding("ZOO108", path, f"loss of type `{loss_kind}`: {_ENGINE}", hint, group=_KIND)
     related = (("the fitting net", _FITTING_TYPE),)
     if loss_kind == wanted:
         message = f"fitting_net of type `{fitting_kind}`: {_ENGINE}"
         hint = "use type `ener` for both, or train this model with deepmd-kit"
         also = (("the loss that goes with it", path),)
-        return Finding("ZOO108", _FITTING_TYPE, message, hint, related_paths=also)
+        return Finding("ZOO108", _FITTING_TYPE, message, hint, related_paths=also, group=_KIND)
     message = f"loss `{loss_kind}` does not fit fitting_net `{fitting_kind}`; {_ENGINE}"
     hint = f"fitting_net `ener` goes with loss `ener`; `{fitting_kind}` needs loss `{wanted}`"
-    return Finding("ZOO108", path, message, f"{hint} and deepmd-kit", related_paths=related)
+    return Finding(
+        "ZOO108", path, message, f"{hint} and deepmd-kit", related_paths=related, group=_KIND
+    )
 
 
 def settle_variants(data: dict[str, Any]) -> list[Finding]:

@@ -8,7 +8,7 @@ from schemas.architecture import (
     descriptor_differences,
     fitting_differences,
 )
-from schemas.departure import Departure, Target
+from schemas.departure import Departure, Target, is_empty
 from schemas.diagnostics import dotted
 from schemas.errors import ConfigError
 from schemas.explain import shown
@@ -162,15 +162,19 @@ def _bias(start: Start, source: Source) -> str:
 
 @rule("ZOO605", "an empty descriptor needs --use-pretrain-script", scope="start")
 def descriptor_is_given(departure: Departure) -> Iterator[Fault]:
-    """Demand a descriptor, or the option that takes over the checkpoint's."""
+    """Demand a descriptor, or the options that take over a checkpoint's."""
     start = departure.start
-    if start is None or start.option != "--finetune" or start.use_pretrain_script:
+    hint = "add --use-pretrain-script to take over the checkpoint's"
+    if start is None:
+        hint = "to take over a pretrained model's: --finetune FILE --use-pretrain-script"
+    elif start.option == "--restart":
+        hint = f"use the complete input of that run, which is beside {start.file} as out.json"
+    elif start.use_pretrain_script:
         return
     for target in departure.targets:
         model = target.view.data.get("model")
-        if isinstance(model, dict) and model.get("descriptor") == {}:
+        if isinstance(model, dict) and is_empty(model.get("descriptor")):
             message = "the descriptor is empty: nothing says what the network is like"
-            hint = "add --use-pretrain-script to take over the checkpoint's"
             yield Fault(target.path("model", "descriptor"), message, hint)
 
 
