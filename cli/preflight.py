@@ -47,7 +47,8 @@ def _task(target: "Target", report: "Report") -> "Task":
     from schemas.view import starts_with
 
     task = task_of(target.sound, target.name, _place(target), report.start)
-    faults = (item.path for item in report.diagnostics if item.severity == "error")
+    errors = (item for item in report.diagnostics if item.severity == "error")
+    faults = (path for item in errors for path in (item.path, *item.repeated))
     if any(starts_with(path, task.type_map_path) for path in faults):
         return replace(task, type_map=None)
     return task
@@ -82,8 +83,8 @@ def _unsaid(findings: "Iterable[Finding]", said: "Sequence[Diagnostic]") -> "Ite
     """Leave out what rules have said without reading the data."""
     from schemas.view import starts_with
 
-    errors = {item.path for item in said if item.severity == "error"}
-    places = {item.path for item in said if item.severity != "note"}
+    places = {path for x in said if x.severity != "note" for path in (x.path, *x.repeated)}
+    errors = {path for x in said if x.severity == "error" for path in (x.path, *x.repeated)}
     in_nanometres = any(item.code == "ZOO213" for item in said)
     for finding in findings:
         if finding.code == "ZOO431" and finding.path in errors:

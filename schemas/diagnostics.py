@@ -156,6 +156,7 @@ class Diagnostic:
         hint: What to do, in the user's words.
         fix: Edits that remove the fault.
         related: Other places that belong to it.
+        repeated: Paths of the other findings for which it speaks.
     """
 
     code: str
@@ -166,6 +167,7 @@ class Diagnostic:
     hint: str | None = None
     fix: Fix | None = None
     related: tuple[Related, ...] = ()
+    repeated: tuple[Path, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return the diagnostic as the JSON document of `zoo validate --json`.

@@ -78,11 +78,13 @@ def _shape(item: Placed, path: Path) -> tuple[Hashable, ...]:
         item: The finding.
         path: Where it is, or in which section.
     """
+    group = item.finding.group
+    name = ""
+    if group is not None:
+        name, path = group.key(item.diagnostic.path)
     places: list[Hashable] = []
     for above, part in zip((None, *path), path, strict=False):
         places.append("*" if isinstance(part, int) or above in _NAMED else part)
-    group = item.finding.group
-    name = "" if group is None else group.name
     return (item.diagnostic.severity, item.finding.code, name, *places)
 
 
@@ -112,6 +114,7 @@ def _one_for_all(document: Document, members: Sequence[Placed]) -> Diagnostic:
         message=f"{first.message} (and {len(others)} more)",
         related=tuple(related),
         fix=_fix_of_all(document, members),
+        repeated=tuple(item.path for item in others),
     )
 
 

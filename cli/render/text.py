@@ -14,6 +14,7 @@ from schemas.terminal import harmless, one_line, same_width, unguarded
 _LONGEST: Final = 100
 _MOST_EXCERPTS: Final = 3
 _MOST_PLACES: Final = 10
+_MOST_LABELS: Final = 8
 _SEVERITIES: Final[tuple[Severity, ...]] = ("error", "warning", "note")
 
 
@@ -59,13 +60,18 @@ def _excerpt(report: Report, item: Diagnostic, colors: Colors) -> Iterator[str]:
         yield f"     {colors.dim('=')} {_places(repeated)}"
     else:
         repeated = []
-    for place in item.related:
-        if place in repeated:
+    others = [place for place in item.related if place not in repeated]
+    placed = [place for place in others if place.span is not None]
+    rest = placed[_MOST_EXCERPTS:] if len(placed) > _MOST_LABELS else []
+    for place in others:
+        if place in rest:
             continue
         if place.span is None or place.span == item.span:
             yield f"     {colors.dim('=')} {harmless(place.label)}"
         elif place.span.line <= len(report.lines):
             yield from _marked(report.lines, place.span, "-", place.label, colors.dim, colors)
+    if rest:
+        yield f"     {colors.dim('=')} {_places(rest)}"
 
 
 def _places(repeated: Sequence[Related]) -> str:
