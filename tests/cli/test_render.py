@@ -123,7 +123,8 @@ def test_the_fix_of_a_diagnostic_is_data(zoo, workspace):
 def test_many_places_of_one_fault_are_one_line():
     text = "{" + ", ".join(f"'key{number}': 1" for number in range(20)) + "}"
     lines = list(render(check_text(text), "full"))
-    (line,) = [line for line in lines if "also at" in line]
+    line, unknown = [line for line in lines if "also at" in line]  # quotes, then keys
+    assert unknown.strip().startswith("= also at 1:46, ")
     assert line.strip() == (
         "= also at 1:13, 1:24, 1:35, 1:46, 1:57, 1:68, 1:79, 1:90, 1:101, 1:112 and 9 more places"
     )
