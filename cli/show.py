@@ -237,7 +237,8 @@ def _say_next(
         other_kind(section) for section in header.branches.values()
     ):
         command = f"zoo finetune input.json --model {model}"
-        out.info(f"start from it: {command}{' --branch BRANCH' if several else ''}")
+        written = f"zoo finetune input.json --model {model} --branch BRANCH"
+        out.info(f"start from it: {written if several else command}")
 
 
 def register(app: typer.Typer) -> None:

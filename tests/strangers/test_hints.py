@@ -280,10 +280,11 @@ def _collect(command: typer.core.TyperCommand, words: str = "zoo") -> None:
 
 
 _collect(typer.main.get_command(app))
-OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z_-]*)")
+OPTION = re.compile(r"(?<![\w-])(--(?!x\b)[a-z][a-z_-]*)")
 OTHERS = {"--pt", "--pt-expt"}
 """Options of dp."""
-PROSE = {"is", "was", "or", "does", "x"}
+PROSE = set("is was or does do can cannot has have will wrote writes reads makes needs x".split())
+"""What follows the program's name where it is the subject of a sentence."""
 
 
 @cache
