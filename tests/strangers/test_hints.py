@@ -283,7 +283,7 @@ _collect(typer.main.get_command(app))
 OPTION = re.compile(r"(?<![\w-])(--(?!x\b)[a-z][a-z_-]*)")
 OTHERS = {"--pt", "--pt-expt"}
 """Options of dp."""
-PROSE = set("is was or does do can cannot has have will wrote writes reads makes needs x".split())
+PROSE = {"is", "was", "or", "does", "do", "can", "cannot", "has", "have", "writes", "wrote", "x"}
 """What follows the program's name where it is the subject of a sentence."""
 
 
