@@ -240,5 +240,7 @@ CODES = {
     "ZOO445": "an element is not in the training data",
     "ZOO446": "the reader leaves something out",
     "ZOO447": "statistics are from other data",
+    "ZOO461": "virials look like another unit than eV, or of the other sign",
+    "ZOO462": "virials are not symmetric",
 }
 """What each code of a syntax or schema fault means; the rules add theirs (`schemas.rules`)."""

@@ -18,12 +18,12 @@ from dpa2.data.preflight.survey import BadNumber, ClosePair, Survey, survey
 from dpa2.data.system import System
 from schemas.environment import cache_folder
 
-_VERSION = 4
+_VERSION = 6
 """Raised whenever `Survey` changes or is computed in another way."""
 
 _ARRAYS = (
-    "shortest", "composition", "energy", "force", "force_rms", "slope", "hashes",
-    "left_handed",
+    "shortest", "composition", "energy", "force", "force_rms", "pressure", "asymmetry", "work",
+    "virials", "hashes", "left_handed",
 )  # fmt: skip
 
 

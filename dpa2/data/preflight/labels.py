@@ -7,7 +7,10 @@ import numpy as np
 from dpa2.data.frames import FloatArray
 from dpa2.data.labels import LABELS
 from dpa2.data.npy import NpyFolder
-from dpa2.data.preflight.opened import Opened, Surveyed
+from dpa2.data.preflight.opened import Opened, Surveyed, element_names
+from dpa2.data.preflight.survey import Survey
+from dpa2.data.preflight.units import energy_reason
+from dpa2.data.preflight.work import factors_of
 from dpa2.data.stored_system import StoredSystem
 from schemas.diagnostics import Finding
 from schemas.rules.labels import ADD_ENERGIES
@@ -20,21 +23,14 @@ _LEAST_ENERGY = 0.5
 _LEAST_FORCE = 30.0
 """... or eV/Å."""
 _LARGE_FORCE = 15.0
-
-# CODATA 2018: eV per Hartree, Å per Bohr, eV per kcal/mol.
-_HARTREE, _BOHR, _KCAL = 27.211386, 0.529177, 0.0433641
-_SLOPES = {
-    "energies are in Hartree": 1 / _HARTREE,
-    "energies are in Rydberg": 2 / _HARTREE,
-    "energies are in kcal/mol": 1 / _KCAL,
-    "forces are in Hartree/Bohr": _HARTREE / _BOHR,
-    "forces are in Rydberg/Bohr": _HARTREE / _BOHR / 2,
-    "forces are in kcal/mol/Å": _KCAL,
-    "energies are in Hartree and forces in Hartree/Bohr": 1 / _BOHR,
-    "forces are in eV/Bohr": 1 / _BOHR,
-    "forces are gradients (the sign is reversed)": -1.0,
-}
-"""ΔE over the work of the forces, where units are not eV and eV/Å."""
+_COMPRESSED = 0.95
+"""Frames whose closest atoms are nearer than this part of the usual have reason to be outliers."""
+_ALIKE = 1.15
+"""Surroundings whose distances and densities differ by less are of one kind."""
+_UNLIKE = 30.0
+"""eV per atom; no cohesion, no pressure makes energies of one composition differ by more."""
+_SHORT = 0.72
+"""Of the sum of the covalent radii; bonds this short go with large forces."""
 
 
 def check_labels(section: Opened, learned: Collection[str]) -> Iterator[Finding]:
@@ -60,21 +56,29 @@ def check_trained(training: Opened, learned: Collection[str]) -> Iterator[Findin
 
 
 def check_references(sections: Sequence[Opened]) -> Iterator[Finding]:
-    """Warn of systems whose energies are far from those of others of the same composition."""
-    groups: dict[tuple[int, ...], list[tuple[Surveyed, float, float]]] = {}
+    """Warn of systems whose energies are far from those of others of the same composition.
+
+    An atom alone, a cluster and a crystal differ by their cohesion: where surroundings are unlike,
+    only what no cohesion explains is far.
+    """
+    groups: dict[tuple[tuple[str, int], ...], list[tuple[Surveyed, float, float]]] = {}
     for section in sections:
         for item in section.systems:
             energies = _energy_per_atom(item)
             rows = item.facts.composition
             if len(energies) and (rows == rows[0]).all():
                 middle = float(np.median(energies))
-                group = groups.setdefault(tuple(rows[0].tolist()), [])
-                group.append((item, middle, _spread(energies)))
+                counts = zip(element_names(item.system), rows[0].tolist(), strict=False)
+                key = tuple(sorted((name, count) for name, count in counts if count))
+                groups.setdefault(key, []).append((item, middle, _spread(energies)))
     for group in groups.values():
-        usual = group[0][1] if len(group) == 2 else float(np.median([row[1] for row in group]))
-        spread = max(row[2] for row in group)
         for item, middle, _ in group:
-            if abs(middle - usual) > max(_LEAST_ENERGY, _FAR * spread):
+            like = [row for row in group if _are_alike(row[0], item)]
+            others = like if len(like) > 1 else group
+            usual = others[0][1] if len(others) == 2 else float(np.median([o[1] for o in others]))
+            least = _LEAST_ENERGY if len(like) > 1 else _UNLIKE
+            spread = max(row[2] for row in others)
+            if abs(middle - usual) > max(least, _FAR * spread):
                 message = (
                     f"{item.name}: energies are {middle - usual:+.3g} eV per atom off those of "
                     "other systems of the same composition"
@@ -85,6 +89,21 @@ def check_references(sections: Sequence[Opened]) -> Iterator[Finding]:
 
 def _is_folder(item: Surveyed) -> bool:
     return isinstance(item.system, StoredSystem) and isinstance(item.system.store, NpyFolder)
+
+
+def _are_alike(one: Surveyed, other: Surveyed) -> bool:
+    """Tell whether atoms of two systems have neighbours at like distances, and as many."""
+    pairs = []
+    for item in (one, other):
+        shortest = item.facts.shortest[np.isfinite(item.facts.shortest)]
+        counts = item.facts.counts[-1] if item.facts.counts else np.ones(1)
+        around = float(counts @ np.arange(len(counts))) / max(1, int(counts.sum()))
+        pairs.append((float(np.median(shortest)) if len(shortest) else 0.0, around, item))
+    (distance, around, _), (other_distance, other_around, _) = pairs
+    if one.system.periodic != other.system.periodic:
+        return False
+    same = max(distance, other_distance) <= _ALIKE * min(distance, other_distance)
+    return same and max(around, other_around) + 1 <= _ALIKE**3 * (min(around, other_around) + 1)
 
 
 def _missing(item: Surveyed, learned: Collection[str]) -> Iterator[Finding]:
@@ -100,7 +119,7 @@ def _missing(item: Surveyed, learned: Collection[str]) -> Iterator[Finding]:
 def _constant(item: Surveyed) -> Iterator[Finding]:
     facts = item.facts
     path = item.entry.path
-    if len(facts.force) and not facts.force.any():
+    if len(facts.force) and not facts.force.any() and facts.lopsided:
         message = f"{item.name}: all forces are 0"
         yield Finding("ZOO437", path, message, "leave out force.npy", severity="warning")
     if facts.num_frames > 1 and len(facts.energy) and not facts.energy.any():
@@ -110,10 +129,11 @@ def _constant(item: Surveyed) -> Iterator[Finding]:
 
 def _outliers(item: Surveyed) -> Iterator[Finding]:
     facts = item.facts
-    for label, unit, values, found in (
+    for label, unit, values, odd in (
         ("energy", "eV per atom", _per_atom(item), _odd_energies(item)),
         ("force", "eV/Å", facts.force, _odd_forces(facts.force)),
     ):
+        found = _unexplained(facts, odd)
         if not len(found):
             continue
         worst = int(found[np.argmax(np.abs(values[found] - np.nanmedian(values)))])
@@ -124,10 +144,21 @@ def _outliers(item: Surveyed) -> Iterator[Finding]:
         hint = f"look at {len(found)} of {facts.num_frames} frames; an unconverged calculation?"
         yield Finding("ZOO435", item.entry.path, message, hint, severity="warning")
     usual = facts.force_rms[np.isfinite(facts.force_rms)]
-    if len(usual) >= _FEW and np.median(usual) > _LARGE_FORCE:
+    is_short = facts.bond_ratio < _SHORT or facts.num_atoms < 3
+    if len(usual) >= _FEW and np.median(usual) > _LARGE_FORCE and not is_short:
         message = f"{item.name}: forces are {np.median(usual):.3g} eV/Å in the mean"
         hint = "are they in kcal/mol/Å or another unit? Forces are in eV/Å"
         yield Finding("ZOO436", item.entry.path, message, hint, severity="warning")
+
+
+def _unexplained(
+    facts: Survey, found: np.ndarray[tuple[int], np.dtype[np.intp]]
+) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Return those of some frames whose atoms are not closer to each other than in others."""
+    others = np.delete(facts.shortest, found)
+    if not len(found) or not len(others):
+        return found
+    return found[~(facts.shortest[found] < _COMPRESSED * np.median(others))]
 
 
 def _odd_energies(item: Surveyed) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -156,19 +187,17 @@ def _odd_forces(force: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
 
 def _slope(item: Surveyed) -> Iterator[Finding]:
     """Warn where energies do not change as the forces say."""
-    number, change, work, both = item.facts.slope.tolist()
-    if number < _FEW or work <= 0 or change <= 0 or both**2 < 0.9 * change * work:
+    factor = factors_of(item.facts.work).force
+    if factor is None or item.facts.unit:
         return
-    slope = both / work
-    if abs(slope - 1) < 0.25:
-        return
-    name, best = min(_SLOPES.items(), key=lambda pair: abs(slope / pair[1] - 1))
-    reason = f"perhaps {name}" if abs(slope / best - 1) < 0.1 else "one of them has another unit"
-    message = (
-        f"{item.name}: between frames, energies change by {slope:.3g} times the work of the forces"
-    )
-    hint = f"{reason}; energies are in eV, forces in eV/Å, coordinates in Å"
-    yield Finding("ZOO436", item.entry.path, message, hint, severity="warning")
+    reason = energy_reason(factor, item.facts.same_number)
+    if reason is not None:
+        message = (
+            f"{item.name}: between frames, energies change by {factor:.3g} times the work of the "
+            "forces"
+        )
+        hint = f"{reason}; energies are in eV, forces in eV/Å, coordinates in Å"
+        yield Finding("ZOO436", item.entry.path, message, hint, severity="warning")
 
 
 def _per_atom(item: Surveyed) -> FloatArray:

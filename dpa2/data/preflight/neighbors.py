@@ -184,6 +184,22 @@ def _cell_list(
     found.partner[frame][i[closest]] = j[closest]
 
 
+def pairs_within(
+    coord: FloatArray, box: FloatArray | None, radius: float
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Return all ordered pairs (i, j) of a frame and the vectors (E, 3) Å from i to j's image."""
+    if len(coord) < 1 + (box is None):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3))
+    finder: Any = load_vesin().NeighborList(cutoff=radius, full_list=True)
+    i, j, vector = finder.compute(
+        points=np.ascontiguousarray(coord),
+        box=np.zeros((3, 3)) if box is None else box,
+        periodic=box is not None,
+        quantities="ijD",
+    )
+    return i.astype(np.int64), j.astype(np.int64), vector
+
+
 def load_vesin() -> ModuleType:
     """Import vesin without torch, which it would import where it is installed.
 

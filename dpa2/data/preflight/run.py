@@ -21,6 +21,7 @@ from dpa2.data.preflight.labels import check_labels, check_references, check_tra
 from dpa2.data.preflight.opened import Opened, Opener
 from dpa2.data.preflight.repeats import check_independence, check_repeats
 from dpa2.data.preflight.request import Task
+from dpa2.data.preflight.virials import check_virials
 from schemas.diagnostics import Finding, Group
 
 
@@ -85,6 +86,7 @@ def _check(flown: Flown) -> Iterator[Finding]:
     for section in flown.sections:
         yield from check_contents(section)
         yield from check_labels(section, task.learned)
+        yield from check_virials(section)
         yield from check_repeats(section)
         yield from check_batches(section)
     yield from check_references(flown.sections)

@@ -10,18 +10,23 @@ from numpy.typing import NDArray
 from dpa2.data.frames import FloatArray, Frames, IntArray
 from dpa2.data.labels import LABELS
 from dpa2.data.preflight.neighbors import Census, census, heights
+from dpa2.data.preflight.pair_forces import is_lopsided, virial_sums
 from dpa2.data.preflight.radii import covalent_radii
-from dpa2.data.preflight.unit_guess import bonded_share, guess_unit
+from dpa2.data.preflight.unit_guess import bond_ratios, guess_unit, is_bonded
+from dpa2.data.preflight.work import NUM_SUMS, work_sums
 from dpa2.data.system import System
 
 _ATOMS_AT_ONCE = 65_536
-_SHORT_STEP = 0.3
-"""Å; atoms that move less between frames stay on one slope of the energy."""
 _ANYWHERE = 1e7
 """Å; numbers beyond are no coordinates."""
 _ANYTHING = 1e30
 """Numbers beyond are no labels in any unit."""
-_BONDED_SHARE = 0.5
+_BONDED_SHARE = 0.2
+_FRAMES_LOOKED_AT = 4
+
+
+_OPTIONAL = ("energy", "force", "force_rms", "pressure", "asymmetry")
+"""Columns of what may not be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,13 @@ class Survey:
         energy: (F,) eV; empty without energies.
         force: (F,) eV/Å, largest component; empty without forces.
         force_rms: (F,) eV/Å; empty without forces.
-        slope: Sums over short steps between frames: number, ΔE², W², ΔE·W, W being the work of the
-            forces (eV).
+        work: Sums of changes of the energy and work (`work.work_sums`).
+        virials: Sums that compare virials with forces (`pair_forces.virial_sums`).
+        pressure: (F,) eV/Å³, largest component of the virial over the volume; empty without.
+        asymmetry: (F,) largest difference of a virial from its transpose over its largest number.
+        volume: Å³, mean of the cells; 0 without.
+        bond_ratio: Median distance of nearest neighbours over the sum of their covalent radii.
+        lopsided: Whether frames have forces of 0 on atoms with more neighbours to one side.
         hashes: (F,) of cell, coordinates (single precision) and types.
         left_handed: (F,) whether the determinant of the cell is negative.
         thinnest: Å between opposite faces, least of all cells; infinite without cells.
@@ -81,7 +91,13 @@ class Survey:
     energy: FloatArray
     force: FloatArray
     force_rms: FloatArray
-    slope: FloatArray
+    work: FloatArray
+    virials: FloatArray
+    pressure: FloatArray
+    asymmetry: FloatArray
+    volume: float
+    bond_ratio: float
+    lopsided: bool
     hashes: NDArray[np.uint64]
     left_handed: NDArray[np.bool_]
     thinnest: float
@@ -90,6 +106,12 @@ class Survey:
     def num_frames(self) -> int:
         """Frames."""
         return len(self.shortest)
+
+    @property
+    def same_number(self) -> int:
+        """Atoms per frame; 0 where that varies."""
+        numbers = self.composition.sum(axis=1)
+        return int(numbers[0]) if (numbers == numbers[0]).all() else 0
 
 
 def survey(system: System, elements: Sequence[str], radii: Sequence[float]) -> Survey:
@@ -121,9 +143,15 @@ class _Surveyor:
         self.closest: ClosePair | None = None
         self.bonds: dict[str, float] = {}
         self.units: set[str] = set()
+        self.num_bonded = np.zeros(2)
+        self.volumes: list[float] = []
+        self.bond_ratios: list[float] = []
+        self.lopsided = False
+        self.virials = np.zeros(4)
         self.counts = [np.zeros(1, dtype=np.int64) for _ in self.radii]
         self.most = [(-1, 0, 0) for _ in self.radii]
-        self.slope = np.zeros(4)
+        self.work = np.zeros(NUM_SUMS)
+        self.names = np.array([_number_of(name) for name in self.elements], dtype=np.uint64)
         self.columns: dict[str, list[NDArray[np.generic]]] = {}
         self.thinnest = np.inf
 
@@ -136,7 +164,7 @@ class _Surveyor:
         flat = frames.atom_types + types * np.arange(frames.num_frames)[:, None]
         counted = np.bincount(flat[real], minlength=types * frames.num_frames)
         self._append("composition", counted.reshape(frames.num_frames, types))
-        self._append("hashes", np.fromiter(_hashes(frames), dtype=np.uint64))
+        self._append("hashes", np.fromiter(_hashes(frames, self.names), dtype=np.uint64))
         if energy is not None:
             self._append("energy", energy)
         if force is not None:
@@ -150,12 +178,22 @@ class _Surveyor:
             if part.box is not None:
                 left[sound] = np.linalg.det(part.box) < 0
                 self.thinnest = min(self.thinnest, float(heights(part.box).min()))
+                self.volumes += np.abs(np.linalg.det(part.box)).tolist()
             found = census(part.coord, part.box, part.atom_types, self.radii or [1.0])
             shortest[sound] = found.nearest.min(axis=1, initial=np.inf)
             self._count(part, found)
             self._measure(part, found)
-            self._compare(part)
+            self.work += work_sums(part)
+            if not self.virials.any():  # of the first chunk of frames alone
+                self.virials = virial_sums(part)
             self._guess_units(part, found)
+            self._look_around(part)
+        if frames.virial is not None:
+            largest = np.abs(frames.virial).max(axis=(1, 2))
+            skew = np.abs(frames.virial - frames.virial.transpose(0, 2, 1)).max(axis=(1, 2))
+            self._append("asymmetry", np.divide(skew, largest, where=largest > 0, out=skew * 0))
+            if frames.box is not None:
+                self._append("pressure", largest / np.abs(np.linalg.det(frames.box)))
         self._append("left_handed", left)
         self._append("shortest", shortest)
 
@@ -168,12 +206,16 @@ class _Surveyor:
             bad=tuple(self.bad.values()),
             closest=self.closest,
             bonds=dict(sorted(self.bonds.items())),
-            unit=next(iter(self.units)) if len(self.units) == 1 else "",
+            unit=self._unit(),
             counts=tuple(self.counts),
             most=tuple((frame, atom) for _, frame, atom in self.most),
-            slope=self.slope,
+            work=self.work,
+            virials=self.virials,
+            volume=float(np.mean(self.volumes)) if self.volumes else 0.0,
+            bond_ratio=float(np.median(self.bond_ratios)) if self.bond_ratios else np.inf,
+            lopsided=self.lopsided,
             thinnest=self.thinnest,
-            **{"energy": empty, "force": empty, "force_rms": empty, **columns},
+            **{**dict.fromkeys(_OPTIONAL, empty), **columns},
         )
 
     def _append(self, name: str, values: NDArray[np.generic]) -> None:
@@ -248,48 +290,70 @@ class _Surveyor:
                 ),
             )
 
-    def _compare(self, frames: Frames) -> None:
-        """Compare energies with the work of the forces over short steps.
-
-        The trapezoidal rule, exact for harmonic motion: ΔE = -(F₁ + F₂)·Δx / 2.
-        """
-        if frames.energy is None or frames.force is None or frames.num_frames < 2:
-            return
-        step = np.diff(frames.coord, axis=0)
-        same = (frames.atom_types[1:] == frames.atom_types[:-1]).all(axis=1)
-        if frames.box is not None:
-            inverse = np.linalg.inv(frames.box[:-1])
-            step -= np.rint(step @ inverse) @ frames.box[:-1]
-            same &= np.isclose(frames.box[1:], frames.box[:-1]).all(axis=(1, 2))
-        longest = np.abs(step).max(axis=(1, 2), initial=0.0)
-        short = same & (longest < _SHORT_STEP) & (longest > 0) & (np.diff(frames.indices) == 1)
-        work = -0.5 * ((frames.force[1:] + frames.force[:-1]) * step).sum(axis=(1, 2))[short]
-        change = np.diff(frames.energy)[short]
-        fine = np.isfinite(work) & np.isfinite(change)
-        work, change = work[fine], change[fine]
-        self.slope += [len(work), change @ change, work @ work, change @ work]
-
     def _guess_units(self, frames: Frames, found: Census) -> None:
         """Look closer at some frames if atoms are nowhere bonded; the frames must agree."""
-        share = bonded_share(found, frames.atom_types, self.covalent)
-        if share is None or share > _BONDED_SHARE:
+        ratio = bond_ratios(found, frames.atom_types, self.covalent)
+        if not len(ratio):
             self.units.add("")
             return
-        last = frames.num_frames - 1
-        for frame in {0, last // 3, 2 * last // 3, last}:
+        self.bond_ratios.append(float(np.median(ratio)))
+        bonded = int(is_bonded(ratio).sum())
+        self.num_bonded += (bonded, len(ratio))
+        if bonded > _BONDED_SHARE * len(ratio):
+            self.units.add("")
+            return
+        for frame in _some_frames(frames):
             part = slice(frame, frame + 1)
             box = None if frames.box is None else frames.box[part]
             types = frames.atom_types[part]
             self.units.add(guess_unit(frames.coord[part], box, types, self.covalent))
 
+    def _unit(self) -> str:
+        bonded, known = self.num_bonded
+        return (
+            next(iter(self.units))
+            if len(self.units) == 1 and bonded < _BONDED_SHARE * known
+            else ""
+        )
 
-def _hashes(frames: Frames) -> Iterator[int]:
-    """Yield a hash of each structure; equal structures have the same in any file."""
+    def _look_around(self, frames: Frames) -> None:
+        """See whether forces of 0 are so by symmetry."""
+        if frames.force is None or frames.force.any() or self.lopsided:
+            return
+        self.lopsided = any(
+            is_lopsided(
+                frames.coord[frame],
+                None if frames.box is None else frames.box[frame],
+                frames.atom_types[frame],
+                self.elements,
+            )
+            for frame in _some_frames(frames)
+        )
+
+
+def _some_frames(frames: Frames) -> list[int]:
+    last = frames.num_frames - 1
+    steps = _FRAMES_LOOKED_AT - 1
+    return sorted({last * step // steps for step in range(_FRAMES_LOOKED_AT)})
+
+
+def _number_of(name: str) -> int:
+    """Return a number for an element, the same whatever the order of the type_map."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def _hashes(frames: Frames, names: NDArray[np.uint64]) -> Iterator[int]:
+    """Yield a hash of each structure; equal structures have the same in any file.
+
+    Args:
+        frames: The structures.
+        names: (T,) a number for each element.
+    """
     coord = frames.coord.astype(np.float32)
     box = None if frames.box is None else frames.box.astype(np.float32)
     for frame in range(frames.num_frames):
         real = frames.atom_types[frame] >= 0
-        digest = blake2b(frames.atom_types[frame][real].tobytes(), digest_size=8)
+        digest = blake2b(names[frames.atom_types[frame][real]].tobytes(), digest_size=8)
         digest.update(coord[frame][real].tobytes())
         if box is not None:
             digest.update(box[frame].tobytes())

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpa2.data.frames import FloatArray, IntArray
 from dpa2.data.preflight.neighbors import Census, census
@@ -12,17 +13,25 @@ _BOHR = 0.529177210903
 
 _BONDED = (0.7, 1.35)
 """Distance of nearest neighbours over the sum of their covalent radii, where they are in Å."""
+_USUAL = (0.85, 1.25)
+"""Idem at rest: what another unit must make of them. Stretched bonds are longer than in Å."""
+_MULTIPLE = 0.75
+"""Idem where double and triple bonds are usual, among small atoms."""
+_SMALL_ATOM = 0.8
+"""Å; covalent radius of C, N, O, which have multiple bonds, and above that of H."""
+_FEW_ATOMS = 3
+"""Molecules of fewer atoms may be stretched as a whole: distances alone do not speak for Bohr."""
 
 _Rescaling = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 
 UNITS: dict[str, _Rescaling] = {
+    "fractional coordinates": lambda coord, box: (coord @ box, box),
     "coordinates and cell in Bohr": lambda coord, box: (coord * _BOHR, box * _BOHR),
     "coordinates in Bohr": lambda coord, box: (coord * _BOHR, box),
     "a cell in Bohr": lambda coord, box: (coord, box * _BOHR),
     "coordinates and cell in nanometres": lambda coord, box: (coord * 10, box * 10),
     "coordinates in nanometres": lambda coord, box: (coord * 10, box),
     "a cell in nanometres": lambda coord, box: (coord, box * 10),
-    "fractional coordinates": lambda coord, box: (coord @ box, box),
 }
 """What turns coordinates (1, N, 3) and cells (1, 3, 3) in other units into Å."""
 
@@ -46,23 +55,42 @@ def guess_unit(
     for name, rescale in UNITS.items():
         if box is None and name not in _WITHOUT_CELL:
             continue
+        if "Bohr" in name and (types >= 0).sum() < _FEW_ATOMS:
+            continue
         scaled, cell = rescale(coord, np.eye(3)[None] if box is None else box)
         found = census(scaled, None if box is None else cell, types, [reach])
-        share = bonded_share(found, types, radii)
-        if share is not None and share > 0.9:
+        ratio = bond_ratios(found, types, radii)
+        if len(ratio) and is_usual(found, types, radii).mean() > 0.9:
             return name
     return ""
 
 
-def bonded_share(found: Census, types: IntArray, radii: FloatArray) -> float | None:
-    """Return the part of the atoms whose nearest neighbour is at bonding distance; None: no atom.
+def bond_ratios(found: Census, types: IntArray, radii: FloatArray) -> FloatArray:
+    """Return distances of nearest neighbours over the sums of covalent radii, (A,) known atoms.
 
     Noble gases and names that are no elements do not count.
     """
+    length, known = _lengths(found, types, radii)
+    return np.asarray(found.nearest[known] / length[known], dtype=np.float64)
+
+
+def is_bonded(ratio: FloatArray) -> NDArray[np.bool_]:
+    """Tell which of the ratios are those of bonds."""
+    return (ratio > _BONDED[0]) & (ratio < _BONDED[1])
+
+
+def is_usual(found: Census, types: IntArray, radii: FloatArray) -> NDArray[np.bool_]:
+    """Tell which of the nearest neighbours (A,) are as far as in molecules and crystals at rest."""
+    length, known = _lengths(found, types, radii)
+    ratio = found.nearest[known] / length[known]
+    both_small = length[known] < 2 * _SMALL_ATOM
+    return (ratio > np.where(both_small, _MULTIPLE, _USUAL[0])) & (ratio < _USUAL[1])
+
+
+def _lengths(
+    found: Census, types: IntArray, radii: FloatArray
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return the sum of covalent radii (F, N) of nearest neighbours, and where it is known."""
     partner = np.take_along_axis(types, found.partner, axis=1)
     length = radii[types] + radii[partner]
-    known = np.isfinite(length) & (types >= 0) & (partner >= 0)
-    if types.shape[1] < 2 or not known.any():
-        return None
-    ratio = found.nearest[known] / length[known]
-    return float(((ratio > _BONDED[0]) & (ratio < _BONDED[1])).mean())
+    return length, np.isfinite(length) & (types >= 0) & (partner >= 0) & (types.shape[1] > 1)

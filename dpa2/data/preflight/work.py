@@ -1,0 +1,103 @@
+"""Whether energies change from frame to frame as forces and virials say: in what units they are."""
+
+# Axes:  F frames   S steps from a frame to the next   N atoms
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpa2.data.frames import FloatArray, Frames
+
+_SHORT_STEP = 0.3
+"""Å; atoms that move less between frames stay on one slope of the energy."""
+_SMALL_STRAIN = 0.06
+_SAME_CELL = 1e-6
+_FEW = 5
+_NOISE = 1e-5
+"""eV; smaller changes are rounding, whatever the unit."""
+_EXPLAINED = 0.85
+"""Part of the changes of the energy that the work must explain."""
+_MATERIAL = 0.03
+"""Part of them that a kind of work must explain for its factor to be known."""
+
+NUM_SUMS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """By what the work must be multiplied to give the change of the energy: 1 in the right units.
+
+    Attributes:
+        force: For the work of the forces; None where they do none worth mentioning.
+        virial: For the work of the stress, likewise.
+    """
+
+    force: float | None
+    virial: float | None
+
+
+def work_sums(frames: Frames) -> FloatArray:
+    """Return sums over short steps between consecutive frames, from which `factors_of` concludes.
+
+    The trapezoidal rule, exact for harmonic motion: dE = -(F + F')·dx / 2 - (W + W'):strain / 2,
+    dx being the motion in a cell that strain carries along. Steps that change the cell need
+    virials, those that move atoms need forces.
+
+    Returns:
+        Number, dE², f², w², dE·f, dE·w, f·w for the works f of the forces and w of the stress.
+    """
+    if frames.energy is None or frames.num_frames < 2:
+        return np.zeros(NUM_SUMS)
+    move, strain = _steps(frames)
+    same_atoms = (frames.atom_types[1:] == frames.atom_types[:-1]).all(axis=1)
+    longest = np.abs(move).max(axis=(1, 2), initial=0.0)
+    widest = np.abs(strain).max(axis=(1, 2))
+    short = same_atoms & (longest < _SHORT_STEP) & (widest < _SMALL_STRAIN)
+    short &= np.diff(frames.indices) == 1
+    work, stress_work = np.zeros(len(move)), np.zeros(len(move))
+    if frames.force is None:
+        short &= longest < _SAME_CELL
+    else:
+        work = -0.5 * ((frames.force[1:] + frames.force[:-1]) * move).sum(axis=(1, 2))
+    if frames.virial is None:
+        short &= widest < _SAME_CELL
+    else:
+        stress_work = -0.5 * ((frames.virial[1:] + frames.virial[:-1]) * strain).sum(axis=(1, 2))
+    rows = np.stack([np.diff(frames.energy), work, stress_work])[:, short]
+    e, f, w = rows[:, np.isfinite(rows).all(axis=0)]
+    return np.array([len(e), e @ e, f @ f, w @ w, e @ f, e @ w, f @ w])
+
+
+def _steps(frames: Frames) -> tuple[FloatArray, FloatArray]:
+    """Return the motion (S, N, 3) of atoms in their cells and the strain (S, 3, 3) of these."""
+    if frames.box is None:
+        return np.diff(frames.coord, axis=0), np.zeros((frames.num_frames - 1, 3, 3))
+    fraction = np.diff(frames.coord @ np.linalg.inv(frames.box), axis=0)
+    fraction -= np.rint(fraction)
+    middle = 0.5 * (frames.box[1:] + frames.box[:-1])
+    if not (np.abs(np.linalg.det(middle)) > 0).all():  # between cells of either hand
+        return fraction * np.inf, middle * np.inf
+    strain = np.linalg.solve(middle, np.diff(frames.box, axis=0))
+    return fraction @ middle, np.asarray(strain, dtype=np.float64)
+
+
+def factors_of(sums: FloatArray) -> Factors:
+    """Return what the sums say; nothing where the work does not explain the energies."""
+    number, ee, ff, ww, ef, ew, fw = sums.tolist()
+    if number < _FEW or ee < number * _NOISE**2:
+        return Factors(None, None)
+    products = np.array([[ff, fw], [fw, ww]])
+    with_energy = np.array([ef, ew])
+    used = np.flatnonzero(np.array([ff, ww]) > number * _NOISE**2)
+    if len(used) == 2 and fw**2 > 0.9 * ff * ww:  # they cannot be told apart
+        used = used[[int(ww > ff)]]
+    factors = np.zeros(2)
+    factors[used] = np.linalg.lstsq(products[np.ix_(used, used)], with_energy[used], rcond=None)[0]
+    if factors @ with_energy < _EXPLAINED * ee:
+        return Factors(None, None)
+    share = factors**2 * np.diag(products) / ee
+    force, virial = (
+        float(factor) if part > _MATERIAL else None
+        for factor, part in zip(factors, share, strict=True)
+    )
+    return Factors(force, virial)

@@ -1,0 +1,204 @@
+"""`zoo data check` on right data of many kinds, where it finds nothing, and on wrong ones."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.cluster import Octahedron
+
+from dpa2.data.preflight.report import DataReport, check_data
+from tests.strangers.data_sets import (
+    BOHR,
+    GPA,
+    LEGITIMATE,
+    SPOILED,
+    crystal,
+    equation_of_state,
+    rattled,
+    write,
+)
+from tests.strangers.situations import situation
+
+_TOLD = {
+    "rattled metal": situation("active learning", "a metal, atoms and cell rattled", "no finding"),
+    "equation of state": situation(
+        "equations of state", "perfect crystals of many volumes, forces 0", "no finding"
+    ),
+    "rotating H2": situation("a molecule in vacuum", "rigid H2 that rotates", "no finding"),
+    "rotating N2": situation("a molecule in vacuum", "rigid N2 that rotates", "no finding"),
+    "tumbling water": situation("a molecule in vacuum", "rigid water that rotates", "no finding"),
+    "lone atoms beside crystals": situation(
+        "references for cohesive energies",
+        "an atom alone beside crystals of one atom a cell",
+        "no finding: it differs by its cohesion, and its force is rightly 0",
+    ),
+    "three metals on one lattice": situation(
+        "Cu, Ni and Al, each with its own type_map.raw",
+        "the same lattice, other elements, no --type-map",
+        "no finding: they are other structures",
+    ),
+    "alloys": situation("alloys", "several compositions on one lattice", "no finding"),
+    "cluster": situation("clusters", "rattled, no cell", "no finding"),
+    "clusters beside crystals": situation(
+        "clusters", "crystals of the same composition", "no finding"
+    ),
+    "high pressure": situation("shock compression", "a metal at 140 GPa", "no finding"),
+    "expanded cells": situation("hot expanded metal", "cells of up to 3.3 volumes", "no finding"),
+    "a bond that breaks": situation("a dissociation curve", "N2 from 0.95 to 3.5 Å", "no finding"),
+    "stretched bonds only": situation(
+        "a dissociation curve", "N2 at 1.8 to 2.4 Å, as long as bonds in Bohr", "no finding"
+    ),
+    "stretched hydrogen": situation("a dissociation curve", "H2 at 1.1 to 1.5 Å", "no finding"),
+    "compressed bonds": situation("a dissociation curve", "H2 at 0.5 to 0.8 Å", "no finding"),
+    "relaxation": situation("a relaxation", "large steps first, then small ones", "no finding"),
+}
+_WRONG = {
+    "Hartree": situation("Gaussian, ORCA", "energies in Hartree", "said"),
+    "Rydberg": situation("Quantum ESPRESSO", "energies in Rydberg", "said"),
+    "kcal/mol": situation("MD17, force fields", "energies in kcal/mol", "said"),
+    "per atom": situation("tables", "energies per atom", "said"),
+    "Hartree/Bohr": situation("CP2K", "forces in Hartree/Bohr", "said"),
+    "Rydberg/Bohr": situation("Quantum ESPRESSO", "forces in Rydberg/Bohr", "said"),
+    "kcal/mol/A": situation("MD17, force fields", "forces in kcal/mol/Å", "said"),
+    "gradients": situation("quantum chemistry", "gradients for forces", "said"),
+    "Bohr": situation("Quantum ESPRESSO", "coordinates and cell in Bohr", "said"),
+    "nanometres": situation("GROMACS", "coordinates and cell in nanometres", "said"),
+    "fractional": situation("VASP, direct", "fractional coordinates", "said"),
+    "virial in kB": situation("VASP", "stresses in kB for virials", "said"),
+    "virial in GPa": situation("Materials Project", "stresses in GPa for virials", "said"),
+    "stress in eV/A^3": situation("ASE", "stresses in eV/Å³ for virials", "said"),
+    "virial of the other sign": situation("ASE", "virials of the other sign", "said"),
+    "stress in kB of the other sign": situation("VASP", "stresses in kB, other sign", "said"),
+    "stress in GPa of the other sign": situation("GPUMD", "stresses in GPa, other sign", "said"),
+}
+
+
+def check(*paths) -> DataReport:
+    return check_data([str(path) for path in paths], None, [6.0])
+
+
+@pytest.mark.parametrize("kind", [pytest.param(name, marks=_TOLD[name]) for name in LEGITIMATE])
+def test_right_data_have_no_findings(kind, tmp_path):
+    systems = LEGITIMATE[kind]()
+    report = check(
+        *(write(tmp_path / str(number), frames) for number, frames in enumerate(systems))
+    )
+    assert [item.message for item in report.findings] == []
+
+
+def spoil(folder, change):
+    """Change the arrays of a system."""
+    files = list((folder / "set.000").glob("*.npy"))
+    arrays = {file.stem: np.load(file) for file in files}
+    change(arrays)
+    for file in files:
+        np.save(file, arrays[file.stem])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def copper():
+    return crystal()
+
+
+@pytest.mark.parametrize("kind", [pytest.param(name, marks=_WRONG[name]) for name in SPOILED])
+def test_wrong_units_and_signs_are_found(kind, tmp_path, copper):
+    change, code, said = SPOILED[kind]
+    (finding,) = check(spoil(write(tmp_path / "copper", copper), change)).findings
+    assert finding.code == code
+    assert said in finding.message + str(finding.hint)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        pytest.param(
+            "virial in kB",
+            "kB",
+            marks=situation(
+                "equations of state by VASP", "forces 0, stresses in kB", "found by the energies"
+            ),
+        ),
+        pytest.param(
+            "virial of the other sign",
+            "sign",
+            marks=situation(
+                "equations of state by ASE", "forces 0, other sign", "found by the energies"
+            ),
+        ),
+        pytest.param(
+            "Hartree",
+            "Hartree",
+            marks=situation("equations of state", "energies in Hartree", "found by the virials"),
+        ),
+    ],
+)
+def test_strained_crystals_tell_virials_by_energies(kind, said, tmp_path):
+    frames = equation_of_state("Cu", 0.9, 1.1)
+    (finding,) = check(spoil(write(tmp_path / "eos", frames), SPOILED[kind][0])).findings
+    assert finding.code == "ZOO461"
+    assert said in str(finding.hint)
+    assert "energies change" in finding.message
+
+
+@situation(
+    "a cluster with virials", "virials of the other sign", "found: they are positions times forces"
+)
+def test_virials_of_clusters_are_exact(tmp_path):
+    frames = rattled(Octahedron("Cu", 3, 1), 10)
+    folder = write(tmp_path / "cluster", frames)
+    virial = [atoms.positions.T @ atoms.get_forces() for atoms in frames]
+    np.save(folder / "set.000" / "virial.npy", np.reshape(virial, (10, 9)))
+    assert check(folder).findings == []
+    np.save(folder / "set.000" / "virial.npy", -np.reshape(virial, (10, 9)))
+    (finding,) = check(folder).findings
+    assert (finding.code, "sign" in str(finding.hint)) == ("ZOO461", True)
+
+
+@situation("a single frame", "a virial of 1800 eV per atom", "no matter bears that pressure: said")
+def test_a_virial_beyond_matter(tmp_path):
+    folder = write(tmp_path / "one", rattled(bulk("Cu", cubic=True), 1))
+    np.save(folder / "set.000" / "virial.npy", 7200.0 * np.eye(3).reshape(1, 9))
+    (finding,) = check(folder).findings
+    assert finding.code == "ZOO461"
+    assert "GPa" in finding.message
+
+
+@situation("a converter of six numbers", "xx yy zz xy yz zx 0 0 0", "not symmetric: said")
+def test_six_numbers_filled_up(tmp_path, copper):
+    def shuffle(arrays):
+        virial = arrays["virial"]
+        rest = 0 * virial[:, :3]
+        arrays["virial"] = np.hstack([virial[:, [0, 4, 8, 1, 5, 2]], rest])
+
+    report = check(spoil(write(tmp_path / "copper", copper), shuffle))
+    assert "ZOO462" in [item.code for item in report.findings]
+
+
+@situation(
+    "placeholder labels", "forces of 0 on atoms that are off their places", "said: leave them out"
+)
+def test_forces_of_zero_that_cannot_be(tmp_path, copper):
+    def no_forces(arrays):
+        arrays["force"][:] = 0
+
+    report = check(spoil(write(tmp_path / "copper", copper), no_forces))
+    assert [item.code for item in report.findings] == ["ZOO437"]
+
+
+@situation(
+    "data of two methods", "one system's energies 2 eV per atom off, like structures", "said"
+)
+def test_another_method_is_still_found(tmp_path, copper):
+    def shift(arrays):
+        arrays["energy"] += 2.0 * 32
+
+    other = rattled(bulk("Cu", cubic=True) * (2, 2, 2), 8, strain=0.01, seed=5)
+    shifted = spoil(write(tmp_path / "other", other), shift)
+    (finding,) = check(write(tmp_path / "copper", copper), shifted).findings
+    assert finding.code == "ZOO435"
+    assert "eV per atom off" in finding.message
+
+
+def test_pressure_in_gpa_is_that_of_the_constants():
+    assert pytest.approx(160.2177, rel=1e-5) == GPA
+    assert pytest.approx(0.529177, rel=1e-5) == BOHR
