@@ -78,7 +78,9 @@ def _in_the_text(document: Document, change: Remove | Move, path: Path) -> Remov
         pairs.append(((*path[:-1], *old[inside:]), (*path[:-1], *new[inside:])))
     if not all(old in document.keys for old, _ in pairs):
         return None
-    return Move(tuple(pairs), tuple((*path[:-1], item[-1]) for item in change.drop))
+    inside = len(change.pairs[0][0]) - 1
+    add = tuple(((*path[:-1], *new[inside:]), value) for new, value in change.add)
+    return Move(tuple(pairs), tuple((*path[:-1], item[-1]) for item in change.drop), add)
 
 
 def _replaced(document: Document, finding: Finding, path: Path, change: str) -> Fix | None:
@@ -132,6 +134,9 @@ def _moved(document: Document, change: Move) -> str | None:
             return None
     for path in change.drop:
         raw.take(path)
+    for path, value in change.add:
+        if not raw.put(path, json.dumps(value)):
+            return None
     return _around(document, raw.text())
 
 

@@ -78,10 +78,17 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A change: put values elsewhere, pairs of old and new path; sections are made as needed."""
+    """A change: put values elsewhere; sections are made as needed.
+
+    Args:
+        pairs: Old and new paths.
+        drop: Keys to take out besides.
+        add: New keys and their values: what was meant before without being written.
+    """
 
     pairs: tuple[tuple[Path, Path], ...]
     drop: tuple[Path, ...] = ()
+    add: tuple[tuple[Path, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,14 @@ WITHOUT_EFFECT = {
 }
 """Keys of old and of generated inputs that deepmd-kit once accepted and does not any more."""
 
+_ALWAYS = "rcut"
+"""A key that every block has: where it is flat, the file is of that time and no mixture."""
 _BLOCKS: dict[str, type[Section]] = {"repinit": Repinit, "repformer": Repformer}
 _RENAMED = {"axis_dim": "axis_neuron", "activation": "activation_function", "sel": "nsel"}
-_GONE = frozenset({"do_bn_mode", "bn_momentum"})
+_GONE: dict[str, tuple[str, ...] | None] = {"do_bn_mode": ("no",), "bn_momentum": None}
+"""Keys of a batch normalisation that is gone, and which of their values ask for none of it."""
+FORMER_DEFAULTS = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
+"""What repformer did before 3.0.0b4 where it has a key today; all other defaults are the same."""
 
 
 def is_flat(name: str, path: Path) -> bool:
@@ -28,6 +33,9 @@ def is_flat(name: str, path: Path) -> bool:
 
 def nested_layout(section: Mapping[str, Any], path: Path) -> Move | None:
     """Return the change that puts `repinit_*` and `repformer_*` keys into their blocks.
+
+    The network stays the one it was: what repformer did then and does not do unasked today is
+    written out, and a layout that asks for batch normalisation, which is gone, has no such change.
 
     Args:
         section: The descriptor.
@@ -40,17 +48,27 @@ def nested_layout(section: Mapping[str, Any], path: Path) -> Move | None:
         if not underscore or block not in _BLOCKS:
             continue
         if name in _GONE:
+            harmless = _GONE[name]
+            if harmless is not None and section[written] not in harmless:
+                return None
             drop.append((*path, written))
             continue
         name = _RENAMED.get(name, name)
         present = section.get(block)
         if name in fields_of(block) and not (isinstance(present, dict) and name in present):
             pairs.append(((*path, written), (*path, block, name)))
-    return Move(tuple(pairs), tuple(drop)) if pairs or drop else None
-
-
-_FORMER_DEFAULTS = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
-"""What repformer did before 3.0 where it has a key today."""
+    if not pairs and not drop:
+        return None
+    add: tuple[tuple[Path, bool], ...] = ()
+    is_of_then = "repformer" not in section and f"repformer_{_ALWAYS}" in section
+    if is_of_then:
+        missing = FORMER_DEFAULTS.keys() - {new[-1] for _, new in pairs}
+        add = tuple(
+            ((*path, "repformer", name), value)
+            for name, value in FORMER_DEFAULTS.items()
+            if name in missing
+        )
+    return Move(tuple(pairs), tuple(drop), add)
 
 
 def hybrid_layout(section: Mapping[str, Any]) -> Rewrite | None:
@@ -70,7 +88,7 @@ def hybrid_layout(section: Mapping[str, Any]) -> Rewrite | None:
     document = {
         "type": "dpa2",
         "repinit": _block("repinit", first),
-        "repformer": {**_FORMER_DEFAULTS, **_block("repformer", second)},
+        "repformer": {**FORMER_DEFAULTS, **_block("repformer", second)},
     }
     for name in ("smooth", "seed", "precision"):
         if name in second or name in first:

@@ -31,6 +31,10 @@ def moved_lines(document: Document, change: Move) -> str | None:
     for path in change.drop:
         _pop(expected, path)
         current = None if current is None else _without(current, path)
+    for path, value in change.add:
+        if not _put(expected, path, value):
+            return None
+        current = None if current is None else _with(current, path, value)
     if current is None or current.data != expected:
         return None
     return current.lines_of.text
@@ -68,6 +72,18 @@ def _without(document: Document, path: Path) -> Document | None:
         return None
     lines = document.lines_of.text.splitlines(keepends=True)
     del lines[block[0] : block[1]]
+    return _read("".join(lines), document.name)
+
+
+def _with(document: Document, path: Path, value: bool) -> Document | None:
+    """Return the text with one more key, at the end of a section that is there."""
+    place = _place(document, path[:-1])
+    if place is None or place[2]:
+        return None
+    at, indent, _ = place
+    lines = document.lines_of.text.splitlines(keepends=True)
+    end = "\r\n" if lines[at - 1].endswith("\r\n") else "\n"
+    lines.insert(at, f"{' ' * indent}{path[-1]}: {str(value).lower()}{end}")
     return _read("".join(lines), document.name)
 
 

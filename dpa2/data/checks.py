@@ -35,7 +35,7 @@ def check_labels(frames: Frames, need: Collection[str] | None = None) -> None:
             "remove these frames from the data"
         )
         for place in bad[first].tolist():
-            whose = _whose(name, place)
+            whose = _whose(frames, name, place)
             value = values[tuple(place)]
             system, _, frame = frames.name_of(place[0]).rpartition(": ")
             messages.append(f"{system}: {name} of {frame}{whose} is {value}")
@@ -48,8 +48,8 @@ def check_labels(frames: Frames, need: Collection[str] | None = None) -> None:
         raise FrameError(faults, messages[0] if messages else plain)
 
 
-def _whose(name: str, place: Sequence[int]) -> str:
+def _whose(frames: Frames, name: str, place: Sequence[int]) -> str:
     """Return atom and axis of a number in an array of `Frames`."""
     per_atom = name == "coord" or (name in LABELS and LABELS[name].per_atom)
-    atom = f", atom {place[1]}" if per_atom else ""
+    atom = f", atom {frames.place(place[0], place[1])}" if per_atom else ""
     return atom + (f", {_AXES[place[2]]}" if name in {"coord", "force"} else "")

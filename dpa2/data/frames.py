@@ -17,7 +17,7 @@ PADDING = -1
 class Frames:
     """Structures of equal (padded) size; float64 throughout, a missing label is None.
 
-    Atoms stay in the order of the file. Axes: F frames, N atoms.
+    Atoms stay in the order of the file unless `sorted_by_type` is asked. Axes: F frames, N atoms.
 
     Attributes:
         system: Name of the system that the frames come from.
@@ -34,9 +34,11 @@ class Frames:
         drdq: (F, N, 3 * G) Å per unit of the G generalised coordinates.
         fparam: (F, P) frame parameters.
         aparam: (F, N, Q) atom parameters.
+        mixed: Whether types may differ from frame to frame within a system.
         sources: Name of the system of each frame where a batch mixes systems, else empty.
         records: (F,) numbers of the records that hold the frames, where they are stored under
             other numbers (parts of an LMDB data base); None elsewhere.
+        places: (F, N) number of each atom in the file where they were sorted, else None.
     """
 
     system: str
@@ -53,8 +55,10 @@ class Frames:
     drdq: FloatArray | None = None
     fparam: FloatArray | None = None
     aparam: FloatArray | None = None
+    mixed: bool = False
     sources: tuple[str, ...] = ()
     records: IntArray | None = None
+    places: IntArray | None = None
 
     @property
     def num_frames(self) -> int:
@@ -80,6 +84,29 @@ class Frames:
         record = "" if self.records is None else f" (record {int(self.records[frame])})"
         return f"{self.source(frame)}: frame {int(self.indices[frame])}{record}"
 
+    def place(self, frame: int, atom: int) -> int:
+        """Return the number that an atom has in the file."""
+        return atom if self.places is None else int(self.places[frame, atom])
+
+    def sorted_by_type(self) -> "Frames":
+        """Return the frames as deepmd-kit trains on them: atoms by type, else as in the file.
+
+        A system of mixed type stays as it is. The order matters where empty slots of a neighbour
+        list contribute (a mean other than zero: they take the type of the first atom), and where
+        a full list has to choose between neighbours at equal distance.
+        """
+        # Padding (-1) goes behind all atoms: the largest of unsigned numbers.
+        order = np.argsort(self.atom_types.astype(np.uint64), axis=1, kind="stable")
+        if self.mixed or (np.diff(order, axis=1) > 0).all():
+            return self
+        rows = np.arange(self.num_frames)[:, np.newaxis]
+        changes: dict[str, object] = {
+            name: values[rows, order]
+            for name, values in self._arrays().items()
+            if values is not None and name in _PER_ATOM
+        }
+        return replace(self, places=order, **changes)  # type: ignore[arg-type]
+
     def select(self, mask: NDArray[np.bool_] | IntArray) -> "Frames":
         """Return the frames that a boolean mask (F,) or an array of positions names."""
         positions = np.flatnonzero(mask) if mask.dtype == np.bool_ else mask
@@ -95,7 +122,7 @@ class Frames:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_ARRAYS}
 
 
-_NOT_ARRAYS = {"system", "sources"}
+_NOT_ARRAYS = {"system", "mixed", "sources"}
 _PER_ATOM = {
     "coord",
     "atom_types",
@@ -105,6 +132,7 @@ _PER_ATOM = {
     "atom_energy_coeff",
     "drdq",
     "aparam",
+    "places",
 }
 
 
@@ -137,7 +165,8 @@ def stack(batches: Sequence[Frames]) -> Frames:
         joined[name] = np.concatenate(present)
     names = list(dict.fromkeys(batch.system for batch in batches))
     sources = tuple(batch.source(i) for batch in batches for i in range(batch.num_frames))
-    return Frames(system=" + ".join(names), sources=sources, **joined)  # type: ignore[arg-type]
+    mixed = any(batch.mixed for batch in batches)
+    return Frames(system=" + ".join(names), mixed=mixed, sources=sources, **joined)  # type: ignore[arg-type]
 
 
 def _pad_atoms(array: NDArray[np.generic], num_atoms: int, fill: int) -> NDArray[np.generic]:

@@ -161,6 +161,7 @@ class LmdbSystem(System):
             coord=self._join(records, "coord", (self.num_atoms, 3)),
             box=self._join(records, "box", (3, 3)) if self.periodic else None,
             atom_types=self._types(records),
+            mixed=self.mixed,
             **values,  # type: ignore[arg-type] # only array fields are labels
         )
 

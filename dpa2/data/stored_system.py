@@ -94,6 +94,7 @@ class StoredSystem(System):
             coord=self._read(index, "coord", (self.num_atoms, 3)),
             box=box,
             atom_types=self._types_of(index),
+            mixed=self.mixed,
             **values,  # type: ignore[arg-type] # only array fields are labels
         )
 

@@ -17,7 +17,12 @@ from dpa2.training.assembly import Assembled, links_of
 from dpa2.training.bias import BiasShift, adjust_bias, normalise_parameters
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot
-from dpa2.training.statistics import ENERGIES_UNTRAINED, draw_frames, initialise_statistics
+from dpa2.training.statistics import (
+    ENERGIES_UNTRAINED,
+    draw_frames,
+    initialise_statistics,
+    note_shortest_distance,
+)
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
 from schemas.start import BiasMode
@@ -68,6 +73,8 @@ class FromPretrained:
             DataError: When the data lack what is needed.
         """
         self._add_statistics(branches, say)
+        for begun in branches.values():
+            note_shortest_distance(begun.model, begun.sampler)
         models = {name: item.model for name, item in branches.items()}
         frames = {name: self._frames(item) for name, item in branches.items()}
         records = {}

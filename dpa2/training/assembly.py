@@ -113,12 +113,10 @@ def assemble(
     found = {}
     for number, (name, branch) in enumerate(branches.items()):
         partners = _partners(name, links_of(config))
-        model_config, min_distance = resolve_auto_nsel(
+        model_config = resolve_auto_nsel(
             branch.model, [system for partner in partners for system in systems[partner]]
         )
         model = build_model(model_config).to(device)
-        if min_distance is not None:
-            model.min_nbor_dist.fill_(min_distance)
         if model.fitting.dim_case and isinstance(config, MultiTaskInput):
             model.fitting.case_embd.zero_()[sorted(branches).index(name)] = 1.0
         loss = EnergyLoss(branch.loss, start_lr, rounds_factors=True)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpa2.data.bad_frames import named
+from dpa2.data.bad_frames import FrameError, named
 from dpa2.data.checks import check_labels
 from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
@@ -21,7 +21,7 @@ class Batch:
     """Frames with their neighbours, labels on the device of the model.
 
     Attributes:
-        frames: The numpy original, to name culprits by.
+        frames: What it was made of, atoms in the same order; names culprits.
         graph: Neighbours.
         labels: What the loss compares with.
         mask: (F, N) float64, 1 for atoms that count in the loss.
@@ -72,9 +72,15 @@ class BatchBuilder:
                 and atom.
         """
         check_labels(frames, self.needed)
+        as_in_file, frames = frames, frames.sorted_by_type()
         device = self.model.device
-        with named(frames):
+        try:
             graph = self.model.graph(frames.coord, frames.box, frames.atom_types)
+        except FrameError:
+            # Once more, so that atoms are called by their numbers in the file.
+            with named(as_in_file):
+                self.model.graph(as_in_file.coord, as_in_file.box, as_in_file.atom_types)
+            raise
         types = torch.tensor(frames.atom_types, device=device)
         # Padding counts as little as atoms of excluded types, as in deepmd-kit's mask.
         contributes = self.model.get_buffer("contributes_T")

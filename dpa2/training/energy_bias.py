@@ -60,7 +60,7 @@ def fit_energy_bias(
     from_frames = _fit_frames(batches, num_types, preset, set(excluded_types), predicted)
     if from_frames is not None:
         return from_frames
-    from_atoms = _average_atoms(batches, num_types, predicted_atoms)
+    from_atoms = _average_atoms(batches, num_types, preset, predicted_atoms)
     if from_atoms is not None:
         return from_atoms
     raise DataError(
@@ -99,7 +99,10 @@ def _fit_frames(
 
 
 def _average_atoms(
-    batches: Sequence[Frames], num_types: int, predicted: Sequence[FloatArray] | None
+    batches: Sequence[Frames],
+    num_types: int,
+    preset: Sequence[float | None] | None,
+    predicted: Sequence[FloatArray] | None,
 ) -> EnergyBias | None:
     labelled = [i for i, batch in enumerate(batches) if batch.atom_energy is not None]
     if not labelled:
@@ -114,6 +117,8 @@ def _average_atoms(
         of_kind = energy[types == kind]
         if of_kind.size:
             bias[kind], std[kind] = of_kind.mean(), of_kind.std()
+    for kind, given in enumerate(preset or ()):
+        bias[kind] = bias[kind] if given is None else given
     return EnergyBias(bias, std)
 
 

@@ -72,5 +72,6 @@ def _culprit(task: Task, batch: Batch) -> str:
         if len(bad):
             f, atom = (int(i) for i in bad[0])
             frame = int(frames.indices[f])
-            return f"{quantity} of atom {atom} in frame {frame} of {frames.source(f)}"
+            place = frames.place(f, atom)
+            return f"{quantity} of atom {place} in frame {frame} of {frames.source(f)}"
     return f"predictions are finite, their errors overflow (batch: {names})"

@@ -35,7 +35,9 @@ def merge_statistics(
 ) -> None:
     """Normalise shared parts by the data of all branches that use them.
 
-    Environment matrices count as they are; fparam and aparam by how often a branch is trained.
+    Environment matrices count as they are; fparam and aparam by how often a branch is trained, or
+    evenly where none of the branches is. (deepmd-kit 3.2.0 divides by the owner's probability and
+    dies where that is 0.)
 
     Args:
         models: The branches, parts shared already.
@@ -50,7 +52,9 @@ def merge_statistics(
             _merge_environment(models[owner], [found[name] for name in descriptors])
         fittings = [link.branch for link in shared if link.component == "fitting_net"]
         if len(fittings) > 1:
-            weights = [probabilities[name] / probabilities[owner] for name in fittings]
+            weights = [probabilities[name] for name in fittings]
+            if not any(weights):
+                weights = [1.0] * len(fittings)
             _merge_parameters(models[owner], [found[name] for name in fittings], weights)
     for model in models.values():
         model.statistics_changed()

@@ -1,8 +1,8 @@
 """`stat_file`: statistics kept between runs, in deepmd-kit's own layout (interop-spec 5.4).
 
-The same tree is an HDF5 file (`.h5`, `.hdf5`) or a folder of `.npy` files. One entry is ours: a
-fingerprint of the data, so that statistics of other data are refused instead of used. deepmd-kit
-looks up entries by name and does not notice it.
+The same tree is an HDF5 file (`.h5`, `.hdf5`) or a folder of `.npy` files. Two entries are ours: a
+fingerprint of the data, so that statistics of other data are refused instead of used, and the
+shortest distance between atoms. deepmd-kit looks up entries by name and does not notice them.
 """
 
 import hashlib
@@ -21,11 +21,13 @@ from dpa2.data.fingerprint import fingerprint
 from dpa2.data.system import System
 from schemas.atomic import atomic_write
 from schemas.errors import DataError
+from schemas.given_energies import preset_energies
 from schemas.unreadable import why_unreadable
 
 Array = NDArray[Any]
 
 FINGERPRINT = "dpa_zoo_fingerprint"
+SHORTEST = "dpa_zoo_min_nbor_dist"
 _HDF5_SUFFIXES = {".h5", ".hdf5"}
 
 
@@ -60,7 +62,7 @@ class StatisticsFile:
         Raises:
             DataError: When one is missing in mode `read`, or the file is damaged.
         """
-        found = self._read_folder(names) if self.is_folder else self._read_hdf5(names)
+        found = self.find(names)
         missing = [name for name in names if name not in found]
         if not missing:
             return found
@@ -71,6 +73,14 @@ class StatisticsFile:
                 hint="set training.stat_file_mode to `update` to compute what is missing",
             )
         return None
+
+    def find(self, names: Sequence[str]) -> dict[str, Array]:
+        """Return those entries of these names that are there.
+
+        Raises:
+            DataError: When the file is damaged.
+        """
+        return self._read_folder(names) if self.is_folder else self._read_hdf5(names)
 
     def write(self, entries: Mapping[str, Array]) -> None:
         """Add or replace entries, all of them or none."""
@@ -91,8 +101,7 @@ class StatisticsFile:
         Raises:
             DataError: When it is from other data.
         """
-        reader = self._read_folder if self.is_folder else self._read_hdf5
-        stored = reader([FINGERPRINT]).get(FINGERPRINT)
+        stored = self.find([FINGERPRINT]).get(FINGERPRINT)
         if stored is None:
             return False
         if stored.ravel()[0].decode() != expected:
@@ -187,13 +196,5 @@ def statistics_settings(config: Any) -> dict[str, Any]:
         "exclude_types": config.descriptor.exclude_types,
         "pair_exclude_types": config.pair_exclude_types,
         "atom_exclude_types": config.atom_exclude_types,
-        "preset_out_bias": preset_bias(config),
+        "preset_out_bias": preset_energies(config),
     }
-
-
-def preset_bias(config: Any) -> list[float | None] | None:
-    """Return `preset_out_bias.energy`, a number (eV) or None per type; None when none is given."""
-    given = (config.preset_out_bias or {}).get("energy")
-    if given is None or all(value is None for value in given):
-        return None
-    return [value[0] if isinstance(value, list) else value for value in given]

@@ -23,6 +23,7 @@ from dpa2.training.environment_statistics import (
     set_normalisation,
 )
 from dpa2.training.moments import Moments
+from dpa2.training.neighbor_statistics import shortest_distance
 from dpa2.training.shared_statistics import (
     InputMoments,
     ParameterMoments,
@@ -30,13 +31,14 @@ from dpa2.training.shared_statistics import (
 )
 from dpa2.training.stat_file import (
     FINGERPRINT,
+    SHORTEST,
     StatisticsFile,
     environment_key,
-    preset_bias,
     statistics_fingerprint,
     statistics_settings,
 )
 from schemas.errors import DataError
+from schemas.given_energies import preset_energies
 
 Say = Callable[[str], None]
 
@@ -66,6 +68,8 @@ class Statistics:
 def draw_frames(sampler: Sampler, num_batches: int, seed: int | None) -> list[Frames]:
     """Return up to `num_batches` batches of each system, drawn at random without repetition.
 
+    Atoms are in the order of the training.
+
     The sampler lends its systems and batch sizes; its own stream is not touched.
     """
     drawn = []
@@ -75,7 +79,7 @@ def draw_frames(sampler: Sampler, num_batches: int, seed: int | None) -> list[Fr
         if sampler.min_pair_dist > 0:
             frames = frames.select(far_enough(frames, sampler.min_pair_dist))
         if frames.num_frames:
-            drawn.append(frames)
+            drawn.append(frames.sorted_by_type())
     if not drawn:
         raise DataError(
             f"no frame is left for the statistics: all have atoms closer than min_pair_dist "
@@ -197,21 +201,26 @@ class StatisticsBuilder:
                 continue
             stored = self._load([name])
             if stored is None:
-                computed = self._parameter_moments(name, width)
-                if computed is None:
-                    continue
-                stored = {name: computed}
+                stored = {name: self._parameter_moments(name, width)}
                 self._save(stored)
             found[name] = [Moments.from_array(row) for row in stored[name]]
             set_parameter_normalisation(self.model, name, found[name])
         return found
 
-    def _parameter_moments(self, name: str, width: int) -> NDArray[np.float64] | None:
-        """Return (width, 3): count, sum, sum of squares of each component; None: all by default."""
-        parts = [getattr(batch, name) for batch in self.frames]
-        present = [part.reshape(-1, width) for part in parts if part is not None]
-        if not present and name == "fparam" and self.model.fitting.has_default_fparam:
-            return None
+    def _parameter_moments(self, name: str, width: int) -> NDArray[np.float64]:
+        """Return (width, 3): count, sum, sum of squares of each component.
+
+        Frames without fparam count with the default, which they are trained with.
+        """
+        fitting = self.model.fitting
+        present: list[NDArray[np.float64]] = []
+        for batch in self.frames:
+            values = getattr(batch, name)
+            if values is not None:
+                present.append(values.reshape(-1, width))
+            elif name == "fparam" and fitting.has_default_fparam:
+                default = fitting.default_fparam_tensor.double().cpu().numpy()
+                present.append(np.tile(default, (batch.num_frames, 1)))
         if not present:
             raise DataError(
                 f"the model uses {width} {name}, but the training data have no {name}.npy",
@@ -232,7 +241,7 @@ class StatisticsBuilder:
             fitted = fit_energy_bias(
                 self.frames,
                 self.num_types,
-                preset=preset_bias(config),
+                preset=preset_energies(config),
                 excluded_types=config.atom_exclude_types,
             )
             if fitted.rmse_per_atom is not None:
@@ -297,7 +306,31 @@ def initialise_statistics(
         say,
         fits_energies=fits_energies,
     )
-    return builder.run()
+    found = builder.run()
+    note_shortest_distance(model, sampler, store)
+    return found
+
+
+def note_shortest_distance(
+    model: EnergyModel, sampler: Sampler, store: StatisticsFile | None = None
+) -> None:
+    """Write the shortest distance between atoms of the training data into a model, Å.
+
+    Args:
+        model: Its `min_nbor_dist` is set; unchanged (-1, unknown) where no atom has a neighbour.
+        sampler: Lends its systems.
+        store: Where the distance may be known from an earlier run.
+    """
+    known = {} if store is None else store.find([SHORTEST])
+    if SHORTEST in known:
+        model.min_nbor_dist.fill_(float(known[SHORTEST].item()))
+        return
+    found = shortest_distance(sampler.systems, sampler.min_pair_dist)
+    if found is None:
+        return
+    model.min_nbor_dist.fill_(found)
+    if store is not None and not store.read_only:
+        store.write({SHORTEST: np.array(found)})
 
 
 def change_bias(
@@ -305,21 +338,29 @@ def change_bias(
 ) -> EnergyBias:
     """Add to the energy bias what the trained model leaves over (`change-by-statistic`).
 
+    Energies that `preset_out_bias` gives are afterwards what it says, whatever they were before.
+    (deepmd-kit 3.2.0 adds the preset to the energy that was there, every time.)
+
     Args:
         model: The model; its bias is changed.
         batches: Frames with energies.
         predict: Returns the model's atomic energies (F, N) in eV.
     """
     atoms = [predict(batch) for batch in batches]
+    given = preset_energies(model.config) or [None] * len(model.type_map)
+    before = model.out_bias.tolist()
     fitted = fit_energy_bias(
         batches,
         len(model.type_map),
-        preset=preset_bias(model.config),
+        preset=[None if e is None else e - b for e, b in zip(given, before, strict=True)],
         excluded_types=model.config.atom_exclude_types,
         predicted=[values.sum(axis=1) for values in atoms],
         predicted_atoms=atoms,
     )
-    model.out_bias.add_(torch.from_numpy(fitted.bias).to(model.device))
+    after = [
+        b + step if e is None else e for e, b, step in zip(given, before, fitted.bias, strict=True)
+    ]
+    model.out_bias.copy_(torch.tensor(after, dtype=torch.float64))
     model.out_std.copy_(torch.from_numpy(fitted.std))
     return fitted
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from schemas.descriptor import Repformer
 from schemas.diagnostics import Group, Severity
+from schemas.given_energies import preset_faults
 from schemas.input import Input
 from schemas.parameter_count import parameter_counts
 from schemas.rules.rule import Fault, rule, warning
@@ -134,14 +135,11 @@ def no_case_in_single_task(config: Input) -> Iterator[Fault]:
         yield warning(f"{_FITTING}.dim_case_embd", message, "remove it")
 
 
-@rule("ZOO231", "preset_out_bias has an entry for each type")
+@rule("ZOO231", "preset_out_bias has an energy, or null, for each type")
 def preset_bias_fits(config: Input) -> Iterator[Fault]:
-    """Demand one preset energy (or null) a type."""
-    number = len(config.model.type_map)
-    for name, values in (config.model.preset_out_bias or {}).items():
-        if len(values) != number:
-            path = ("model", "preset_out_bias", name)
-            yield Fault(path, f"preset_out_bias has {len(values)} entries for {number} types")
+    """Demand one preset energy (or null) a type, of an output that the model has."""
+    for fault in preset_faults(config.model):
+        yield Fault(("model", *fault.path), fault.message, fault.hint)
 
 
 _MANY_PARAMETERS = 10**9

@@ -59,7 +59,10 @@ NEW = """{
                 "rcut": 4.0,
                 "rcut_smth": 0.5,
                 "nsel": 40,
-                "axis_neuron": 4
+                "axis_neuron": 4,
+                "use_sqrt_nnei": false,
+                "g1_out_conv": false,
+                "g1_out_mlp": false
             }
         },
         "fitting_net": {"neuron": [1, 2], "resnet_dt": true}

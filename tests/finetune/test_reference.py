@@ -46,7 +46,9 @@ def test_training_goes_on_as_in_deepmd_kit(case_folder):
 def test_tensors_are_those_of_deepmd_kit(name, case_folder):
     tensors, _ = finetuned(name, case_folder(name))
     expected = np.load(DATA / f"{name}.npz")
-    found = {key: difference(tensors[key], expected[key]) for key in expected.files}
+    # The reference was told to skip the search for the shortest distance.
+    keys = [key for key in expected.files if not key.endswith("min_nbor_dist")]
+    found = {key: difference(tensors[key], expected[key]) for key in keys}
     assert max(found.values()) < TOLERANCE, max(found.items(), key=lambda item: item[1])
 
 

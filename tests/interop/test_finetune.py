@@ -37,7 +37,7 @@ def multitask(golden, tmp_path, monkeypatch):
 def test_both_fine_tune_our_checkpoint_to_the_same_weights(name, deepmd, multitask, tmp_path):
     document, branch = case_input(name), CASES[name]["branch"]
     (tmp_path / "input.json").write_text(json.dumps(document))
-    command = ["--pt", "train", "input.json", "--skip-neighbor-stat", "--finetune", multitask]
+    command = ["--pt", "train", "input.json", "--finetune", multitask]
     deepmd.call("dp", *command, "--model-branch", branch, cwd=tmp_path)
     result = dpa2.train(
         document, finetune=multitask, branch=branch, output_dir="o", device="cpu", progress=False

@@ -24,7 +24,7 @@ def test_a_run_from_random_weights_gives_the_same_weights(steps, golden, deepmd,
         (tmp_path / folder).mkdir()
     shutil.copytree(golden / "training" / "data", tmp_path / "theirs" / "data")
     (tmp_path / "theirs" / "input.json").write_text(json.dumps(config))
-    command = ["--pt", "train", "input.json", "--skip-neighbor-stat"]
+    command = ["--pt", "train", "input.json"]
     deepmd.call("dp", *command, cwd=tmp_path / "theirs")
     config["training"]["training_data"]["systems"] = [str(tmp_path / "theirs" / "data" / "one")]
     dpa2.train(config, output_dir=tmp_path / "ours", device="cpu", progress=False)

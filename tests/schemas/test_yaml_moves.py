@@ -52,6 +52,9 @@ model:
       rcut: 4.0
       rcut_smth: 3.5
       nsel: 40
+      use_sqrt_nnei: false
+      g1_out_conv: false
+      g1_out_mlp: false
   fitting_net:
     neuron: [24, 24]
 learning_rate:
