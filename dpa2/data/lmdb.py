@@ -180,7 +180,7 @@ class LmdbSystem(System):
         shape = (self.num_atoms, *label.shape)
         if label.repeats and all(np.size(r[label.field]) == self.num_atoms for r in records):
             values = self._join(records, label.field, (self.num_atoms, 1))
-            return np.broadcast_to(values, (len(records), *shape))
+            return np.array(np.broadcast_to(values, (len(records), *shape)))
         return self._join(records, label.field, shape)
 
     def _join(self, records: Sequence[Record], name: str, shape: tuple[int, ...]) -> FloatArray:

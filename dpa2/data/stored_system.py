@@ -135,7 +135,7 @@ class StoredSystem(System):
             return self._read(index, stem, label.shape)
         if label.repeats:
             values = self._read(index, stem, (self.num_atoms, -1))
-            return np.broadcast_to(values, (len(index), self.num_atoms, *label.shape))
+            return np.array(np.broadcast_to(values, (len(index), self.num_atoms, *label.shape)))
         return self._read(index, stem, (self.num_atoms, *label.shape))
 
     def _gather(self, index: IntArray, stem: str) -> NDArray[Any]:

@@ -73,8 +73,6 @@ class FromPretrained:
             DataError: When the data lack what is needed.
         """
         self._add_statistics(branches, say)
-        for begun in branches.values():
-            note_shortest_distance(begun.model, begun.sampler)
         models = {name: item.model for name, item in branches.items()}
         frames = {name: self._frames(item) for name, item in branches.items()}
         records = {}
@@ -83,6 +81,7 @@ class FromPretrained:
             self.tuning.freeze(model)
             _, tensors = self.checkpoint.branch(origin.branch)
             records[name] = transfer(model, origin, tensors)
+            note_shortest_distance(model, branches[name].sampler)
             if origin.fitting == "random":
                 normalise_parameters(model, frames[name])
         links = links_of(self.config)
