@@ -121,7 +121,7 @@ def write_simulation(
     elements = _elements(atoms, potential.type_map)
     given = parameters_of(atoms, potential, parameters)
     given = checked_parameters(given, potential, len(atoms))
-    notes = _notes(atoms, given, potential)
+    notes = _notes(atoms, given, potential, settings)
     freeze_it = engine == "lammps" and model.suffix not in _RUN_BY_LAMMPS
     placed = "model.pth" if freeze_it else f"model{model.suffix}"
     texts: dict[str, str]
@@ -202,23 +202,32 @@ def _check_lammps_parameters(parameters: Parameters) -> None:
         )
 
 
-def _notes(atoms: Atoms, parameters: Parameters, potential: Potential) -> list[str]:
-    """Return what the structure has and the model does not see, and what defaults stand for."""
-    notes = [
-        f"{name} of the structure are no input of the model"
-        for array, name in (
-            ("initial_charges", "charges"),
-            ("initial_magmoms", "magnetic moments"),
-        )
-        if array in atoms.arrays and atoms.arrays[array].any()
-    ]
-    momenta = atoms.arrays.get("momenta")
-    if momenta is not None and momenta.any():
-        kelvin = atoms.get_temperature()  # type: ignore[no-untyped-call]
-        notes.append(f"velocities are those of the structure ({kelvin:.0f} K)")
+def _notes(
+    atoms: Atoms, parameters: Parameters, potential: Potential, settings: MdSettings
+) -> list[str]:
+    """Return where velocities come from, what the model does not see, what defaults stand for."""
+    notes = [_of_velocities(atoms, settings)]
+    for array, name in (
+        ("initial_charges", "charges"),
+        ("initial_magmoms", "magnetic moments"),
+    ):
+        if array in atoms.arrays and atoms.arrays[array].any():
+            notes.append(f"{name} of the structure are no input of the model")
     if potential.dim_fparam and parameters.fparam is None:
         notes.append("fparam is the model's default")
     return notes
+
+
+def _of_velocities(atoms: Atoms, settings: MdSettings) -> str:
+    momenta = atoms.arrays.get("momenta")
+    if momenta is not None and momenta.any():
+        kelvin = atoms.get_temperature()  # type: ignore[no-untyped-call]
+        return f"velocities are those of the structure ({kelvin:.0f} K)"
+    drawn = f"velocities are drawn at {settings.temperature:g} K"
+    column = next((name for name in atoms.arrays if name.lower().startswith("vel")), None)
+    if column is not None:
+        return f"{drawn}: the unit of the structure's column {column} is not known, momenta are"
+    return drawn
 
 
 def _lammps_notes(structure: "LammpsStructure") -> list[str]:

@@ -554,7 +554,19 @@ def test_charges_and_moments_are_said_not_to_count(written, water):
     water.set_initial_charges(np.where(water.symbols == "O", -0.8, 0.4))
     water.set_initial_magnetic_moments(np.ones(len(water)))
     notes = written[0](water).notes
-    assert [note.split(" of")[0] for note in notes] == ["charges", "magnetic moments"]
+    assert [note.split(" of")[0] for note in notes[1:]] == ["charges", "magnetic moments"]
+
+
+@situation(
+    "GPUMD and other programs",
+    "an extxyz column of velocities in a unit that is not said",
+    "not taken, and said; momenta are",
+)
+def test_velocities_of_unknown_unit_are_not_taken(written, water):
+    water.set_array("vel", np.ones((len(water), 3)))
+    write_it, folder = written
+    assert "column vel" in write_it(water).notes[0]
+    assert starting(folder, "velocity")
 
 
 @situation("damaged files", "a position that is no number", "refused before anything is written")
@@ -595,7 +607,9 @@ def test_notes_are_in_the_document(models, water, tmp_path):
     write(tmp_path / "water.traj", water)
     arguments = ["md", tmp_path / "water.traj", "-m", models["small"], "-o", tmp_path / "md"]
     result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    assert "trajectory.lammpstrj@-1" in json.loads(result.stdout)["notes"][0]
+    notes = json.loads(result.stdout)["notes"]
+    assert notes[0] == "velocities are drawn at 300 K"
+    assert "trajectory.lammpstrj@-1" in notes[1]
 
 
 @pytest.mark.parametrize(
