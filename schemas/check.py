@@ -26,6 +26,9 @@ from schemas.rules.outputs import RUN_FOLDER
 from schemas.start import Start
 from schemas.view import View, starts_with
 
+_LARGEST = 64 * 2**20
+"""Bytes of an input file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -82,7 +85,11 @@ def check_file(
 
 def _check_file(path: str | FilePath, overrides: Sequence[str], start: Start | None) -> Report:
     name = str(path)
-    content = FilePath(path).read_bytes()
+    with FilePath(path).open("rb") as stream:  # a pipe as well: zoo validate <(...)
+        content = stream.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        message = f"it has more than {_LARGEST:,} bytes: this is no input file"
+        return Report(name, [], None, [Diagnostic("ZOO010", "error", message, (), None, None)])
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -3,12 +3,16 @@
 import errno
 from pathlib import Path
 
+from schemas.special_files import special_kind
+
 _LFS = b"version https://git-lfs"
 _LOCKED = ("unable to lock file", "already open for write", "temporarily unavailable")
 
 
 def is_lfs_pointer(path: Path) -> bool:
     """Return whether a file is the text that Git LFS leaves in place of a large file."""
+    if special_kind(path) is not None:
+        return False
     try:
         with path.open("rb") as stream:
             return stream.read(len(_LFS)) == _LFS

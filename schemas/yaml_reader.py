@@ -8,6 +8,7 @@ import yaml
 from schemas.diagnostics import Finding, Path, Related, Span
 from schemas.document_model import NOTHING, Document, check_scalar
 from schemas.lines import BYTE_ORDER_MARK
+from schemas.yaml_text import load_yaml
 
 _LARGEST = 200_000
 """Most values of a document; YAML references can multiply a small text beyond any memory."""
@@ -17,8 +18,8 @@ def read_yaml(document: Document) -> Any:
     """Return the value of a YAML text, `NOTHING` if nothing can be made of it."""
     text = document.lines_of.text.removeprefix(BYTE_ORDER_MARK)
     try:
+        tree = load_yaml(text)
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
-        tree = yaml.load(text, Loader=yaml.CSafeLoader)
         return _Walk(document).value(tree, node, ())
     except yaml.MarkedYAMLError as error:
         document.findings.append(_explained(error))

@@ -9,10 +9,10 @@ from schemas.digest import file_sha256
 from schemas.errors import RegistryError
 from schemas.registry import RegisteredModel, Registry
 from schemas.suggest import did_you_mean
+from schemas.yaml_text import load_yaml
 
 PACKAGE = Path(__file__).parent
 """Bundled sources are relative to it."""
-_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def built_in_path() -> Path:
@@ -46,7 +46,7 @@ def parse_registry(text: str, name: str) -> Registry:
         RegistryError: When it has faults.
     """
     try:
-        return Registry.model_validate(yaml.load(text, Loader=_Loader))  # noqa: S506 - a safe one
+        return Registry.model_validate(load_yaml(text))
     except (yaml.YAMLError, RecursionError) as error:
         raise RegistryError(f"the registry {name} cannot be read: {error}") from error
     except ValidationError as error:

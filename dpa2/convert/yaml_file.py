@@ -9,6 +9,8 @@ import yaml
 
 from schemas.atomic import atomic_write
 from schemas.errors import CheckpointError
+from schemas.special_files import refuse_special
+from schemas.yaml_text import load_yaml
 
 _CLASS = "np.ndarray"
 _DTYPES = ("float16", "float32", "float64", "bfloat16", "int32", "int64")
@@ -41,15 +43,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If the text is damaged or is something else.
     """
+    refuse_special(path, CheckpointError)
     try:
-        with path.open("rb") as stream:
-            document = yaml.load(stream, Loader=_LOADER)  # noqa: S506 - the C twin of SafeLoader
+        document = load_yaml(path.read_bytes())
         if not isinstance(document, dict):
             raise _damaged(path, f"it holds a {type(document).__name__}")
         found: dict[str, Any] = with_arrays(document)
     except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from error
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
         raise _damaged(path, f"an array in it: {error}") from error
     return found
 
@@ -63,7 +65,6 @@ def with_arrays(document: Any) -> Any:
     return _changed(document, _from_text)
 
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BASE: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 

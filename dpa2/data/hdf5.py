@@ -1,6 +1,7 @@
 """Systems in HDF5 files: `file.h5#/group`, each file of the folder layout a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from schemas.errors import DataError
 from schemas.unreadable import why_unreadable
 
 SUFFIXES = (".h5", ".hdf5")
+_MOST_BYTES = 64 * 2**20
+_MOST_EXPANSION = 200
+"""How many times its size the numbers of a compressed file may take; 64 MB in any case."""
 
 
 class Hdf5Group(Store):
@@ -31,29 +35,34 @@ class Hdf5Group(Store):
 
     def sets(self) -> list[str]:
         """Return the names of the set groups, sorted."""
-        return sorted(
-            name
-            for name, item in self._root().items()
-            if name.startswith("set.") and isinstance(item, h5py.Group)
-        )
+        with _readable(self.name):
+            return sorted(
+                name
+                for name, item in self._root().items()
+                if name.startswith("set.") and isinstance(item, h5py.Group)
+            )
 
     def has(self, name: str) -> bool:
         """Tell whether the group has a member."""
-        return name in self._root()
+        with _readable(self.name):
+            return name in self._root()
 
     def words(self, name: str) -> list[str]:
         """Read a data set of integers or byte strings as words."""
-        values = np.asarray(self._root()[name][()]).reshape(-1)
-        texts = [item.decode() if isinstance(item, bytes) else str(item) for item in values]
-        return [word for text in texts for word in text.split()]
+        with _readable(f"{self.name.rstrip('/')}/{name}"):
+            values = np.asarray(self._member(name)[()]).reshape(-1)
+        texts = (
+            item.decode(errors="replace") if isinstance(item, bytes) else item for item in values
+        )
+        return [word for text in texts for word in str(text).split()]
 
     def shape(self, set_name: str, stem: str) -> tuple[int, ...] | None:
         """Return the shape of a data set; None if absent."""
-        item = self._root().get(f"{set_name}/{stem}.npy")
-        if item is None:
-            return None
-        if not isinstance(item, h5py.Dataset):
-            raise DataError(f"{self.where(set_name, stem)} is a group, a data set expected")
+        path = f"{set_name}/{stem}.npy"
+        with _readable(self.where(set_name, stem)):
+            if self._root().get(path, getlink=True) is None:
+                return None
+            item = self._member(path)
         fault = describe_bad_dtype(item.dtype)
         if fault:
             raise DataError(
@@ -64,11 +73,12 @@ class Hdf5Group(Store):
 
     def rows(self, set_name: str, stem: str, rows: NDArray[np.int64] | None) -> NDArray[Any]:
         """Read rows; h5py wants them increasing and unique, so they are reordered afterwards."""
-        dataset = self._root()[f"{set_name}/{stem}.npy"]
-        if rows is None:
-            return np.asarray(dataset[()])
-        unique, positions = np.unique(rows, return_inverse=True)
-        return np.asarray(dataset[unique])[positions]
+        with _readable(self.where(set_name, stem)):
+            dataset = self._member(f"{set_name}/{stem}.npy")
+            if rows is None:
+                return np.asarray(dataset[()])
+            unique, positions = np.unique(rows, return_inverse=True)
+            return np.asarray(dataset[unique])[positions]
 
     def where(self, set_name: str, stem: str) -> str:
         """Name a data set by file, group, set and array."""
@@ -79,15 +89,47 @@ class Hdf5Group(Store):
         """The one file."""
         return [self.path]
 
+    def _member(self, name: str) -> Any:
+        """Return a data set of the group that lies in this file and is no larger than it can be.
+
+        Raises:
+            DataError: It lies elsewhere, or claims far more numbers than the file can hold.
+        """
+        where, root = f"{self.name.rstrip('/')}/{name}", self._root()
+        item = root[name] if _is_here(root, name) else None
+        if item is None or getattr(item, "external", None) or getattr(item, "is_virtual", False):
+            raise DataError(
+                f"{where} lies in another file or place, to which it is a link",
+                hint="copy the numbers into this file (h5copy, h5repack)",
+            )
+        if not isinstance(item, h5py.Dataset) or item.shape is None:
+            raise DataError(f"{where} is a group, a data set expected")
+        if item.nbytes > _MOST_BYTES + _MOST_EXPANSION * self.path.stat().st_size:
+            raise DataError(
+                f"{where} claims {item.nbytes:,} bytes in a file of "
+                f"{self.path.stat().st_size:,} bytes",
+                hint="do not trust this file",
+            )
+        return item
+
     def _root(self) -> Any:
         file = open_file(self.path)
-        item = file.get(self.group)
+        item = file.get(self.group) if _is_here(file, self.group.strip("/")) else None
         if not isinstance(item, h5py.Group):
             raise DataError(
                 f"{self.path} has no group {self.group}",
                 hint="its systems are: " + (", ".join(find_groups(self.path)) or "none"),
             )
         return item
+
+
+def _is_here(node: Any, path: str) -> bool:
+    """Return whether each step of a path leads on within the file, not by a link elsewhere."""
+    parts = [part for part in path.split("/") if part]
+    return all(
+        isinstance(node.get("/".join(parts[: count + 1]), getlink=True), h5py.HardLink)
+        for count in range(len(parts))
+    )
 
 
 def find_groups(path: Path) -> list[str]:
@@ -99,10 +141,23 @@ def find_groups(path: Path) -> list[str]:
             found.append(f"/{name}")
 
     file = open_file(path)
-    if "type.raw" in file:
-        found.append("/")
-    file.visititems(visit)
+    with _readable(str(path)):
+        if "type.raw" in file:
+            found.append("/")
+        file.visititems(visit)
     return sorted(found)
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    """Turn whatever damaged bytes lead to in the library into an error that says where."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, MemoryError) as error:
+        raise DataError(
+            f"{where} cannot be read: {error}",
+            hint="the file is damaged, or compressed in a way that is not installed here",
+        ) from error
 
 
 def open_file(path: Path) -> Any:

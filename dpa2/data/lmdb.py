@@ -1,5 +1,7 @@
 """Systems in an LMDB data base: one msgpack record per frame (interop specification, 2.6)."""
 
+import re
+import struct
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +15,13 @@ from dpa2.data.frames import FloatArray, Frames, IntArray
 from dpa2.data.labels import LABELS, Label
 from dpa2.data.system import System
 from schemas.errors import DataError
+from schemas.special_files import refuse_special
 from schemas.unreadable import why_unreadable
 
+_MAGIC = 0xBEEFC0DE
+_PAGE_HEAD = 152
+_MOST_TYPES = 10_000
+_NUMBER_FORMAT = re.compile(r"0?\d{0,3}d")
 _RENAMED = {
     "coords": "coord",
     "cells": "box",
@@ -44,14 +51,24 @@ class LmdbDatabase:
         metadata = self._unpack("__metadata__")
         if "nframes" not in metadata:
             raise DataError(f"{path}: __metadata__ has no nframes")
-        self.num_frames = int(metadata["nframes"])
-        named = metadata.get("type_map")
-        self.type_map = None if named is None else [str(element) for element in named]
-        self._format = str(metadata.get("frame_idx_fmt", "012d"))
         ids = metadata.get("frame_system_ids")
-        self.system_ids: IntArray | None = (
-            None if ids is None else np.asarray(_decode(ids), dtype=np.int64)
-        )
+        try:
+            self.num_frames = int(metadata["nframes"])
+            named = metadata.get("type_map")
+            self.type_map = None if named is None else [str(element) for element in named]
+            self._format = str(metadata.get("frame_idx_fmt", "012d"))
+            self.system_ids: IntArray | None = (
+                None if ids is None else np.asarray(_decode(ids), dtype=np.int64).reshape(-1)
+            )
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise DataError(f"{path}: __metadata__ is damaged: {error}") from error
+        if not _NUMBER_FORMAT.fullmatch(self._format):
+            raise DataError(f"{path}: frames cannot be numbered as `{self._format[:40]}`")
+        if self.num_frames > self._environment.stat()["entries"]:
+            raise DataError(
+                f"{path} claims {self.num_frames:,} frames and has fewer records",
+                hint="writing it was interrupted, or the copy was cut short",
+            )
         if self.num_frames < 1:
             raise DataError(f"{path} has no frames")
         if self.system_ids is not None and len(self.system_ids) != self.num_frames:
@@ -67,11 +84,16 @@ class LmdbDatabase:
             name = _RENAMED.get(key, key)
             name = _FIELD_OF_STEM.get(name, name)
             if name in LABELS or name in {"coord", "box", "atype"}:
-                found[name] = _decode(value)
+                found[name] = self._array(number, name, value)
         for name in ("coord", "atype"):
             if name not in found:
                 raise DataError(f"{self.path} frame {number} has no {name}")
         found["atype"] = found["atype"].reshape(-1).astype(np.int64)
+        if found["atype"].max(initial=0) >= _MOST_TYPES:
+            raise DataError(
+                f"{self.path} frame {number} has an atom of type {found['atype'].max()}",
+                hint="types are small numbers; the record is damaged",
+            )
         if found["coord"].size != 3 * found["atype"].size:
             raise DataError(
                 f"{self.path} frame {number} has coord of shape {found['coord'].shape} "
@@ -82,11 +104,29 @@ class LmdbDatabase:
             del found["box"]  # an all-zero cell stands for no periodic boundaries
         return found
 
+    def _array(self, number: int, name: str, value: Any) -> NDArray[Any]:
+        try:
+            array = _decode(value)
+        except (ValueError, TypeError, LookupError, AttributeError, MemoryError) as error:
+            raise DataError(
+                f"{self.path} frame {number}: {name} is damaged: {error}",
+                hint="write the data base again",
+            ) from error
+        if array.dtype.kind not in "fiub":
+            raise DataError(f"{self.path} frame {number}: {name} holds no numbers")
+        return array
+
     def _unpack(self, key: str) -> Record:
+        import lmdb
         import msgpack
 
-        with self._environment.begin() as transaction:
-            raw = transaction.get(key.encode())
+        try:
+            with self._environment.begin() as transaction:
+                raw = transaction.get(key.encode())
+        except lmdb.Error as error:
+            raise DataError(
+                f"{self.path} is damaged: {error}", hint="copy or write it again"
+            ) from error
         if raw is None:
             raise DataError(
                 f"{self.path} has no record {key}",
@@ -94,7 +134,7 @@ class LmdbDatabase:
             )
         try:
             record = msgpack.unpackb(raw, raw=False)
-        except (ValueError, msgpack.UnpackException) as error:
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise DataError(f"{self.path}: record {key} is damaged") from error
         if not isinstance(record, dict):
             raise DataError(f"{self.path}: record {key} is no map")
@@ -270,6 +310,29 @@ def _part_name(
     return f"{path} ({', '.join(parts)})" if parts else str(path)
 
 
+def _check_pages(path: Path) -> None:
+    """Refuse a data base that is shorter than it says: LMDB maps it, and would die of that.
+
+    Its first two pages say the size of a page, the last page in use and how new they are.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(_PAGE_HEAD)
+        magic, size = struct.unpack_from("<I20xI", head.ljust(_PAGE_HEAD, b"\0"), 16)
+        if magic != _MAGIC or not size:
+            return  # LMDB says what it is
+        stream.seek(size)
+        heads = [head, stream.read(_PAGE_HEAD)]
+    last = max(
+        (struct.unpack_from("<QQ", one, 136)[::-1] for one in heads if len(one) == _PAGE_HEAD),
+        default=(0, 0),
+    )[1]
+    if path.stat().st_size < (last + 1) * size:
+        raise DataError(
+            f"{path} is truncated: {path.stat().st_size:,} bytes of {(last + 1) * size:,}",
+            hint="copy it again",
+        )
+
+
 def _decode(value: Any) -> NDArray[Any]:
     """Turn an encoded array, a list or a number into an array."""
     if isinstance(value, dict):
@@ -290,6 +353,9 @@ def _environment(path: Path) -> Any:
             f"{path} is an LMDB data base, and the package {error.name} is not installed",
             hint="install it: pip install 'dpa-zoo[lmdb]'",
         ) from error
+    for place in (path, path / "data.mdb"):
+        refuse_special(place, DataError)
+    _check_pages(path / "data.mdb" if path.is_dir() else path)
     try:
         return lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir(), meminit=False)
     except lmdb.Error as error:

@@ -1,5 +1,6 @@
 """Systems as folders: `type.raw`, `type_map.raw`, `nopbc` and `set.*/*.npy` (deepmd/npy)."""
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from dpa2.data.store import Store, describe_bad_dtype
 from schemas.errors import DataError
+from schemas.special_files import read_text_file
 from schemas.unreadable import why_unreadable
 
 # A memory map keeps a file descriptor; data sets have thousands of files and processes about 1000.
@@ -36,7 +38,7 @@ class NpyFolder(Store):
         """Read a top-level text file as words."""
         _refuse_pointer(self.path / name)
         try:
-            return (self.path / name).read_text(encoding="utf-8").split()
+            return read_text_file(self.path / name, DataError).split()
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{self.name}/{name} is not a text file",
@@ -73,6 +75,19 @@ class NpyFolder(Store):
         return self.path / set_name / f"{stem}.npy"
 
 
+_BAD_HEADERS = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
+"""What damaged headers of arrays lead to; they are parsed as Python literals."""
+
+
 def _refuse_pointer(path: Path) -> None:
     why = why_unreadable(path)
     if why is not None:
@@ -101,7 +116,7 @@ def _checked_header(path: Path, where: str) -> tuple[tuple[int, ...], np.dtype[A
                 else np.lib.format.read_array_header_2_0
             )
             shape, _, dtype = read(file)
-        except (ValueError, EOFError, SyntaxError, TokenError, TypeError, OverflowError) as error:
+        except _BAD_HEADERS as error:
             _refuse_pointer(path)
             raise DataError(
                 f"{where} is not a numpy array file",
@@ -114,7 +129,9 @@ def _checked_header(path: Path, where: str) -> tuple[tuple[int, ...], np.dtype[A
             f"{where} holds {fault}, real numbers expected",
             hint="save it again as an array of float64",
         )
-    expected = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if min(shape, default=0) < 0:
+        raise DataError(f"{where} has the shape {shape}", hint="write the file again")
+    expected = offset + math.prod(shape) * dtype.itemsize
     if size < expected:
         raise DataError(
             f"{where} is truncated: {size} bytes of {expected}",

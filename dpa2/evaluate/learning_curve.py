@@ -3,12 +3,12 @@
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import DataError
+from schemas.special_files import read_text_file
 
 # <metric>_val, <metric>_trn and, with several tasks, <metric>_val_<branch> (interop spec, 6.5).
 _COLUMN = re.compile(r"(?P<metric>.+?)_(?P<split>val|trn)(?:_(?P<branch>.+))?")
@@ -71,7 +71,7 @@ def read_learning_curve(path: str | os.PathLike[str]) -> LearningCurve:
         DataError: If the file is no learning curve, with the number of the first odd line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = read_text_file(path, DataError).splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file", hint=_HINT) from error
     names: list[str] = []

@@ -19,6 +19,7 @@ from dpa2.evaluate.parity import ParityPlot
 from dpa2.evaluate.potential import Potential, predict_frames
 from dpa2.evaluate.quantities import QUANTITIES, Comparison, compare
 from schemas.errors import DataError
+from schemas.special_files import read_text_file
 
 _ATOMS_PER_STEP = 2_000
 """How many atoms lie between two updates of the progress bar."""
@@ -188,7 +189,7 @@ def read_list(path: Path) -> list[str]:
         DataError: If it is no text file or names nothing.
     """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text_file(path, DataError).splitlines()]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text file", hint="write one path per line") from error
     systems = [line for line in lines if line and not line.startswith("#")]

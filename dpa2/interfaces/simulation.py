@@ -17,6 +17,7 @@ from dpa2.evaluate.potential import Potential, load
 from dpa2.interfaces.parameters import Parameters, checked_parameters, parameters_of
 from schemas.atomic import atomic_write, write_text
 from schemas.errors import CheckpointError, DataError, TrainingError
+from schemas.special_files import refuse_special
 
 if TYPE_CHECKING:
     from dpa2.interfaces.lammps_data import LammpsStructure
@@ -321,6 +322,8 @@ def _place_model(model: Path, target: Path, branch: str | None, *, freeze_it: bo
     if model.is_dir():
         from dpa2.jax.folder import replaced_folder
 
+        for item in model.rglob("*"):
+            refuse_special(item, CheckpointError)
         with replaced_folder(target) as fresh:
             shutil.copytree(model, fresh)
         return

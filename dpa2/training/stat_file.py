@@ -29,6 +29,7 @@ Array = NDArray[Any]
 FINGERPRINT = "dpa_zoo_fingerprint"
 SHORTEST = "dpa_zoo_min_nbor_dist"
 _HDF5_SUFFIXES = {".h5", ".hdf5"}
+_MOST_BYTES = 64 * 2**20
 
 
 class StatisticsFile:
@@ -117,8 +118,9 @@ class StatisticsFile:
             file = (self.path / self.root / name).with_suffix(".npy")
             if file.is_file():
                 try:
-                    found[name] = np.load(file, allow_pickle=False)
-                except (ValueError, OSError, EOFError) as error:
+                    # mapped: a header may claim more numbers than there are
+                    found[name] = np.array(np.load(file, mmap_mode="r", allow_pickle=False))
+                except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as error:
                     damaged = f"{file} is damaged: {error}", "delete the statistics folder"
                     message, hint = why_unreadable(file, error) or damaged
                     raise DataError(message, hint=hint) from error
@@ -132,7 +134,7 @@ class StatisticsFile:
         try:
             with h5py.File(self.path, "r") as file:
                 group = file.get(self.root, {})
-                return {name: group[name][()] for name in names if name in group}
+                return {name: self._stored(group, name) for name in names if name in group}
         except OSError as error:
             damaged = (
                 f"the statistics file {self.path} cannot be read: {error}",
@@ -140,6 +142,17 @@ class StatisticsFile:
             )
             message, hint = why_unreadable(self.path, error) or damaged
             raise DataError(message, hint=hint) from error
+
+    def _stored(self, group: Any, name: str) -> Array:
+        link, item = group.get(name, getlink=True), group.get(name)
+        size = getattr(item, "nbytes", None)
+        if type(link).__name__ != "HardLink" or size is None or item.external or item.is_virtual:
+            raise DataError(
+                f"{name} in {self.path} is no array of this file", hint="delete the file"
+            )
+        if size > _MOST_BYTES:
+            raise DataError(f"{name} in {self.path} claims {size:,} bytes", hint="delete the file")
+        return np.asarray(item[()])
 
     def _write_hdf5(self, entries: Mapping[str, Array]) -> None:
         import h5py

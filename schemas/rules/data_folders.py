@@ -10,6 +10,7 @@ from pathlib import Path
 from schemas.data import DataSection
 from schemas.diagnostics import Path as DataPath
 from schemas.input import Input
+from schemas.special_files import special_kind
 from schemas.system_folders import find_systems
 
 
@@ -103,6 +104,8 @@ def has_label(system: Path, name: str) -> bool:
 
 def read_text(path: Path) -> str | None:
     """Return the text of a small file, None if it cannot be read."""
+    if special_kind(path) is not None:
+        return None
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -119,6 +122,8 @@ class ArrayHeader:
 
 def array_header(path: Path) -> ArrayHeader | None:
     """Return the header of a `.npy` file, None if it is not one."""
+    if special_kind(path) is not None:
+        return None
     try:
         with path.open("rb") as stream:
             magic = stream.read(8)
@@ -128,7 +133,16 @@ def array_header(path: Path) -> ArrayHeader | None:
             (length,) = struct.unpack(layout, stream.read(struct.calcsize(layout)))
             header = ast.literal_eval(stream.read(min(length, 65536)).decode("latin-1"))
             return ArrayHeader(tuple(header["shape"]), str(header["descr"]))
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error):
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        KeyError,
+        TypeError,
+        struct.error,
+        RecursionError,
+        MemoryError,
+    ):
         return None
 
 

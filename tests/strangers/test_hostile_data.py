@@ -1,0 +1,345 @@
+"""Data sets, texts and inputs of strangers: bounded, and nothing beside them is opened."""
+
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import lmdb
+import msgpack
+import numpy as np
+import pytest
+import yaml
+
+from dpa2.convert.yaml_file import read_yaml
+from dpa2.data.systems import open_systems
+from dpa2.evaluate.learning_curve import read_learning_curve
+from dpa2.io.checkpoint import read_checkpoint
+from dpa2.training.stat_file import StatisticsFile
+from schemas.check import check_file
+from schemas.checkpoint.header import read_header
+from schemas.errors import CheckpointError, DataError, RegistryError, ZooError
+from schemas.yaml_text import RepeatedError, load_yaml
+from tests.evaluate.conftest import GOLDEN, write_system
+from tests.fuzz_readers import KINDS, fuzz, hdf5_system, lmdb_system
+from tests.strangers.situations import situation
+from zoo.registry import read_registry
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{k + 1}: &a{k + 1} [{', '.join([f'*a{k}'] * 10)}]\n" for k in range(9)
+)
+MERGED = "a0: &a0 {k0: 1}\n" + "".join(
+    f"a{k + 1}: &a{k + 1} {{<<: [{', '.join([f'*a{k}'] * 10)}]}}\n" for k in range(9)
+)
+ENDLESS = "a: &a [1, *a]\n"
+
+
+@pytest.mark.parametrize("text", [LAUGHS, MERGED, ENDLESS], ids=["laughs", "merged", "endless"])
+@situation(
+    "a stranger's .yaml",
+    "references that stand for billions of values, by lists, by merged keys, by themselves",
+    "refused before anything is built: as model, as input, as registry",
+)
+def test_references_do_not_multiply_a_text(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_yaml(path)
+    with pytest.raises(RegistryError, match="cannot be read"):
+        read_registry(path)
+    report = check_file(path)
+    assert [item.code for item in report.diagnostics] == ["ZOO001"]
+    with pytest.raises(RepeatedError):
+        load_yaml(text.encode())
+
+
+def test_references_that_add_little_are_kept() -> None:
+    assert load_yaml("a: &x [1, 2]\nb: *x\nc: {<<: {d: 3}}") == {
+        "a": [1, 2],
+        "b": [1, 2],
+        "c": {"d": 3},
+    }
+    many = yaml.safe_dump({"a": (numbers := list(range(1000))), "b": numbers})
+    assert "&id001" in many
+    assert load_yaml(many)["b"] == list(range(1000))
+
+
+def nodes(folder: Path) -> dict[str, Path]:
+    """Return a pipe and links to devices, none of which must be read."""
+    os.mkfifo(folder / "pipe")
+    found = {"pipe": folder / "pipe"}
+    for name in ("zero", "random", "tty"):
+        (folder / name).symlink_to(f"/dev/{name}")
+        found[name] = folder / name
+    return found
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "header": read_header,
+    "checkpoint": read_checkpoint,
+    "yaml model": read_yaml,
+    "learning curve": read_learning_curve,
+    "systems": lambda path: open_systems([path], ["O"]),
+    "hdf5 model": KINDS["dp"].read,
+    "frozen model": KINDS["pth"].read,
+}
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+@situation(
+    "a stranger's folder",
+    "a model, a curve or a system that is a FIFO or a device (/dev/zero)",
+    "refused in words; nothing hangs or fills the memory",
+)
+def test_what_never_ends_is_not_read(reader: Callable[[Path], object], tmp_path: Path) -> None:
+    for name, node in nodes(tmp_path).items():
+        with pytest.raises(ZooError) as caught:
+            reader(node)
+        assert caught.value.message, name
+
+
+@pytest.mark.parametrize("inside", ["set.000/coord.npy", "set.000/energy.npy", "type_map.raw"])
+@situation(
+    "a stranger's data set",
+    "a FIFO or a link to /dev/zero in place of an array or a list of elements",
+    "refused or absent; nothing hangs",
+)
+def test_a_pipe_among_data_is_not_read(inside: str, tmp_path: Path) -> None:
+    with np.load(GOLDEN / "small" / "expected.npz") as frames:
+        write_system(tmp_path / "data", dict(frames))
+    place = tmp_path / "data" / inside
+    place.unlink()
+    os.mkfifo(place)
+    if inside == "set.000/coord.npy":
+        with pytest.raises(DataError, match=r"coord"):
+            open_systems([tmp_path / "data"], ["O", "H"])
+        return
+    (system,) = open_systems([tmp_path / "data"], ["O", "H"])
+    assert ("energy" in system.labels) == (inside == "type_map.raw")
+
+
+def npy(shape: str, descr: str = "'<f8'", body: bytes = b"\0" * 64) -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + body
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(
+            npy("(4294967296, 4294967296)"),
+            "truncated",
+            marks=situation(
+                "a stranger's .npy", "a shape whose size overflows 64 bits", "refused: truncated"
+            ),
+        ),
+        pytest.param(
+            npy("(100000000000, 9)"),
+            "truncated",
+            marks=situation("a stranger's .npy", "a header that claims 7 TB", "refused: truncated"),
+        ),
+        pytest.param(
+            npy("(-1, 9)"),
+            "shape",
+            marks=situation("a stranger's .npy", "a negative length", "refused: the shape"),
+        ),
+        pytest.param(
+            npy("(2,)", "'|O'", b"\x80\x04cposix\nsystem\n."),
+            "objects",
+            marks=situation(
+                "a stranger's .npy", "pickled objects in an array", "refused: no real numbers"
+            ),
+        ),
+        pytest.param(
+            npy("(" * 50 + "2" + ")" * 50),
+            "is not a numpy array file",
+            marks=situation("a stranger's .npy", "a header nested 50 deep", "refused in words"),
+        ),
+    ],
+)
+def test_arrays_are_no_larger_than_their_file(content: bytes, words: str, tmp_path: Path) -> None:
+    with np.load(GOLDEN / "small" / "expected.npz") as frames:
+        write_system(tmp_path / "data", dict(frames))
+    (tmp_path / "data" / "set.000" / "box.npy").write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        open_systems([tmp_path / "data"], ["O", "H"])
+
+
+def secret(folder: Path) -> Path:
+    with h5py.File(folder / "secret.h5", "w") as file:
+        file["numbers"] = np.zeros((5, 1))
+    return folder / "secret.h5"
+
+
+def replaced(path: Path, link: object) -> None:
+    with h5py.File(path, "a") as file:
+        del file["set.000/energy.npy"]
+        if isinstance(link, dict):
+            file.create_dataset("set.000/energy.npy", **link)
+        else:
+            file["set.000/energy.npy"] = link
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(
+            lambda folder: h5py.ExternalLink(str(secret(folder)), "/numbers"),
+            "lies in another file",
+            marks=situation(
+                "a stranger's .hdf5", "an external link to another file", "refused, not opened"
+            ),
+        ),
+        pytest.param(
+            lambda _: h5py.SoftLink("/set.000/coord.npy"),
+            "lies in another file or place",
+            marks=situation("a stranger's .hdf5", "a soft link to other numbers", "refused"),
+        ),
+        pytest.param(
+            lambda folder: {
+                "shape": (5, 1),
+                "dtype": "f8",
+                "external": [(str(secret(folder)), 0, 40)],
+            },
+            "lies in another file",
+            marks=situation(
+                "a stranger's .hdf5", "numbers stored in an external file", "refused, not opened"
+            ),
+        ),
+        pytest.param(
+            lambda _: {"shape": (1 << 35, 1), "dtype": "f8", "chunks": (1024, 1), "fillvalue": 1.0},
+            "claims",
+            marks=situation(
+                "a stranger's .hdf5", "an array of 256 GB that was never filled", "refused: claims"
+            ),
+        ),
+    ],
+)
+def test_hdf5_data_lie_in_their_file(
+    change: Callable[[Path], object], words: str, tmp_path: Path
+) -> None:
+    hdf5_system(tmp_path / "x.h5")
+    replaced(tmp_path / "x.h5", change(tmp_path))
+    with pytest.raises(DataError, match=words):
+        open_systems([tmp_path / "x.h5"], ["O", "H"])
+
+
+def rewritten(path: Path, key: bytes, value: bytes) -> None:
+    with lmdb.open(str(path), map_size=2**22) as environment, environment.begin(write=True) as made:
+        made.put(key, value)
+
+
+def about(**changes: object) -> bytes:
+    told = {"nframes": 2, "frame_idx_fmt": "012d", "type_map": ["O", "H"]} | changes
+    return bytes(msgpack.packb(told))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        pytest.param(
+            b"__metadata__",
+            about(nframes=10**15),
+            "fewer records",
+            marks=situation(
+                "a stranger's .lmdb", "metadata that claim 10^15 frames", "refused: fewer records"
+            ),
+        ),
+        pytest.param(
+            b"__metadata__",
+            about(frame_idx_fmt="09999999999d"),
+            "cannot be numbered",
+            marks=situation(
+                "a stranger's .lmdb", "a format of frame numbers 10 GB wide", "refused"
+            ),
+        ),
+        pytest.param(
+            b"000000000000",
+            b"\xdd\xff\xff\xff\xff" * 200,
+            "damaged",
+            marks=situation(
+                "a stranger's .lmdb", "msgpack arrays of 4 billion in 1 kB", "refused: damaged"
+            ),
+        ),
+        pytest.param(
+            b"000000000000",
+            bytes(msgpack.packb({"atype": [2**45], "coord": [0.0] * 3})),
+            "an atom of type",
+            marks=situation("a stranger's .lmdb", "an atom of type 2^45", "refused"),
+        ),
+        pytest.param(
+            b"000000000000",
+            bytes(msgpack.packb({"atype": {"type": "|O", "data": b"12345678"}, "coord": [0.0]})),
+            "damaged",
+            marks=situation("a stranger's .lmdb", "an array of Python objects", "refused"),
+        ),
+    ],
+)
+def test_lmdb_records_are_no_larger_than_they_are(
+    key: bytes, value: bytes, words: str, tmp_path: Path
+) -> None:
+    lmdb_system(tmp_path / "x.lmdb")
+    rewritten(tmp_path / "x.lmdb", key, value)
+    with pytest.raises(DataError, match=words):
+        open_systems([tmp_path / "x.lmdb"], ["O", "H"])
+
+
+@situation(
+    "a copy cut short",
+    "an LMDB data base shorter than it says, which kills whoever maps it",
+    "refused before it is mapped: truncated",
+)
+def test_a_short_lmdb_does_not_kill_us(tmp_path: Path) -> None:
+    lmdb_system(tmp_path / "x.lmdb")
+    data = tmp_path / "x.lmdb" / "data.mdb"
+    data.write_bytes(data.read_bytes()[:8192])
+    with pytest.raises(DataError, match="truncated"):
+        open_systems([tmp_path / "x.lmdb"], ["O", "H"])
+
+
+@situation(
+    "a stranger's statistics file",
+    "a .npy that claims terabytes, an HDF5 file with a link elsewhere",
+    "refused before memory is taken",
+)
+def test_statistics_are_bounded(tmp_path: Path) -> None:
+    folder = tmp_path / "stat" / "O H"
+    folder.mkdir(parents=True)
+    (folder / "bias.npy").write_bytes(npy("(100000000000, 9)"))
+    with pytest.raises(DataError, match="damaged"):
+        StatisticsFile(tmp_path / "stat", ["O", "H"], read_only=True)._read_folder(["bias"])
+    with h5py.File(tmp_path / "stat.h5", "w") as file:
+        file["O H/bias"] = h5py.ExternalLink(str(secret(tmp_path)), "/numbers")
+    with pytest.raises(DataError, match="no array of this file"):
+        StatisticsFile(tmp_path / "stat.h5", ["O", "H"], read_only=True)._read_hdf5(["bias"])
+
+
+@situation(
+    "a stranger's input",
+    "an input that never ends or is gigabytes long",
+    "refused after 64 MB; a pipe is read",
+)
+def test_inputs_are_bounded(tmp_path: Path) -> None:
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    (item,) = check_file(tmp_path / "zero.json").diagnostics
+    assert item.code == "ZOO010"
+    deep = tmp_path / "deep.json"
+    deep.write_text('{"a":' * 100_000)
+    assert not check_file(deep).ok
+    deep.write_text(json.dumps({"model": "x" * 1_000_000}))
+    assert not check_file(deep).ok
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@situation(
+    "a disk, a network, a stranger",
+    "mutated files of every kind that is read (bits, lengths, pieces lost, doubled, moved)",
+    "each is read or refused in words; memory is bounded",
+)
+def test_mutated_files_are_read_or_refused(kind: str) -> None:
+    found = fuzz(kind, range(12))
+    assert not found.failures
+    assert found.read + found.refused == 12
+    assert found.grown < 300 * 2**20
