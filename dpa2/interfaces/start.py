@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixConstraint
+from ase.data import atomic_numbers
 
 from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport
+from dpa2.data.structures.structure import FileReport, Structure
 from dpa2.interfaces.lammps_input import HELD_COLUMNS, MASS_COLUMN
 from dpa2.interfaces.structure_files import options_for, to_atoms
 from schemas.errors import DataError
@@ -37,11 +38,23 @@ def starting_structure(
     report = FileReport(reference)
     options = options_for(type_map, format_name, type_names)
     for structure in read_structures(reference, options, report):
+        _refuse_other_names(structure)
         atoms = to_atoms(structure)
         atoms.arrays.pop("type", None)
         _take_columns(atoms)
         return atoms, report.sentences()
     raise DataError(f"{reference} holds no structure")
+
+
+def _refuse_other_names(structure: Structure) -> None:
+    """Refuse atoms whose name only the model knows (Hw, D): ASE and LAMMPS have no mass for it."""
+    names = sorted({name for name in structure.symbols if not atomic_numbers.get(name)})
+    if names:
+        raise DataError(
+            f"{structure.source} has atoms called {', '.join(names)}, which is no element: "
+            "programs of molecular dynamics know no mass for it",
+            hint="a run with such a model is written by hand: pair_coeff * * names its types",
+        )
 
 
 def _take_columns(atoms: Atoms) -> None:

@@ -569,6 +569,38 @@ def test_velocities_of_unknown_unit_are_not_taken(written, water):
     assert starting(folder, "velocity")
 
 
+@pytest.mark.parametrize(
+    ("type_map", "reason"),
+    [
+        pytest.param(
+            ["O", "H"],
+            None,
+            marks=situation("heavy water", "atoms called D", "hydrogen with the mass of deuterium"),
+        ),
+        pytest.param(
+            ["O", "H", "D"],
+            "atoms called D",
+            marks=situation(
+                "heavy water",
+                "D in the type_map of the model, too",
+                "refused: D has no mass in ASE",
+            ),
+        ),
+    ],
+)
+def test_heavy_water(type_map, reason, written, tmp_path):
+    path = tmp_path / "heavy.xyz"
+    path.write_text("3\nProperties=species:S:1:pos:R:3\nO 0 0 0\nD 0.96 0 0\nH 0 0.96 0\n")
+    if reason is not None:
+        with pytest.raises(DataError, match=reason):
+            starting_structure(str(path), type_map)
+        return
+    atoms, _ = starting_structure(str(path), type_map)
+    write_it, folder = written
+    assert write_it(atoms).elements == ("O", "H", "H")
+    np.testing.assert_allclose(data(folder).get_masses(), [15.999, 2.0141, 1.008], atol=1e-4)
+
+
 @situation("damaged files", "a position that is no number", "refused before anything is written")
 def test_positions_that_are_no_numbers_are_refused(written, water):
     water.positions[3, 1] = np.nan
