@@ -162,6 +162,8 @@ def _integrator(atoms: Atoms, settings: "MdSettings") -> tuple[str, str, str]:
 def _structure(atoms: Atoms, parameters: Parameters) -> str:
     """Return the structure with masses, momenta and parameters; constraints have their own file."""
     plain: Atoms = atoms.copy()  # type: ignore[no-untyped-call]
+    if plain.has("momenta"):  # type: ignore[no-untyped-call]
+        plain.set_momenta(plain.get_momenta())  # type: ignore[no-untyped-call] # what is held rests
     plain.set_constraint()  # type: ignore[no-untyped-call]
     if parameters.fparam is not None:
         plain.info["fparam"] = np.asarray(parameters.fparam)

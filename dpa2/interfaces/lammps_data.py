@@ -79,6 +79,7 @@ def lammps_structure(atoms: Atoms, elements: Sequence[str]) -> LammpsStructure:
     if atoms.has("momenta") and atoms.get_momenta().any():  # type: ignore[no-untyped-call]
         velocities = _PICOSECOND * atoms.get_velocities() @ rotation  # type: ignore[no-untyped-call]
         velocities = np.where(held, 0.0, velocities)
+        velocities = velocities if velocities.any() else None
     natural = [atomic_masses[atomic_numbers[kind]] for kind in kinds]
     return LammpsStructure(
         formula=str(atoms.symbols),

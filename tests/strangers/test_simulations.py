@@ -505,6 +505,10 @@ def test_a_run_goes_on_from_a_trajectory_of_ase(written, water, tmp_path):
     write_it(atoms)
     assert starting(folder, "group", "fixed") == [["group", "fixed", "id", "1"]]
     assert not starting(folder, "velocity")
+    write_it(atoms, "ase")
+    momenta = read(folder / "structure.extxyz").get_momenta()
+    assert not momenta[0].any()
+    np.testing.assert_allclose(momenta[1:], frames[-1].get_momenta()[1:], atol=1e-7)
 
 
 @situation("any trajectory", "FILE@7 of a file with fewer structures", "refused")
