@@ -249,5 +249,6 @@ CODES = {
     "ZOO447": "statistics are from other data",
     "ZOO461": "virials look like another unit than eV, or of the other sign",
     "ZOO462": "virials are not symmetric",
+    "ZOO463": "an element is in few frames",
 }
 """What each code of a syntax or schema fault means; the rules add theirs (`schemas.rules`)."""

@@ -3,7 +3,7 @@
 import re
 import struct
 from collections.abc import Collection, Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,7 @@ class LmdbSystem(System):
         numbers: Record numbers of the frames.
         periodic: Whether they have a cell.
         labels: Labels that all of them have.
+        counts: Atoms of each of the data base's types.
         type_index: From the data base's type numbers to those of `type_map`.
         type_map: Elements of the model, or of the data base; None where neither names them.
     """
@@ -164,6 +165,7 @@ class LmdbSystem(System):
         *,
         periodic: bool,
         labels: frozenset[str],
+        counts: IntArray,
         type_index: IntArray,
         type_map: list[str] | None,
     ) -> None:
@@ -178,6 +180,12 @@ class LmdbSystem(System):
         self._database = database
         self._numbers = numbers
         self._type_index = type_index
+        self._counts = counts
+
+    def type_counts(self) -> dict[int, int]:
+        """Count the atoms of each type over all frames."""
+        kinds = np.flatnonzero(self._counts).tolist()
+        return dict(sorted((int(self._type_index[k]), int(self._counts[k])) for k in kinds))
 
     @property
     def files(self) -> Sequence[Path]:
@@ -252,16 +260,13 @@ def open_lmdb(
     """
     database = LmdbDatabase(path)
     groups: dict[tuple[int, int, bool, frozenset[str]], list[int]] = {}
-    counts = np.zeros(0, dtype=np.int64)
+    counts_of: dict[tuple[int, int, bool, frozenset[str]], IntArray] = {}
     first: dict[int, str] = {}
     for number in range(database.num_frames):
         record = database.record(number)
         types = record["atype"]
         typemap.check_range(f"{path} frame {number}", types)
-        found = np.bincount(types[types >= 0], minlength=len(counts))
         first |= dict.fromkeys(set(types.tolist()) - first.keys(), f"record {number}")
-        found[: len(counts)] += counts
-        counts = found
         if "box" in record and not keep_bad_frames:
             box = np.asarray(record["box"], dtype=np.float64).reshape(1, 3, 3)
             cells.check_boxes(box, str(path), [], first=number)
@@ -269,6 +274,9 @@ def open_lmdb(
         labels = frozenset(LABELS.keys() & record.keys())
         key = (system_id, types.size, "box" in record, labels)
         groups.setdefault(key, []).append(number)
+        found = typemap.count_types(types)
+        counts_of[key] = typemap.add_counts(counts_of.get(key, found[:0]), found)
+    counts = reduce(typemap.add_counts, counts_of.values())
     index, note = typemap.type_index(
         str(path),
         database.type_map,
@@ -284,6 +292,7 @@ def open_lmdb(
             np.array(groups[key], dtype=np.int64),
             periodic=key[2],
             labels=key[3],
+            counts=counts_of[key],
             type_index=index,
             type_map=database.type_map if type_map is None else list(type_map),
         )

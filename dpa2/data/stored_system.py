@@ -98,6 +98,10 @@ class StoredSystem(System):
             **values,  # type: ignore[arg-type] # only array fields are labels
         )
 
+    def type_counts(self) -> dict[int, int]:
+        """Count the atoms of each type over one frame, or over all frames where they differ."""
+        return dict(sorted(self._counts.items()))
+
     def width(self, label: str) -> int | None:
         """Return how many numbers per frame or atom a label has; None: absent.
 
@@ -320,6 +324,9 @@ class StoredSystem(System):
             counts,
             first_with=self._first_with if self.mixed else None,
         )
+        self._counts = {
+            int(self._type_index[kind]): int(counts[kind]) for kind in np.flatnonzero(counts)
+        }
         if not self.mixed:
             self._types = typemap.translate(stored, self._type_index)
         if note:
@@ -332,10 +339,7 @@ class StoredSystem(System):
         for name in self._sets:
             types = self.store.rows(name, "real_atom_types", None).astype(np.int64)
             typemap.check_range(self.store.where(name, "real_atom_types"), types)
-            counts = typemap.count_types(types)
-            longer, shorter = sorted((total, counts), key=len, reverse=True)
-            longer[: len(shorter)] += shorter
-            total = longer
+            total = typemap.add_counts(total, typemap.count_types(types))
         return total
 
     def _first_with(self, kind: int) -> str:

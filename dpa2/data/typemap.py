@@ -128,6 +128,14 @@ def count_types(types: IntArray) -> IntArray:
     return np.bincount(types[types >= 0].reshape(-1)).astype(np.int64)
 
 
+def add_counts(one: IntArray, other: IntArray) -> IntArray:
+    """Return the sum of two `count_types`, of which one may know fewer types."""
+    longer, shorter = sorted((one, other), key=len, reverse=True)
+    total = longer.copy()
+    total[: len(shorter)] += shorter
+    return total
+
+
 def check_range(where: str, types: IntArray) -> None:
     """Refuse negative types other than padding.
 

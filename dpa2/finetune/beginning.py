@@ -74,7 +74,7 @@ class FromPretrained:
         """
         self._add_statistics(branches, say)
         models = {name: item.model for name, item in branches.items()}
-        frames = {name: self._frames(item) for name, item in branches.items()}
+        frames = {name: self._frames(item, say) for name, item in branches.items()}
         records = {}
         for name, model in models.items():
             origin = self.origins[name]
@@ -109,11 +109,12 @@ class FromPretrained:
         """Return 0: the run is a new one."""
         return 0
 
-    def _frames(self, item: Assembled) -> list[Frames]:
+    def _frames(self, item: Assembled, say: Say) -> list[Frames]:
         """Return training data to fit energies to; none for a branch that keeps its energies."""
         if self.origins[item.branch.name].fitting == "resumed":
             return []
-        return draw_frames(item.sampler, item.model.config.data_stat_nbatch, item.seed)
+        num_batches = item.model.config.data_stat_nbatch
+        return draw_frames(item.sampler, num_batches, item.seed, say)
 
     def _add_statistics(self, branches: Mapping[str, Assembled], say: Say) -> None:
         """Compute statistics of the data if any element is new; those of known ones are replaced.

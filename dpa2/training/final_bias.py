@@ -19,6 +19,6 @@ def change_final_bias(task: Task, seed: int | None, say: Callable[[str], None]) 
         say(ENERGIES_UNTRAINED)
         return
     model = task.model
-    frames = draw_frames(task.stream.sampler, model.config.data_stat_nbatch, seed)
+    frames = draw_frames(task.stream.sampler, model.config.data_stat_nbatch, seed, say)
     found = adjust_bias(model, frames, "change")
     say(f"Change output bias of {found.type_map} from {found.before} to {found.after}.")

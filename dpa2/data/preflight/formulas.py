@@ -9,6 +9,8 @@ from dpa2.data.preflight.opened import Opened, Surveyed
 from dpa2.data.stored_system import StoredSystem
 from schemas.diagnostics import Finding, Path
 
+_RARE = 0.05
+"""Part of all frames; statistics may miss an element that is in fewer."""
 _MANY_ELEMENTS = 20
 """A longer type_map is meant for more than these data."""
 
@@ -52,6 +54,7 @@ def check_coverage(
         message = f"no training data have {', '.join(unlearned)}"
         hint = "the model learns nothing about it" if len(unlearned) == 1 else None
         yield Finding("ZOO445", path, message, hint, severity="note")
+    yield from _rare(training, type_map, path)
     for item in validation.systems if validation is not None else ():
         new = [
             type_map[number]
@@ -61,6 +64,23 @@ def check_coverage(
         if new:
             message = f"{item.name} has {', '.join(new)}, which no training data have"
             yield Finding("ZOO445", item.entry.path, message, severity="warning")
+
+
+def _rare(training: Opened, type_map: Sequence[str], path: Path) -> Iterator[Finding]:
+    """Note elements that a choice of frames for statistics may miss."""
+    systems = {item.name: item.facts.composition for item in training.systems}.values()
+    total = sum(len(rows) for rows in systems)
+    for number, name in enumerate(type_map):
+        frames = [int((rows[:, number] > 0).sum()) for rows in systems if number < rows.shape[1]]
+        whole = any(rows[:, number].all() for rows in systems if number < rows.shape[1])
+        if whole or not 0 < sum(frames) < _RARE * total:
+            continue
+        message = f"{name} is in {sum(frames)} of {total} frames"
+        hint = (
+            "statistics are of some frames only; zoo adds some with it where it is missing, "
+            "deepmd-kit 3.2 then gives it the energy 0: raise model.data_stat_nbatch there"
+        )
+        yield Finding("ZOO463", path, message, hint, severity="note")
 
 
 def _present(section: Opened) -> set[int]:
