@@ -82,7 +82,7 @@ def test_a_slab_is_converted_with_a_word(run, tmp_path):
     ase.io.write(tmp_path / "slab.xyz", labelled(1, pbc=[True, True, False]), format="extxyz")
     result = run("data", "convert", tmp_path / "slab.xyz", "-o", tmp_path / "out", "--vacuum", 15)
     assert result.exit_code == 0
-    assert "images in the other directions 15 Å apart" in result.stderr
+    assert "images in the others 15 Å apart" in result.stderr
     (system,) = open_systems(tmp_path / "out")
     box = system.frames([0]).box[0]
     np.testing.assert_array_equal(box[:2], 8 * np.eye(3)[:2])

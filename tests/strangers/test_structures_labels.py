@@ -220,8 +220,10 @@ def test_keys_can_be_named(tmp_path):
     path = extxyz(tmp_path / "x.xyz", "energy=-5 MACE_energy=-6", ":forces:R:3", "1 0 0")
     (structure,), _ = read(path, keys=LabelKeys(energy="MACE_energy", forces="none"))
     assert structure.labels == {"energy": -6}
-    with pytest.raises(DataError, match="no energy"):
+    with pytest.raises(DataError, match="no energy: 'hello'"):
         read(extxyz(tmp_path / "y.xyz", "energy=hello"))
+    with pytest.raises(DataError, match="key dft is missing; there is MACE_energy, energy"):
+        read(path, keys=LabelKeys(energy="dft"))
 
 
 @situation("extxyz", "the key of the energy changes within the file", "said")

@@ -142,6 +142,8 @@ def _iterate(path: Path, ase_format: str | None, report: FileReport) -> Iterator
     if kind in _NOT_READ:
         raise DataError(f"{kind} is not read", hint="export it: ase convert IN OUT.extxyz")
     report.format_name = kind
+    if kind == "vasp":
+        _check_counts(path)
     number = 0
     frames = None
     while True:
@@ -164,6 +166,16 @@ def _iterate(path: Path, ase_format: str | None, report: FileReport) -> Iterator
                 return
         number += 1
         yield atoms
+
+
+def _check_counts(path: Path) -> None:
+    """Refuse a POSCAR that counts more atoms than it has lines: ASE makes a list of them first."""
+    with open_text(path) as stream:
+        lines = stream.readlines()
+    for line in lines[5:7]:
+        for word in line.split():
+            if word.isdecimal() and (len(word) > 9 or int(word) > len(lines)):
+                raise DataError(f"it counts {word[:20]} atoms and has {len(lines)} lines")
 
 
 @contextlib.contextmanager

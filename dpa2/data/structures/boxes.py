@@ -30,13 +30,11 @@ def in_a_box(structure: Structure, vacuum: float, report: FileReport) -> Structu
         filled = PeriodicBox(vacuum)(structure.coord, box, np.array(structure.pbc))
         assert filled is not None
         box = filled
-        axes = ", ".join(
-            axis for axis, periodic in zip("xyz", structure.pbc, strict=True) if periodic
-        )
+        pbc = " ".join("T" if periodic else "F" for periodic in structure.pbc)
         report.note(
-            f"it is periodic in {axes} only (of its three cell vectors), which deepmd data cannot "
-            f"say: the cell written keeps images in the other directions {vacuum:g} Å apart, which "
-            "is right for cutoffs below that (--vacuum)"
+            f"it is periodic in some directions only (pbc {pbc}), which deepmd data cannot say: "
+            f"the cell used keeps images in the others {vacuum:g} Å apart, which is right for "
+            "cutoffs below that (--vacuum)"
         )
     if np.linalg.det(box) < 0:
         box = box[[0, 2, 1]]

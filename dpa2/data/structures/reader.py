@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from dpa2.data.structures.formats import guess_format, known_format
-from dpa2.data.structures.structure import Dropped, FileReport, ReadOptions, RefusedFile, Structure
+from dpa2.data.structures.structure import (
+    NONE,
+    Dropped,
+    FileReport,
+    ReadOptions,
+    RefusedFile,
+    Structure,
+)
 from dpa2.data.structures.text_files import short_reason
 from schemas.errors import DataError
 
@@ -177,11 +184,26 @@ def _sound(
         report.num_frames += 1
         yield replace(item, frame=number)
     if report.num_frames:
+        _check_demands(options, report)
         return
     if not report.dropped:
         raise DataError("it has no frames", hint="check --from, and the index behind @")
     first = report.dropped[0]
     raise DataError(f"frame {first.frame}: {first.reason}")
+
+
+def _check_demands(options: ReadOptions, report: FileReport) -> None:
+    """Refuse a file of which no frame has a key that the user named."""
+    keys = options.keys
+    if keys is None:
+        return
+    for label, key in (("energy", keys.energy), ("force", keys.forces), ("virial", keys.stress)):
+        if key not in {None, NONE} and key not in report.taken.get(label, ()):
+            found = "; ".join(text for text in report.sentences() if f"no {label}:" in text)
+            raise DataError(
+                found or f"no frame of it has the key {key}",
+                hint=f"name a key that holds the {label}, or none",
+            )
 
 
 def _selected(

@@ -176,7 +176,7 @@ def _calculation(
 
     try:
         fractions, cell, energy, force, stress, converged = analyze_calculation(element, max_steps)
-    except (ValueError, AttributeError, LookupError, AssertionError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001 - dpdata raises whatever goes wrong in it
         return Dropped(number, f"it cannot be read: {short_reason(error)}")
     if converged is False:
         return Dropped(number, _UNCONVERGED)
@@ -186,4 +186,6 @@ def _calculation(
     labels = {"energy": np.array(energy), "force": np.asarray(force)}
     if stress is not None and np.shape(stress) == (3, 3):
         labels["virial"] = stress * volume_of(box) * UNITS["kbar"]
-    return Structure(f"{report.file} frame {number}", symbols, fractions @ box, box, labels)
+    with np.errstate(all="ignore"):
+        coord = fractions @ box
+    return Structure(f"{report.file} frame {number}", symbols, coord, box, labels)
