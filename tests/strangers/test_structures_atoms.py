@@ -222,6 +222,11 @@ def test_plain_xyz_is_read_as_people_write_it(tmp_path, text, count):
             marks=situation("XYZ", "a count that is none", "the rest is named as lost"),
         ),
         pytest.param(
+            "1\nProperties=species:S:1:pos:R:999999\nO 0 0 0\n",
+            "name 1000000 columns",
+            marks=situation("hostile", "a million columns promised", "left out, bounded"),
+        ),
+        pytest.param(
             "999999999999\n\nO 0 0 0\n",
             "ends after 1 of",
             marks=situation("hostile", "a count of 10^12", "left out, bounded"),

@@ -119,6 +119,8 @@ def _items(file: str, options: ReadOptions, report: FileReport, stack: ExitStack
         return dpdata_files.read(given, kind, options, report)
     if not path.exists() and not (deepmd_files.is_deepmd(path) and "#" in path.name):
         raise DataError(f"{file}: no such file or folder", hint="check the spelling")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(f"{file} is neither a file nor a folder", hint="save what it gives first")
     if path.suffix.lower() in _PACKED and path.is_file():
         path = stack.enter_context(_unpacked(path))
     kind = kind or guess_format(path)

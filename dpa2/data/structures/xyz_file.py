@@ -85,6 +85,7 @@ def _structure(lines: list[str], where: str, options: ReadOptions, report: FileR
         raise FrameFaultError("it has no atoms")
     comment = lines[1]
     _refuse_repeated_keys(comment)
+    _check_columns(comment, len(lines[2].split()))
     lines[1] = _TENSOR.sub(_nine_numbers, comment)
     column = _species_column(comment)
     symbols: tuple[str, ...] | None = None
@@ -143,6 +144,17 @@ def _species_column(comment: str) -> int | None:
             return column
         column += int(width) if width.isdecimal() and len(width) < 6 else 1
     return None
+
+
+def _check_columns(comment: str, words: int) -> None:
+    """Refuse a comment line that promises more columns than there are, or gigabytes of them."""
+    found = _PROPERTIES.search(comment)
+    widths = found[1].split(":")[2::3] if found else []
+    if any(not width.isdecimal() or len(width) > 6 for width in widths):
+        raise FrameFaultError("its Properties have a column count that is none")
+    if sum(map(int, widths)) > words:
+        total = sum(map(int, widths))
+        raise FrameFaultError(f"its Properties name {total} columns and its first line has {words}")
 
 
 def _nine_numbers(found: re.Match[str]) -> str:
