@@ -14,7 +14,9 @@ from ase.constraints import FixAtoms
 from ase.data import atomic_numbers
 
 from dpa2.evaluate.potential import Potential, load
+from dpa2.interfaces.ase import box_of
 from dpa2.interfaces.parameters import Parameters, checked_parameters, parameters_of
+from dpa2.model.neighbors import pairs_within
 from schemas.atomic import atomic_write, write_text
 from schemas.errors import CheckpointError, DataError, TrainingError
 from schemas.special_files import refuse_special
@@ -28,6 +30,9 @@ Couple = Literal["iso", "aniso", "tri"]
 
 # Formats that deepmd-kit's plugin takes as they are.
 _RUN_BY_LAMMPS = frozenset({".pth", ".pt2", ".savedmodel"})
+
+# How near atoms are searched that are at the same place, Å.
+_TOUCHING = 0.5
 
 _NOT_GIVEN = Parameters()
 
@@ -183,13 +188,9 @@ def run_simulation(simulation: Simulation, lammps: str | None = None) -> None:
 def _check_structure(atoms: Atoms) -> None:
     if len(atoms) == 0:
         raise DataError("the structure has no atoms")
-    for name, values in (
-        ("positions", atoms.positions),
-        ("cell", atoms.cell.array),
-        ("velocities", atoms.arrays.get("momenta", np.zeros(0))),
-    ):
-        if not np.isfinite(values).all():
-            raise DataError(f"the {name} of the structure hold a number that is not finite")
+    if not np.isfinite(atoms.arrays.get("momenta", np.zeros(0))).all():
+        raise DataError("the velocities of the structure hold a number that is not finite")
+    pairs_within(atoms.positions, box_of(atoms, _TOUCHING), _TOUCHING)
 
 
 def _check_lammps_parameters(parameters: Parameters) -> None:

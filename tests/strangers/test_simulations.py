@@ -608,7 +608,15 @@ def test_heavy_water(type_map, reason, written, tmp_path):
 @situation("damaged files", "a position that is no number", "refused before anything is written")
 def test_positions_that_are_no_numbers_are_refused(written, water):
     water.positions[3, 1] = np.nan
-    with pytest.raises(DataError, match="positions of the structure"):
+    with pytest.raises(DataError, match="position of atom 3"):
+        written[0](water)
+    assert not written[1].exists()
+
+
+@situation("damaged files", "two atoms at one place", "refused before anything is written")
+def test_atoms_at_one_place_are_refused(written, water):
+    water.positions[3] = water.positions[7] + water.cell[0]
+    with pytest.raises(DataError, match="at the same place"):
         written[0](water)
     assert not written[1].exists()
 
