@@ -168,6 +168,8 @@ def test_what_is_not_clear_is_refused_by_name(tmp_path, comment, columns, hint):
 STRESSES = [
     pytest.param('stress="0.01 0.006 0.005 0.006 0.02 0.004 0.005 0.004 0.03"', None,
                  marks=situation("extxyz", "stress of nine numbers", "read")),
+    pytest.param("stress=[[0.01,0.006,0.005],[0.006,0.02,0.004],[0.005,0.004,0.03]]", None,
+                 marks=situation("extxyz", "stress as a list of lists", "read")),
     pytest.param('stress="0.01 0.02 0.03 0.004 0.005 0.006"', None,
                  marks=situation("extxyz", "stress of six numbers", "read in Voigt's order")),
     pytest.param('REF_stress="0.01 0.006 0.005 0.006 0.02 0.004 0.005 0.004 0.03"', None,
@@ -253,6 +255,25 @@ def test_a_stress_without_a_cell_means_nothing(tmp_path):
     (structure,), report = read(path)
     assert structure.labels.keys() == {"energy"}
     assert "without a cell" in report.sentences()[0]
+
+
+@situation("GPUMD", "lattice, properties in lower case", "the cell and the forces are read")
+def test_keys_in_lower_case_are_known(tmp_path):
+    text = extxyz(tmp_path / "x.xyz", "energy=-5", ":forces:R:3", "1 0 0").read_text()
+    text = text.replace("Lattice", "lattice").replace("Properties", "properties")
+    (tmp_path / "x.xyz").write_text(text)
+    (structure,), _ = read(tmp_path / "x.xyz")
+    assert structure.labels.keys() == {"energy", "force"}
+    assert structure.pbc == (True, True, True)
+
+
+@situation("ASE", "another energy in info than in the results", "refused, both named")
+def test_info_that_contradicts_the_results_is_refused(tmp_path):
+    atoms = water(energy=-14.0, forces=FORCES)
+    atoms.info["energy"] = -15.0
+    ase.io.write(tmp_path / "x.traj", atoms)
+    with pytest.raises(DataError, match="energy keys that differ"):
+        read(tmp_path / "x.traj")
 
 
 @situation("LAMMPS, ASE", "a forces label with NaN in one frame", "that frame is left out, named")

@@ -53,7 +53,7 @@ def read(
         try:
             yield from_ase(atoms, f"{report.file} frame {number}", options, report)
         except FrameFaultError as error:
-            yield Dropped(number, error.message)
+            yield Dropped(number, error.message, error.hint)
 
 
 def _told_from_names(path: Path, atoms: Atoms, report: FileReport) -> None:

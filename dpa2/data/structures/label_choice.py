@@ -30,7 +30,7 @@ _WORDS = {
     "virial": {"virial", "virials", "stress", "stresses"},
 }
 _OPTIONS = {"energy": "--energy-key", "force": "--forces-key", "virial": "--stress-key"}
-_PLAIN = {"total", "potential", "free", "tensor", "consistent"}
+_PLAIN = {"info", "total", "potential", "free", "tensor", "consistent"}
 _REFERENCE = {"ref", "reference", "dft", "target", "true", "label", "labels", "qm"}
 # What `forces_unit` and `force-unit` begin with.
 _UNIT = re.compile(r"(?i)(?:(energy|forces?|stress|virials?|lengths?|positions?)[_-])?units?")
@@ -81,12 +81,18 @@ def labels_of(atoms: Atoms, where: str, keys: LabelKeys, report: FileReport) -> 
     """
     context = FrameContext(where, keys, report)
     results = {} if atoms.calc is None else dict(atoms.calc.results)
-    values = {**atoms.info, **atoms.arrays, **results}
+    values = {**atoms.info, **atoms.arrays}
+    for key, value in results.items():
+        if key in values and not np.array_equal(values[key], value):
+            values[f"info {key}"] = values[key]
+        values[key] = value
     units = _units(values, where)
     labels = {}
     energy = _choose("energy", values, _number, keys.energy, context)
     if energy is not None:
         labels["energy"] = energy.value * units.get("energy", 1.0)
+    elif keys.energy is None and "energies" in values:
+        report.note("energies of atoms are left out: there is no energy of the whole")
     force = _choose(
         "force", values, lambda value: _vectors(value, len(atoms)), keys.forces, context
     )

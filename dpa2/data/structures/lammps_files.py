@@ -51,7 +51,7 @@ def read_dump(
                 atoms, symbols = _dump_atoms(lines, units, options, report)
                 yield from_ase(atoms, f"{report.file} frame {number}", options, report, symbols)
             except FrameFaultError as error:
-                yield Dropped(number, error.message)
+                yield Dropped(number, error.message, error.hint)
 
 
 def _dump_frames(stream: TextIO) -> Iterator[list[str]]:

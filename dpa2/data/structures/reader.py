@@ -178,10 +178,12 @@ def _sound(
 ) -> Iterator[Structure]:
     """Yield those of the wanted frames that a model can be given; drop the others."""
     for number, item in items:
-        reason = item.reason if isinstance(item, Dropped) else _fault(item, options)
-        if isinstance(item, Dropped) or reason is not None:
-            frame = item.frame if isinstance(item, Dropped) else number
-            report.dropped.append(Dropped(frame, reason or ""))
+        if isinstance(item, Dropped):
+            report.dropped.append(item)
+            continue
+        reason = _fault(item, options)
+        if reason is not None:
+            report.dropped.append(Dropped(number, reason))
             continue
         report.num_frames += 1
         yield replace(item, frame=number)
@@ -191,7 +193,7 @@ def _sound(
     if not report.dropped:
         raise DataError("it has no frames", hint="check --from, and the index behind @")
     first = report.dropped[0]
-    raise DataError(f"frame {first.frame}: {first.reason}")
+    raise DataError(f"frame {first.frame}: {first.reason}", hint=first.hint)
 
 
 def _check_demands(options: ReadOptions, report: FileReport) -> None:

@@ -58,10 +58,12 @@ class Dropped:
     Attributes:
         frame: Its number in the file, from 0.
         reason: Why, in words.
+        hint: What to do about it.
     """
 
     frame: int
     reason: str
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

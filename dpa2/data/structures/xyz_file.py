@@ -29,8 +29,15 @@ _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\'[^\']*\'|\{[^}]*\}')
 _KEY = re.compile(r"(?:^|\s)([A-Za-z_][\w.-]*)\s*=")
 _PROPERTIES = re.compile(r'(?:^|\s)Properties\s*=\s*"?([^\s"]+)')
 _SPECIES = ("species", "element", "elements", "symbols", "symbol")
-# ASE wants nine numbers here.
-_TENSOR = re.compile(r'(?P<key>(?:^|\s)(?:stress|virial)\s*=\s*)["{](?P<numbers>[^"{}]*)["}]')
+# Some programs write these in lower case, and ASE knows one spelling.
+_KNOWN_KEYS = re.compile(r"(?i)(?:(?<=\s)|^)(lattice|properties|pbc)(?=\s*=)")
+_SPELLING = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+# ASE wants nine numbers here, in quotes.
+_TENSOR = re.compile(
+    r"(?P<key>(?:^|\s)(?:stress|virial)\s*=\s*)"
+    r"(?P<value>\"[^\"]*\"|'[^']*'|\{[^}]*\}|\[\[.*?\]\]|\[[^\]]*\])"
+)
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf")
 # The vectors of a cell that some programs write after the atoms.
 _VECTOR = re.compile(r"VEC[123]\b")
 
@@ -49,7 +56,7 @@ def read(path: Path, options: ReadOptions, report: FileReport) -> Iterator[Struc
             try:
                 yield _structure(frame, f"{report.file} frame {number}", options, report)
             except FrameFaultError as error:
-                yield Dropped(number, error.message)
+                yield Dropped(number, error.message, error.hint)
 
 
 def _frames(stream: TextIO) -> Iterator[list[str] | str]:
@@ -83,7 +90,7 @@ def _structure(lines: list[str], where: str, options: ReadOptions, report: FileR
     count = int(lines[0])
     if count == 0:
         raise FrameFaultError("it has no atoms")
-    comment = lines[1]
+    comment = _KNOWN_KEYS.sub(lambda found: _SPELLING[found[1].lower()], lines[1])
     _refuse_repeated_keys(comment)
     _check_columns(comment, len(lines[2].split()))
     lines[1] = _TENSOR.sub(_nine_numbers, comment)
@@ -158,11 +165,11 @@ def _check_columns(comment: str, words: int) -> None:
 
 
 def _nine_numbers(found: re.Match[str]) -> str:
-    """Return a stress or virial of six numbers, xx yy zz yz xz xy, as nine."""
-    six = found["numbers"].split()
-    if len(six) != 6:
-        return found[0]
-    return f'{found["key"]}"{" ".join(six[i] for i in (0, 5, 4, 5, 1, 3, 4, 3, 2))}"'
+    """Return a stress or virial of nine numbers, or of six (xx yy zz yz xz xy), as nine."""
+    numbers = _NUMBER.findall(found["value"])
+    if len(numbers) == 6:
+        numbers = [numbers[i] for i in (0, 5, 4, 5, 1, 3, 4, 3, 2)]
+    return f'{found["key"]}"{" ".join(numbers)}"' if len(numbers) == 9 else found[0]
 
 
 def _refuse_repeated_keys(comment: str) -> None:
