@@ -29,6 +29,7 @@ from dpa2.convert.convert import convert
 from dpa2.convert.dictionary import to_dictionary
 from dpa2.convert.formats import format_of
 from dpa2.convert.hdf5_file import read_hdf5, write_hdf5
+from dpa2.data.lmdb import _environment
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.learning_curve import read_learning_curve
 from dpa2.freeze.pt2_metadata import metadata_of, to_json
@@ -135,6 +136,7 @@ def lmdb_system(path: Path) -> None:
 
 def read_all(path: Path) -> None:
     """Open a data set and read every frame of it."""
+    _environment.cache_clear()  # the next file may have the inode of one that is gone
     for opened in open_systems([path], ["O", "H"]):
         opened.frames(np.arange(min(opened.num_frames, 50)))
 

@@ -49,6 +49,11 @@ def read_types(store: Store) -> IntArray:
             f"{where} has {bad!r} where a type number is expected",
             hint="types are 0, 1, ...: positions in type_map.raw",
         ) from error
+    except OverflowError as error:
+        raise DataError(
+            f"{where} has {max(words, key=len)[:40]} where a type number is expected",
+            hint="types are 0, 1, ...: positions in type_map.raw",
+        ) from error
     if types.min() < 0:
         raise DataError(f"{where} has the negative type {types.min()}")
     return types

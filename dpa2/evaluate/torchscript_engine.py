@@ -3,6 +3,8 @@
 import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,9 +76,10 @@ class TorchScriptEngine(Engine):
         box = self.tensor(structures.box, num_frames, 9)
         fparam = self.tensor(structures.fparam)
         aparam = self.tensor(structures.aparam)
-        result: dict[str, Tensor] = self.module(
-            coord, types, box=box, fparam=fparam, aparam=aparam, do_atomic_virial=atomic
-        )
+        with _running("the frozen model"):
+            result: dict[str, Tensor] = self.module(
+                coord, types, box=box, fparam=fparam, aparam=aparam, do_atomic_virial=atomic
+            )
         vectors = None
         if descriptor:
             if not hasattr(self.module, "forward_embedding"):
@@ -101,7 +104,8 @@ class TorchScriptEngine(Engine):
     def _lower(self, frame: LowerInput, atomic: bool) -> dict[str, NDArray[np.float64]]:
         arrays = (frame.coord, frame.types, frame.nlist, frame.mapping, frame.fparam, frame.aparam)
         tensors = (self.tensor(None if array is None else array[None]) for array in arrays)
-        result: dict[str, Tensor] = self.module.forward_lower(*tensors, atomic)
+        with _running("the frozen model"):
+            result: dict[str, Tensor] = self.module.forward_lower(*tensors, atomic)
         return {
             name: array_of(result[theirs]) for name, theirs in _OUTPUTS.items() if theirs in result
         }
@@ -116,6 +120,19 @@ class TorchScriptEngine(Engine):
             return int(np.maximum(counts - self.facts.nsel, 0).sum())
 
         return sum(each_frame(structures.num_frames, dropped))
+
+
+@contextmanager
+def _running(what: str | os.PathLike[str]) -> Iterator[None]:
+    """Say in words that the program in a file failed; TorchScript has a kind of error for that."""
+    try:
+        yield
+    except (torch.jit.Error, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(
+            f"the program in {what} failed: {reason[-1][:200]}",
+            hint="give a model written by zoo freeze or by dp --pt freeze",
+        ) from error
 
 
 def is_torchscript(path: str | os.PathLike[str]) -> bool:
@@ -153,7 +170,8 @@ def open_torchscript(path: str | os.PathLike[str], device: torch.device) -> Torc
             f"{path} is a TorchScript file, but not of a deep potential",
             hint="give a model written by zoo freeze or by dp --pt freeze",
         )
-    outputs = list(module.model_output_type())
+    with _running(path):
+        outputs = list(map(str, module.model_output_type()))
     if "energy" not in outputs:
         raise CheckpointError(
             f"{path} predicts {', '.join(outputs)}, not energies", hint="give an energy model"
@@ -163,4 +181,5 @@ def open_torchscript(path: str | os.PathLike[str], device: torch.device) -> Torc
     if beyond:
         kind = "a spin model" if "spin" in beyond else "a model of another kind"
         raise CheckpointError(f"{path}: {kind}, which needs {', '.join(beyond)}", hint=OURS)
-    return TorchScriptEngine(module.eval(), device)
+    with _running(path):
+        return TorchScriptEngine(module.eval(), device)

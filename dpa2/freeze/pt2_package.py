@@ -1,5 +1,6 @@
 """Read what a `.pt2` file says about itself, without loading the code in it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,15 @@ def read_package(path: Path) -> Package:
         )
     said = _parsed(Metadata, metadata, path)
     described = None if build is None else _parsed(Build, build, path)
-    return Package(path, said, described, "" if params is None else params.decode())
+    try:
+        section = "" if params is None else params.decode()
+        json.loads(section or "{}")
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} describes itself wrongly: its model section is no JSON",
+            hint="the file is damaged; freeze the checkpoint again",
+        ) from error
+    return Package(path, said, described, section)
 
 
 def _member(source: RandomAccess, entries: Mapping[str, ArchiveEntry], name: str) -> bytes | None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 import yaml
 
 from dpa2.convert.yaml_file import read_yaml
+from dpa2.data.structures.reader import read_structures
+from dpa2.data.structures.structure import FileReport, ReadOptions
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.learning_curve import read_learning_curve
 from dpa2.io.checkpoint import read_checkpoint
@@ -284,6 +287,31 @@ def test_lmdb_records_are_no_larger_than_they_are(
     rewritten(tmp_path / "x.lmdb", key, value)
     with pytest.raises(DataError, match=words):
         open_systems([tmp_path / "x.lmdb"], ["O", "H"])
+
+
+class Touches:
+    """Unpickled, it makes a file."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path("touched").touch, ()
+
+
+@pytest.mark.parametrize("name", ["old.traj", "x.pckl", "x.db", "x.npy", "frames"])
+@situation(
+    "a stranger's structures",
+    "a pickle named as a trajectory of ASE, a data base, an array, with no ending",
+    "refused; nothing in it is run",
+)
+def test_pickles_are_no_structures(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    start = b"PickleTrajectory" if name == "old.traj" else b""
+    Path(name).write_bytes(start + pickle.dumps(Touches()))
+    options = ReadOptions(keys=None)
+    with pytest.raises(DataError):
+        list(read_structures(name, options, FileReport(name)))
+    assert not Path("touched").exists()
 
 
 @situation(

@@ -329,6 +329,11 @@ def _archives() -> list[Case]:
         Case("compressed pickle", _changed(0, method=deflated), "compressed"),
         Case("encrypted entry", _changed(2, flags=1), "encrypted"),
         Case("two pickles of one name", _with(harm), "two entries"),
+        Case(
+            "two pickles alike but for case", _with(Entry("ARCHIVE/DATA.PKL", b"N.")), "two entries"
+        ),
+        Case("a program", _with(Entry("archive/constants.pkl", b"N.")), "TorchScript"),
+        Case("a program in capitals", _with(Entry("archive/CONSTANTS.PKL", b"N.")), "TorchScript"),
         Case("two folders with a pickle", _with(Entry("other/data.pkl", b"\x80\x02N."))),
         Case("entries that overlap", second.bytes(), "overlap"),
         Case("an entry inside another", inside.bytes(), "overlap"),
