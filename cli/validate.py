@@ -135,11 +135,14 @@ def _repair(
 ) -> "list[Repair]":
     """Return what fixes make of the files; files that are not text are left to the check."""
     from cli.fixing import repair
+    from schemas.special_files import special_kind
 
     if "-" in files:
         raise typer.BadParameter("--fix and --diff need a file, not standard input")
     repairs = []
     for file in files:
+        if special_kind(file) is not None:
+            continue
         try:
             text = Path(file).read_bytes().decode("utf-8")
         except (OSError, UnicodeDecodeError):

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.data import atomic_numbers
 
+from dpa2.convert.formats import format_of
 from dpa2.evaluate.potential import Potential, load
 from dpa2.interfaces.ase import box_of
 from dpa2.interfaces.parameters import Parameters, checked_parameters, parameters_of
@@ -128,8 +129,9 @@ def write_simulation(
     given = parameters_of(atoms, potential, parameters)
     given = checked_parameters(given, potential, len(atoms))
     notes = _notes(atoms, given, potential, settings)
-    freeze_it = engine == "lammps" and model.suffix not in _RUN_BY_LAMMPS
-    placed = "model.pth" if freeze_it else f"model{model.suffix}"
+    kind = format_of(model).name  # the file's own name may be anything, and goes into scripts
+    freeze_it = engine == "lammps" and kind not in _RUN_BY_LAMMPS
+    placed = "model.pth" if freeze_it else f"model{kind}"
     texts: dict[str, str]
     if engine == "lammps":
         from dpa2.interfaces.lammps_data import lammps_data, lammps_structure

@@ -367,3 +367,21 @@ def test_hdf5_models_are_bounded(write: Callable[[Path], None], words: str, tmp_
     write(tmp_path / "x.dp")
     with pytest.raises((CheckpointError, ConversionError), match=words):
         read_hdf5(tmp_path / "x.dp")
+
+
+@situation(
+    "a stranger's checkpoint",
+    "a file name that is a piece of a program, given to zoo md",
+    "it does not reach the scripts that are written",
+)
+def test_names_of_files_do_not_reach_scripts(place: Path) -> None:
+    name = 'x."""\nimport os\nos.mkdir("owned")\n"""'
+    shutil.copy(SMALL, place / name)
+    for engine in ("ase", "lammps"):
+        arguments = ["md", "water.xyz", "-m", name, "--engine", engine, "-o", engine]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, said(result)
+        texts = "".join(path.read_text() for path in Path(engine).glob("*.py"))
+        texts += "".join(path.read_text() for path in Path(engine).glob("in.*"))
+        assert texts
+        assert "owned" not in texts

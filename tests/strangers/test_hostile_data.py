@@ -23,6 +23,7 @@ from dpa2.io.checkpoint import read_checkpoint
 from dpa2.training.stat_file import StatisticsFile
 from schemas.check import check_file
 from schemas.checkpoint.header import read_header
+from schemas.digest import file_sha256
 from schemas.errors import CheckpointError, DataError, RegistryError, ZooError
 from schemas.yaml_text import RepeatedError, load_yaml
 from tests.evaluate.conftest import GOLDEN, write_system
@@ -101,6 +102,12 @@ def test_what_never_ends_is_not_read(reader: Callable[[Path], object], tmp_path:
         with pytest.raises(ZooError) as caught:
             reader(node)
         assert caught.value.message, name
+
+
+def test_what_never_ends_is_not_hashed(tmp_path: Path) -> None:
+    for node in nodes(tmp_path).values():
+        with pytest.raises(OSError, match="not a file"):
+            file_sha256(node)
 
 
 @pytest.mark.parametrize("inside", ["set.000/coord.npy", "set.000/energy.npy", "type_map.raw"])
