@@ -16,6 +16,7 @@ import numpy as np
 from schemas.atomic import atomic_write
 from schemas.errors import CheckpointError, ConversionError
 from schemas.special_files import refuse_special
+from schemas.unreadable import why_unreadable
 
 _ATTRIBUTE = "json"
 _VARIABLES = "@variables"
@@ -70,6 +71,9 @@ def read_hdf5(path: Path) -> dict[str, Any]:
         RuntimeError,
         MemoryError,
     ) as error:
+        why = why_unreadable(path, error)
+        if why is not None:
+            raise CheckpointError(why[0], hint=why[1]) from error
         raise _damaged(path, str(error)) from error
 
 

@@ -107,6 +107,18 @@ class Frames:
         }
         return replace(self, places=order, **changes)  # type: ignore[arg-type]
 
+    def in_file_order(self) -> "Frames":
+        """Return the frames as they are stored, before `sorted_by_type`."""
+        if self.places is None:
+            return self
+        rows, order = np.arange(self.num_frames)[:, np.newaxis], np.argsort(self.places, axis=1)
+        changes: dict[str, object] = {
+            name: values[rows, order]
+            for name, values in self._arrays().items()
+            if values is not None and name in _PER_ATOM
+        }
+        return replace(self, **{**changes, "places": None})  # type: ignore[arg-type]
+
     def select(self, mask: NDArray[np.bool_] | IntArray) -> "Frames":
         """Return the frames that a boolean mask (F,) or an array of positions names."""
         positions = np.flatnonzero(mask) if mask.dtype == np.bool_ else mask

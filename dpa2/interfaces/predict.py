@@ -81,8 +81,8 @@ def predict_files(
 ) -> PredictedFiles:
     """Evaluate every structure of some files and write them, in order, to one extxyz file.
 
-    One that cannot be evaluated is written with nan for its energy, forces and stress; files that
-    cannot be read are left out.
+    One that cannot be evaluated is written with nan for its energy, forces and stress; frames and
+    files that cannot be read are left out, and said.
 
     Args:
         potential: The model.
@@ -127,10 +127,16 @@ def predict_files(
                 yield with_results(atoms, evaluation, atomic=atomic)
             if strict and refused:
                 raise DataError(refused[0].reason, hint=refused[0].hint)
+            for item in reports[-1].dropped:
+                if strict:
+                    raise DataError(f"{file}, structure {item.frame}: {item.reason}")
+                summary.append(Predicted(file, item.frame, "", 0, None, None, item.reason))
         if refused and not summary:
             raise DataError("; ".join(item.reason for item in refused), hint=refused[0].hint)
 
     write_extxyz(output, evaluated())
+    order = {file: number for number, file in enumerate(files)}
+    summary.sort(key=lambda item: (order[item.file], item.index))
     return PredictedFiles(summary, reports, refused)
 
 

@@ -15,6 +15,7 @@ from dpa2.model.environment import environment_matrix
 from dpa2.model.neighbors import pairs_within
 from dpa2.model.statistics import EnvironmentStatistics
 from dpa2.training.moments import Moments
+from schemas.errors import DataError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -64,8 +65,13 @@ def environment_moments(
     reach = max(block.rcut for block in blocks.values())
     for batch in batches:
         for f in range(batch.num_frames):
-            with one_frame(batch, f):
+            try:
                 pairs = _frame_pairs(batch, f, reach)
+            except DataError:
+                # Once more, so that atoms are called by their numbers in the file.
+                with one_frame(batch, f):
+                    _frame_pairs(batch.in_file_order(), f, reach)
+                raise
             for name, block in blocks.items():
                 largest[name] = max(largest[name], pairs.most_within(block.rcut))
                 found = _block_moments(pairs, block, num_types, protection, keep)

@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from dpa2.data.systems import open_systems
+from dpa2.evaluate.potential import load
 from dpa2.training.run import train
 from dpa2.training.stat_file import StatisticsFile
-from schemas.errors import CheckpointError, DataError
+from schemas.errors import CheckpointError, DataError, ZooError
 from schemas.rules.data_folders import systems_below
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import MODEL, write_system
@@ -110,18 +111,20 @@ def in_use(path):
 def test_a_locked_file_is_in_use(here):
     with h5py.File("data.h5", "w") as file:
         file["type.raw"] = [0]
-    with h5py.File("stat.hdf5", "w") as file:
-        file.create_group("O H")
+    for path in ("stat.hdf5", "model.dp"):
+        with h5py.File(path, "w") as file:
+            file.create_group("O H")
     for path, read in (
         ("data.h5", lambda: open_systems("data.h5")),
         (
             "stat.hdf5",
             lambda: StatisticsFile(here / "stat.hdf5", ["O", "H"], read_only=False).read(["x"]),
         ),
+        ("model.dp", lambda: load("model.dp")),
     ):
         process = in_use(here / path)
         try:
-            with pytest.raises(DataError, match="in use by another process") as caught:
+            with pytest.raises(ZooError, match="in use by another process") as caught:
                 read()
         finally:
             process.communicate()
@@ -164,8 +167,6 @@ def test_a_pointer_of_git_lfs_is_called_so(here, kind):
 
 @situation("Git LFS", "a pointer for a checkpoint", "called so")
 def test_a_checkpoint_that_is_a_pointer(here):
-    from dpa2.evaluate.potential import load
-
     (here / "model.pt").write_text(POINTER)
     with pytest.raises(CheckpointError, match="Git LFS"):
         load("model.pt")
