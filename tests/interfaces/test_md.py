@@ -3,14 +3,17 @@ import runpy
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
 
 from dpa2.freeze.torchscript import freeze
+from dpa2.interfaces.ase import box_of
 from dpa2.interfaces.lammps_data import lammps_structure
 from dpa2.interfaces.lammps_input import lammps_script
 from dpa2.interfaces.parameters import Parameters
 from dpa2.interfaces.simulation import MdSettings
+from dpa2.model.neighbors import pairs_within
 from schemas.errors import DataError, TrainingError
 
 
@@ -66,6 +69,30 @@ def test_the_script_offers_several_processes_to_models_that_can_use_them(model, 
     placed = lammps_structure(structure, ["O", "H"])
     script = lammps_script(placed, MdSettings(), files, Parameters())
     assert ("mpirun" in script) == (model == "model.pth")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_the_cell_lammps_sees_the_same_neighbours(seed):
+    rng = np.random.default_rng(seed)
+    while abs(np.linalg.det(cell := 4.0 * rng.normal(size=(3, 3)))) < 20.0:
+        pass
+    pbc = rng.random(3) < 0.6
+    atoms = Atoms("OHHOHH", rng.normal(size=(6, 3)) * 5.0, cell=cell, pbc=pbc)
+    placed = lammps_structure(atoms, ["O", "H"])
+    assert not np.triu(placed.cell, 1).any()
+    assert (np.diag(placed.cell) > 0).all()
+    inside = placed.positions @ np.linalg.inv(placed.cell)
+    assert (inside > -1e-9).all()
+    assert (inside < 1.0 + 1e-9).all()
+    found = pairs_within(placed.positions, placed.cell, 5.0)
+    expected = pairs_within(atoms.positions, box_of(atoms, 5.0), 5.0)
+    for pairs in (found, expected):
+        assert len(pairs[0])
+    order, wanted = (np.lexsort((np.round(p[3], 6), p[1], p[0])) for p in (found, expected))
+    for column in (0, 1, 3):
+        np.testing.assert_allclose(
+            found[column][order], expected[column][wanted], rtol=0, atol=1e-9
+        )
 
 
 def test_a_molecule_gets_room_and_no_images(run, water_model, tmp_path):

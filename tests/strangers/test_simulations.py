@@ -23,6 +23,7 @@ from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
 from dpa2.freeze.torchscript import freeze
 from dpa2.interfaces import simulation
+from dpa2.interfaces.lammps_data import lammps_structure
 from dpa2.interfaces.parameters import Parameters
 from dpa2.interfaces.simulation import MdSettings, write_simulation
 from dpa2.interfaces.start import starting_structure
@@ -709,3 +710,50 @@ def test_a_data_file_without_boundaries_is_said_to_be_periodic(written):
     atoms, remarks = starting_structure(str(path), ["O", "H"])
     assert atoms.pbc.all()
     assert any("does not say which directions are periodic" in remark for remark in remarks)
+
+
+@pytest.mark.parametrize(
+    ("name", "constraint"),
+    [
+        pytest.param(
+            "a.extxyz",
+            FixCartesian([0, 1], (True, False, False)),
+            marks=situation("extxyz of ASE", "a column move_mask, momenta, masses", "all taken"),
+        ),
+        pytest.param(
+            "a.traj",
+            FixedLine([0, 1], (0, 1, 0)),
+            marks=situation("ASE .traj", "constraints, momenta, masses", "all taken"),
+        ),
+        pytest.param(
+            "a.db",
+            FixAtoms([0, 1]),
+            marks=situation("ASE .db", "constraints, momenta, masses", "all taken"),
+        ),
+        pytest.param(
+            "a.json",
+            FixedPlane([0, 1], (0, 0, 1)),
+            marks=situation("ASE .json", "constraints, momenta, masses", "all taken"),
+        ),
+    ],
+)
+def test_what_files_say_of_motion_reaches_lammps(name, constraint, written, water, tmp_path):
+    water.set_cell(np.diag(np.diag(water.cell.array)))
+    masses = water.get_masses()
+    masses[-1] = 2.014
+    water.set_masses(masses)
+    water.set_momenta(np.random.default_rng(0).normal(size=(len(water), 3)))
+    water.set_constraint(constraint)
+    write(tmp_path / name, water)
+    atoms, _ = starting_structure(str(tmp_path / name), ["O", "H"])
+    held = lammps_structure(atoms, ["O", "H"]).held
+    np.testing.assert_array_equal(held, lammps_structure(water, ["O", "H"]).held)
+    assert held[:2].any()
+    assert not held[2:].any()
+    write_it, folder = written
+    assert write_it(atoms).elements == ("O", "H", "H")
+    assert not starting(folder, "velocity")
+    moving = ~held
+    np.testing.assert_allclose(
+        data(folder).get_momenta()[moving], water.get_momenta()[moving], atol=1e-6
+    )
