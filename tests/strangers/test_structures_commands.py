@@ -17,6 +17,8 @@ import cli.deviation
 import cli.predict
 import cli.recommend
 import cli.test
+from cli.reading import Unit
+from dpa2.data.structures.stress_units import UNITS
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
 from dpa2.interfaces.start import starting_structure
@@ -209,3 +211,14 @@ def test_commands_for_systems_take_files_too(run, tmp_path, command):
     for document in documents:
         document.pop("warnings", None)
     assert documents[0] == documents[1]
+
+
+def test_the_units_of_the_option_are_those_that_are_known(run, tmp_path):
+    assert {unit.value for unit in Unit} == set(UNITS)
+    (tmp_path / "x.xyz").write_text(
+        '1\nLattice="4 0 0 0 4 0 0 0 4" energy=-1 stress="9 0 0 0 9 0 0 0 9"\nH 0 0 0\n'
+    )
+    call = ("data", "convert", tmp_path / "x.xyz", "-o", tmp_path / "out", "--split", 1)
+    run(*call, "--stress-unit", "-GPa")
+    (system,) = open_systems(tmp_path / "out")
+    assert system.frames([0]).virial[0, 0, 0] == pytest.approx(9 / 160.21766208 * 64)

@@ -129,6 +129,31 @@ def test_a_folder_of_calculations_is_read(tmp_path):
     assert "b/OUTCAR cannot be read" in report.dropped[0].reason
 
 
+@pytest.mark.parametrize(
+    ("names", "symbols"),
+    [
+        pytest.param("O D", "OHH", marks=situation("VASP", "D in a POSCAR", "H with its mass")),
+        pytest.param("O_s H_h/4f8", "OHH", marks=situation("VASP", "O_s, POTCAR hashes", "O")),
+        pytest.param("O H.5", None, marks=situation("VASP", "H.5, half a charge", "refused")),
+        pytest.param("O X", None, marks=situation("ASE", "vacancies X in a POSCAR", "refused")),
+    ],
+)
+def test_names_in_a_poscar_are_elements_or_refused(tmp_path, names, symbols):
+    path = tmp_path / "CONTCAR"
+    path.write_text(
+        f"water\n1.0\n9 0 0\n0 9 0\n0 0 9\n{names}\n1 2\nSelective\nDirect\n"
+        "0 0 0 F F F\n.1 0 0 T T T\n0 .1 0 T T T\n"
+    )
+    if symbols is None:
+        with pytest.raises(DataError, match="is called"):
+            read(path)
+        return
+    (structure,), _ = read(path)
+    assert structure.symbols == tuple(symbols)
+    assert (structure.atoms.get_masses()[1] > 2) == ("D" in names)
+    assert len(structure.atoms.constraints) == 1
+
+
 def vasprun(steps, names=("O", "H", "H"), close=True):
     rows = "".join(f"<rc><c>{n}</c><c>{1 + (n != 'O')}</c></rc>" for n in names)
 

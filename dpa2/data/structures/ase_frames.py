@@ -3,14 +3,14 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from dpa2.data.structures.elements import symbols_of
+from dpa2.data.structures.elements import MASSES, symbols_of
 from dpa2.data.structures.label_choice import labels_of
 from dpa2.data.structures.structure import (
     Dropped,
@@ -142,8 +142,6 @@ def _iterate(path: Path, ase_format: str | None, report: FileReport) -> Iterator
     if kind in _NOT_READ:
         raise DataError(f"{kind} is not read", hint="export it: ase convert IN OUT.extxyz")
     report.format_name = kind
-    if kind == "vasp":
-        _check_counts(path)
     number = 0
     frames = None
     while True:
@@ -168,14 +166,13 @@ def _iterate(path: Path, ase_format: str | None, report: FileReport) -> Iterator
         yield atoms
 
 
-def _check_counts(path: Path) -> None:
-    """Refuse a POSCAR that counts more atoms than it has lines: ASE makes a list of them first."""
-    with open_text(path) as stream:
-        lines = stream.readlines()
-    for line in lines[5:7]:
-        for word in line.split():
-            if word.isdecimal() and (len(word) > 9 or int(word) > len(lines)):
-                raise DataError(f"it counts {word[:20]} atoms and has {len(lines)} lines")
+def set_masses_of_isotopes(atoms: Atoms, labels: Sequence[str]) -> None:
+    """Give atoms that are called D or T their masses."""
+    isotopes = {atom: MASSES[label] for atom, label in enumerate(labels) if label in MASSES}
+    if isotopes:
+        masses = atoms.get_masses()
+        masses[list(isotopes)] = list(isotopes.values())
+        atoms.set_masses(masses)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ _ELEMENTS = frozenset(chemical_symbols[1:])
 _ISOTOPES = {"D": "H", "T": "H"}
 _GHOSTS = {"x", "xx", "bq", "gh", "vac", "du", "lp", "ep", "mw", "m"}
 # A mass number before; a number, a charge, a tag after: 2H, H1, O2-, Fe3+, Fe_pv, Cu+2, C:1, N(am).
-_DECORATED = re.compile(r"\d{0,3}([A-Z][a-z]?)(?:\d*[+-]?\d*|[_:.'*].*|\(.*\))")
+# Not a point: H.5 is VASP's hydrogen of half a charge, no element.
+_DECORATED = re.compile(r"\d{0,3}([A-Z][a-z]?)(?:\d*[+-]?\d*|[_:'*].*|\(.*\))")
 _GHOST = re.compile(r"(?i)(gh|ghost|bq|x)[-_:(@]?[A-Za-z]{0,2}\d*\)?")
 
 MASSES = {"D": 2.01410177812, "T": 3.01604928199}

@@ -15,23 +15,24 @@ ALIASES = {
     **dict.fromkeys(("lammps/dump", "dump", "lammps-dump-text"), "lammps/dump"),
     **dict.fromkeys(("lammps/lmp", "lmp", "lammps-data", "lammps/data"), "lammps/lmp"),
     **dict.fromkeys(("vasp/outcar", "outcar", "vasp-out"), "vasp/outcar"),
+    **dict.fromkeys(
+        ("vasp/poscar", "vasp/contcar", "poscar", "contcar", "vasp"), "vasp/poscar"),
     **dict.fromkeys(("vasp/xml", "xml", "vasp-xml"), "vasp/xml"),
     **dict.fromkeys(
         ("deepmd", "deepmd/npy", "deepmd/comp", "deepmd/npy/mixed", "deepmd/hdf5",
          "deepmd/hdf5/mixed", "deepmd/lmdb", "lmdb"), "deepmd"),
 }  # fmt: skip
 
-# What ASE reads better than dpdata: every frame, constraints, names of any POSCAR.
+# What ASE reads better than dpdata: every frame, constraints, elements of its own.
 _OF_ASE = {
-    "vasp/poscar": "vasp", "vasp/contcar": "vasp", "poscar": "vasp", "contcar": "vasp",
     "ase/traj": "traj", "ase/structure": "",
 }  # fmt: skip
 
 _BY_NAME = (
     (r".*\.(ext)?xyz", "extxyz"),
-    (r"(.*[._-])?OUTCAR.*", "vasp/outcar"),
+    (r".*OUTCAR.*", "vasp/outcar"),
     (r"(.*[._-])?vasprun.*\.xml", "vasp/xml"),
-    (r"(.*[._-])?(POSCAR|CONTCAR).*", "ase:vasp"),
+    (r".*(POSCAR|CONTCAR|CENTCAR).*|.*\.(vasp|poscar)", "vasp/poscar"),
     (r".*\.traj", "ase:traj"),
     (r".*\.(dump|lammpstrj)|dump\..*", "lammps/dump"),
     (r".*\.(lmp|lammps-data)", "lammps/lmp"),
@@ -98,14 +99,14 @@ def known_format(name: str) -> str:
         return f"ase:{_OF_ASE[name]}"
     formats = Format.get_formats()  # type: ignore[no-untyped-call]
     kind = formats.get(name)
-    if kind is not None:
-        reads = (kind.from_labeled_system, kind.from_system)
-        if all(reader in {Format.from_labeled_system, Format.from_system} for reader in reads):
-            raise DataError(f"dpdata writes {name} and does not read it")
+    writes_only = {Format.from_labeled_system, Format.from_system}
+    if kind is not None and {kind.from_labeled_system, kind.from_system} != writes_only:
         return name
     plain = name.removeprefix("ase:").removeprefix("ase/")
     if plain in ioformats:
         return f"ase:{plain}"
+    if kind is not None:
+        raise DataError(f"dpdata writes {name} and does not read it")
     close = get_close_matches(name, [*formats, *ioformats, *ALIASES], n=3)
     raise DataError(
         f"dpdata has no format {name}, nor has ASE",

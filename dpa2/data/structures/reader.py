@@ -144,6 +144,7 @@ def _own(path: Path, kind: str, options: ReadOptions, report: FileReport) -> Ite
         "lammps/lmp": lammps_files.read_data,
         "vasp/outcar": vasp_files.read_outcar,
         "vasp/xml": vasp_files.read_vasprun,
+        "vasp/poscar": vasp_files.read_poscar,
     }
     if kind in readers and path.is_dir():
         raise DataError(f"{path} is a folder", hint=f"name a file in the format {kind}")

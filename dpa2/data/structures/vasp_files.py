@@ -1,18 +1,25 @@
-"""VASP's OUTCAR and vasprun.xml, step by step, whole or killed in the middle."""
+"""VASP's POSCAR, and OUTCAR and vasprun.xml step by step, whole or killed in the middle."""
 
+import io
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.data import atomic_numbers
+from ase.io.vasp import read_vasp
 
+from dpa2.data.structures import ase_frames
 from dpa2.data.structures.ase_frames import quiet
 from dpa2.data.structures.elements import element_of, symbols_of
 from dpa2.data.structures.stress_units import UNITS, volume_of
 from dpa2.data.structures.structure import NONE, Dropped, FileReport, ReadOptions, Structure
 from dpa2.data.structures.text_files import open_text, short_reason
 from schemas.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 _UNCONVERGED = "its electrons are not converged (all NELM steps were used)"
 _END = "the file ends in the middle of it"
@@ -132,6 +139,43 @@ def _compare_with_title(block: list[str], names: list[str], report: FileReport) 
             f"the POTCAR's order is {' '.join(names)} and the POSCAR's title says "
             f"{' '.join(words)}: the elements are the POTCAR's, with which VASP computed"
         )
+
+
+def read_poscar(
+    path: Path, options: ReadOptions, report: FileReport
+) -> Iterator[Structure | Dropped]:
+    """Yield the structure of a POSCAR or CONTCAR, which may call its elements anything.
+
+    Raises:
+        DataError: If it cannot be read, or a name is no element.
+    """
+    with open_text(path) as stream:
+        lines = stream.readlines()
+    for line in lines[5:7]:  # ASE makes a list of so many atoms first
+        for word in line.split():
+            if word.isdecimal() and (len(word) > 9 or int(word) > len(lines)):
+                raise DataError(f"it counts {word[:20]} atoms and has {len(lines)} lines")
+    words = lines[5].split() if len(lines) > 6 else []
+    if not words or words[0].isdecimal():  # its names are in the first line, or in a POTCAR
+        yield from ase_frames.read(path, "vasp", options, report)
+        return
+    counts = [int(word) for word in lines[6].split() if word.isdecimal()]
+    labels = [word.partition("/")[0] for word in words[: len(counts)]]  # behind: POTCAR hashes
+    named = dict(zip(labels, symbols_of(labels, options.known_names, report), strict=True))
+    shown = (named[label] for label in labels)
+    lines[5] = " ".join(name if name in atomic_numbers else "X" for name in shown) + "\n"
+    every = [label for label, count in zip(labels, counts, strict=False) for _ in range(count)]
+    try:
+        with quiet():
+            atoms: Atoms = read_vasp(io.StringIO("".join(lines)))
+    except Exception as error:
+        # ASE raises whatever goes wrong in it.
+        raise DataError(f"it cannot be read: {short_reason(error)}") from error
+    if len(atoms) != len(every):
+        raise DataError(f"it counts {len(every)} atoms and places {len(atoms)}")
+    ase_frames.set_masses_of_isotopes(atoms, every)
+    symbols = tuple(named[label] for label in every)
+    yield ase_frames.from_ase(atoms, f"{report.file} frame 0", options, report, symbols)
 
 
 def read_vasprun(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from ase.io.extxyz import read_xyz
 
-from dpa2.data.structures.ase_frames import from_ase, quiet
-from dpa2.data.structures.elements import MASSES, symbols_of
+from dpa2.data.structures.ase_frames import from_ase, quiet, set_masses_of_isotopes
+from dpa2.data.structures.elements import symbols_of
 from dpa2.data.structures.structure import (
     Dropped,
     FileReport,
@@ -96,11 +96,10 @@ def _structure(lines: list[str], where: str, options: ReadOptions, report: FileR
     lines[1] = _TENSOR.sub(_nine_numbers, comment)
     column = _species_column(comment)
     symbols: tuple[str, ...] | None = None
-    masses: dict[int, float] = {}
+    labels: list[str] = []
     if column is not None:
         labels = column_of(lines[2 : count + 2], column)
         symbols = _names(labels, options, report)
-        masses = {atom: MASSES[label] for atom, label in enumerate(labels) if label in MASSES}
         for atom in range(count):
             # What ASE does not know as an element keeps its name in `symbols`.
             if labels[atom] and symbols[atom] != labels[atom]:
@@ -115,10 +114,7 @@ def _structure(lines: list[str], where: str, options: ReadOptions, report: FileR
         raise FrameFaultError(f"it cannot be read: {short_reason(error)}") from error
     if len(atoms) != count:
         raise FrameFaultError(f"it has {len(atoms)} atoms in place of {count}")
-    if masses:
-        every = atoms.get_masses()
-        every[list(masses)] = list(masses.values())
-        atoms.set_masses(every)  # type: ignore[no-untyped-call]
+    set_masses_of_isotopes(atoms, labels)
     return from_ase(atoms, where, options, report, symbols)
 
 
