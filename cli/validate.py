@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from schemas.start import Start
 
 
+class User(StrEnum):
+    """Whose input is checked."""
+
+    ZOO = "zoo"
+    DEEPMD = "deepmd-kit"
+
+
 class Format(StrEnum):
     """How diagnostics are shown."""
 
@@ -58,6 +65,10 @@ def validate(
         Format, typer.Option("--format", help="How diagnostics are shown.")
     ] = Format.FULL,
     json_mode: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    user: Annotated[
+        User,
+        typer.Option("--for", help="deepmd-kit: what it trains and zoo does not is a note only."),
+    ] = User.ZOO,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
     data: Annotated[
         bool, typer.Option("--data/--no-data", help="Read the data, where they exist.")
@@ -88,6 +99,8 @@ def validate(
         from cli.preflight import with_data
 
         reports = [with_data(report) for report in reports]
+    if user is User.DEEPMD:
+        reports = [report.for_deepmd() for report in reports]
     if not diff:
         _show(reports, style, output)
     warned = any(d.severity == "warning" for item in reports for d in item.diagnostics)

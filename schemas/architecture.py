@@ -6,6 +6,7 @@ from typing import Any
 
 from schemas.descriptor import Descriptor, Repformer, Repinit
 from schemas.fitting import EnergyFitting
+from schemas.network import canonical_precision
 from schemas.partial import UnusableError
 from schemas.section import Section
 
@@ -77,8 +78,8 @@ def _used(name: str, block: Any) -> bool:
 
 def _plain(name: str, value: Any) -> Any:
     """Return a value in the one spelling of several that mean the same."""
-    if name == "precision" and value == "default":
-        return "float64"
+    if name == "precision" and isinstance(value, str):
+        return canonical_precision(value)
     if name == "ln_eps" and value is None:
         return 1e-5
     return value.lower() if name == "activation_function" and isinstance(value, str) else value

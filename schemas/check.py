@@ -52,6 +52,14 @@ class Report:
     start: Start | None = field(default=None, repr=False)
     extend: "Callable[[Sequence[Finding]], Report] | None" = field(default=None, repr=False)
 
+    def for_deepmd(self) -> "Report":
+        """Return the report for a user of deepmd-kit: what only it trains is no fault then."""
+        diagnostics = [
+            item if item.for_deepmd is None else replace(item, severity=item.for_deepmd)
+            for item in self.diagnostics
+        ]
+        return replace(self, diagnostics=diagnostics)
+
     @property
     def ok(self) -> bool:
         """Whether there are no errors; there may be warnings."""
@@ -221,7 +229,17 @@ def _report(
         if document.is_yaml and isinstance(finding.fix, (Move, Rewrite)) and fix is None:
             by_hand = "--fix cannot do this in YAML of this form"
             hint = f"{hint} ({by_hand})" if hint else by_hand
-        item = Diagnostic(finding.code, finding.severity, message, path, span, hint, fix, related)
+        item = Diagnostic(
+            finding.code,
+            finding.severity,
+            message,
+            path,
+            span,
+            hint,
+            fix,
+            related,
+            for_deepmd=finding.for_deepmd,
+        )
         key = (item.code, item.path, item.message, finding.span)
         placed.setdefault(key, Placed(finding, item))
     items = sorted(placed.values(), key=lambda item: _position(item.diagnostic))

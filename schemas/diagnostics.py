@@ -134,6 +134,7 @@ class Finding:
         related: Other places that belong to it.
         related_paths: Labels of such places, and their paths.
         group: Of which fault it may be a repetition.
+        for_deepmd: Its severity for a user of deepmd-kit, where that is another.
     """
 
     code: str
@@ -148,6 +149,7 @@ class Finding:
     related: tuple[Related, ...] = ()
     related_paths: tuple[tuple[str, Path], ...] = ()
     group: Group | None = None
+    for_deepmd: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +166,7 @@ class Diagnostic:
         fix: Edits that remove the fault.
         related: Other places that belong to it.
         repeated: Paths of the other findings for which it speaks.
+        for_deepmd: Its severity for a user of deepmd-kit, where that is another.
     """
 
     code: str
@@ -175,6 +178,7 @@ class Diagnostic:
     fix: Fix | None = None
     related: tuple[Related, ...] = ()
     repeated: tuple[Path, ...] = ()
+    for_deepmd: Severity | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the diagnostic as the JSON document of `zoo validate --json`.

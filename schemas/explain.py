@@ -31,11 +31,9 @@ _BOUNDS = {
     "less_than": ("<", "lt"),
     "less_than_equal": ("<=", "le"),
 }
-_FORMER_NAMES = {"sel": "nsel", "three_body_nsel": "three_body_sel", "double": "float64"} | {
+_FORMER_NAMES = {"sel": "nsel", "three_body_nsel": "three_body_sel"} | {
     "fp64": "float64",
     "fp32": "float32",
-    "single": "float32",
-    "half": "float16",
     "fp16": "float16",
     "bf16": "bfloat16",
 }

@@ -9,8 +9,9 @@ attention, 81 and 192 atoms of water), which it meets within a fifth.
 from dataclasses import dataclass
 
 from schemas.model import Model
+from schemas.network import canonical_precision
 
-_BYTES = {"default": 8, "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _COPIES = 4
 """Weights, gradients and both moments of Adam."""
 _RUNTIME = 310 * 2**20
@@ -67,7 +68,7 @@ def memory_estimate(
         num_atoms: Atoms of the largest batch.
         neighbors: Of an atom, in the mean.
     """
-    size = _BYTES[model.descriptor.precision]
+    size = _BYTES[canonical_precision(model.descriptor.precision)]
     numbers = _of_descriptor(model, neighbors) + _FITTING * sum(model.fitting_net.neuron)
     return MemoryEstimate(
         activations=round(num_atoms * numbers * size), parameters=_COPIES * num_parameters * size

@@ -68,7 +68,7 @@ def _key(item: Placed, number: int) -> tuple[Hashable, ...]:
     if group is None:
         return (number,)
     severity: Severity = item.diagnostic.severity
-    return (severity, *group.key(item.diagnostic.path))
+    return (severity, item.finding.for_deepmd, *group.key(item.diagnostic.path))
 
 
 def _shape(item: Placed, path: Path) -> tuple[Hashable, ...]:
@@ -85,7 +85,8 @@ def _shape(item: Placed, path: Path) -> tuple[Hashable, ...]:
     places: list[Hashable] = []
     for above, part in zip((None, *path), path, strict=False):
         places.append("*" if isinstance(part, int) or above in _NAMED else part)
-    return (item.diagnostic.severity, item.finding.code, name, *places)
+    finding = item.finding
+    return (item.diagnostic.severity, finding.for_deepmd, finding.code, name, *places)
 
 
 def _often(
@@ -133,7 +134,8 @@ def _fix_of_all(document: Document, members: Sequence[Placed]) -> Fix | None:
     if len(moves) == len(changes):
         pairs = tuple(dict.fromkeys(pair for change in moves for pair in change.pairs))
         drop = tuple(dict.fromkeys(path for change in moves for path in change.drop))
-        return _restructured(document, first, Move(pairs, drop))
+        add = tuple(dict.fromkeys(item for change in moves for item in change.add))
+        return _restructured(document, first, Move(pairs, drop, add))
     if len(removals) == len(changes):
         paths: tuple[Path, ...] = tuple(path for change in removals for path in change.paths)
         return _restructured(document, first, Remove(paths))

@@ -6,8 +6,23 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, PositiveInt, Tag
 from pydantic_core import PydanticCustomError
 
-Precision = Literal["default", "float16", "float32", "float64", "bfloat16"]
-"""Floating-point type of a network; `default` is float64."""
+Precision = Literal[
+    "default", "float16", "float32", "float64", "bfloat16", "half", "single", "double"
+]
+"""Floating-point type of a network; `default` is float64, the last three are names of others."""
+SAME_PRECISION = {
+    "default": "float64",
+    "half": "float16",
+    "single": "float32",
+    "double": "float64",
+}
+"""What other names of floating-point types mean."""
+
+
+def canonical_precision(name: str) -> str:
+    """Return the floating-point type of a `precision` by its usual name."""
+    return SAME_PRECISION.get(name, name)
+
 
 ACTIVATIONS = (
     "tanh",

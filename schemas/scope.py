@@ -50,7 +50,16 @@ def foreign_sections(data: dict[str, Any]) -> tuple[list[Finding], list[Path]]:
             change = hybrid_layout(section) if kind == "hybrid" else None
             place = (*path, "type")
             findings.append(
-                Finding("ZOO108", place, message, hint, fix=change, safe=False, group=_KIND)
+                Finding(
+                    "ZOO108",
+                    place,
+                    message,
+                    hint,
+                    fix=change,
+                    safe=False,
+                    group=_KIND,
+                    for_deepmd="note",
+                )
             )
     hidden = [finding.path[:-1] for finding in findings]
     loss = _loss_of_another_kind(data, _object(model, "fitting_net"))
@@ -85,7 +94,15 @@ def _loss_of_another_kind(data: dict[str, Any], fitting: dict[str, Any]) -> Find
         message = f"fitting_net of type `{fitting_kind}`: {_ENGINE}"
         hint = "use type `ener` for both, or train this model with deepmd-kit"
         also = (("the loss that goes with it", path),)
-        return Finding("ZOO108", _FITTING_TYPE, message, hint, related_paths=also, group=_KIND)
+        return Finding(
+            "ZOO108",
+            _FITTING_TYPE,
+            message,
+            hint,
+            related_paths=also,
+            group=_KIND,
+            for_deepmd="note",
+        )
     message = f"loss `{loss_kind}` does not fit fitting_net `{fitting_kind}`; {_ENGINE}"
     hint = f"fitting_net `ener` goes with loss `ener`; `{fitting_kind}` needs loss `{wanted}`"
     return Finding(

@@ -10,6 +10,7 @@ from schemas.errors import ConfigError
 from schemas.input import Input
 from schemas.model import Model, parse_model
 from schemas.multitask import Link, MultiTaskInput
+from schemas.network import SAME_PRECISION
 from schemas.normalize import normalized
 from schemas.start import DEFAULT_BRANCH
 
@@ -17,7 +18,7 @@ MISSING = None
 """What stands for a key that is not there."""
 
 _EQUAL: dict[str, dict[Any, Any]] = {
-    "precision": {"default": "float64"},
+    "precision": SAME_PRECISION,
     "ln_eps": {None: 1e-5},
 }
 """Values that mean the same, by key."""

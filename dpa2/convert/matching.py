@@ -15,6 +15,7 @@ from torch import Tensor
 from dpa2.convert.arrays import to_tensor
 from dpa2.convert.dictionary_layers import Slot
 from schemas.errors import ConversionError
+from schemas.network import SAME_PRECISION
 
 # What has no influence on energies, or repeats what is compared elsewhere. deepmd-kit writes a
 # `protection` of 0 whatever `env_protection` is, and reads only the latter.
@@ -24,7 +25,6 @@ _PASSED_OVER = frozenset(
 # Since which version this engine's own spelling is the newest that it knows.
 _NEWEST = {"Model": 2, "Descriptor": 4, "Fitting": 4}
 _SAME_ACTIVATION = {"none": "linear", "gelu_tf": "gelu"}
-_SAME_PRECISION = {"default": "float64"}
 _COMPRESSED = "compress"
 _OTHER_MODEL = "this engine runs DPA-2 energy models of deepmd-kit 3.0 to 3.2 and nothing else"
 
@@ -105,7 +105,7 @@ def same(key: str, mine: Any, theirs: Any) -> bool:
     if key == "activation_function":
         return bool(_activation(mine) == _activation(theirs))
     if key == "precision":
-        return bool(_SAME_PRECISION.get(mine, mine) == _SAME_PRECISION.get(theirs, theirs))
+        return bool(SAME_PRECISION.get(mine, mine) == SAME_PRECISION.get(theirs, theirs))
     if key in ("exclude_types", "pair_exclude_types") and _are_pairs(mine) and _are_pairs(theirs):
         return {frozenset(pair) for pair in mine} == {frozenset(pair) for pair in theirs}
     return _equal(mine, theirs)

@@ -23,6 +23,7 @@ from dpa2.model.type_pairs import TypedEmbedding
 from schemas.descriptor import Descriptor as DescriptorConfig
 from schemas.errors import ConfigError
 from schemas.model import Model
+from schemas.network import canonical_precision
 
 DEFAULT_LN_EPS = 1e-5
 PRECISIONS = {
@@ -38,12 +39,13 @@ def dtype_of(precision: str) -> torch.dtype:
     if precision == "default":
         low = os.environ.get("DP_INTERFACE_PREC", "high").lower() == "low"
         return torch.float32 if low else torch.float64
-    if precision not in PRECISIONS:
+    name = canonical_precision(precision)
+    if name not in PRECISIONS:
         raise ConfigError(
             f"precision `{precision}` is not one a network can have",
             hint=f"use one of {', '.join(PRECISIONS)}, default",
         )
-    return PRECISIONS[precision]
+    return PRECISIONS[name]
 
 
 def build_model(config: Model) -> EnergyModel:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from schemas.errors import ConfigError
+from schemas.unsupported import foreign_terms
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,8 @@ class EnergyLoss:
 
     def _refuse_nonsense(self) -> None:
         config = self.config
-        if config.start_pref_h != 0.0 or config.limit_pref_h != 0.0:
-            raise ConfigError(
-                "the Hessian term of the loss (start_pref_h, limit_pref_h) is not supported",
-                hint="set both to 0, or train this model with deepmd-kit",
-            )
+        for fault in foreign_terms(config):
+            raise ConfigError(fault.message, hint=fault.hint)
         if "gf" in self.active and config.numb_generalized_coord < 1:
             raise ConfigError(
                 "start_pref_gf asks for a generalized-force loss, but numb_generalized_coord is "

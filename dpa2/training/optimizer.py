@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from schemas.errors import CheckpointError, ConfigError
+from schemas.unsupported import foreign_optimizer
 
 NumberedParameters = Sequence[tuple[str, Parameter | None]]
 """All parameters in deepmd-kit's order. None stands for one of its zero-length parameters, which
@@ -36,18 +37,14 @@ def build_optimizer(
     Raises:
         ConfigError: For the optimisers that only deepmd-kit itself has.
     """
-    kind = _CLASSES.get(config.type)
-    if kind is None:
-        raise ConfigError(
-            f"the optimizer {config.type} is not supported",
-            hint="set optimizer.type to Adam or AdamW, or train with deepmd-kit",
-        )
+    for fault in foreign_optimizer(config):
+        raise ConfigError(fault.message, hint=fault.hint)
     groups: dict[float, list[Parameter]] = {}
     for (_, parameter), factor in zip(parameters, factors or [1.0] * len(parameters), strict=True):
         if parameter is not None:
             groups.setdefault(factor, []).append(parameter)
     on_gpu = next(iter(groups.values()))[0].device.type != "cpu"
-    optimizer: torch.optim.Optimizer = kind(
+    optimizer: torch.optim.Optimizer = _CLASSES[config.type](
         [{"params": members, _FACTOR: factor} for factor, members in groups.items()],
         lr=start_lr,
         betas=(float(config.adam_beta1), float(config.adam_beta2)),

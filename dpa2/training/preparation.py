@@ -14,6 +14,14 @@ from schemas.errors import ConfigError, TrainingError
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
 from schemas.start import Start
+from schemas.unsupported import (
+    foreign_distribution,
+    foreign_optimizer,
+    foreign_parts,
+    foreign_records,
+    foreign_terms,
+    unequal_trainable,
+)
 
 
 def read_input(
@@ -95,27 +103,30 @@ def refuse_several_processes(environment: Mapping[str, str]) -> None:
 
 
 def refuse_unsupported(config: Input | MultiTaskInput) -> None:
-    """Refuse what the input may ask of deepmd-kit but not of us, instead of ignoring it."""
-    training = config.training
-    asked = {
-        "training.zero_stage": training.zero_stage > 0,
-        "training.profiling": training.profiling,
-        "training.enable_profiler": training.enable_profiler,
-    }
+    """Refuse what the input may ask of deepmd-kit but not of us, instead of ignoring it.
+
+    A checked input has none of it (the validator asks the same functions); one that was built
+    otherwise may.
+    """
+    found = [
+        *(("optimizer", item) for item in foreign_optimizer(config.optimizer)),
+        *(("training", item) for item in foreign_distribution(config.training)),
+        *(("training", item) for item in foreign_records(config.training)),
+    ]
     if isinstance(config, MultiTaskInput):
-        models = {f"model.model_dict.{name}": m for name, m in config.model.model_dict.items()}
+        sections = [
+            (f"model.model_dict.{name}", branch.model, f"loss_dict.{name}", branch.loss)
+            for name, branch in config.branches.items()
+        ]
     else:
-        models = {"model": config.model}
-    for place, model in models.items():
-        asked |= {
-            f"{place}.use_srtab": model.use_srtab is not None,
-            f"{place}.spin": model.spin is not None,
-            f"{place}.modifier": model.modifier is not None,
-            f"{place}.bridging_method": model.bridging_method != "None",
-        }
-    for key, is_asked in asked.items():
-        if is_asked:
-            raise ConfigError(f"{key} is not supported", hint=f"remove {key} from the input")
+        sections = [("model", config.model, "loss", config.loss)]
+    for model_place, model, loss_place, loss in sections:
+        found += [(model_place, item) for item in foreign_parts(model)]
+        found += [(model_place, item) for item in unequal_trainable(model)]
+        found += [(loss_place, item) for item in foreign_terms(loss)]
+    for place, item in found:
+        where = ".".join([place, *map(str, item.path)])
+        raise ConfigError(f"{where} is not supported: {item.message}", hint=item.hint)
 
 
 def seed_global_generator(seed: Any) -> None:

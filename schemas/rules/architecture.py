@@ -6,6 +6,7 @@ from schemas.descriptor import Repformer
 from schemas.diagnostics import Group, Severity
 from schemas.given_energies import preset_faults
 from schemas.input import Input
+from schemas.network import canonical_precision
 from schemas.parameter_count import parameter_counts
 from schemas.rules.rule import Fault, rule, warning
 
@@ -84,7 +85,7 @@ def enough_precision(config: Input) -> Iterator[Fault]:
         ("model.descriptor.precision", config.model.descriptor.precision),
         (f"{_FITTING}.precision", config.model.fitting_net.precision),
     ):
-        if precision in ("bfloat16", "float16"):
+        if canonical_precision(precision) in ("bfloat16", "float16"):
             message = f"{precision} keeps two to three digits: energies and forces are that coarse"
             hint = 'use "float64" or "float32"'
             yield Fault(path, message, hint, "warning", group=_PRECISION)

@@ -2,12 +2,23 @@
 
 from collections.abc import Iterator
 
+from schemas.diagnostics import Path
 from schemas.fields import Field, marked
 from schemas.input import Input
 from schemas.marks import Needs
+from schemas.network import canonical_precision
 from schemas.partial import UnusableError
+from schemas.rules.data_folders import sections
 from schemas.rules.rule import Fault, rule, warning
 from schemas.section import Section
+from schemas.unsupported import (
+    Unsupported,
+    foreign_distribution,
+    foreign_parts,
+    foreign_records,
+    foreign_terms,
+    unequal_trainable,
+)
 
 _IGNORED = {
     "model": ("data_bias_nsample", "srtab_add_bias"),
@@ -22,7 +33,6 @@ _IGNORED = {
     ),
     "validating": ("compiled_infer", "tf32_infer", "amp_infer"),
 }
-_LACKING = ("spin", "modifier", "type_embedding", "compress", "use_srtab")
 
 
 @rule("ZOO111", "keys have an effect")
@@ -67,17 +77,62 @@ def _matters(section: Section, name: str) -> bool:
 @rule("ZOO113", "the model has only parts that this engine has")
 def parts_are_ours(config: Input) -> Iterator[Fault]:
     """Refuse parts of a model that this engine does not have."""
-    for name in _LACKING:
-        if getattr(config.model, name) is not None:
-            message = f"`{name}`: this engine does not have it"
-            hint = "remove it, or train this model with deepmd-kit"
-            if name == "type_embedding":
-                message = "`type_embedding` is of the TensorFlow backend; DPA-2 has its own"
-                hint = "remove it; `tebd_dim` of repinit is its width"
-            yield Fault(f"model.{name}", message, hint, at="key")
-    if config.model.bridging_method.lower() != "none":
-        message = "`bridging_method`: this engine does not have it"
-        yield Fault("model.bridging_method", message, "remove it")
+    for item in foreign_parts(config.model):
+        yield elsewhere(("model", *item.path), item)
+    if config.model.type_embedding is not None:
+        message = "`type_embedding` is of the TensorFlow backend; DPA-2 has its own"
+        hint = "remove it; `tebd_dim` of repinit is its width"
+        yield Fault("model.type_embedding", message, hint, at="key")
     if config.nvnmd is not None:
         message = "`nvnmd`: this engine does not train for that hardware"
         yield Fault("nvnmd", message, "remove it", at="key")
+
+
+def elsewhere(path: Path, item: Unsupported) -> Fault:
+    """Return the fault of what only deepmd-kit trains: for its users it is none."""
+    return Fault(path, item.message, item.hint, at="key", for_deepmd="note")
+
+
+@rule("ZOO345", "the training is one process", scope="single-task")
+def one_process_trains(config: Input) -> Iterator[Fault]:
+    """Refuse to distribute what only deepmd-kit distributes; it does so in single tasks only."""
+    for item in foreign_distribution(config.training):
+        yield elsewhere(("training", *item.path), item)
+
+
+@rule("ZOO341", "the run and the loss ask for what the trainer does")
+def run_is_ours(config: Input) -> Iterator[Fault]:
+    """Refuse records of a run and terms of a loss that only deepmd-kit has."""
+    for item in foreign_records(config.training):
+        yield elsewhere(("training", *item.path), item)
+    for item in foreign_terms(config.loss):
+        yield elsewhere(("loss", *item.path), item)
+
+
+@rule("ZOO342", "a list trainable has a value for each layer")
+def every_layer_is_told(config: Input) -> Iterator[Fault]:
+    """Demand one value a layer; the list counts as a whole."""
+    for item in unequal_trainable(config.model):
+        yield Fault(("model", *item.path), item.message, item.hint)
+
+
+@rule("ZOO343", "deepmd-kit makes batches by the same rule")
+def batches_are_portable(config: Input) -> Iterator[Fault]:
+    """Say that a rule for batches is ours alone."""
+    for name, section in sections(config):
+        if isinstance(section.batch_size, str) and section.batch_size.startswith("mixed:"):
+            message = f"deepmd-kit's PyTorch backend does not know `{section.batch_size}`"
+            hint = 'it trains here; for deepmd-kit write "auto:N" or "max:N"'
+            path = f"training.{name}.batch_size"
+            yield Fault(path, message, hint, severity="note", for_deepmd="error")
+
+
+@rule("ZOO344", "descriptor and fitting net have one precision")
+def precision_is_one(config: Input) -> Iterator[Fault]:
+    """Warn of networks of different precision, most often a key that was forgotten."""
+    descriptor = canonical_precision(config.model.descriptor.precision)
+    fitting = canonical_precision(config.model.fitting_net.precision)
+    if descriptor != fitting:
+        message = f"the descriptor computes in {descriptor}, the fitting net in {fitting}"
+        hint = "the coarser one decides how exact energies are; write one `precision` in both"
+        yield warning("model.fitting_net.precision", message, hint)

@@ -21,6 +21,7 @@ class Fault:
         safe: Whether the fix keeps what the file means beyond doubt.
         related_paths: Labels and paths of other places that belong to it.
         group: Of which fault it may be a repetition.
+        for_deepmd: Its severity for a user of deepmd-kit, where that is another.
     """
 
     path: str | Path
@@ -32,6 +33,7 @@ class Fault:
     safe: bool = True
     related_paths: tuple[tuple[str, Path], ...] = ()
     group: Group | None = None
+    for_deepmd: Severity | None = None
 
     @property
     def parts(self) -> Path:

@@ -52,6 +52,7 @@ def _findings(rule: Rule, subject: Any) -> Iterator[Finding]:
                 safe=fault.safe,
                 related_paths=fault.related_paths,
                 group=fault.group,
+                for_deepmd=fault.for_deepmd,
             )
     except UnusableError:
         return

@@ -4,9 +4,9 @@ import importlib.util
 from collections.abc import Iterator
 
 from schemas.input import Input
-from schemas.optimizer import TRAINED
 from schemas.rules.loss import term_is_on
 from schemas.rules.rule import Fault, rule, warning
+from schemas.unsupported import foreign_optimizer
 
 
 @rule("ZOO321", "numb_steps or numb_epoch", scope="single-task")
@@ -129,7 +129,5 @@ def full_validation_is_possible(config: Input) -> Iterator[Fault]:
 @rule("ZOO332", "the optimiser is one that the trainer runs")
 def optimizer_is_ours(config: Input) -> Iterator[Fault]:
     """Refuse optimisers of deepmd-kit that this trainer does not run."""
-    kind = config.optimizer.type
-    if kind not in TRAINED:
-        hint = "use Adam or AdamW, or train with deepmd-kit"
-        yield Fault("optimizer.type", f"the optimiser {kind} is not one of this trainer", hint)
+    for item in foreign_optimizer(config.optimizer):
+        yield Fault(("optimizer", *item.path), item.message, item.hint, for_deepmd="note")

@@ -104,7 +104,7 @@ CASES = [
         "warning",
         "ZOO227",
         "model.descriptor.trainable",
-        {"model.descriptor.trainable": False, f"{FITTING}.trainable": [True, False]},
+        {"model.descriptor.trainable": False, f"{FITTING}.trainable": [True, True, False]},
     ),
     ("error", "ZOO228", f"{FITTING}.default_fparam", {f"{FITTING}.default_fparam": [1.0]}),
     ("error", "ZOO229", f"{FITTING}.atom_ener", {f"{FITTING}.atom_ener": [1.0]}),
@@ -193,6 +193,19 @@ CASES = [
         {"validating.full_validation": True, "validating.validation_metric": "V:MAE"},
     ),
     ("error", "ZOO332", "optimizer.type", {"optimizer.type": "LKF"}),
+    ("error", "ZOO341", "training.profiling", {"training.profiling": True}),
+    ("error", "ZOO341", "training.enable_profiler", {"training.enable_profiler": True}),
+    ("error", "ZOO341", "loss.start_pref_h", {"loss.start_pref_h": 1, "loss.limit_pref_h": 1}),
+    ("error", "ZOO345", "training.zero_stage", {"training.zero_stage": 1}),
+    ("error", "ZOO342", f"{FITTING}.trainable", {f"{FITTING}.trainable": [True]}),
+    ("note", "ZOO343", f"{TRAINING_DATA}.batch_size", {f"{TRAINING_DATA}.batch_size": "mixed:4"}),
+    ("warning", "ZOO344", f"{FITTING}.precision", {f"{FITTING}.precision": "single"}),
+    (
+        "error",
+        "ZOO231",
+        "model.preset_out_bias.enery",
+        {"model.preset_out_bias": {"enery": [1, 2]}},
+    ),
     ("warning", "ZOO111", "training.acc_freq", {"training.acc_freq": 2}),
     ("warning", "ZOO111", f"{FITTING}.rcond", {f"{FITTING}.rcond": 0.001}),
     ("error", "ZOO113", "model.spin", {"model.spin": {"use_spin": [True, False]}}),
@@ -287,12 +300,15 @@ CASES = [
 
 
 CONSEQUENCES = {
+    "ZOO226": {"ZOO344"},
+    "ZOO328": {"ZOO345"},
     "ZOO245": {"ZOO351"},
     "ZOO352": {"ZOO351", "ZOO356"},
     "ZOO206": {"ZOO208"},
     "ZOO243": {"ZOO242"},
-    "ZOO313": {"ZOO421"},
+    "ZOO313": {"ZOO421", "ZOO341"},
     "ZOO315": {"ZOO421"},
+    "ZOO341": {"ZOO421"},
 }
 """Rules that a case breaks too, necessarily."""
 

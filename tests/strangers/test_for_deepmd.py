@@ -1,0 +1,205 @@
+"""Inputs that deepmd-kit trains and zoo does not, or the other way round: never silently."""
+
+import copy
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import dpa2
+from cli.main import app
+from dpa2.io.checkpoint import read_checkpoint
+from schemas.check import check_text
+from schemas.errors import ConfigError
+from schemas.fixes import fix_text
+from schemas.model import parse_model
+from schemas.unsupported import foreign_optimizer
+from tests.strangers.situations import situation
+from tests.strangers.test_training_numbers import SHUFFLED, training_input, write_system
+
+HESSIAN = {"start_pref_h": 1.0, "limit_pref_h": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def water(tmp_path, monkeypatch):
+    """Two systems in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    write_system(tmp_path / "a", SHUFFLED, 2, 3)
+    write_system(tmp_path / "b", SHUFFLED, 2, 4)
+
+
+def changed(section, changes):
+    document = training_input("a", "b")
+    target = document
+    for part in section.split("."):
+        target = target.setdefault(part, {})
+    target.update(changes)
+    return document
+
+
+def severities(document):
+    report = check_text(json.dumps(document))
+    return [
+        {item.code: item.severity for item in seen.diagnostics}
+        for seen in (report, report.for_deepmd())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "code"),
+    [
+        pytest.param("optimizer", {"type": "HybridMuon"}, "ZOO332", marks=situation(
+            "deepmd-kit 3.2 input", "optimizer HybridMuon", "right, but not trained here")),
+        pytest.param("optimizer", {"type": "AdaMuon"}, "ZOO332", marks=situation(
+            "deepmd-kit 3.2 input", "optimizer AdaMuon", "right, but not trained here")),
+        pytest.param("optimizer", {"type": "LKF"}, "ZOO332", marks=situation(
+            "deepmd-kit input", "optimizer LKF", "right, but not trained here")),
+        pytest.param("training", {"zero_stage": 1}, "ZOO345", marks=situation(
+            "deepmd-kit 3.2 input", "training.zero_stage", "refused by validate, as by train")),
+        pytest.param("training", {"profiling": True}, "ZOO341", marks=situation(
+            "deepmd-kit input", "training.profiling", "refused by validate, as by train")),
+        pytest.param("loss", HESSIAN, "ZOO341", marks=situation(
+            "deepmd-kit 3.1 input", "a Hessian term of the loss",
+            "refused by validate, as by train")),
+        pytest.param("model", {"bridging_method": "ZBL"}, "ZOO113", marks=situation(
+            "deepmd-kit 3.2 input", "bridging_method", "right, but not trained here")),
+        pytest.param("model.descriptor", {"type": "dpa3"}, "ZOO108", marks=situation(
+            "deepmd-kit input", "a DPA-3 descriptor", "a note for a user of deepmd-kit")),
+    ],
+)  # fmt: skip
+def test_what_only_deepmd_kit_trains_is_refused_here_and_noted_for_it(section, changes, code):
+    document = changed(section, changes)
+    ours, theirs = severities(document)
+    assert (ours[code], theirs[code]) == ("error", "note")
+    with pytest.raises(ConfigError):
+        dpa2.train(document, output_dir="o", device="cpu", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "code", "expected"),
+    [
+        pytest.param("training.training_data", {"batch_size": "mixed:4"}, "ZOO343",
+            ("note", "error"), marks=situation(
+            "zoo input", "batch_size mixed:4, a rule of ours",
+            "a note on portability; for deepmd-kit, which ends with a ValueError, an error")),
+        pytest.param("model", {"preset_out_bias": {"enery": [-1.0, -2.0]}}, "ZOO231",
+            ("error", "error"), marks=situation(
+            "deepmd-kit input", "preset_out_bias with a misspelt output",
+            "an error; deepmd-kit ignores it")),
+        pytest.param("model", {"preset_out_bias": {"energy": [[-1.0, 2.0], None]}}, "ZOO231",
+            ("error", "error"), marks=situation(
+            "deepmd-kit input", "a preset energy of two numbers", "an error")),
+        pytest.param("model.fitting_net", {"trainable": [True] * 9}, "ZOO342",
+            ("error", "error"), marks=situation(
+            "deepmd-kit input", "a list trainable longer than the net has layers",
+            "an error; deepmd-kit's PyTorch backend takes any length")),
+        pytest.param("model.fitting_net", {"precision": "single"}, "ZOO344",
+            ("warning", "warning"), marks=situation(
+            "deepmd-kit input", "descriptor in double, fitting net in single precision",
+            "a warning that names both")),
+    ],
+)  # fmt: skip
+def test_what_is_a_fault_for_one_of_both(section, changes, code, expected):
+    ours, theirs = severities(changed(section, changes))
+    assert (ours[code], theirs[code]) == expected
+
+
+def test_the_command_asks_for_whom(tmp_path):
+    file = tmp_path / "input.json"
+    file.write_text(json.dumps(changed("optimizer", {"type": "LKF"})))
+    for options, code in (([], 1), (["--for", "zoo"], 1), (["--for", "deepmd-kit"], 0)):
+        result = CliRunner().invoke(app, ["validate", "--no-data", *options, str(file)])
+        assert result.exit_code == code, result.output
+        assert "right for deepmd-kit, but not trained here" in result.output
+
+
+def test_the_trainer_asks_what_the_validator_asks():
+    class Section:
+        type = "LKF"
+
+    assert [item.path for item in foreign_optimizer(Section())] == [("type",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [
+        pytest.param("double", "float64", marks=situation(
+            "deepmd-kit input", "precision `double`", "float64, kept as written")),
+        pytest.param("single", "float32", marks=situation(
+            "deepmd-kit input", "precision `single`", "float32, kept as written")),
+        pytest.param("half", "float16", marks=situation(
+            "deepmd-kit input", "precision `half`", "float16, kept as written, with a warning")),
+    ],
+)  # fmt: skip
+def test_precisions_by_their_other_names(name, usual):
+    found = []
+    for spelled in (name, usual):
+        document = training_input("a")
+        for section in ("descriptor", "fitting_net"):
+            document["model"][section]["precision"] = spelled
+        document["training"]["numb_steps"] = 1
+        dpa2.train(document, output_dir=spelled, device="cpu", progress=False)
+        found.append(read_checkpoint(f"{spelled}/model.ckpt-1.pt"))
+    assert found[0].model_params["descriptor"]["precision"] == name
+    dtypes = {tensor.dtype for tensor in found[0].tensors.values()}
+    assert dtypes == {torch.float64, getattr(torch, usual)}
+    for key, tensor in found[1].tensors.items():
+        assert torch.equal(tensor, found[0].tensors[key]), key
+
+
+FLAT = {
+    "type": "dpa2",
+    "repinit_rcut": 6.0, "repinit_rcut_smth": 0.5, "repinit_nsel": 120,
+    "repformer_rcut": 4.0, "repformer_rcut_smth": 3.5, "repformer_nsel": 40,
+}  # fmt: skip
+FORMER = ("use_sqrt_nnei", "g1_out_conv", "g1_out_mlp")
+
+
+def fixed_descriptor(descriptor, name="input.json"):
+    document = changed("model", {"descriptor": copy.deepcopy(descriptor)})
+    fixed = fix_text(json.dumps(document, indent=2), name)
+    return json.loads(fixed.text)["model"]["descriptor"], fixed.report
+
+
+@pytest.mark.parametrize(
+    ("added", "expected"),
+    [
+        pytest.param({}, [False] * 3, marks=situation(
+            "deepmd-kit 3.0.0a0 input", "the flat layout, which lacks keys of today",
+            "what was done then is written out: the same network")),
+        pytest.param({"repformer_g1_out_mlp": True}, [False, False, True], marks=situation(
+            "an input between two versions", "the flat layout with one of the later keys",
+            "the key stays as it is")),
+    ],
+)  # fmt: skip
+def test_the_flat_layout_stays_the_network_it_was(added, expected):
+    descriptor, report = fixed_descriptor(FLAT | added)
+    assert [descriptor["repformer"].get(key) for key in FORMER] == expected
+    model = parse_model({**training_input()["model"], "descriptor": descriptor})
+    assert [getattr(model.descriptor.repformer, key) for key in FORMER] == expected
+    assert not [item for item in report.diagnostics if item.code == "ZOO102"]
+
+
+@situation(
+    "a present input with an old key",
+    "one flat key beside the sections of today",
+    "the key moves; nothing else is added",
+)
+def test_a_stray_flat_key_adds_nothing():
+    today = training_input()["model"]["descriptor"]
+    del today["repformer"]["nlayers"]
+    descriptor, _ = fixed_descriptor({**today, "repformer_nlayers": 2})
+    assert descriptor["repformer"]["nlayers"] == 2
+    assert not set(FORMER) & set(descriptor["repformer"])
+
+
+@situation(
+    "deepmd-kit 3.0.0a0 input",
+    "the flat layout with batch normalisation, which is gone",
+    "no fix is offered: it would be another network",
+)
+def test_batch_normalisation_has_no_fix():
+    descriptor, report = fixed_descriptor({**FLAT, "repformer_do_bn_mode": "component"})
+    assert descriptor["repformer_do_bn_mode"] == "component"
+    assert not report.ok
