@@ -19,7 +19,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and wa
 
 @data_app.command("convert")
 def convert(
-    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Files or folders.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN...", help="Files, folders, prefixes; FILE@INDEX takes some frames."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     format_name: Annotated[
         str | None,
@@ -37,7 +42,12 @@ def convert(
     vacuum: Vacuum = 20.0,
     type_map: Annotated[
         str | None,
-        typer.Option("--type-map", metavar="'O H'", help="Elements, in order. Default: as found."),
+        typer.Option(
+            "--type-map",
+            metavar="'O H'",
+            help="Elements, in order; they name the types 1, 2, ... of files that do not. "
+            "Default: as found.",
+        ),
     ] = None,
     split: Annotated[
         str, typer.Option("--split", help="Parts for training and validation; 1 for no validation.")

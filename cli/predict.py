@@ -41,7 +41,8 @@ def predict(
 ) -> None:
     """Evaluate structures and write them with energy, forces, stress and virial.
 
-    One that cannot be evaluated is written with nan, and the exit code is 1.
+    One that cannot be evaluated is written with nan; what cannot be read is left out and named.
+    The exit code is 1 then.
 
     Example: zoo predict -m model.ckpt.pt POSCAR water.xyz -o predicted.extxyz
     """

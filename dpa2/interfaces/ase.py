@@ -11,9 +11,9 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
 from numpy.typing import ArrayLike
 
+from dpa2.data.periodicity import PeriodicBox
 from dpa2.evaluate.potential import Potential, load
 from dpa2.interfaces.parameters import Parameters, parameters_of
-from dpa2.interfaces.periodicity import PeriodicBox
 from dpa2.model.skin import SkinSearch
 from schemas.errors import DataError
 

@@ -8,8 +8,8 @@ from ase import Atoms, units
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
+from dpa2.data.periodicity import PeriodicBox
 from dpa2.interfaces.held import held_directions
-from dpa2.interfaces.periodicity import PeriodicBox
 from schemas.errors import DataError
 
 Floats = NDArray[np.float64]

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch_sim.models.interface import ModelInterface
 
 from dpa2.data.frames import PADDING
+from dpa2.data.periodicity import PeriodicBox
 from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.potential import Potential, load
-from dpa2.interfaces.periodicity import PeriodicBox
 from schemas.errors import DataError
 
 

@@ -179,6 +179,18 @@ def test_predict_leaves_a_bad_file_out(run, tmp_path):
     assert len(ase.io.read(tmp_path / "p.xyz", index=":")) == 1
 
 
+@situation("LAMMPS", "a live trajectory in zoo predict", "the whole frames, exit code 1")
+def test_predict_says_that_the_last_frame_is_not_whole(run, tmp_path):
+    frame = "2\n\nO 0 0 0\nH 1 0 0\n"
+    (tmp_path / "x.xyz").write_text(frame * 2 + frame[:-9])
+    result = run("predict", "-m", MODEL, tmp_path / "x.xyz", "-o", tmp_path / "p.xyz", "--json")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert [item["energy"] is None for item in document["structures"]] == [False, False, True]
+    assert len(ase.io.read(tmp_path / "p.xyz", index=":")) == 2
+    assert "frame 2 is left out" in document["warnings"][0]
+
+
 @situation("ASE", "file@-1 in zoo md", "the last frame with its velocities")
 def test_md_starts_from_the_frame_that_is_named(tmp_path):
     frames = [Atoms("OH", [[0, 0, i], [1, 0, i]]) for i in range(3)]

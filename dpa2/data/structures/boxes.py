@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from dpa2.data.periodicity import PeriodicBox
 from dpa2.data.structures.structure import FileReport, Structure
-from dpa2.interfaces.periodicity import PeriodicBox
 
 VACUUM = 20.0
 """Å between images in directions that are not periodic: more than any cutoff in use."""

@@ -122,6 +122,7 @@ def _names(labels: list[str], options: ReadOptions, report: FileReport) -> tuple
     if options.type_names and all(label.isdecimal() for label in labels):
         from dpa2.data.structures.elements import numbered
 
+        report.note(f"types 1, 2, ... are taken as {' '.join(options.type_names)} (--type-map)")
         return numbered(map(int, labels), options.type_names, "file", 1)
     try:
         return symbols_of(labels, options.known_names, report)
