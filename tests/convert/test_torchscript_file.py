@@ -11,7 +11,7 @@ import dpa2
 from dpa2.convert.convert import convert
 from dpa2.convert.torchscript_file import declare_operators, read_torchscript
 from schemas.errors import CheckpointError
-from tests.convert.test_dictionary import GOLDEN
+from tests.convert.test_dictionary import GOLDEN, HERE
 
 
 class Loud(torch.nn.Module):
@@ -138,3 +138,14 @@ def test_a_zip_archive_of_something_else_is_refused(tmp_path):
         archive.writestr("hello.txt", "hello")
     with pytest.raises(CheckpointError, match="no frozen model"):
         read_torchscript(tmp_path / "x.pth")
+
+
+def test_what_deepmd_froze_is_read_without_running_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.jit, "load", None)
+    convert(HERE / "data" / "small.pth", tmp_path / "back.pt")
+    with np.load(GOLDEN / "small" / "expected.npz") as expected:
+        found = dpa2.load(tmp_path / "back.pt").predict(
+            expected["coord"], expected["box"], expected["atype"]
+        )
+        np.testing.assert_allclose(found.energy, expected["energy"].ravel(), atol=1e-10, rtol=0)
+        np.testing.assert_allclose(found.force, expected["force"], atol=1e-10, rtol=0)
