@@ -60,8 +60,9 @@ def refuse_other_formats(path: Path) -> None:
         raise CheckpointError(f"{path} is an HDF5 file, not a checkpoint", hint=_GIVE_CHECKPOINT)
     if text.startswith((b"{", b"[")):
         raise CheckpointError(f"{path} is a JSON text, not a checkpoint", hint=_GIVE_CHECKPOINT)
-    if head.startswith(b"PK"):
-        check_numbers(path)
+    if not head.startswith(b"PK"):  # before PyTorch 1.6; without a directory nothing is bounded
+        raise unreadable(path, ValueError())
+    check_numbers(path)
 
 
 def unreadable(path: Path, error: Exception) -> CheckpointError:
@@ -80,8 +81,14 @@ def unreadable(path: Path, error: Exception) -> CheckpointError:
             f"{path} is damaged: {reason.splitlines()[0]}",
             hint="the download or the copy was cut short; fetch it again",
         )
-    kind = "a pickle that cannot be read" if _looks_like_pickle(path) else "of unknown format"
-    return CheckpointError(f"{path} is not a checkpoint: the file is {kind}", hint=_GIVE_CHECKPOINT)
+    if _looks_like_pickle(path):
+        return CheckpointError(
+            f"{path} is not a checkpoint: the file is a pickle that cannot be read",
+            hint="if PyTorch before 1.6 wrote it, save it again with a newer one",
+        )
+    return CheckpointError(
+        f"{path} is not a checkpoint: the file is of unknown format", hint=_GIVE_CHECKPOINT
+    )
 
 
 def _looks_like_pickle(path: Path) -> bool:

@@ -303,6 +303,20 @@ class Touches:
         return Path("touched").touch, ()
 
 
+@situation(
+    "a stranger's checkpoint",
+    "a bare pickle named model.pt, as PyTorch wrote before 1.6",
+    "refused without asking torch, which would believe its sizes",
+)
+def test_bare_pickles_are_no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.load", None)
+    Path("model.pt").write_bytes(pickle.dumps(Touches(), protocol=2))
+    with pytest.raises(CheckpointError, match="is a pickle"):
+        read_checkpoint("model.pt")
+    assert not Path("touched").exists()
+
+
 @pytest.mark.parametrize("name", ["old.traj", "x.pckl", "x.db", "x.npy", "frames"])
 @situation(
     "a stranger's structures",
