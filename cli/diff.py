@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 _CHECKPOINTS = (".pt", ".pth")
 _ZIP = b"PK\x03\x04"
 _LONGEST = 60
+_MARKS = {"weights": "*", "function": "!"}
+_MEANING = {
+    "weights": "another architecture: weights of one do not fit the other",
+    "function": "another function of the same weights",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +64,8 @@ def _read(name: str, out: Output) -> "Meaning":
         from zoo.checkpoint_file import read_header
 
         try:
-            return meaning_of_checkpoint(name, read_header(name).model_params)
+            header = read_header(name)
+            return meaning_of_checkpoint(name, header.model_params, header.settings)
         except ConfigError as error:
             _give_up(f"{name}: {error.message}", error.hint)
     report = check_file(name)
@@ -96,11 +102,12 @@ def _show(found: "list[Change]", meanings: "list[Meaning]", out: Output) -> None
     for section, changes in groups.items():
         out.text(section or "at the top")
         for item in changes:
-            mark = "*" if item.is_architecture else " "
+            mark = _MARKS.get(item.effect, " ")
             out.text(f"  {mark} {item.path[-1]}: {_value(item.ours)} -> {_value(item.theirs)}")
     out.text(f"{len(found)} differences between {meanings[0].name} and {meanings[1].name}")
-    if any(item.is_architecture for item in found):
-        out.text("* another architecture: weights of one do not fit the other")
+    for effect, mark in _MARKS.items():
+        if any(item.effect == effect for item in found):
+            out.text(f"{mark} {_MEANING[effect]}")
 
 
 def _value(value: Any) -> str:
@@ -112,6 +119,7 @@ def _value(value: Any) -> str:
 
 
 def _document(found: "list[Change]", meanings: "list[Meaning]") -> dict[str, Any]:
+    with_checkpoint = any(item.is_checkpoint for item in meanings)
     return {
         "ok": True,
         "files": [item.name for item in meanings],
@@ -123,6 +131,7 @@ def _document(found: "list[Change]", meanings: "list[Meaning]") -> dict[str, Any
                 "second": item.theirs,
                 "architecture": item.is_architecture,
             }
+            | ({"effect": item.effect} if with_checkpoint else {})
             for item in found
         ],
     }

@@ -98,6 +98,8 @@ def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
         file=file,
         model_params=header.model_params,
         steps=header.steps,
+        settings=header.settings,
+        last_rate=header.last_rate,
         branch=options.branch,
         use_pretrain_script=options.use_pretrain_script,
         bias_mode=options.bias_mode,

@@ -4,17 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.continuing import effect_of_key
 from schemas.descriptor import Descriptor, Repformer, Repinit
 from schemas.fitting import EnergyFitting
+from schemas.model import Model
 from schemas.network import canonical_precision
 from schemas.partial import UnusableError
 from schemas.section import Section
 
-_NOT_WEIGHTS = {"seed", "trainable", "set_davg_zero", "trainable_ln", "type"}
-_NOT_WEIGHTS |= {"update_residual", "update_residual_init"}  # initial values only
-_NOT_WEIGHTS |= {"rcond", "layer_name", "default_fparam", "atom_ener"}
-_MILD = {"precision", "exclude_types", "env_protection"}
-"""Keys that change results, but with which the weights still make sense."""
+_SECTIONS = ("type_map", "descriptor", "fitting_net", "repinit", "repformer")
+"""What is compared on its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Difference:
         parts: The key and the sections above it, from the network on.
         ours: The value in the input.
         theirs: The value in the checkpoint.
-        is_mild: Whether the weights still make sense.
+        is_mild: Whether the weights still make sense: they make another function.
     """
 
     parts: tuple[str, ...]
@@ -50,11 +49,17 @@ def fitting_differences(ours: EnergyFitting, theirs: EnergyFitting) -> Iterator[
     yield from _compare(EnergyFitting, ours, theirs, ("fitting_net",))
 
 
+def model_differences(ours: Model, theirs: Model) -> Iterator[Difference]:
+    """Yield where two models differ around their networks, of which the first may be partial."""
+    yield from _compare(Model, ours, theirs, ())
+
+
 def _compare(
     section: type[Section], ours: Any, theirs: Any, parts: tuple[str, ...]
 ) -> Iterator[Difference]:
     for name in section.model_fields:
-        if name in _NOT_WEIGHTS or name in ("repinit", "repformer") or not _used(name, theirs):
+        effect = effect_of_key(section, name)
+        if effect not in ("weights", "function") or name in _SECTIONS or not _used(name, theirs):
             continue
         try:
             mine = _plain(name, getattr(ours, name))
@@ -62,7 +67,7 @@ def _compare(
             continue
         other = _plain(name, getattr(theirs, name))
         if mine != other and not (isinstance(mine, str) and mine.startswith("auto")):
-            yield Difference((*parts, name), mine, other, name in _MILD)
+            yield Difference((*parts, name), mine, other, effect == "function")
 
 
 def _used(name: str, block: Any) -> bool:
@@ -82,6 +87,8 @@ def _plain(name: str, value: Any) -> Any:
         return canonical_precision(value)
     if name == "ln_eps" and value is None:
         return 1e-5
+    if name == "atom_ener":  # only whether there is a number counts
+        return [item for item in value if item is not None][:1] and ["a number"]
     return value.lower() if name == "activation_function" and isinstance(value, str) else value
 
 

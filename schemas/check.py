@@ -165,7 +165,11 @@ def _check_single_task(
     view = with_pretrained(View(data), start)
     examined = examine(view, textual)
     targets = [Target(view, examined.sound)]
-    return examined.config, [*examined.findings, *check_start(targets, start)], targets
+    return (
+        examined.config,
+        [*examined.findings, *check_start(targets, start, examined.config)],
+        targets,
+    )
 
 
 def _check_multitask(
@@ -173,7 +177,7 @@ def _check_multitask(
 ) -> tuple[MultiTaskInput | None, list[Finding], list[Target]]:
     config, findings = check_branches(draft, textual)
     targets = [Target(view, draft.sound[view.branch]) for view in draft.views if view.branch]
-    return config, [*findings, *check_start(targets, draft.start)], targets
+    return config, [*findings, *check_start(targets, draft.start, config)], targets
 
 
 def load_input(path: str | FilePath, overrides: Sequence[str] = ()) -> Input | MultiTaskInput:

@@ -10,6 +10,7 @@ from schemas.diagnostics import Path
 from schemas.errors import ConfigError
 from schemas.input import Input
 from schemas.model import Model, parse_model
+from schemas.multitask import MultiTaskInput
 from schemas.normalize import normalized
 from schemas.outline import as_written
 from schemas.section import is_comment
@@ -49,6 +50,8 @@ class Departure:
 
     targets: Sequence[Target]
     start: Start | None
+    config: Input | MultiTaskInput | None = None
+    """All of the input; None if there are faults in it."""
 
     @property
     def is_multitask(self) -> bool:
@@ -69,6 +72,18 @@ class Departure:
             if source is not None:
                 found[target.name] = source
         return found
+
+    def place(self, path: Path) -> Path:
+        """Return where in the file a path of the normalised input is written."""
+        parts = [str(part) for part in path]
+        named = {target.view.branch: target for target in self.targets}
+        for section in (("loss_dict",), ("training", "data_dict")):
+            length = len(section)
+            if tuple(parts[:length]) == section and parts[length : length + 1]:
+                target = named.get(parts[length])
+                inside = "loss" if section == ("loss_dict",) else "training"
+                return path if target is None else target.path(inside, *parts[length + 1 :])
+        return self.targets[0].path(*parts) if self.targets else path
 
     def is_undecided(self, target: Target) -> bool:
         """Whether a fitting net would be random because no branch is chosen."""

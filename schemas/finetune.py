@@ -6,20 +6,44 @@ from typing import Any
 from schemas.departure import Departure, Target
 from schemas.diagnostics import Finding
 from schemas.input import Input
+from schemas.multitask import MultiTaskInput
 from schemas.normalize import normalized
 from schemas.rules import run_rules
 from schemas.start import Start
 from schemas.view import View
 
 
-def check_start(targets: Sequence[Target], start: Start | None) -> list[Finding]:
+def check_start(
+    targets: Sequence[Target],
+    start: Start | None,
+    config: Input | MultiTaskInput | None = None,
+) -> list[Finding]:
     """Return what is wrong, or worth knowing, about starting an input from a checkpoint.
 
     Args:
         targets: Its branches; one of them for a single task.
         start: The checkpoint; None if the training starts from scratch.
+        config: All of the input; None if there are faults in it.
     """
-    return run_rules(Departure(targets, start), "start")
+    return run_rules(Departure(targets, start, config), "start")
+
+
+def targets_of(config: Input | MultiTaskInput) -> list[Target]:
+    """Return the branches of a checked input; one for a single task."""
+    if isinstance(config, Input):
+        return [Target(View(normalized(config)), config)]
+    return [
+        Target(
+            View({"model": normalized(branch.model), "loss": normalized(branch.loss)}, branch=name),
+            Input.model_construct(
+                model=branch.model,
+                loss=branch.loss,
+                learning_rate=config.learning_rate,
+                training=config.training,
+            ),
+        )
+        for name, branch in config.branches.items()
+    ]
 
 
 def check_finetune(

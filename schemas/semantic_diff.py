@@ -5,17 +5,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.architecture import descriptor_differences, fitting_differences
+from schemas.continuing import Effect, effect_of
 from schemas.diagnostics import Path
 from schemas.errors import ConfigError
 from schemas.input import Input
 from schemas.model import Model, parse_model
-from schemas.multitask import Link, MultiTaskInput
+from schemas.multitask import MultiTaskInput
 from schemas.network import SAME_PRECISION
 from schemas.normalize import normalized
 from schemas.start import DEFAULT_BRANCH
 
 MISSING = None
 """What stands for a key that is not there."""
+SHARING = "sharing"
+"""Beside the settings of a run of several tasks: who shares what with whom."""
+
+SHARED = "shared"
+"""The last part of a path that stands for who shares a part."""
 
 _EQUAL: dict[str, dict[Any, Any]] = {
     "precision": SAME_PRECISION,
@@ -33,14 +39,14 @@ class Meaning:
         name: The file.
         document: The normalised input, or the `model` section alone for a checkpoint.
         models: The model of each branch.
-        links: What branches share.
-        is_checkpoint: Whether there is nothing but the model.
+        shared: What branches share, by branch and component; None if the file does not say.
+        is_checkpoint: Whether it is a checkpoint; of some there is nothing but the model.
     """
 
     name: str
     document: dict[str, Any] = field(repr=False)
     models: dict[str, Model] = field(repr=False)
-    links: tuple[Link, ...] = ()
+    shared: Mapping[str, Mapping[str, str]] | None = None
     is_checkpoint: bool = False
 
     @property
@@ -66,6 +72,11 @@ class Change:
     is_architecture: bool = False
 
     @property
+    def effect(self) -> Effect:
+        """What it does to weights that are there, and to a run that is continued."""
+        return "weights" if self.is_architecture else effect_of(self.path)
+
+    @property
     def section(self) -> str:
         """The dotted path of the section in which the key is."""
         return ".".join(map(str, self.path[:-1]))
@@ -77,30 +88,44 @@ def meaning_of_input(name: str, config: Input | MultiTaskInput) -> Meaning:
     if isinstance(config, Input):
         return Meaning(name, document, {DEFAULT_BRANCH: config.model})
     document["model"].pop("shared_dict", None)
-    return Meaning(name, document, dict(config.model.model_dict), tuple(config.links))
+    return Meaning(name, document, dict(config.model.model_dict), _shared_parts(config))
 
 
-def meaning_of_checkpoint(name: str, model_params: Mapping[str, Any]) -> Meaning:
-    """Return what a checkpoint says about its model.
+def settings_of(config: Input | MultiTaskInput) -> dict[str, Any]:
+    """Return what a checkpoint notes about its run: the normalised input without the model."""
+    document = {key: value for key, value in normalized(config).items() if key != "model"}
+    if isinstance(config, MultiTaskInput):
+        document[SHARING] = _shared_parts(config)
+    return document
+
+
+def meaning_of_checkpoint(
+    name: str, model_params: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+) -> Meaning:
+    """Return what a checkpoint says about its model, and its run if it does.
 
     Raises:
         ConfigError: A model in it is none of DPA-2.
     """
+    noted = {key: value for key, value in (settings or {}).items() if key != SHARING}
     sections = model_params.get("model_dict")
     if not isinstance(sections, Mapping):
         model = parse_model(model_params)
-        document = {"model": normalized(model)}
+        document = {"model": normalized(model), **noted}
         return Meaning(name, document, {DEFAULT_BRANCH: model}, is_checkpoint=True)
     models = {branch: parse_model(section) for branch, section in sections.items()}
-    document = {"model": {"model_dict": {key: normalized(item) for key, item in models.items()}}}
-    return Meaning(name, document, models, is_checkpoint=True)
+    branches = {key: normalized(item) for key, item in models.items()}
+    document = {"model": {"model_dict": branches}, **noted}
+    shared = (settings or {}).get(SHARING)
+    return Meaning(name, document, models, shared, is_checkpoint=True)
 
 
 def differences(ours: Meaning, theirs: Meaning) -> list[Change]:
     """Return every difference, in the order of the first file.
 
-    Where one of the two is a checkpoint only the models are compared, without what a run notes
-    about itself (`info`), and numbers of neighbours left to the data (`auto`) agree with any.
+    Where one of the two is a checkpoint that does not note the settings of its run only the models
+    are compared. What a run notes about its model (`info`) is left out then, and numbers of
+    neighbours left to the data (`auto`) agree with any.
 
     Raises:
         ConfigError: One has branches and the other has none.
@@ -111,7 +136,8 @@ def differences(ours: Meaning, theirs: Meaning) -> list[Change]:
             f"{many.name} has the branches {', '.join(many.models)}, {one.name} has none",
             hint="compare files of the same kind, or choose one with --branch",
         )
-    only_model = ours.is_checkpoint or theirs.is_checkpoint
+    has_checkpoint = ours.is_checkpoint or theirs.is_checkpoint
+    only_model = any(len(item.document) == 1 for item in (ours, theirs))
     first, second = (
         {"model": item.document["model"]} if only_model else item.document
         for item in (ours, theirs)
@@ -119,10 +145,10 @@ def differences(ours: Meaning, theirs: Meaning) -> list[Change]:
     weights = _architecture(ours, theirs)
     found = [
         Change(path, one, other, path in weights)
-        for path, one, other in _compare(first, second, ())
-        if not (only_model and _is_of_the_run(path, one, other))
+        for path, one, other in compare(first, second)
+        if not (has_checkpoint and _is_of_the_run(path, one, other))
     ]
-    return found if only_model else found + _sharing(ours, theirs)
+    return found + _sharing(ours, theirs)
 
 
 def branch_of(meaning: Meaning, branch: str) -> Meaning:
@@ -138,13 +164,14 @@ def branch_of(meaning: Meaning, branch: str) -> Meaning:
         )
     model = meaning.models[branch]
     document = {"model": normalized(model)}
-    return Meaning(f"{meaning.name} ({branch})", document, {DEFAULT_BRANCH: model}, (), True)
+    return Meaning(f"{meaning.name} ({branch})", document, {DEFAULT_BRANCH: model}, None, True)
 
 
-def _compare(ours: Any, theirs: Any, path: Path) -> Iterator[tuple[Path, Any, Any]]:
+def compare(ours: Any, theirs: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
+    """Yield the path of each value that differs, and both values."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in dict.fromkeys([*ours, *theirs]):
-            yield from _compare(ours.get(key, MISSING), theirs.get(key, MISSING), (*path, key))
+            yield from compare(ours.get(key, MISSING), theirs.get(key, MISSING), (*path, key))
     elif _plain(path, ours) != _plain(path, theirs):
         yield path, ours, theirs
 
@@ -185,24 +212,35 @@ def _architecture(ours: Meaning, theirs: Meaning) -> set[Path]:
     return found
 
 
+def is_sharing(path: Path) -> bool:
+    """Return whether a path of a difference stands for who shares a part with whom."""
+    return path[-1:] == (SHARED,)
+
+
 def _sharing(ours: Meaning, theirs: Meaning) -> list[Change]:
     """Compare who shares what with whom, whatever it is called."""
-
-    def shared(meaning: Meaning) -> dict[tuple[str, str], str]:
-        return {
-            (link.branch, link.component): f"of {link.owner}, level {link.level}"
-            for link in meaning.links
-            if link.branch != link.owner
-        }
-
-    mine, other = shared(ours), shared(theirs)
+    if ours.shared is None or theirs.shared is None:
+        return []
+    mine, other = (
+        {(branch, part): text for branch, parts in shared.items() for part, text in parts.items()}
+        for shared in (ours.shared, theirs.shared)
+    )
     return [
         Change(
-            ("model", "model_dict", branch, component, "shared"),
-            mine.get((branch, component)),
-            other.get((branch, component)),
+            ("model", "model_dict", *place, SHARED),
+            mine.get(place),
+            other.get(place),
             is_architecture=True,
         )
-        for branch, component in dict.fromkeys([*mine, *other])
-        if mine.get((branch, component)) != other.get((branch, component))
+        for place in dict.fromkeys([*mine, *other])
+        if mine.get(place) != other.get(place)
     ]
+
+
+def _shared_parts(config: MultiTaskInput) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for link in config.links:
+        if link.branch != link.owner:
+            text = f"of {link.owner}, level {link.level}"
+            found.setdefault(link.branch, {})[link.component] = text
+    return found

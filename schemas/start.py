@@ -28,6 +28,8 @@ class Start:
         branch: The branch asked for with `--branch`.
         use_pretrain_script: Whether the input's networks are to be replaced by its networks.
         bias_mode: What becomes of the energies of the elements; None as deepmd-kit.
+        settings: The normalised input of its run, without the model; None if the file does not say.
+        last_rate: Learning rate of its last step; None if the file does not say.
     """
 
     option: StartOption
@@ -37,6 +39,8 @@ class Start:
     branch: str | None = None
     use_pretrain_script: bool = False
     bias_mode: BiasMode | None = None
+    settings: Mapping[str, Any] | None = field(default=None, repr=False)
+    last_rate: float | None = None
 
     @property
     def path(self) -> Path:

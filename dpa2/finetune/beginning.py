@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dpa2.data.frames import Frames
-from dpa2.finetune.origin import Origin, find_origins, finetune_start
+from dpa2.finetune.origin import Origin, find_origins
 from dpa2.finetune.provenance import Provenance, provenance
 from dpa2.finetune.shared_parts import unequal_parts
 from dpa2.finetune.transfer import transfer
@@ -25,7 +25,7 @@ from dpa2.training.statistics import (
 )
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
-from schemas.start import BiasMode
+from schemas.start import BiasMode, Start
 
 Say = Callable[[str], None]
 
@@ -36,7 +36,7 @@ class FromPretrained:
     Args:
         config: The checked input.
         checkpoint: What to start from.
-        branch: The branch asked for, or `RANDOM`; None where it has one, or the input says which.
+        start: The same for checks, with the branch that is asked for.
         bias_mode: How the energies of the elements are fitted; None as deepmd-kit.
         tuning: What is frozen or trained more slowly.
 
@@ -53,7 +53,7 @@ class FromPretrained:
         self,
         config: Input | MultiTaskInput,
         checkpoint: Checkpoint,
-        branch: str | None,
+        start: Start,
         bias_mode: BiasMode | None,
         tuning: Tuning,
     ) -> None:
@@ -61,7 +61,6 @@ class FromPretrained:
         self.checkpoint = checkpoint
         self.bias_mode = bias_mode
         self.tuning = tuning
-        start = finetune_start(checkpoint.path, checkpoint.model_params, branch)
         self.origins = find_origins(config, start)
         self.provenance: dict[str, Provenance] = {}
 

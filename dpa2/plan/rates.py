@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dpa2.training.schedule import Schedule
 from schemas.loss import PREFACTORS, EnergyLoss
 from schemas.rules.loss import term_is_on
+from schemas.schedule import Schedule
 
 PERCENTAGES = (0, 1, 10, 25, 50, 75, 90, 100)
 _REACHED = 1 + 1e-9

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from dpa2.io.store import keep_count
 from dpa2.plan.epochs import BranchPlan, branches_of
 from dpa2.plan.rates import Milestone, milestones, step_at_rate
-from dpa2.training.schedule import build_schedule
 from schemas.input import Input
 from schemas.memory_estimate import MemoryEstimate, Neighbors, memory_estimate
 from schemas.model import Model
 from schemas.multitask import MultiTaskInput
 from schemas.parameter_count import parameter_counts
+from schemas.schedule import build_schedule
 from schemas.sharing import Shared, distinct_parameters, shared_parts
 from schemas.start import DEFAULT_BRANCH
 from schemas.training import RunSettings

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from dpa2.finetune.beginning import FromPretrained
-from dpa2.finetune.origin import finetune_start
 from dpa2.finetune.provenance import Provenance
 from dpa2.finetune.tuning import Tuning
 from dpa2.io.checkpoint import read_checkpoint
@@ -27,14 +26,15 @@ from dpa2.training.optimizer import build_optimizer
 from dpa2.training.preparation import (
     choose_device,
     read_input,
+    refuse_idle_arguments,
     refuse_several_processes,
     refuse_unsupported,
     seed_global_generator,
+    start_from,
     stream_seed,
 )
 from dpa2.training.progress import Progress, choose_progress
 from dpa2.training.run_folder import RunFolder
-from dpa2.training.schedule import build_schedule
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot, all_parameters
 from dpa2.training.task import Task
@@ -45,7 +45,9 @@ from schemas.input import Input
 from schemas.lasting_output import lasting_output
 from schemas.multitask import MultiTaskInput
 from schemas.normalize import normalized
-from schemas.start import BiasMode
+from schemas.schedule import Schedule, build_schedule, jump
+from schemas.semantic_diff import settings_of
+from schemas.start import BiasMode, StartOption
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def train(
         init_model: Checkpoint whose weights and statistics a new run starts from.
         finetune: Checkpoint to fine-tune: its weights, by element, and energies of the new data.
         branch: Its branch to start from, or `RANDOM` for its descriptor and a new fitting net.
-        use_pretrain_script: Take the networks' sections of the input from it.
+        use_pretrain_script: Take the networks' sections of the input from it; with `init_model` the
+            whole section of the model.
         bias_mode: How the energies of the elements are fitted; default: `change` for a fitting net
             of the checkpoint, `set` for a random one, as deepmd-kit.
         tuning: What a fine-tuning freezes or trains more slowly; a restart goes on with it.
@@ -120,6 +123,7 @@ def train(
         ConfigError: When the input has faults.
         DataError: When the data cannot be used.
         CheckpointError: When `restart`, `init_model` or `finetune` cannot be used.
+        ValueError: When an argument has no effect on what it is given with.
         TrainingError: When the loss is not a number, the folder holds another run, or a run is at
             work in it, or several processes were started to share the work.
         WriteError: When a file cannot be written.
@@ -131,26 +135,39 @@ def train(
             hint="--restart continues a run; --init-model starts a new one from its weights; "
             "--finetune does so on other data",
         )
-    pretrained = None if finetune is None else read_checkpoint(Path(finetune))
+    is_finetuned, is_new = finetune is not None, restart is None
+    refuse_idle_arguments(
+        {
+            "branch": (branch is not None, is_finetuned),
+            "bias_mode": (bias_mode is not None, is_finetuned),
+            "tuning": (tuning not in (None, Tuning()), is_finetuned),
+            "use_pretrain_script": (use_pretrain_script, is_finetuned or init_model is not None),
+        }
+    )
+    file = restart or init_model or finetune
+    checkpoint = None if file is None else read_checkpoint(Path(file))
     start = None
-    if pretrained is not None:
-        start = finetune_start(
-            pretrained.path,
-            pretrained.model_params,
+    if checkpoint is not None:
+        option: StartOption = "--init-model" if is_new else "--restart"
+        start = start_from(
+            checkpoint,
+            "--finetune" if is_finetuned else option,
             branch,
             use_pretrain_script=use_pretrain_script,
         )
-    checked_input = read_input(config, overrides, start)
-    beginning: Beginning = (
-        FromPretrained(checked_input, pretrained, branch, bias_mode, tuning or Tuning())
-        if pretrained is not None
-        else _beginning(restart, init_model)
-    )
+    checked_input, notes = read_input(config, overrides, start)
+    beginning: Beginning = FromScratch()
+    if checkpoint is not None and start is not None and is_finetuned:
+        chosen = tuning or Tuning()
+        beginning = FromPretrained(checked_input, checkpoint, start, bias_mode, chosen)
+    elif checkpoint is not None:
+        beginning = FromCheckpoint(checkpoint, restart=not is_new)
     run = _Run(
         checked_input,
         RunFolder(checked_input, Path(output_dir or "."), output),
         choose_device(device),
         beginning,
+        notes=notes,
         force=force,
         shows_progress=progress,
     )
@@ -163,16 +180,6 @@ def train(
     return result
 
 
-def _beginning(
-    restart: str | os.PathLike[str] | None, init_model: str | os.PathLike[str] | None
-) -> Beginning:
-    if restart is not None:
-        return FromCheckpoint(read_checkpoint(Path(restart)), restart=True)
-    if init_model is not None:
-        return FromCheckpoint(read_checkpoint(Path(init_model)), restart=False)
-    return FromScratch()
-
-
 class _Run:
     """The parts of one training, put together in the order in which they depend on each other."""
 
@@ -183,6 +190,7 @@ class _Run:
         device: torch.device,
         beginning: Beginning,
         *,
+        notes: list[str],
         force: bool,
         shows_progress: bool,
     ) -> None:
@@ -192,7 +200,7 @@ class _Run:
         self.beginning = beginning
         self.force = force
         self.shows_progress = shows_progress
-        self.notes: list[str] = []
+        self.notes = notes
 
     def execute(self) -> TrainResult:
         """Build, train, and tell what came out."""
@@ -218,8 +226,10 @@ class _Run:
         optimizer = build_optimizer(self.config.optimizer, parameters, schedule.start_lr, factors)
         average = ParameterAverage(parameters, config.ema_decay) if config.enable_ema else None
         choice = BranchChoice(length.probabilities, stream_seed(config.seed, 2 * len(tasks)))
-        snapshot = Snapshot(tasks, optimizer, average, model_params, {}, choice, tuning)
+        settings = settings_of(self.config)
+        snapshot = Snapshot(tasks, optimizer, average, model_params, {}, choice, tuning, settings)
         start_step = self.beginning.resume(snapshot)
+        self._note_jump(schedule, start_step)
         resume_after = None if self.beginning.continued is None else start_step
         stores = self.files.stores(schedule.num_steps)
         for store in stores:
@@ -255,6 +265,22 @@ class _Run:
             seconds=outcome.seconds,
             stopped_by=outcome.stopped_by,
         )
+
+    def _note_jump(self, schedule: Schedule, start_step: int) -> None:
+        """Say that the rate jumps where numbers of epochs say how long to train.
+
+        Numbers of steps are looked at with the input.
+        """
+        continued = self.beginning.continued
+        if continued is None or continued.learning_rate is None or not start_step:
+            return
+        if self.config.training.numb_steps is None and start_step < schedule.num_steps:
+            found = jump(schedule, start_step, continued.learning_rate)
+            if found is not None:
+                self.notes.append(
+                    f"warning: the learning rate jumps from {found[0]:.3g} to {found[1]:.3g}: the "
+                    "schedule or the number of epochs is another one than the run was begun with"
+                )
 
     def _length(self, branches: Mapping[str, Assembled]) -> RunLength:
         return run_length(

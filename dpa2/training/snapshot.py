@@ -14,6 +14,7 @@ from dpa2.training.average import ParameterAverage
 from dpa2.training.choice import BranchChoice
 from dpa2.training.optimizer import NumberedParameters, load_optimizer_section, optimizer_section
 from dpa2.training.task import Task
+from schemas.checkpoint.header import SETTINGS
 from schemas.errors import CheckpointError
 
 FORMAT = 1
@@ -38,6 +39,7 @@ class Snapshot:
         window: Sums behind the displayed averages (`disp_avg`), by branch.
         choice: Draws the branch of each step.
         tuning: What is frozen or trained more slowly.
+        settings: The normalised input without the model, for whoever continues the run.
 
     Attributes:
         best: `[error, step]` of the best checkpoints, by their prefix (`full_validation`).
@@ -52,7 +54,9 @@ class Snapshot:
         window: dict[str, dict[str, float]],
         choice: BranchChoice,
         tuning: Tuning,
+        settings: Mapping[str, Any],
     ) -> None:
+        self.settings = settings
         self.tuning = tuning
         self.choice = choice
         self.tasks = tasks
@@ -148,6 +152,7 @@ class Snapshot:
             },
             "choice": self.choice.state_dict(),
             "tuning": self.tuning.document(),
+            SETTINGS: self.settings,
             "window": self.window,
             "best": self.best,
             "torch_generator": torch.get_rng_state(),

@@ -16,10 +16,10 @@ from dpa2.training.interrupt import StopRequest
 from dpa2.training.nonfinite import FiniteGuard
 from dpa2.training.optimizer import clip_gradients, set_learning_rate
 from dpa2.training.progress import Progress
-from dpa2.training.schedule import Schedule
 from dpa2.training.snapshot import Snapshot
 from dpa2.training.task import Task, as_numbers
 from schemas.errors import WriteError
+from schemas.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ from schemas.errors import CheckpointError
 EXTRA = "_extra_state"
 """Where a state dict of deepmd-kit keeps what is no tensor: the model section and the step."""
 
+STATE_KEY = "dpa_zoo"
+"""Our own section beside those of deepmd-kit: what an exact restart needs."""
+SETTINGS = "settings"
+"""In it: the normalised input of the run, without the model."""
 _USE = "use a .pt file that deepmd-kit or `zoo train` wrote"
 LARGEST_DESCRIPTION = 64 * 2**20
 """Bytes that the pickle of a file may have."""
@@ -89,6 +93,7 @@ class CheckpointHeader:
         storages: Entries of the archive that hold numbers, by key.
         has_optimizer: Whether the state of the optimiser is in it; None if that was not read.
         complete: Whether `tensors` are all of them; over a network only some may have been read.
+        settings: The normalised input of the run without the model; None in files of deepmd-kit.
     """
 
     name: str
@@ -98,6 +103,7 @@ class CheckpointHeader:
     storages: dict[str, ArchiveEntry]
     has_optimizer: bool | None
     complete: bool = True
+    settings: dict[str, Any] | None = None
 
     @property
     def branches(self) -> dict[str, dict[str, Any]]:
@@ -112,6 +118,12 @@ class CheckpointHeader:
         """Steps that were done; None if the file does not say."""
         step = self.train_infos.get("step")
         return step + 1 if isinstance(step, int) else None
+
+    @property
+    def last_rate(self) -> float | None:
+        """Learning rate of the last step; None if the file does not say."""
+        rate = self.train_infos.get("lr")
+        return float(rate) if isinstance(rate, int | float) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +242,8 @@ def header_of(
     infos = extra.get("train_infos") if isinstance(extra, dict) else None
     entries = list(tensor_entries(state))
     refuse_expansion(source, entries, archive.storages)
+    ours = description.get(STATE_KEY) if isinstance(description, dict) else None
+    settings = ours.get(SETTINGS) if isinstance(ours, dict) else None
     has_optimizer = isinstance(description, dict) and bool(description.get("optimizer"))
     return CheckpointHeader(
         name=source.name,
@@ -239,6 +253,7 @@ def header_of(
         storages=archive.storages,
         has_optimizer=has_optimizer if complete else None,
         complete=complete,
+        settings=settings if isinstance(settings, dict) else None,
     )
 
 

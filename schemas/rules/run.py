@@ -16,6 +16,7 @@ from schemas.rules import (  # noqa: F401 - importing a subject registers its ru
     outputs,
     overridden,
     ranges,
+    restart,
     sampling,
     schedule,
     sharing,

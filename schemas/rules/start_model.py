@@ -7,6 +7,7 @@ from schemas.architecture import (
     auto_selections,
     descriptor_differences,
     fitting_differences,
+    model_differences,
 )
 from schemas.departure import Departure, Target, is_empty
 from schemas.diagnostics import dotted
@@ -36,6 +37,7 @@ def _differences(target: Target, source: Source, theirs: Model) -> list[Differen
         found += descriptor_differences(target.sound.model.descriptor, theirs.descriptor)
         if not source.is_random:
             found += fitting_differences(target.sound.model.fitting_net, theirs.fitting_net)
+            found += model_differences(target.sound.model, theirs)
     except UnusableError:
         return found
     return found
@@ -66,6 +68,9 @@ def networks_are_equal(departure: Departure) -> Iterator[Fault]:
             grave = [item for item in differences if not item.is_mild]
             if grave:
                 yield _does_not_fit(departure, target, grave)
+            for item in differences:
+                if item.is_mild:
+                    yield _other_function(start, target, item)
             continue
         for item in differences:
             path = target.path("model", *item.parts)
@@ -78,6 +83,19 @@ def networks_are_equal(departure: Departure) -> Iterator[Fault]:
             else:
                 hint = f"write {_value(item.theirs)}, or take it over with --use-pretrain-script"
                 yield Fault(path, message, hint)
+
+
+def _other_function(start: Start, target: Target, item: Difference) -> Fault:
+    path = target.path("model", *item.parts)
+    message = (
+        f"`{item.parts[-1]}` is {_value(item.ours)} here and {_value(item.theirs)} in "
+        f"{start.file}: another function of the same weights"
+    )
+    keep = f"write {_value(item.theirs)}"
+    if start.option == "--restart":
+        hint = f"{keep} to continue the run; a new one can begin with its weights: --init-model"
+        return Fault(path, message, hint)
+    return warning(path, message, f"{keep} to keep what was trained")
 
 
 def _does_not_fit(departure: Departure, target: Target, grave: list[Difference]) -> Fault:

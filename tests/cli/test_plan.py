@@ -13,10 +13,10 @@ from cli import plan
 from dpa2.plan.epochs import branches_of
 from dpa2.plan.rates import milestones, step_at_rate
 from dpa2.training.loss import EnergyLoss
-from dpa2.training.schedule import build_schedule
 from schemas.check import check_text
 from schemas.learning_rate import ExponentialDecay
 from schemas.loss import EnergyLoss as LossConfig
+from schemas.schedule import build_schedule
 
 ROOT = Path(__file__).parents[2]
 SMALL = {

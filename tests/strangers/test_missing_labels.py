@@ -168,7 +168,7 @@ def test_data_without_any_trained_label(config):
     config["training"]["training_data"]["systems"] = ["e"]
     assert codes(config) == (1, ["ZOO635"])
     assert codes(config, "--no-data") == (1, ["ZOO635"])
-    checked = read_input(
+    checked, _ = read_input(
         {**config, "training": {**config["training"], "training_data": {"systems": ["f"]}}}, ()
     )
     Path("f/set.000/force.npy").rename("f/set.000/other.npy")

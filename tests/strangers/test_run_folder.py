@@ -224,7 +224,7 @@ def test_a_restart_from_elsewhere_does_not_write_over_this_run(config):
     "the second is refused by the name of the process at work; the first is not disturbed",
 )
 def test_two_runs_at_once_in_one_folder(config):
-    held = run_folder.RunFolder(read_input(config, ()), Path(), "out.json")
+    held = run_folder.RunFolder(read_input(config, ())[0], Path(), "out.json")
     with held.held(print), pytest.raises(TrainingError, match=f"process {os.getpid()} on"):
         quiet(config, force=True)
     assert not Path("lcurve.out").exists()
@@ -239,7 +239,7 @@ def test_two_runs_at_once_in_one_folder(config):
 )
 def test_a_shared_folder_of_checkpoints_is_locked_too(config, tmp_path):
     options = [f"training.save_dir={tmp_path / 'shared'}"]
-    held = run_folder.RunFolder(read_input(config, options), Path("one"), "out.json")
+    held = run_folder.RunFolder(read_input(config, options)[0], Path("one"), "out.json")
     with held.held(print), pytest.raises(TrainingError, match=r"trains in .*shared"):
         quiet(config, overrides=options, output_dir="two")
 

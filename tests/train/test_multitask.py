@@ -189,7 +189,7 @@ def test_a_checkpoint_without_a_branch_of_the_input_is_refused(systems, longer):
         section["third"] = section.pop("second")
     for section in ("data_dict", "model_prob"):
         longer["training"][section]["third"] = longer["training"][section].pop("second")
-    with pytest.raises(CheckpointError, match="no branch `third`"):
+    with pytest.raises(CheckpointError, match="lacks third and has second"):
         quiet(longer, restart=first.checkpoint)
 
 

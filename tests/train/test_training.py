@@ -143,7 +143,7 @@ def test_averaged_weights_cannot_be_restarted_from(tiny_input):
 
 def test_a_checkpoint_of_another_model_is_refused(tiny_input):
     quiet(tiny_input)
-    with pytest.raises(CheckpointError, match="shape"):
+    with pytest.raises(CheckpointError, match=r"does not fit: model\.fitting_net\.neuron"):
         quiet(tiny_input, restart="model.ckpt.pt", overrides=("model.fitting_net.neuron=[4,4]",))
 
 

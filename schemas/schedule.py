@@ -17,6 +17,7 @@ from schemas.errors import ConfigError
 Decay = Callable[[np.float64], Any]
 """Learning rate as a function of the number of steps since the end of the warm-up."""
 
+_TOLERANCE = 1e-6
 _SMALLEST_STOP_LR = 1e-10  # keeps the logarithm of the decay rate finite when stop_lr is 0
 
 
@@ -49,6 +50,12 @@ class Schedule:
     def applied(self, step: int) -> float:
         """Return the rate that the optimiser sees: the base rate times a rounded factor."""
         return self.start_lr * (self.value(step) / self.start_lr)
+
+
+def jump(schedule: Schedule, steps: int, last_rate: float) -> tuple[float, float] | None:
+    """Return the rate of the last of `steps` steps as it was and as it is here; None if equal."""
+    rate = schedule.applied(steps - 1)
+    return None if np.isclose(rate, last_rate, rtol=_TOLERANCE, atol=0.0) else (last_rate, rate)
 
 
 def build_schedule(config: Any, num_steps: int) -> Schedule:

@@ -1,0 +1,326 @@
+"""A run continued, or weights used, with other settings: said, or refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import dpa2
+from cli.main import app
+from dpa2.finetune.tuning import Tuning
+from dpa2.io.checkpoint import read_checkpoint
+from schemas.errors import CheckpointError, ConfigError
+from tests.strangers.situations import situation
+from tests.train.multitask_cases import MODEL, multitask_input, write_system, write_systems
+
+STEPS = 4
+
+
+def changed(document, changes):
+    """Return a copy with values at dotted paths put in."""
+    document = json.loads(json.dumps(document))
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        section = document
+        for key in parents:
+            section = section.setdefault(key, {})
+        section[last] = value
+    return document
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A folder with a run of two steps of four."""
+    folder = tmp_path_factory.mktemp("run")
+    write_system(folder / "a", 6, 5, seed=1)
+    document = {
+        "model": MODEL,
+        "learning_rate": {"start_lr": 1e-3, "stop_lr": 1e-5, "decay_steps": 1},
+        "loss": {"start_pref_v": 0, "limit_pref_v": 0},
+        "training": {
+            "training_data": {"systems": [str(folder / "a")], "batch_size": 2},
+            "numb_steps": STEPS,
+            "save_freq": 2,
+            "seed": 1,
+        },
+    }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    dpa2.train(document, output_dir=folder, device="cpu", progress=False)
+    torch.set_num_threads(threads)
+    (folder / "input.json").write_text(json.dumps(document))
+    (folder / f"model.ckpt-{STEPS}.pt").unlink()
+    return folder, document
+
+
+@pytest.fixture
+def run(run_folder, monkeypatch, tmp_path):
+    """The input of that run and its checkpoint after two steps, in a fresh folder."""
+    monkeypatch.chdir(tmp_path)
+    folder, document = run_folder
+    return document, str(folder / "model.ckpt-2.pt")
+
+
+def zoo(document, *words):
+    Path("input.json").write_text(json.dumps(document))
+    return CliRunner().invoke(app, [words[0], "input.json", *words[1:]])
+
+
+def findings(document, *words):
+    """Return severity, code and path of what validate says, without notes of other rules."""
+    result = zoo(document, "validate", "--json", "--no-data", *words)
+    items = json.loads(result.stdout)["files"][0]["diagnostics"]
+    return [(item["severity"], item["code"], ".".join(map(str, item["path"]))) for item in items]
+
+
+def before_and_after(document, checkpoint, changes):
+    """Return what is found only with the changes."""
+    known = findings(document, "--restart", checkpoint)
+    return [
+        item
+        for item in findings(changed(document, changes), "--restart", checkpoint)
+        if item not in known
+    ]
+
+
+REFUSED = {
+    "model.atom_exclude_types": [0],
+    "model.pair_exclude_types": [[0, 1]],
+    "model.descriptor.exclude_types": [[0, 1]],
+    "model.descriptor.env_protection": 0.1,
+    "model.descriptor.precision": "float32",
+    "model.fitting_net.precision": "float32",
+    "model.fitting_net.atom_ener": [1.0, 2.0],
+}
+UNFIT = {
+    "model.descriptor.repinit.rcut": 3.4,
+    "model.descriptor.repinit.rcut_smth": 1.1,
+    "model.descriptor.repinit.nsel": 39,
+    "model.descriptor.repformer.activation_function": "relu",
+    "model.descriptor.repformer.use_sqrt_nnei": False,
+    "model.descriptor.smooth": False,
+    "model.fitting_net.neuron": [8, 9],
+}
+
+
+@situation(
+    "--restart",
+    "a key is other that makes another function of the same weights",
+    "refused by validate and train at the key; diff shows it",
+)
+@pytest.mark.parametrize("path", REFUSED)
+def test_another_function_is_refused(run, path):
+    document, checkpoint = run
+    other = changed(document, {path: REFUSED[path]})
+    errors = [item for item in findings(other, "--restart", checkpoint) if item[0] == "error"]
+    assert errors == [("error", "ZOO602", path)]
+    assert zoo(other, "train", "--restart", checkpoint).exit_code == 1
+    with pytest.raises(ConfigError, match="another function of the same weights"):
+        dpa2.train(other, restart=checkpoint, device="cpu", progress=False)
+    shown = zoo(other, "diff", checkpoint)
+    assert shown.exit_code == 1
+    assert f"! {path.rpartition('.')[2]}:" in shown.stdout
+
+
+@situation(
+    "--restart, --init-model",
+    "the weights fit by their shapes and mean something else: a cutoff, an activation function",
+    "refused by validate and train",
+)
+@pytest.mark.parametrize("path", UNFIT)
+@pytest.mark.parametrize("option", ["restart", "init_model"])
+def test_another_meaning_of_weights_is_refused(run, path, option):
+    document, checkpoint = run
+    other = changed(document, {path: UNFIT[path]})
+    written = "--" + option.replace("_", "-")
+    assert ("error", "ZOO602", written) in findings(other, written, checkpoint)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        dpa2.train(other, **{option: checkpoint}, device="cpu", progress=False)
+
+
+@situation(
+    "--init-model",
+    "a key is other that makes another function of the same weights",
+    "a warning: a new run may begin with another function",
+)
+@pytest.mark.parametrize("path", REFUSED)
+def test_a_new_run_with_another_function_is_warned_of(run, path):
+    document, checkpoint = run
+    other = changed(document, {path: REFUSED[path]})
+    assert ("warning", "ZOO602", path) in findings(other, "--init-model", checkpoint)
+    assert ("warning", "ZOO602", path) in findings(other, "--finetune", checkpoint)
+
+
+SAID = {
+    "loss.start_pref_e": 1,
+    "loss.loss_func": "mae",
+    "training.training_data.batch_size": 1,
+    "training.training_data.auto_prob": "prob_uniform",
+    "training.gradient_max_norm": 1.0,
+    "training.enable_ema": True,
+    "training.change_bias_after_training": True,
+    "optimizer.type": "AdamW",
+    "optimizer.weight_decay": 0.1,
+    "model.descriptor.trainable": False,
+}
+
+
+@situation(
+    "--restart",
+    "a key is other that sends the training another way: loss, batch size, optimiser, data",
+    "a warning with both values",
+)
+@pytest.mark.parametrize("path", SAID)
+def test_another_course_is_said(run, path):
+    document, checkpoint = run
+    found = before_and_after(document, checkpoint, {path: SAID[path]})
+    assert ("warning", "ZOO632", path) in found
+    assert all(item[0] == "warning" for item in found)
+
+
+@situation(
+    "--restart",
+    "a key is other at which only the beginning of a run looks: seeds, statistics",
+    "a note that a restart does not look at it",
+)
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("training.seed", 2),
+        ("training.stat_file", "stat.h5"),
+        ("model.descriptor.seed", 2),
+        ("model.data_stat_nbatch", 3),
+        ("model.descriptor.repinit.set_davg_zero", True),
+    ],
+)
+def test_what_has_no_effect_any_more_is_noted(run, path, value):
+    document, checkpoint = run
+    found = before_and_after(document, checkpoint, {path: value})
+    assert ("note", "ZOO632", path) in found
+
+
+@situation(
+    "--restart",
+    "a key is other that computes nothing: how often to show and to save, names of files",
+    "nothing is said",
+)
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("training.disp_freq", 2), ("training.save_freq", 1), ("training.disp_file", "l.out")],
+)
+def test_what_computes_nothing_is_not_mentioned(run, path, value):
+    document, checkpoint = run
+    assert before_and_after(document, checkpoint, {path: value}) == []
+
+
+@situation(
+    "--restart",
+    "more steps, and a schedule that depends on their number",
+    "a warning: the rate jumps, from what to what, and why",
+)
+def test_a_jump_of_the_rate_is_said(run):
+    document, checkpoint = run
+    other = changed(document, {"training.numb_steps": 40})
+    words = ("--restart", checkpoint)
+    assert ("warning", "ZOO633", "training.numb_steps") in findings(other, *words)
+    result = zoo(other, "train", *words, "--set", "training.numb_steps=40")
+    assert "the learning rate jumps from 0.000316 to 0.000891" in result.stderr
+    assert "numb_steps was 4 and is 40" in result.stderr
+
+
+@situation(
+    "--restart",
+    "more steps, and a schedule that does not depend on their number",
+    "nothing is said: the run is longer",
+)
+def test_more_steps_of_the_same_schedule(run, tmp_path):
+    document, _ = run
+    fixed = changed(document, {"learning_rate.decay_rate": 0.5})
+    dpa2.train(fixed, output_dir="fixed", device="cpu", progress=False)
+    longer = changed(fixed, {"training.numb_steps": 40})
+    checkpoint = str(tmp_path / "fixed" / "model.ckpt-4.pt")
+    assert before_and_after(fixed, checkpoint, {"training.numb_steps": 40}) == []
+    assert "training" in zoo(longer, "diff", checkpoint).stdout
+
+
+@situation(
+    "deepmd-kit",
+    "its checkpoint, which notes the model and the rate, is restarted with more steps",
+    "the jump of the rate is said; the model is compared",
+)
+def test_a_checkpoint_without_settings(run, tmp_path):
+    document, checkpoint = run
+    content = torch.load(checkpoint, weights_only=True)
+    del content["dpa_zoo"]
+    torch.save(content, tmp_path / "dp.pt")
+    other = changed(document, {"training.numb_steps": 40, "loss.start_pref_e": 1})
+    found = findings(other, "--restart", "dp.pt")
+    assert ("warning", "ZOO633", "learning_rate") in found
+    assert not [item for item in found if item[1] == "ZOO632"]
+    assert zoo(document, "diff", "dp.pt").stdout == "no difference\n"
+
+
+@situation(
+    "--restart of a multi-task run",
+    "the loss of one branch, the probabilities of branches, or what they share are other",
+    "said at the branch; other sharing is refused",
+)
+def test_branches_are_compared(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_systems(tmp_path)
+    document = multitask_input("descriptor")
+    document["training"]["numb_steps"] = 2
+    dpa2.train(document, output_dir="run", device="cpu", progress=False)
+    checkpoint = str(tmp_path / "run" / "model.ckpt-1.pt")
+    changes = {
+        "loss_dict.second.start_pref_f": 10,
+        "training.model_prob.first": 1.0,
+        "training.data_dict.first.training_data.batch_size": 1,
+    }
+    found = findings(changed(document, changes), "--restart", checkpoint)
+    for path in changes:
+        assert ("warning", "ZOO632", path) in found
+    levels = {"model.model_dict.first.descriptor": "surroundings:1"}
+    found = findings(changed(document, levels), "--restart", checkpoint)
+    assert ("error", "ZOO636", "--restart") in found
+
+
+@situation(
+    "Python",
+    "dpa2.train(init_model=..., use_pretrain_script=True)",
+    "the model is the checkpoint's, as with deepmd-kit",
+)
+def test_the_pretrain_script_of_init_model(run):
+    document, checkpoint = run
+    other = changed(document, {"model": {"type_map": ["O", "H"], "descriptor": {}}})
+    other["model"]["fitting_net"] = {}
+    options = {"use_pretrain_script": True, "device": "cpu", "progress": False}
+    result = dpa2.train(other, init_model=checkpoint, **options)
+    ours, theirs = (read_checkpoint(file).model_params for file in (result.checkpoint, checkpoint))
+    assert ours["descriptor"] == theirs["descriptor"]
+    assert ours["fitting_net"] == theirs["fitting_net"]
+
+
+@situation(
+    "Python",
+    "an argument that the way to start does not look at: bias_mode with restart, ...",
+    "refused by its name, not dropped",
+)
+@pytest.mark.parametrize(
+    ("start", "name", "value"),
+    [
+        ("restart", "use_pretrain_script", True),
+        (None, "use_pretrain_script", True),
+        ("restart", "branch", "water"),
+        ("init_model", "bias_mode", "set"),
+        ("init_model", "tuning", Tuning(True)),
+        (None, "branch", "water"),
+    ],
+)
+def test_arguments_are_not_dropped(run, start, name, value):
+    document, checkpoint = run
+    options = {name: value} | ({} if start is None else {start: checkpoint})
+    with pytest.raises(ValueError, match=f"{name} has no effect"):
+        dpa2.train(document, **options, device="cpu", progress=False)
