@@ -131,7 +131,7 @@ def predict_files(
                 if strict:
                     raise DataError(f"{file}, structure {item.frame}: {item.reason}")
                 summary.append(Predicted(file, item.frame, "", 0, None, None, item.reason))
-        if refused and not summary:
+        if refused and not any(report.num_frames for report in reports):
             raise DataError("; ".join(item.reason for item in refused), hint=refused[0].hint)
 
     write_extxyz(output, evaluated())

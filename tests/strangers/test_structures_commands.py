@@ -179,6 +179,14 @@ def test_predict_leaves_a_bad_file_out(run, tmp_path):
     assert len(ase.io.read(tmp_path / "p.xyz", index=":")) == 1
 
 
+@situation("ASE", "a ghost atom in the only structure of zoo predict", "refused, nothing written")
+def test_predict_writes_nothing_where_nothing_was_read(run, tmp_path):
+    (tmp_path / "x.xyz").write_text("2\n\nO 0 0 0\nX 1 0 0\n")
+    with pytest.raises(DataError, match="ghost"):
+        run("predict", "-m", MODEL, tmp_path / "x.xyz", "-o", tmp_path / "p.xyz")
+    assert not (tmp_path / "p.xyz").exists()
+
+
 @situation("LAMMPS", "a live trajectory in zoo predict", "the whole frames, exit code 1")
 def test_predict_says_that_the_last_frame_is_not_whole(run, tmp_path):
     frame = "2\n\nO 0 0 0\nH 1 0 0\n"
