@@ -143,7 +143,9 @@ class Repformer(Section):
     """Leave the mean of the environment matrix at zero instead of taking it from the data."""
     trainable_ln: bool = True
     """Train the weights of the layer normalisation."""
-    ln_eps: Annotated[NonNegativeFloat | None, Usual(1e-12, 0.01)] = None
+    ln_eps: Annotated[
+        NonNegativeFloat | None, Usual(1e-12, 0.01, zero="equal inputs divide by 0")
+    ] = None
     """Term that keeps the layer normalisation from dividing by zero; null is 1e-5."""
 
 

@@ -75,7 +75,7 @@ class EnergyLoss(Section):
     relative_f: Annotated[
         NonNegativeFloat | None,
         NO_DEFAULT,
-        Usual(1e-4, 1e3),
+        Usual(1e-4, 1e3, zero="a force of 0 divides by it"),
         Needs("start_pref_f", "start_pref_pf"),
     ] = None
     """Divide force errors by the force's magnitude plus this, in eV/Å."""

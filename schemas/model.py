@@ -19,7 +19,7 @@ from pydantic import (
 from schemas.descriptor import Descriptor
 from schemas.errors import ConfigError
 from schemas.fitting import EnergyFitting
-from schemas.marks import Usual
+from schemas.marks import Needs, Usual
 from schemas.network import TypePairs, list_or_single
 from schemas.other_models import OURS, other_kind
 from schemas.section import NO_DEFAULT, Section, without_comments
@@ -67,11 +67,11 @@ class Model(Section):
     """Branch of the pre-trained model from which fine-tuning starts."""
     use_srtab: Annotated[str | None, NO_DEFAULT] = None
     """File with a short-range pair potential to blend in."""
-    smin_alpha: Annotated[float | None, NO_DEFAULT] = None
+    smin_alpha: Annotated[float | None, NO_DEFAULT, Needs("use_srtab")] = None
     """Width of the weighting of `use_srtab`, in Å."""
-    sw_rmin: Annotated[float | None, NO_DEFAULT] = None
+    sw_rmin: Annotated[float | None, NO_DEFAULT, Needs("use_srtab")] = None
     """Below this distance the pair potential of `use_srtab` acts alone, in Å."""
-    sw_rmax: Annotated[float | None, NO_DEFAULT] = None
+    sw_rmax: Annotated[float | None, NO_DEFAULT, Needs("use_srtab")] = None
     """Above this distance the network acts alone, in Å."""
     type_embedding: Annotated[dict[str, Any] | None, NO_DEFAULT] = None
     """Of the TensorFlow backend; DPA-2 has its own."""

@@ -39,14 +39,12 @@ def output_folders_exist(config: Input) -> Iterator[Fault]:
         text = str(field.value)
         if mark.kind == "file" or not text or "\0" in text or _obstacle(text, mark) is not None:
             continue
+        if mark.kind == "prefix" and config.training.save_dir:
+            continue
         path = Path(text)
-        if field.path == ("training", "save_ckpt"):
-            path = Path(config.training.save_dir or "") / path
         folder = path if mark.kind == "folder" and field.given else path.parent
         if folder != Path() and not exists(_base(mark) / folder):
-            in_folder = field.path[-1] == "save_ckpt" and bool(config.training.save_dir)
-            at = ("training", "save_dir") if in_folder else field.path
-            yield warning(at, f"the folder {folder} does not exist; it will be created")
+            yield warning(field.path, f"the folder {folder} does not exist; it will be created")
 
 
 def _written(config: Input) -> Iterator[tuple[Field, WrittenTo]]:

@@ -9,6 +9,7 @@ from schemas.fields import fields, marked
 from schemas.input import Input
 from schemas.marks import Usual
 from schemas.rules.rule import Fault, rule, warning
+from schemas.section import NO_DEFAULT
 
 _INT64 = 2**63 - 1
 _FLOAT32 = 3.4028234663852886e38
@@ -86,6 +87,22 @@ def seeds_are_not_cut(config: Input) -> Iterator[Fault]:
             else:
                 message = f"seed ({field.value}) has more than 32 bits"
                 yield warning(field.path, message, f"seeds go from 0 to {_SEED}")
+
+
+@rule("ZOO362", "null is written only where deepmd-kit reads it")
+def nulls_are_read(config: Input) -> Iterator[Fault]:
+    """Warn of a key that is null where deepmd-kit wants a value or no key."""
+    for field in fields(config):
+        if field.given and field.value is None and NO_DEFAULT in field.marks:
+            name = str(field.path[-1])
+            if name in _NULL_IS_READ:
+                continue
+            message = f"{name} is null: it counts as not given here, deepmd-kit refuses it"
+            yield Fault(field.path, message, "remove the key", "warning", at="key")
+
+
+_NULL_IS_READ = frozenset({"seed", "numb_steps", "numb_epoch", "relative_f"})
+"""Keys without a default that may be null, or of whose absence another rule speaks."""
 
 
 def _numbers(path: Path, value: Any) -> Iterator[tuple[Path, float]]:

@@ -11,6 +11,8 @@ from schemas.rules.rule import Fault, note, rule, warning
 _NEAR = 2.0
 _UNCHANGED = 0.99
 _SOON = 0.1
+_TRIAL = 100
+"""Steps of a run that only tries whether it works."""
 
 
 @rule("ZOO301", "stop_lr <= start_lr")
@@ -115,7 +117,7 @@ def decay_is_gradual(config: Input) -> Iterator[Fault]:
     left = steps - schedule.warmup_steps
     decays = (left - 1) // schedule.decay_steps if left > 0 else 0
     last = max(start * schedule.decay_rate**decays, min(stop, start))
-    if last > _UNCHANGED * start:
+    if last > _UNCHANGED * start and steps > _TRIAL:
         path = "learning_rate." + ("decay_rate" if decays else "decay_steps")
         value = schedule.decay_rate if decays else schedule.decay_steps
         message = f"{path[14:]} is {value:g}: the learning rate stays at {start:g}{told}"

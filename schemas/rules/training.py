@@ -51,7 +51,11 @@ def errors_are_displayed(config: Input) -> Iterator[Fault]:
 def full_validation_happens(config: Input) -> Iterator[Fault]:
     """Warn of a full validation that never happens."""
     section, steps = config.validating, config.training.numb_steps
-    if section.full_validation and steps and section.validation_freq > steps:
+    is_on = section.full_validation or section.ema_full_validation
+    if is_on and steps and section.full_val_start > max(steps, 1):
+        message = f"full_val_start ({section.full_val_start:g}) > numb_steps ({steps}): never done"
+        yield warning("validating.full_val_start", message, "below 1 it is a part of the run")
+    elif is_on and steps and section.validation_freq > steps:
         message = f"validation_freq ({section.validation_freq}) > numb_steps ({steps}): never done"
         yield warning("validating.validation_freq", message)
 

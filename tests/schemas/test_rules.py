@@ -283,6 +283,7 @@ CASES = [
         "training.max_ckpt_keep",
         {"training.max_ckpt_keep": 2, "training.ckpt_keep_ratio": 0.5},
     ),
+    ("warning", "ZOO362", "training.gradient_max_norm", {"training.gradient_max_norm": None}),
     ("warning", "ZOO111", "training.ema_decay", {"training.ema_decay": 0.9}),
     (
         "warning",

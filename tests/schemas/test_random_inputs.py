@@ -1,0 +1,74 @@
+"""What is right passes without a word, and what passes can be put together."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from cli.preflight import with_data
+from dpa2.training.assembly import assemble
+from dpa2.training.preparation import refuse_unsupported
+from dpa2.training.schedule import build_schedule
+from schemas.check import check_text
+from tests.schemas.random_inputs import mutated, valid_input
+
+VALID = 300
+MUTATED = 120
+
+
+def write_system(folder, frames, seed):
+    """Write a system of two water molecules with labels."""
+    rng = np.random.default_rng(seed)
+    arrays = folder / "set.000"
+    arrays.mkdir(parents=True)
+    (folder / "type.raw").write_text("0 1 1 0 1 1\n")
+    (folder / "type_map.raw").write_text("O\nH\n")
+    molecule = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    atoms = np.concatenate([molecule, molecule + np.array([3.1, 0.2, 0.4])])
+    coord = atoms + rng.normal(0, 0.03, (frames, 6, 3))
+    np.save(arrays / "coord.npy", coord.reshape(frames, -1) + 1)
+    np.save(arrays / "force.npy", rng.normal(0, 0.5, (frames, 18)))
+    np.save(arrays / "box.npy", np.tile(np.eye(3).ravel() * 13.0, (frames, 1)))
+    np.save(arrays / "energy.npy", rng.normal(-900, 0.1, (frames, 1)))
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    for number, name in enumerate("abc"):
+        write_system(tmp_path / "data" / name, 4, number)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_valid_inputs_pass_without_a_warning(data):
+    for seed in range(VALID):
+        document = valid_input(random.Random(seed))
+        report = check_text(json.dumps(document), "input.json")
+        if seed % 10 == 0:
+            report = with_data(report)
+        wrong = [item for item in report.diagnostics if item.severity != "note"]
+        assert (seed, [(item.code, item.path, item.message) for item in wrong]) == (seed, [])
+
+
+def test_what_passes_can_be_put_together(data):
+    """Inputs with a changed value are refused, or their first step has a finite loss."""
+    torch.set_num_threads(1)
+    passed = 0
+    for seed in range(MUTATED):
+        rng = random.Random(10_000 + seed)
+        document = mutated(rng, valid_input(rng))
+        report = check_text(json.dumps(document), "input.json")
+        if report.config is not None and "min_pair_dist" in json.dumps(document):
+            report = with_data(report)
+        if report.config is None:
+            continue
+        passed += 1
+        for item in assemble(report.config, torch.device("cpu"), lambda _: None).values():
+            batch = item.builder.build(item.sampler.next())
+            prediction = batch.predict(item.model, create_graph=False)
+            loss = item.loss(prediction, batch.labels, batch.mask, 1e-3)
+            assert torch.isfinite(loss.total)
+        refuse_unsupported(report.config)
+        build_schedule(report.config.learning_rate, report.config.training.numb_steps or 1)
+    assert passed > MUTATED / 4
