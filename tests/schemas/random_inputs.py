@@ -32,8 +32,11 @@ def valid_input(rng: random.Random) -> dict[str, Any]:
             "max_best_ckpt": rng.choice([1, 3]),
         }
     descriptor, types = _descriptor(rng), rng.choice([["O", "H"], ["H", "O"]])
+    precision = rng.choice([{}, {"precision": "float32"}, {"precision": "float64"}])
+    descriptor |= precision
     if not multitask:
         document["model"] = _model(rng, types, descriptor)
+        document["model"]["fitting_net"] |= precision
         document["loss"] = _loss(rng)
         document["training"] |= _data(rng)
         return document
@@ -42,8 +45,9 @@ def valid_input(rng: random.Random) -> dict[str, Any]:
     branches = {}
     for name in names:
         branches[name] = _model(rng, "elements", "dpa2")
+        branches[name]["fitting_net"] |= precision
     if rng.random() < 0.3:
-        shared["fit"] = {**_fitting(rng), "dim_case_embd": 2}
+        shared["fit"] = {**_fitting(rng), **precision, "dim_case_embd": 2}
         for branch in branches.values():
             branch["fitting_net"] = "fit"
     document["model"] = {"shared_dict": shared, "model_dict": branches}
@@ -130,7 +134,6 @@ def _descriptor(rng: random.Random) -> dict[str, Any]:
         rng,
         {
             "seed": [0, 1, 2**32 - 1],
-            "precision": ["float32", "float64", "default"],
             "smooth": [True, False],
             "concat_output_tebd": [True, False],
             "add_tebd_to_repinit_out": [True, False],
@@ -150,7 +153,6 @@ def _fitting(rng: random.Random) -> dict[str, Any]:
             "neuron": [[8, 8], [6], [4, 4, 4]],
             "activation_function": list(ACTIVATIONS),
             "resnet_dt": [True, False],
-            "precision": ["float64", "float32", "default"],
             "seed": [1, 5],
             "trainable": [True],
         },
