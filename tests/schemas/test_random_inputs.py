@@ -6,11 +6,11 @@ import random
 import numpy as np
 import pytest
 import torch
+from dpa2.training.schedule import build_schedule
 
 from cli.preflight import with_data
 from dpa2.training.assembly import assemble
 from dpa2.training.preparation import refuse_unsupported
-from dpa2.training.schedule import build_schedule
 from schemas.check import check_text
 from tests.schemas.random_inputs import mutated, valid_input
 
