@@ -6,12 +6,12 @@ import random
 import numpy as np
 import pytest
 import torch
-from dpa2.training.schedule import build_schedule
 
 from cli.preflight import with_data
 from dpa2.training.assembly import assemble
 from dpa2.training.preparation import refuse_unsupported
 from schemas.check import check_text
+from schemas.schedule import build_schedule
 from tests.schemas.random_inputs import mutated, valid_input
 
 VALID = 300
