@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 from schemas.terminal import console, one_line, unguarded
 
@@ -25,6 +26,10 @@ def open_missing_streams() -> None:
                 os.dup2(nowhere, number)
                 os.close(nowhere)
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
+
+
+_GAP = 3
+"""Columns of the terminal between two columns of a table."""
 
 
 class Output:
@@ -62,29 +67,19 @@ class Output:
             unguarded(sys.stdout).write(line + "\n")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table on stdout: the first column left-aligned, the others right-aligned."""
+        """Print a table on stdout: the first column left-aligned, the others right-aligned.
+
+        What is wider than the terminal goes on below, with the first column once more; only that
+        one is folded.
+        """
         if self.json_mode:
             return
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(
-            title=Text(one_line(title)) if title else None,
-            box=box.SIMPLE_HEAD,
-            title_justify="left",
-        )
-        for index, column in enumerate(columns):
-            left = index == 0
-            table.add_column(
-                Text(one_line(column)),
-                justify="left" if left else "right",
-                no_wrap=not left,
-                overflow="fold",
-            )
-        for row in rows:
-            table.add_row(*(Text(one_line(cell)) for cell in row))
-        self.console(stderr=False).print(table)
+        console = self.console(stderr=False)
+        cells = [[one_line(cell) for cell in row] for row in (columns, *rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for number, (first, end) in enumerate(_parts(widths, console.width)):
+            part = [[row[0], *row[first:end]] for row in cells]
+            console.print(_table("" if number else one_line(title), part, _least(widths[0])))
 
     def plain_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stdout without rich, which alone takes half as long as `zoo list`."""
@@ -119,3 +114,52 @@ class Output:
 
         with self.console().status(Text(one_line(message))):
             yield
+
+
+def _least(width: int) -> int:
+    """Return the width below which the first column of a table is not folded."""
+    return min(width, 24)
+
+
+def _parts(widths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
+    """Yield first and last column of the tables into which one is cut, the first column left out.
+
+    Args:
+        widths: Of the columns, the first among them.
+        room: Of the terminal.
+    """
+    start, used = 1, _least(widths[0]) + _GAP
+    for column in range(1, len(widths)):
+        needed = widths[column] + _GAP
+        if column > start and used + needed > room:
+            yield start, column
+            start, used = column, _least(widths[0]) + _GAP
+        used += needed
+    yield start, len(widths)
+
+
+def _table(title: str, cells: Sequence[Sequence[str]], least: int) -> "Table":
+    """Return a table of rich.
+
+    Args:
+        title: What stands above it.
+        cells: The headings, then the rows.
+        least: Width of the first column at least.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left")
+    for index, column in enumerate(cells[0]):
+        left = index == 0
+        table.add_column(
+            Text(column),
+            justify="left" if left else "right",
+            no_wrap=not left,
+            min_width=least if left else None,
+            overflow="fold",
+        )
+    for row in cells[1:]:
+        table.add_row(*map(Text, row))
+    return table

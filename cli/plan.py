@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.output import Output
+from cli.start import (
+    Branch,
+    Finetune,
+    InitModel,
+    PretrainScript,
+    Restart,
+    StartOptions,
+    read_start,
+)
 
 if TYPE_CHECKING:
     from dpa2.plan.probe import Probe
@@ -37,6 +46,14 @@ def plan(
         float | None,
         typer.Option("--gpu-memory", metavar="GIB", min=0.1, help="Say whether it fits a GPU."),
     ] = None,
+    data: Annotated[
+        bool, typer.Option("--data/--no-data", help="Look at the data; else plan without them.")
+    ] = True,
+    finetune: Finetune = None,
+    restart: Restart = None,
+    init_model: InitModel = None,
+    branch: Branch = None,
+    use_pretrain_script: PretrainScript = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Explain a run: learning rate, loss, epochs, sharing, parameters, disk, memory."""
@@ -44,8 +61,18 @@ def plan(
     from cli.render import render
     from schemas.check import check_file
 
+    if not data and (with_probe or gpu_memory is not None):
+        option = "--probe" if with_probe else "--gpu-memory"
+        raise typer.BadParameter(f"{option} needs the data: leave out --no-data")
     out = Output(json_mode=as_json)
-    report = with_data(check_file(input_file, overrides or []))
+    start, found = read_start(
+        StartOptions(finetune, restart, init_model, branch, use_pretrain_script)
+    )
+    report = check_file(input_file, overrides or [], start, data_elsewhere=not data)
+    if found and report.extend is not None:
+        report = report.extend(found)
+    if data:
+        report = with_data(report)
     for line in render(report, "full"):
         out.info(line)
     if report.config is None or not report.ok:
@@ -55,8 +82,13 @@ def plan(
 
     from cli.plan_tables import show
     from dpa2.plan.run_plan import plan as plan_run
+    from schemas.errors import DataError
 
-    planned = plan_run(report.config, _neighbors(report))
+    try:
+        planned = plan_run(report.config, _neighbors(report) if data else {}, with_data=data)
+    except DataError as error:
+        hint = f"{error.hint}; or plan without the data: --no-data"
+        raise DataError(error.message, hint=hint) from error
     probed: Probe | None = None
     if with_probe:
         from dpa2.plan.probe import probe
@@ -90,10 +122,11 @@ def _document(
 ) -> dict[str, Any]:
     document = {"ok": True, "file": report.name, **asdict(plan)}
     document["disk"]["total"] = plan.disk.total
-    document["memory"]["total"] = plan.memory.total
+    if plan.memory is not None:
+        document["memory"]["total"] = plan.memory.total
     document["diagnostics"] = [item.document() for item in report.diagnostics]
     document["probe"] = None if probe is None else asdict(probe)
-    if gpu_memory is not None:
+    if gpu_memory is not None and plan.memory is not None:
         fits = plan.memory.total <= gpu_memory * _GIB
         document["gpu"] = {"memory": round(gpu_memory * _GIB), "fits": fits}
     return document

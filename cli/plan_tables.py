@@ -24,12 +24,12 @@ def show(plan: "RunPlan", probe: "Probe | None", gpu_memory: float | None, out: 
 
 
 def _show_rates(plan: "RunPlan", out: Output) -> None:
-    several = len(plan.branches) > 1
-    columns = [
-        (branch.name, term)
-        for branch in plan.branches
-        for term in (plan.milestones[0].prefactors[branch.name] if plan.milestones else {})
-    ]
+    weights = [item.prefactors for item in plan.milestones]
+    names = [branch.name for branch in plan.branches]
+    if all(one[name] == one[names[0]] for one in weights for name in names):
+        names = names[:1]
+    several = len(names) > 1
+    columns = [(name, term) for name in names for term in (weights[0][name] if weights else {})]
     out.table(
         f"{plan.num_steps} steps: learning rate and weights in the loss",
         ["", "step", "learning rate", *(f"{b}: {t}" if several else t for b, t in columns)],
@@ -51,6 +51,11 @@ def _show_rates(plan: "RunPlan", out: Output) -> None:
 def _show_data(plan: "RunPlan", out: Output) -> None:
     for branch in plan.branches:
         name = f"{branch.name}: " if len(plan.branches) > 1 else ""
+        if branch.steps is None or branch.epochs is None:
+            known = "" if branch.steps is None else f"{branch.steps:.0f} steps, "
+            out.text(f"{name}{known}the data were not looked at\n")
+            continue
+        assert branch.probability is not None
         share = f"{branch.steps:.0f} steps ({100 * branch.probability:.3g} %), " if name else ""
         out.table(
             f"{name}{share}{branch.steps_per_epoch} steps per epoch, {branch.epochs:.4g} epochs",
@@ -101,14 +106,10 @@ def _show_costs(
     plan: "RunPlan", probe: "Probe | None", gpu_memory: float | None, out: Output
 ) -> None:
     disk, memory = plan.disk, plan.memory
-    rows = [
-        ["checkpoints on the disk", _size(disk.total), f"{disk.num_checkpoints} are kept"],
-        [
-            "memory of a step (estimate)",
-            _size(memory.total),
-            _size(memory.activations) + " tensors",
-        ],
-    ]
+    rows = [["checkpoints on the disk", _size(disk.total), f"{disk.num_checkpoints} are kept"]]
+    if memory is not None:
+        tensors = _size(memory.activations) + " tensors"
+        rows.append(["memory of a step (estimate)", _size(memory.total), tensors])
     if probe is not None:
         rows += [
             ["memory, measured", _size(probe.peak_bytes), "of the process"],
@@ -116,7 +117,7 @@ def _show_costs(
             ["time per step, measured", f"{probe.seconds_per_step:.3g} s", "on this machine"],
             ["time of the run", _time(probe.total_seconds), "at this pace"],
         ]
-    if gpu_memory is not None:
+    if gpu_memory is not None and memory is not None:
         fits = memory.total <= gpu_memory * _GIB
         hint = "estimated" if fits else "take a smaller batch_size, or float32"
         rows.append([f"a GPU of {gpu_memory:g} GiB", "fits" if fits else "too small", hint])

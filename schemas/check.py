@@ -72,6 +72,7 @@ def check_file(
     start: Start | None = None,
     *,
     folder: FilePath | None = None,
+    data_elsewhere: bool = False,
 ) -> Report:
     """Check an input file; paths of data in it are relative to the current folder.
 
@@ -80,18 +81,21 @@ def check_file(
         overrides: Texts such as `training.numb_steps=1000`.
         start: The checkpoint from which the training is to start; the input must fit it.
         folder: Where the run writes; None: the current folder.
+        data_elsewhere: Whether paths of data need not exist here.
 
     Raises:
         OSError: The file cannot be read.
     """
     token = RUN_FOLDER.set(folder or FilePath())
     try:
-        return _check_file(path, overrides, start)
+        return _check_file(path, overrides, start, data_elsewhere=data_elsewhere)
     finally:
         RUN_FOLDER.reset(token)
 
 
-def _check_file(path: str | FilePath, overrides: Sequence[str], start: Start | None) -> Report:
+def _check_file(
+    path: str | FilePath, overrides: Sequence[str], start: Start | None, *, data_elsewhere: bool
+) -> Report:
     name = str(path)
     with FilePath(path).open("rb") as stream:  # a pipe as well: zoo validate <(...)
         content = stream.read(_LARGEST + 1)
@@ -104,7 +108,7 @@ def _check_file(path: str | FilePath, overrides: Sequence[str], start: Start | N
         message = f"byte {error.start} is not UTF-8 text"
         hint = "save the file as UTF-8; an input file is JSON or YAML"
         return Report(name, [], None, [Diagnostic("ZOO009", "error", message, (), None, hint)])
-    return check_text(text, name, overrides, start)
+    return check_text(text, name, overrides, start, data_elsewhere=data_elsewhere)
 
 
 def check_text(
@@ -112,6 +116,8 @@ def check_text(
     name: str = "input.json",
     overrides: Sequence[str] = (),
     start: Start | None = None,
+    *,
+    data_elsewhere: bool = False,
 ) -> Report:
     """Check the text of an input file; its name says whether it is JSON or YAML.
 
@@ -120,6 +126,7 @@ def check_text(
         name: The file's name.
         overrides: Texts such as `training.numb_steps=1000`.
         start: The checkpoint from which the training is to start; the input must fit it.
+        data_elsewhere: Whether paths of data need not exist here.
     """
     systems_below.cache_clear()  # folders may have changed since the last check
     document = read_document(text, name)
@@ -146,7 +153,7 @@ def check_text(
     findings += more
 
     def report(later: Sequence[Finding]) -> Report:
-        everything = without_absent_data(data, [*findings, *later])
+        everything = without_absent_data(data, [*findings, *later], elsewhere=data_elsewhere)
         if draft is not None:
             everything = with_users(everything, draft)
         placed = _report(document, config, everything, migration, overridden)

@@ -8,6 +8,7 @@ from dpa2.data.batching import epoch_length
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from schemas.data import DataSection
+from schemas.errors import ConfigError
 from schemas.input import Input
 from schemas.multitask import MultiTaskInput
 from schemas.start import DEFAULT_BRANCH
@@ -40,6 +41,8 @@ class SystemPlan:
 class BranchPlan:
     """The training data of a branch, or of the only task.
 
+    What follows from the data is None where nobody looked at them.
+
     Attributes:
         name: The branch.
         probability: Of being trained at a step.
@@ -51,10 +54,10 @@ class BranchPlan:
     """
 
     name: str
-    probability: float
-    steps: float
-    steps_per_epoch: int
-    epochs: float
+    probability: float | None
+    steps: float | None
+    steps_per_epoch: int | None
+    epochs: float | None
     systems: list[SystemPlan]
     labels: list[str]
 
@@ -86,6 +89,33 @@ def branches_of(config: Input | MultiTaskInput) -> tuple[int, list[BranchPlan]]:
     return num_steps, [
         _branch(name, sampler, probabilities[name], num_steps) for name, sampler in samplers.items()
     ]
+
+
+def branches_without_data(config: Input | MultiTaskInput) -> tuple[int, list[BranchPlan]]:
+    """Return the number of steps of a run, and what the input alone says about its branches.
+
+    Raises:
+        ConfigError: The length of the run is given in epochs.
+    """
+    num_steps = config.training.numb_steps
+    if num_steps is None:
+        raise ConfigError(
+            "the run is as long as some epochs, and only the data say how many steps that is",
+            hint="leave out --no-data, or plan with --set training.numb_steps=N",
+        )
+    if isinstance(config, Input):
+        return num_steps, [_unseen(DEFAULT_BRANCH, 1.0, num_steps)]
+    given = config.training.model_prob
+    total = sum(given.values())
+    return num_steps, [
+        _unseen(name, given.get(name, 0.0) / total if given else None, num_steps)
+        for name in config.branches
+    ]
+
+
+def _unseen(name: str, probability: float | None, num_steps: int) -> BranchPlan:
+    steps = None if probability is None else probability * num_steps
+    return BranchPlan(name, probability, steps, None, None, [], [])
 
 
 def sampler_of(section: DataSection, type_map: list[str]) -> Sampler:

@@ -59,7 +59,7 @@ def probe(
         ZooError: The input cannot be trained by this engine, or its data cannot be read.
     """
     document = normalized(config)
-    trained = [branch for branch in branches if branch.probability > 0]
+    trained = [branch for branch in branches if (branch.probability or 0) > 0]
     seconds = {
         branch.name: _seconds_per_step(
             _task(document, branch.name) if isinstance(config, MultiTaskInput) else document,
@@ -68,7 +68,7 @@ def probe(
         )
         for branch in trained
     }
-    mean = sum(branch.probability * seconds[branch.name] for branch in trained)
+    mean = sum((branch.probability or 0) * seconds[branch.name] for branch in trained)
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return Probe(mean, mean * num_steps, peak, seconds)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dpa2.io.store import keep_count
-from dpa2.plan.epochs import BranchPlan, branches_of
+from dpa2.plan.epochs import BranchPlan, branches_of, branches_without_data
 from dpa2.plan.rates import Milestone, milestones, step_at_rate
 from schemas.input import Input
 from schemas.memory_estimate import MemoryEstimate, Neighbors, memory_estimate
@@ -58,7 +58,7 @@ class RunPlan:
         num_parameters: All parameters, shared ones counted once.
         shared: What branches have in common.
         disk: Checkpoints.
-        memory: Memory of a training step, of the branch that needs most.
+        memory: Memory of a training step, of the branch that needs most; None without data.
     """
 
     num_steps: int
@@ -71,21 +71,25 @@ class RunPlan:
     num_parameters: int
     shared: list[Shared]
     disk: DiskUse
-    memory: MemoryEstimate
+    memory: MemoryEstimate | None
 
 
-def plan(config: Input | MultiTaskInput, neighbors: Mapping[str, Neighbors]) -> RunPlan:
+def plan(
+    config: Input | MultiTaskInput, neighbors: Mapping[str, Neighbors], *, with_data: bool = True
+) -> RunPlan:
     """Explain a run.
 
     Args:
         config: The checked input.
         neighbors: Mean number of neighbours, by branch; where it is missing, the capacities count.
+        with_data: Whether to look at the data, which may be elsewhere.
 
     Raises:
-        ConfigError: The warm-up is not shorter than the run.
+        ConfigError: The warm-up is not shorter than the run; the run is counted in epochs, and the
+            data are not looked at.
         DataError: The data cannot be read.
     """
-    num_steps, branches = branches_of(config)
+    num_steps, branches = branches_of(config) if with_data else branches_without_data(config)
     schedule = build_schedule(config.learning_rate, num_steps)
     if isinstance(config, Input):
         models = {DEFAULT_BRANCH: config.model}
@@ -106,7 +110,7 @@ def plan(config: Input | MultiTaskInput, neighbors: Mapping[str, Neighbors]) -> 
         num_parameters=total,
         shared=shared_parts(links, models),
         disk=disk_use(config.training, num_steps, total),
-        memory=_memory(models, branches, total, neighbors),
+        memory=_memory(models, branches, total, neighbors) if with_data else None,
     )
 
 
