@@ -40,6 +40,11 @@ def _report(error: BaseException, *, json_mode: bool) -> int:
     elif isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         message, hint = f"{where}{error.strerror or error}", None
+    elif (strange := _strange_name(error)) is not None:
+        message, hint = strange
+    elif isinstance(error, RecursionError):
+        message = "a file is nested more deeply than any that a program writes"
+        hint = "look at it: it may be damaged, or another file than was meant"
     elif isinstance(error, (MemoryError,)) or "out of memory" in str(error).lower():
         message = "out of memory"
         hint = "use a smaller batch_size, fewer frames at a time, or a device with more memory"
@@ -56,3 +61,16 @@ def _report(error: BaseException, *, json_mode: bool) -> int:
     if hint:
         sys.stderr.write(f"  hint: {hint}\n")
     return code
+
+
+def _strange_name(error: BaseException) -> tuple[str, str] | None:
+    """Return what is wrong with the name of a file, message and hint, if that is what failed."""
+    if isinstance(error, UnicodeEncodeError) and "surrogate" in error.reason:
+        at = max(0, error.start - 40)
+        part = str(error.object)[at : error.end + 40].encode("utf-8", "backslashreplace").decode()
+        return f"a file name has bytes that are no UTF-8 text: {part}", "rename the file"
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return "a file name has a NUL character in it", "look at the names in the input"
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):
+        return str(error), "the links lead back to themselves; name the file itself"
+    return None

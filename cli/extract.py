@@ -62,7 +62,7 @@ def _existing(path: Path) -> Path:
     """Return the file that a path means; as with `dp`, the suffix `.pt` may be left out."""
     from dpa2.io.diagnose import missing_file
 
-    for file in (path, path.with_name(f"{path.name}.pt")):
+    for file in (path, path.parent / f"{path.name}.pt"):
         if file.exists():
             return file
     raise missing_file(path)

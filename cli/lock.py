@@ -41,7 +41,10 @@ def lock(
     Example: zoo lock --result model.ckpt.pt finetune input.json --model DPA2_water_tiny
     """
     from schemas.atomic import write_json
+    from zoo.checkpoint_file import read_header
 
+    if result is not None:
+        read_header(result)  # the lock would hold fast what no run has written
     found = _lock(context.args, result)
     write_json(output, found.model_dump(), indent=2)
     out = Output(json_mode=as_json)

@@ -69,8 +69,8 @@ class Output:
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stdout: the first column left-aligned, the others right-aligned.
 
-        What is wider than the terminal goes on below, with the first column once more; only that
-        one is folded.
+        What is wider than the terminal goes on below, with the first column once more. That one
+        is folded where it must be, and headings that are too long; never a number.
         """
         if self.json_mode:
             return
@@ -79,7 +79,7 @@ class Output:
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for number, (first, end) in enumerate(_parts(widths, console.width)):
             part = [[row[0], *row[first:end]] for row in cells]
-            console.print(_table("" if number else one_line(title), part, _least(widths[0])))
+            console.print(_table("" if number else one_line(title), part, console.width))
 
     def plain_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table on stdout without rich, which alone takes half as long as `zoo list`."""
@@ -138,26 +138,28 @@ def _parts(widths: Sequence[int], room: int) -> Iterator[tuple[int, int]]:
     yield start, len(widths)
 
 
-def _table(title: str, cells: Sequence[Sequence[str]], least: int) -> "Table":
+def _table(title: str, cells: Sequence[Sequence[str]], room: int) -> "Table":
     """Return a table of rich.
 
     Args:
         title: What stands above it.
         cells: The headings, then the rows.
-        least: Width of the first column at least.
+        room: Columns of the terminal.
     """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left")
+    widths = [max(map(len, column)) for column in zip(*cells[1:], cells[0], strict=True)]
     for index, column in enumerate(cells[0]):
         left = index == 0
+        entries = max((len(row[index]) for row in cells[1:]), default=0)
         table.add_column(
             Text(column),
             justify="left" if left else "right",
-            no_wrap=not left,
-            min_width=least if left else None,
+            no_wrap=not left and _least(widths[0]) + widths[index] + 2 * _GAP <= room,
+            min_width=min(8, _least(widths[0])) if left else entries,
             overflow="fold",
         )
     for row in cells[1:]:

@@ -79,7 +79,7 @@ def _document(checked: "Checked") -> dict[str, Any]:
 
 
 def _with_suffix(path: Path) -> Path:
-    other = path.with_name(f"{path.name}.pt")
+    other = path.parent / f"{path.name}.pt"
     return other if other.exists() else path
 
 

@@ -110,7 +110,7 @@ def _is_path(path: Path) -> bool:
     if path.suffix in _SUFFIXES:
         return True
     try:
-        return path.exists() or path.with_name(f"{path.name}.pt").exists()
+        return path.exists() or (path.parent / f"{path.name}.pt").exists()
     except (OSError, ValueError):  # longer than any name of a file system, or empty
         return False
 

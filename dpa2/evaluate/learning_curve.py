@@ -100,9 +100,14 @@ def read_learning_curve(path: str | os.PathLike[str]) -> LearningCurve:
         rows.append(row)
     if not rows:
         raise DataError(f"{path}: holds no rows yet" if names else f"{path}: empty", hint=_HINT)
-    return _assemble(rows)
+    curve = _assemble(rows)
+    if not curve.series:
+        raise DataError(f"{path}: no column has an error (rmse_..., mae_...) in it", hint=_HINT)
+    return curve
 
 
+_MOST_STEPS = 2**53
+"""Whole numbers up to here are what a float holds exactly."""
 _HINT = "give the lcurve.out that training writes (training.disp_file in the input)"
 
 
@@ -111,7 +116,9 @@ def _parse_row(words: list[str], names: list[str]) -> dict[str, float] | None:
         values = [float(word) for word in words]
     except ValueError:
         return None
-    return dict(zip(names, values, strict=True)) if len(values) == len(names) else None
+    if len(values) != len(names) or not 0 <= values[0] <= _MOST_STEPS:
+        return None
+    return dict(zip(names, values, strict=True))
 
 
 def _assemble(rows: list[dict[str, float]]) -> LearningCurve:

@@ -17,7 +17,7 @@ from cli.options import split_branch
 from schemas.check import check_file
 from schemas.errors import CheckpointError
 from schemas.finetune import check_start
-from schemas.manual.keys import explain_path
+from schemas.manual.keys import _paths, explain_path
 from schemas.normalize import normalized
 from schemas.start import Start
 from tests.cli.conftest import SINGLE_TASK, changed, write_system
@@ -365,3 +365,35 @@ def test_every_key_that_a_message_names_exists():
     }
     assert {key for key in found if explain_path(key) is None} == set()
     assert len(found) > 10
+
+
+@situation(
+    "multi-task inputs",
+    "zoo explain of model_dict, shared_dict, model_prob.water, model/descriptor",
+    "every key of both schemas is explained, as a path of dots or slashes, in a branch or alone",
+)
+def test_every_key_of_a_multi_task_input_is_explained():
+    for name in _paths():
+        key = explain_path(name)
+        assert key is not None, name
+        assert key.effect, name
+        assert key.type, name
+        assert explain_path(name.replace(".", "/")) == key
+    for multi, same in (
+        ("model.model_dict.water.fitting_net.neuron", "model.fitting_net.neuron"),
+        ("model.model_dict.H2O.v1.type_map", "model.type_map"),
+        ("model.shared_dict.my_net.neuron", "model.fitting_net.neuron"),
+        ("model.shared_dict.mine.repinit.nsel", "model.descriptor.repinit.nsel"),
+        ("loss_dict.water", "loss"),
+        ("training.data_dict.water.training_data", "training.training_data"),
+        ("training.model_prob.water", "training.model_prob"),
+        ("model_prob", "training.model_prob"),
+        ("shared_dict", "model.shared_dict"),
+    ):
+        assert explain_path(multi) == explain_path(same) is not None
+    assert explain_path("nsel") is None  # there are two
+    several = explain_path("model.model_dict")
+    assert {"model.model_dict.descriptor", "model.model_dict.type_map"} <= {
+        item.path for item in several.keys
+    }
+    assert "loss_dict" in {item.path for item in explain_path("").keys}
