@@ -26,8 +26,6 @@ def show(plan: "RunPlan", probe: "Probe | None", gpu_memory: float | None, out: 
 def _show_rates(plan: "RunPlan", out: Output) -> None:
     weights = [item.prefactors for item in plan.milestones]
     names = [branch.name for branch in plan.branches]
-    if all(one[name] == one[names[0]] for one in weights for name in names):
-        names = names[:1]
     several = len(names) > 1
     columns = [(name, term) for name in names for term in (weights[0][name] if weights else {})]
     out.table(
