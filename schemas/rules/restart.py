@@ -91,14 +91,14 @@ def rate_goes_on(departure: Departure) -> Iterator[Fault]:
 
 def _jump(departure: Departure) -> tuple[float, float] | None:
     """Return the rate of the last step as it was and as it is now, if these differ."""
-    from schemas.schedule import build_schedule, jump
-
     start, config = departure.start, departure.config
     if start is None or start.option != "--restart" or config is None:
         return None
     steps, before, total = start.steps, start.last_rate, config.training.numb_steps
     if not steps or before is None or total is None or steps >= total:
         return None
+    from schemas.schedule import build_schedule, jump  # numpy, for restarts alone
+
     try:
         return jump(build_schedule(config.learning_rate, total), steps, before)
     except ConfigError:
