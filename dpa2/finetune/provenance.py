@@ -193,6 +193,8 @@ def shift_lines(bias: BiasShift) -> list[str]:
     width = max(len(name) for name in bias.type_map)
     for i, name in enumerate(bias.type_map):
         seen = "" if bias.observed[i] else "  (not in the data)"
+        if bias.preset and bias.preset[i]:
+            seen = "  (preset_out_bias)"
         lines.append(
             f"  {name:<{width}}  {bias.before[i]:>16.8f} -> {bias.after[i]:>16.8f}"
             f"  {bias.shift[i]:>+16.8f}{seen}"

@@ -15,6 +15,7 @@ from dpa2.data.frames import Frames
 from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.training.statistics import StatisticsBuilder, change_bias
 from schemas.errors import DataError
+from schemas.given_energies import preset_energies
 from schemas.start import BiasMode
 
 
@@ -29,6 +30,7 @@ class BiasShift:
         after: (T,) eV.
         observed: Whether each element occurs in the data.
         num_frames: Frames that were looked at.
+        preset: Whether `preset_out_bias` gives the energy of each element; empty: of none.
     """
 
     mode: BiasMode
@@ -37,6 +39,7 @@ class BiasShift:
     after: list[float]
     observed: list[bool]
     num_frames: int
+    preset: tuple[bool, ...] = ()
 
     @property
     def shift(self) -> list[float]:
@@ -54,6 +57,7 @@ class BiasShift:
                     "after": self.after[i],
                     "shift": self.shift[i],
                     "in_data": self.observed[i],
+                    **({"preset": True} if self.preset and self.preset[i] else {}),
                 }
                 for i, name in enumerate(self.type_map)
             },
@@ -72,6 +76,7 @@ def adjust_bias(model: EnergyModel, batches: Sequence[Frames], mode: BiasMode) -
         DataError: When the frames have no energies, lack fparam or aparam, or are not finite.
     """
     before = model.out_bias.tolist()
+    given = preset_energies(model.config) or ()
     if mode != "none":
         for frames in batches:
             check_labels(frames)
@@ -88,6 +93,7 @@ def adjust_bias(model: EnergyModel, batches: Sequence[Frames], mode: BiasMode) -
         model.out_bias.tolist(),
         [kind in seen for kind in range(len(model.type_map))],
         sum(frames.num_frames for frames in batches),
+        tuple(energy is not None for energy in given) if mode != "none" else (),
     )
 
 

@@ -322,10 +322,19 @@ def branches_are_trained(draft: Draft) -> Iterator[Fault]:
         message = "every probability is 0: no branch is trained"
         yield Fault("training.model_prob", message, "leave it out to weight by number of systems")
         return
+    shared = {link.owner for link in draft.links() if link.branch != link.owner}
     for name, weight in weights.items():
         if weight == 0 and name in draft.branches:
+            path = ("training", "model_prob", name)
             message = f"branch `{name}` has probability 0: it is never trained"
-            yield warning(("training", "model_prob", name), message)
+            if name not in shared:
+                yield warning(path, message)
+                continue
+            hint = (
+                "deepmd-kit divides by the probability of the first branch that has a shared part, "
+                "and ends here; for it, put another branch first"
+            )
+            yield Fault(path, message, hint, severity="warning", for_deepmd="error")
 
 
 @rule("ZOO508", "branches have validation data", scope="multi-task")

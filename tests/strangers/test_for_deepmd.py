@@ -2,14 +2,18 @@
 
 import copy
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 import dpa2
 from cli.main import app
+from dpa2.convert.deepmd import load_deepmd_state, to_deepmd_state
 from dpa2.io.checkpoint import read_checkpoint
+from dpa2.model.build import build_model
 from schemas.check import check_text
 from schemas.errors import ConfigError
 from schemas.fixes import fix_text
@@ -203,3 +207,34 @@ def test_batch_normalisation_has_no_fix():
     descriptor, report = fixed_descriptor({**FLAT, "repformer_do_bn_mode": "component"})
     assert descriptor["repformer_do_bn_mode"] == "component"
     assert not report.ok
+
+
+@situation(
+    "deepmd-kit 3.0.0a0",
+    "the flat layout with that version's weights",
+    "the fixed input gives that version's descriptor, to rounding",
+)
+def test_the_fixed_flat_layout_computes_what_it_did():
+    """The numbers are of 3.0.0a0's own descriptor with random weights, under today's names."""
+    recorded = dict(np.load(Path(__file__).parent / "flat_layout.npz"))
+    coord, types, expected = (recorded.pop(key) for key in ("coord", "types", "descriptor"))
+    sizes = {
+        "repinit_rcut": 4.0, "repinit_rcut_smth": 0.5, "repinit_nsel": 30, "tebd_dim": 5,
+        "repinit_neuron": [4, 8], "repinit_axis_neuron": 2,
+        "repformer_rcut": 3.0, "repformer_rcut_smth": 0.5, "repformer_nsel": 12,
+        "repformer_nlayers": 2, "repformer_g1_dim": 8, "repformer_g2_dim": 4,
+        "repformer_axis_dim": 2, "repformer_attn1_hidden": 3, "repformer_attn1_nhead": 2,
+        "repformer_attn2_hidden": 3, "repformer_attn2_nhead": 2,
+    }  # fmt: skip
+    descriptor, _ = fixed_descriptor({"type": "dpa2", **sizes})
+    section = {**training_input()["model"], "descriptor": descriptor}
+    model = build_model(parse_model(section))
+    prefix = "atomic_model.descriptor."
+    state = to_deepmd_state(model)
+    for name, values in recorded.items():
+        for alias in (name, name.replace(".networks", "._networks")):
+            if prefix + alias in state:
+                state[prefix + alias] = torch.from_numpy(values)
+    load_deepmd_state(model, state)
+    found = model.describe(model.graph(coord[None], None, types[None]))[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)

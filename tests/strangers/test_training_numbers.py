@@ -11,7 +11,9 @@ import torch
 import dpa2
 from dpa2.finetune.checkpoint_bias import rebias
 from dpa2.io.checkpoint import read_checkpoint
+from schemas.check import check_text
 from tests.strangers.situations import situation
+from tests.train.multitask_cases import multitask_input, write_systems
 
 MODEL = json.loads((Path(__file__).parents[1] / "train" / "data" / "model.json").read_text())
 SHUFFLED = [1, 0, 1, 1, 0, 0, 1, 0]
@@ -235,3 +237,26 @@ def test_the_shortest_distance_is_stored_whenever_statistics_are_made():
     for folder in ("o", "again"):
         found = trained(document, folder).tensors["model.Default.min_nbor_dist"]
         assert float(found) == pytest.approx(expected, abs=1e-12)
+
+
+@situation(
+    "multi-task inputs",
+    "model_prob 0 for the branch that owns the shared fitting net",
+    "the net is normalised by the data of the branches that are trained; no division by zero",
+)
+def test_a_branch_that_is_never_drawn_may_own_what_is_shared(tmp_path):
+    write_systems(tmp_path)
+    document = multitask_input("fitting")
+    document["training"]["model_prob"] = {"second": 0.0, "first": 1.0}
+    found = trained(document, "o").tensors
+    rows = np.load("b/set.000/fparam.npy")
+    for branch in ("second", "first"):
+        prefix = f"model.{branch}.atomic_model.fitting_net.fparam_"
+        np.testing.assert_allclose(found[prefix + "avg"], rows.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(found[prefix + "inv_std"], 1 / rows.std(0), rtol=1e-12)
+    report = check_text(json.dumps(document))
+    seen = {
+        item.code: (item.severity, there.severity)
+        for item, there in zip(report.diagnostics, report.for_deepmd().diagnostics, strict=True)
+    }
+    assert seen["ZOO507"] == ("warning", "error")
