@@ -2,6 +2,7 @@
 
 import ast
 import json
+import random
 import re
 from functools import cache
 from pathlib import Path
@@ -14,13 +15,17 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.options import split_branch
-from schemas.check import check_file
+from schemas.check import check_file, check_text
+from schemas.diagnostics import Diagnostic
 from schemas.errors import CheckpointError
 from schemas.finetune import check_start
+from schemas.fixes import apply_edits
+from schemas.manual.codes import entries
 from schemas.manual.keys import _paths, explain_path
 from schemas.normalize import normalized
 from schemas.start import Start
-from tests.cli.conftest import SINGLE_TASK, changed, write_system
+from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
+from tests.fuzz_validate import mutated
 from tests.strangers.situations import situation
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
@@ -398,3 +403,74 @@ def test_every_key_of_a_multi_task_input_is_explained():
         item.path for item in several.keys
     }
     assert "loss_dict" in {item.path for item in explain_path("").keys}
+
+
+WRITE = re.compile(r'(?:write|set it to|did you mean|such as) `?("[^"]*"|[\w.+-]+|\[[^\]]*\])`?')
+
+
+def obeyed(text: str, item: Diagnostic) -> str | None:
+    """Return the text with what a fix or a hint says done; None if neither says what to write."""
+    if item.fix is not None:
+        return apply_edits(text, item.fix.edits)
+    found = WRITE.search(item.hint or "")
+    if found is None or not item.path or str(item.path[0]).startswith("--"):
+        return None
+    try:
+        value = json.loads(found[1])
+    except ValueError:
+        value = found[1]
+    document = holder = json.loads(text)
+    for part in item.path[:-1]:
+        holder = holder[part]
+    if not isinstance(holder, dict | list) or (isinstance(holder, dict) and value in holder):
+        return None
+    try:
+        if holder[item.path[-1]] == value:
+            return None
+    except (KeyError, IndexError):
+        return None
+    holder[item.path[-1]] = value
+    return json.dumps(document, indent=1)
+
+
+def faulty_inputs():
+    """Yield inputs with faults: the wrong examples of the manual, and random changes."""
+    bases = {"single-task": SINGLE_TASK, "multi-task": MULTI_TASK}
+    for code, entry in sorted(entries().items()):
+        if entry.text is None and not entry.start:
+            yield code, json.dumps(changed(bases[entry.base], entry.changes), indent=1)
+    rng = random.Random(12)
+    for number in range(150):
+        text, name = mutated(rng)
+        if name.endswith(".json"):
+            yield f"random {number}", text
+
+
+@situation(
+    "hints of the validator, obeyed one after the other",
+    "one diagnostic says `write A`, the next one `write B` for the same key",
+    "obeying never leads back to a text that was there before",
+)
+def test_obeying_hints_never_leads_in_a_circle(workspace):
+    for name in ("water", "ice"):
+        write_system(workspace / "data" / name)
+    done, circles = 0, []
+    for name, first in faulty_inputs():
+        text, seen = first, {first}
+        for _ in range(12):
+            errors = [i for i in check_text(text).diagnostics if i.severity == "error"]
+            try:
+                following = (obeyed(text, item) for item in errors)
+                new = next((one for one in following if one is not None and one != text), None)
+            except (ValueError, KeyError, TypeError):
+                break  # the text is not JSON
+            if new is None:
+                break
+            done += 1
+            if new in seen:
+                circles.append(f"{name}: {[(i.code, i.message, i.hint) for i in errors]}")
+                break
+            seen.add(new)
+            text = new
+    assert not circles, "\n".join(circles)
+    assert done > 60
