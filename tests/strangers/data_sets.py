@@ -91,6 +91,25 @@ def rotating(name: str) -> list[Atoms]:
     return [pair(name, BONDS[name][1], (np.sin(a), 0, np.cos(a))) for a in angles]
 
 
+def turning_fast(name: str, box: float) -> list[Atoms]:
+    """Return a diatomic molecule in a cell that vibrates a little and turns much."""
+    rng = np.random.default_rng(4)
+    found = []
+    for number in range(25):
+        angle = number * 0.3
+        atoms = pair(name, 0.8 + rng.normal(0, 0.002), (np.sin(angle), np.cos(angle), 0.2))
+        atoms.set_cell(np.eye(3) * box)
+        atoms.pbc = True
+        found.append(atoms)
+    return found
+
+
+def scaled(name: str, factors: Sequence[float]) -> list[Atoms]:
+    """Return a molecule blown up."""
+    atoms = molecule(name)
+    return [emt(Atoms(atoms.symbols, atoms.positions * factor)) for factor in factors]
+
+
 def tumbling(name: str) -> list[Atoms]:
     """Return a rigid polyatomic molecule of atoms of light elements that rotates."""
     atoms = molecule(name)
@@ -125,6 +144,8 @@ LEGITIMATE: dict[str, Callable[[], list[list[Atoms]]]] = {
     "equation of state": lambda: [equation_of_state("Cu"), equation_of_state("Al")],
     "rotating H2": lambda: [rotating("H2")],
     "rotating N2": lambda: [rotating("N2")],
+    "H2 that turns fast": lambda: [turning_fast("H2", 10.0)],
+    "a molecule that flies apart": lambda: [scaled("CH4", np.linspace(1.7, 2.0, 12))],
     "tumbling water": lambda: [tumbling("H2O")],
     "lone atoms beside crystals": lambda: [
         lone("Cu"),

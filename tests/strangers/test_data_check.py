@@ -26,6 +26,12 @@ _TOLD = {
     "rotating H2": situation("a molecule in vacuum", "rigid H2 that rotates", "no finding"),
     "rotating N2": situation("a molecule in vacuum", "rigid N2 that rotates", "no finding"),
     "tumbling water": situation("a molecule in vacuum", "rigid water that rotates", "no finding"),
+    "H2 that turns fast": situation(
+        "a molecule in a large cell", "H2 that vibrates a little and turns much", "no finding"
+    ),
+    "a molecule that flies apart": situation(
+        "dissociation", "methane of 1.7 to 2 times its size, as if in Bohr", "no finding"
+    ),
     "lone atoms beside crystals": situation(
         "references for cohesive energies",
         "an atom alone beside crystals of one atom a cell",

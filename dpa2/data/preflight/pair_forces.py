@@ -12,10 +12,14 @@ from dpa2.data.preflight.neighbors import pairs_within
 _REACH = 6.0
 """Å; pairs further apart are left out of the estimate."""
 _KNOTS = 10
+_EQUATIONS = 10
+"""For each unknown, so that the fit is no accident."""
 _MOST_ATOMS = 300
 _MOST_FRAMES = 10
 _LEAST_FRAMES = 4
 _MOST_ELEMENTS = 4
+_NOISE = 1e-4
+"""eV/Å; forces below are rounding."""
 _LOPSIDED = 0.003
 """Part of all pulls that may be left over where forces are 0 by symmetry, for rounding."""
 
@@ -30,6 +34,8 @@ def virial_sums(frames: Frames) -> FloatArray:
     """
     none = np.zeros(4)
     if frames.virial is None or frames.force is None:
+        return none
+    if np.nanmax(np.abs(frames.force), initial=0.0) < _NOISE:  # 0 by symmetry
         return none
     fine = np.isfinite(frames.force).all(axis=(1, 2)) & np.isfinite(frames.virial).all(axis=(1, 2))
     chosen = np.flatnonzero(fine)
@@ -51,7 +57,7 @@ def virial_sums(frames: Frames) -> FloatArray:
 def virial_factor(sums: FloatArray, *, periodic: bool) -> float | None:
     """Return by what virials must be multiplied to be those of the forces; None: unknown."""
     number, xx, yy, xy = sums.tolist()
-    if not number or xx <= 0 or yy <= 0 or xy**2 < (0.6 if periodic else 0.98) * xx * yy:
+    if not number or xx <= 0 or yy <= 0 or xy**2 < (0.7 if periodic else 0.98) * xx * yy:
         return None
     return float(np.sign(xy) * np.sqrt(xx / yy))
 
@@ -70,7 +76,7 @@ def _pair_virials(frames: Frames) -> FloatArray | None:
     kinds = np.unique(frames.atom_types[frames.atom_types != PADDING])
     number = {kind: place for place, kind in enumerate(kinds.tolist())}
     num_unknowns = len(kinds) * (len(kinds) + 1) // 2 * _KNOTS
-    if len(kinds) > _MOST_ELEMENTS or 3 * frames.real_atoms.sum() < 2 * num_unknowns:
+    if len(kinds) > _MOST_ELEMENTS or 3 * frames.real_atoms.sum() < _EQUATIONS * num_unknowns:
         return None
     matrices, targets, virials = [], [], []
     for frame in range(frames.num_frames):

@@ -12,7 +12,7 @@ from dpa2.data.labels import LABELS
 from dpa2.data.preflight.neighbors import Census, census, heights
 from dpa2.data.preflight.pair_forces import is_lopsided, virial_sums
 from dpa2.data.preflight.radii import covalent_radii
-from dpa2.data.preflight.unit_guess import bond_ratios, guess_unit, is_bonded
+from dpa2.data.preflight.unit_guess import are_pulled, bond_ratios, guess_unit, is_bonded
 from dpa2.data.preflight.work import NUM_SUMS, work_sums
 from dpa2.data.system import System
 
@@ -299,7 +299,7 @@ class _Surveyor:
         self.bond_ratios.append(float(np.median(ratio)))
         bonded = int(is_bonded(ratio).sum())
         self.num_bonded += (bonded, len(ratio))
-        if bonded > _BONDED_SHARE * len(ratio):
+        if bonded > _BONDED_SHARE * len(ratio) or are_pulled(frames, found):
             self.units.add("")
             return
         for frame in _some_frames(frames):

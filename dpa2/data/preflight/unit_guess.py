@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.frames import FloatArray, IntArray
+from dpa2.data.frames import FloatArray, Frames, IntArray
 from dpa2.data.preflight.neighbors import Census, census
 
 _BOHR = 0.529177210903
@@ -17,8 +17,10 @@ _USUAL = (0.85, 1.25)
 """Idem at rest: what another unit must make of them. Stretched bonds are longer than in Å."""
 _MULTIPLE = 0.75
 """Idem where double and triple bonds are usual, among small atoms."""
-_SMALL_ATOM = 0.8
-"""Å; covalent radius of C, N, O, which have multiple bonds, and above that of H."""
+_SMALL_ATOM = (0.6, 0.8)
+"""Å; covalent radii of C, N and O, which have multiple bonds, lie in between."""
+_ONE_WAY = 0.6
+"""Mean over root mean square of forces that all point the same way."""
 _FEW_ATOMS = 3
 """Molecules of fewer atoms may be stretched as a whole: distances alone do not speak for Bohr."""
 
@@ -74,6 +76,22 @@ def bond_ratios(found: Census, types: IntArray, radii: FloatArray) -> FloatArray
     return np.asarray(found.nearest[known] / length[known], dtype=np.float64)
 
 
+def are_pulled(frames: Frames, found: Census) -> bool:
+    """Tell whether forces pull nearly all atoms towards their nearest neighbours.
+
+    Bonds are then stretched, whatever the unit; around places of rest, forces point either way.
+    """
+    if frames.force is None:
+        return False
+    place = np.take_along_axis(frames.coord, found.partner[..., None], axis=1) - frames.coord
+    if frames.box is not None:
+        place -= np.rint(place @ np.linalg.inv(frames.box)) @ frames.box
+    has = np.isfinite(found.nearest) & (found.nearest > 0)
+    pull = ((frames.force * place).sum(axis=-1))[has] / found.nearest[has]
+    pull = pull[np.isfinite(pull)]
+    return bool(len(pull)) and pull.mean() > _ONE_WAY * np.sqrt(np.square(pull).mean()) > 0
+
+
 def is_bonded(ratio: FloatArray) -> NDArray[np.bool_]:
     """Tell which of the ratios are those of bonds."""
     return (ratio > _BONDED[0]) & (ratio < _BONDED[1])
@@ -83,7 +101,8 @@ def is_usual(found: Census, types: IntArray, radii: FloatArray) -> NDArray[np.bo
     """Tell which of the nearest neighbours (A,) are as far as in molecules and crystals at rest."""
     length, known = _lengths(found, types, radii)
     ratio = found.nearest[known] / length[known]
-    both_small = length[known] < 2 * _SMALL_ATOM
+    small = (radii > _SMALL_ATOM[0]) & (radii < _SMALL_ATOM[1])
+    both_small = (small[types] & small[np.take_along_axis(types, found.partner, axis=1)])[known]
     return (ratio > np.where(both_small, _MULTIPLE, _USUAL[0])) & (ratio < _USUAL[1])
 
 

@@ -54,7 +54,9 @@ def _by_forces(item: Surveyed) -> Finding | None:
     if item.system.periodic and _RIGHT_BY_PAIRS[0] < factor < _RIGHT_BY_PAIRS[1]:
         return None
     seen = f"forces make about {factor:.3g} times these virials"
-    return _finding(item, factor, seen, energies_are_right=True)
+    found = _finding(item, factor, seen, energies_are_right=True)
+    is_named = found is not None and "perhaps" in str(found.hint)
+    return found if is_named or not item.system.periodic else None  # an estimate only
 
 
 def _by_size(item: Surveyed) -> Finding | None:
