@@ -36,7 +36,7 @@ NeighborSelection = Annotated[
 
 
 Selection = Annotated[
-    NeighborSelection, Usual(high=2000, why="every block of neighbours is that long")
+    NeighborSelection, Usual(high=2000, why="every block of neighbours is that long", limit=1e6)
 ]
 _WIDE = "a layer of that width takes gigabytes"
 _DEEP = "memory and time grow with every layer"

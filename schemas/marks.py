@@ -22,6 +22,7 @@ class Usual:
         why: What happens outside, as the end of a sentence.
         entries: The largest usual number of items of a list.
         zero: What zero (of a list: no items) means, if it is worth a warning.
+        limit: Numbers above this are no warning but an error: no computer gets there.
     """
 
     low: float | None = None
@@ -29,6 +30,7 @@ class Usual:
     why: str | None = None
     entries: int | None = None
     zero: str | None = None
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,10 @@ class WrittenTo:
     Args:
         kind: `file`: it is opened in a folder that must exist; `statistics`: an HDF5 file or a
             folder, in a folder that is made; `prefix`: the beginning of file names, in a folder
-            that is made; `folder`: a folder that is made.
+            that is made; `folder`: a folder that is made; `new folder`: one that is meant to be.
     """
 
-    kind: Literal["file", "statistics", "prefix", "folder"]
+    kind: Literal["file", "statistics", "prefix", "folder", "new folder"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ class Migration:
             return
         if "training_data" in training:
             message = "`systems` is given both here and in `training_data`"
-            self._refuse(training, "systems", message, "keep the one in `training_data`")
+            other = ("training", "training_data")
+            self._refuse(training, "systems", message, "keep the one in `training_data`", other)
             return
         training["training_data"] = {}
         self.moved[("training", "training_data")] = ("training", "systems")
@@ -139,7 +140,8 @@ class Migration:
                 continue
             if isinstance(schedule, dict) and key in schedule:
                 message = f"`{key}` is given both here and in `learning_rate`"
-                self._refuse(training, key, message, "keep the one in `learning_rate`")
+                other = ("learning_rate", key)
+                self._refuse(training, key, message, "keep the one in `learning_rate`", other)
             elif isinstance(schedule, dict):
                 self._move(training, key, ("learning_rate",), key)
             else:
@@ -156,7 +158,12 @@ class Migration:
         names = {key: "type" if key == "opt_type" else key for key in present}
         pairs = tuple((("training", key), ("optimizer", name)) for key, name in names.items())
         for key, name in names.items():
-            self._move(training, key, ("optimizer",), name, Move(pairs))
+            if optimizer.get(name, training[key]) != training[key]:
+                message = f"`{key}` is given here, and otherwise in `optimizer`"
+                hint = "keep the one in `optimizer`; deepmd-kit takes this one"
+                self._refuse(training, key, message, hint, ("optimizer", name))
+            else:
+                self._move(training, key, ("optimizer",), name, Move(pairs))
 
     def _move(
         self,
@@ -187,11 +194,11 @@ class Migration:
             )
         )
 
-    def _refuse(self, training: dict[str, Any], key: str, message: str, hint: str) -> None:
+    def _refuse(
+        self, training: dict[str, Any], key: str, message: str, hint: str, other: Path
+    ) -> None:
         del training[key]
-        section = "learning_rate" if key in _WARMUP else "training"
-        name = "training_data" if section == "training" else key
-        related = (("the other one", (section, name)),)
+        related = (("the other one", other),)
         finding = Finding(
             "ZOO106", ("training", key), message, hint, at="key", related_paths=related
         )

@@ -81,7 +81,7 @@ class RunSettings(Section):
     tensorboard: bool = False
     """Write errors for TensorBoard."""
     tensorboard_log_dir: Annotated[
-        str, WrittenTo("folder"), Needs("tensorboard", "enable_profiler")
+        str, WrittenTo("new folder"), Needs("tensorboard", "enable_profiler")
     ] = "log"
     """Folder for TensorBoard."""
     tensorboard_freq: Annotated[PositiveInt, Needs("tensorboard")] = 1

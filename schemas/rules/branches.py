@@ -262,6 +262,10 @@ def aliases_are_distinct(draft: Draft) -> Iterator[Fault]:
                 yield Fault(path, message, "each name leads to one branch")
             elif alias == "RANDOM":
                 yield Fault(path, "`RANDOM` cannot be the name of a branch")
+            elif not alias.strip() or not alias.isprintable():
+                yield Fault(path, f"{shown(alias)} cannot be the name of a branch", _PLAIN)
+            elif "/" in alias or any(c.isspace() for c in alias):
+                yield warning(path, f"`{alias}` is awkward on the command line", _PLAIN)
             owners.setdefault(alias, name)
 
 
@@ -335,6 +339,30 @@ def branches_are_trained(draft: Draft) -> Iterator[Fault]:
                 "and ends here; for it, put another branch first"
             )
             yield Fault(path, message, hint, severity="warning", for_deepmd="error")
+
+
+@rule("ZOO544", "no branch is all but left out", scope="multi-task")
+def branches_are_balanced(draft: Draft) -> Iterator[Fault]:
+    """Warn of a branch that is hardly ever drawn, and of passes over data without end."""
+    for key, path in (("model_prob", "probability"), ("num_epoch_dict", "passes over its data")):
+        weights = {
+            name: value
+            for name, value in draft.per_branch(key).items()
+            if isinstance(value, int | float) and value > 0
+        }
+        for name, value in weights.items():
+            if value * _RARELY < max(weights.values()):
+                message = f"branch `{name}` has the {path} {value:g}: it is hardly ever trained"
+                yield warning(("training", key, name), message)
+            elif key == "num_epoch_dict" and value > _MOST_PASSES:
+                message = (
+                    f"branch `{name}` has {value:g} passes over its data: no run lives that long"
+                )
+                yield warning(("training", key, name), message)
+
+
+_RARELY = 1e5
+_MOST_PASSES = 1e7
 
 
 @rule("ZOO508", "branches have validation data", scope="multi-task")

@@ -59,7 +59,7 @@ def _obstacle(text: str, mark: WrittenTo) -> str | None:
     """Return why nothing can be written to a path, None if it can."""
     base = _base(mark)
     path = base / text
-    folder = path if mark.kind == "folder" else path.parent
+    folder = path if mark.kind.endswith("folder") else path.parent
     nearest = next((item for item in (folder, *folder.parents) if exists(item)), Path())
     if not nearest.is_dir():
         return f"{nearest} is a file, not a folder"
@@ -72,7 +72,7 @@ def _obstacle(text: str, mark: WrittenTo) -> str | None:
         return f"{text} is there and is no HDF5 file"
     if not os.access(nearest, os.W_OK | os.X_OK) and not exists(path):
         return f"the folder {nearest} cannot be written to"
-    if mark.kind != "folder" and path.is_file() and not os.access(path, os.W_OK):
+    if not mark.kind.endswith("folder") and path.is_file() and not os.access(path, os.W_OK):
         return f"{text} cannot be written to"
     return None
 

@@ -15,6 +15,7 @@ _INT64 = 2**63 - 1
 _FLOAT32 = 3.4028234663852886e38
 _SMALLEST_FLOAT32 = 1.1754943508222875e-38
 _SEED = 2**32 - 1
+_MOST_ATOMS = 10**6
 _BEYOND = Group("numbers beyond their type")
 
 
@@ -37,7 +38,12 @@ def numbers_are_usual(config: Input) -> Iterator[Fault]:
             if side is not None:
                 why = f": {usual.why}" if usual.why else ""
                 message = f"{name} ({shown(number)}) is far {side}{why}"
-                yield warning(path, message)
+                is_absurd = usual.limit is not None and number > usual.limit
+                yield Fault(path, message, severity="error" if is_absurd else "warning")
+        if name == "batch_size" and isinstance(field.value, str):
+            atoms = field.value.partition(":")[2]
+            if atoms.isdigit() and int(atoms) > _MOST_ATOMS:
+                yield warning(field.path, f"{name} ({field.value}): no batch has that many atoms")
 
 
 def _outside(number: float, usual: Usual) -> str | None:

@@ -161,7 +161,7 @@ OUTPUTS = [
     ("training.save_ckpt", "prefix", {}),
     ("training.save_dir", "folder", {}),
     ("training.profiling_file", "file", {"training.profiling": True}),
-    ("training.tensorboard_log_dir", "folder", {"training.tensorboard": True}),
+    ("training.tensorboard_log_dir", "new folder", {"training.tensorboard": True}),
     ("validating.full_val_file", "file", {"validating.full_validation": True}),
     ("validating.save_best_dir", "folder", {"validating.full_validation": True}),
 ]
@@ -188,7 +188,7 @@ def test_outputs_go_where_they_can(path, kind, more, place, faults, workspace):
         "below a file": "text/place",
         "wrong kind": "folder" if kind == "file" else "text",
         "empty": "",
-        "right": "folder/place" if kind != "folder" else "folder",
+        "right": "folder" if kind == "folder" else "folder/place",
     }[place]
     found = {
         severity

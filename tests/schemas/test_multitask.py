@@ -88,6 +88,13 @@ FAULTS = [
     ),
     ("error", "ZOO507", "training.model_prob", {"training.model_prob": {"pbe": 0, "scan": 0}}),
     ("warning", "ZOO507", "training.model_prob.pbe", {"training.model_prob.pbe": 0}),
+    ("warning", "ZOO544", "training.model_prob.scan", {"training.model_prob.pbe": 1e9}),
+    (
+        "error",
+        "ZOO505",
+        f"{BRANCHES}.scan.model_branch_alias.0",
+        {f"{BRANCHES}.scan.model_branch_alias": [" "]},
+    ),
     ("error", "ZOO104", "training.model_prob.pbe", {"training.model_prob.pbe": -1}),
     (
         "error",

@@ -209,6 +209,24 @@ def _found(document):
             marks=situation("deepmd-kit", "null for a key that takes none", "a warning"),
         ),
         pytest.param(
+            {"training.opt_type": "AdamW", "optimizer": {"type": "Adam"}},
+            "error",
+            "otherwise in `optimizer`",
+            marks=situation("deepmd-kit 3.1", "two optimisers, old and new key", "refused"),
+        ),
+        pytest.param(
+            {f"{REPINIT_KEY}.nsel": 10**9},
+            "error",
+            "far above the usual",
+            marks=situation("input.json", "10^9 neighbours", "refused: no memory holds them"),
+        ),
+        pytest.param(
+            {f"{DATA}.batch_size": "auto:1000000000"},
+            "warning",
+            "no batch",
+            marks=situation("input.json", "batches of 10^9 atoms", "a warning"),
+        ),
+        pytest.param(
             {"model.type_map": ["O", "H", ""]},
             "error",
             "no name",
