@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from dpa2.convert.hdf5_file import read_hdf5
 from dpa2.convert.yaml_file import read_yaml
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, ReadOptions
@@ -234,6 +235,28 @@ def test_hdf5_data_lie_in_their_file(
     replaced(tmp_path / "x.h5", change(tmp_path))
     with pytest.raises(DataError, match=words):
         open_systems([tmp_path / "x.h5"], ["O", "H"])
+
+
+@situation(
+    "HDF5 files of other programs",
+    "arrays packed with a filter that is not installed here (LZ4 and the like)",
+    "said in words, with the array's place; of a model and of data",
+)
+def test_filters_that_are_not_here_are_said(tmp_path: Path) -> None:
+    hdf5_system(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.dp", "w") as file:
+        file.create_dataset("variable_0000", data=np.arange(1000.0), compression="gzip")
+        file.attrs["json"] = json.dumps({"@variables": {"w": "/variable_0000"}})
+    for name in ("x.h5", "x.dp"):
+        content = (tmp_path / name).read_bytes()
+        known, unknown = (struct.pack("<H", number) + b"\x08\0\x01\0" for number in (1, 32004))
+        assert known in content
+        (tmp_path / name).write_bytes(content.replace(known, unknown))
+    with pytest.raises(DataError, match=r"\.npy cannot be read") as caught:
+        KINDS["h5"].read(tmp_path / "x.h5")
+    assert "compressed in a way that is not installed" in str(caught.value.hint)
+    with pytest.raises(CheckpointError, match="cannot be read as a model"):
+        read_hdf5(tmp_path / "x.dp")
 
 
 def rewritten(path: Path, key: bytes, value: bytes) -> None:
