@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from schemas.departure import Target
     from schemas.diagnostics import Diagnostic, Finding
     from schemas.diagnostics import Path as JsonPath
+    from schemas.start import Start
 
 _SAID_BY_RULES = {"ZOO411", "ZOO412", "ZOO414", "ZOO415", "ZOO421", "ZOO442", "ZOO443", "ZOO444"}
 """Nothing to add where a rule has said something already."""
@@ -37,6 +38,8 @@ def with_data(report: "Report") -> "Report":
     findings = [*result.findings]
     for (target, _), flown in zip(pairs, result.tasks, strict=True):
         findings += _statistics(target, flown)
+        if report.start is not None and report.start.option == "--restart":
+            findings += _other_data(target, flown, report.start)
     new = list(_unsaid(findings, report.diagnostics))
     return report.extend(new) if new else report
 
@@ -77,6 +80,33 @@ def _statistics(target: "Target", flown: "Flown") -> "Iterator[Finding]":
                 _place(target)(("training", "stat_file")),
                 read_only=training.stat_file_mode == "read",
             )
+
+
+def _other_data(target: "Target", flown: "Flown", start: "Start") -> "Iterator[Finding]":
+    """Demand the data of the run that is continued: its place in them is known by their numbers."""
+    from dpa2.data.batching import apply_batch_size, epoch_length
+    from schemas.diagnostics import Finding
+    from schemas.errors import DataError
+    from schemas.partial import UnusableError
+
+    training = target.sound.training
+    for kind, opened in (("training_data", flown.training), ("validation_data", flown.validation)):
+        before = start.frames.get(kind, {}).get(target.name)
+        if before is None or opened is None or not opened.whole:
+            continue
+        with suppress(UnusableError, AttributeError, DataError):
+            batch_size = getattr(training, kind).batch_size
+            used = apply_batch_size([item.system for item in opened.systems], batch_size).systems
+            now = [epoch_length(system) for system in used]
+            if now != before:
+                message = (
+                    f"{start.file} was trained with {len(before)} systems of {sum(before)} frames; "
+                    f"here are {len(now)} of {sum(now)}"
+                )
+                hint = "continue with the same data, or begin a new run with --init-model"
+                yield Finding(
+                    "ZOO637", _place(target)(("training", kind, "systems")), message, hint
+                )
 
 
 def _unsaid(findings: "Iterable[Finding]", said: "Sequence[Diagnostic]") -> "Iterator[Finding]":

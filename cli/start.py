@@ -100,6 +100,7 @@ def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
         steps=header.steps,
         settings=header.settings,
         last_rate=header.last_rate,
+        frames=header.frames,
         branch=options.branch,
         use_pretrain_script=options.use_pretrain_script,
         bias_mode=options.bias_mode,

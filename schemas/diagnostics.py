@@ -251,6 +251,7 @@ CODES = {
     "ZOO445": "an element is not in the training data",
     "ZOO446": "the reader leaves something out",
     "ZOO447": "statistics are from other data",
+    "ZOO637": "a restart has other data than the run",
     "ZOO461": "virials look like another unit than eV, or of the other sign",
     "ZOO462": "virials are not symmetric",
     "ZOO463": "an element is in few frames",

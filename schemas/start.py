@@ -30,6 +30,7 @@ class Start:
         bias_mode: What becomes of the energies of the elements; None as deepmd-kit.
         settings: The normalised input of its run, without the model; None if the file does not say.
         last_rate: Learning rate of its last step; None if the file does not say.
+        frames: Frames of each system of its data in an epoch, by kind of data and branch.
     """
 
     option: StartOption
@@ -41,6 +42,7 @@ class Start:
     bias_mode: BiasMode | None = None
     settings: Mapping[str, Any] | None = field(default=None, repr=False)
     last_rate: float | None = None
+    frames: Mapping[str, Mapping[str, list[int]]] = field(default_factory=dict, repr=False)
 
     @property
     def path(self) -> Path:

@@ -7,7 +7,7 @@ and every tensor, so that this works as well over a network (interop specificati
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.checkpoint.archive import (
@@ -94,6 +94,8 @@ class CheckpointHeader:
         has_optimizer: Whether the state of the optimiser is in it; None if that was not read.
         complete: Whether `tensors` are all of them; over a network only some may have been read.
         settings: The normalised input of the run without the model; None in files of deepmd-kit.
+        frames: Frames of each system in an epoch, by kind of data (`training_data`,
+            `validation_data`) and branch; empty in files of deepmd-kit.
     """
 
     name: str
@@ -104,6 +106,7 @@ class CheckpointHeader:
     has_optimizer: bool | None
     complete: bool = True
     settings: dict[str, Any] | None = None
+    frames: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     @property
     def branches(self) -> dict[str, dict[str, Any]]:
@@ -254,7 +257,22 @@ def header_of(
         has_optimizer=has_optimizer if complete else None,
         complete=complete,
         settings=settings if isinstance(settings, dict) else None,
+        frames=_frames(ours) if isinstance(ours, dict) else {},
     )
+
+
+def _frames(ours: Mapping[str, Any]) -> dict[str, dict[str, list[int]]]:
+    """Return the lengths that the states of our samplers note."""
+    kinds = {kind: ours.get(kind) for kind in ("training_data", "validation_data")}
+    return {
+        kind: {
+            branch: list(state["lengths"])
+            for branch, state in states.items()
+            if isinstance(state, dict) and isinstance(state.get("lengths"), list)
+        }
+        for kind, states in kinds.items()
+        if isinstance(states, dict)
+    }
 
 
 def _check_byte_order(source: RandomAccess, entry: ArchiveEntry | None) -> None:

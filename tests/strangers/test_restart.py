@@ -11,7 +11,7 @@ import dpa2
 from cli.main import app
 from dpa2.finetune.tuning import Tuning
 from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import CheckpointError, ConfigError
+from schemas.errors import CheckpointError, ConfigError, DataError
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import MODEL, multitask_input, write_system, write_systems
 
@@ -178,6 +178,25 @@ def test_another_course_is_said(run, path):
     found = before_and_after(document, checkpoint, {path: SAID[path]})
     assert ("warning", "ZOO632", path) in found
     assert all(item[0] == "warning" for item in found)
+
+
+@situation(
+    "--restart",
+    "systems were added to the data, or frames to a system",
+    "refused by train, and by validate where it reads the data",
+)
+def test_other_data_are_refused(run, tmp_path):
+    document, checkpoint = run
+    write_system(tmp_path / "b", 8, 3, seed=2)
+    systems = [*document["training"]["training_data"]["systems"], str(tmp_path / "b")]
+    other = changed(document, {"training.training_data.systems": systems})
+    result = zoo(other, "validate", "--json", "--restart", checkpoint)
+    items = json.loads(result.stdout)["files"][0]["diagnostics"]
+    errors = [(x["code"], x["message"]) for x in items if x["severity"] == "error"]
+    said = f"{checkpoint} was trained with 1 systems of 5 frames; here are 2 of 8"
+    assert errors == [("ZOO637", said)]
+    with pytest.raises(DataError, match="other training data"):
+        dpa2.train(other, restart=checkpoint, device="cpu", progress=False)
 
 
 @situation(
