@@ -206,7 +206,8 @@ SWEEP = [
 MAY_SUCCEED = ("verify", "explain")
 RIGHT = {"model.json", ".", "escape\x1b[31m.json"}
 """What is only called strangely: a checkpoint, a folder with data, an object without keys."""
-ALWAYS = ["missing", "empty", "folder", "junk.pt", "page.json", "\udcff\udcfe.pt"]
+ALWAYS = ["missing", "folder", "junk.pt", "\udcff\udcfe.pt"]
+"""Given to every command; the others take turns."""
 
 
 def bad_files(folder: Path) -> dict[str, str]:
@@ -321,10 +322,9 @@ CURVES = [
 @pytest.mark.parametrize(("text", "last"), CURVES)
 def test_learning_curves_of_strangers_are_drawn_or_refused(text, last, workspace):
     Path("lcurve.out").write_text(text)
-    code, said = run("plot", "lcurve.out", "-o", "out.png")
+    code, said = run("plot", "lcurve.out")
     assert "bug of zoo" not in said
     assert code == (2 if last is None else 0), said
-    assert Path("out.png").exists() == (last is not None)
     if last is not None:
         code, said = run("plot", "lcurve.out", "--json", "-q")
         assert json.loads(said)["last"]["step"] == last
