@@ -96,6 +96,21 @@ def head_has_effect(departure: Departure) -> Iterator[Fault]:
             yield warning(path, "`finetune_head` has no effect without --finetune")
 
 
+@rule("ZOO545", "one branch is named to start from", scope="start")
+def head_agrees(departure: Departure) -> Iterator[Fault]:
+    """Warn of a `finetune_head` that `--branch` makes count for nothing."""
+    start = departure.start
+    if start is None or start.option != "--finetune" or not start.branch:
+        return
+    for target in departure.targets:
+        if not departure.is_multitask and target.head not in (None, start.branch):
+            path = target.path("model", "finetune_head")
+            message = (
+                f"`finetune_head` ({target.head}) has no effect: --branch is given, and counts"
+            )
+            yield warning(path, message, "keep the one that is meant")
+
+
 @rule("ZOO614", "a restart has steps left", scope="start")
 def steps_are_left(departure: Departure) -> Iterator[Fault]:
     """Warn of a checkpoint that has done all steps."""
