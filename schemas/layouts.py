@@ -48,8 +48,7 @@ def nested_layout(section: Mapping[str, Any], path: Path) -> Move | None:
         if not underscore or block not in _BLOCKS:
             continue
         if name in _GONE:
-            harmless = _GONE[name]
-            if harmless is not None and section[written] not in harmless:
+            if _asks_for_more(name, section[written]):
                 return None
             drop.append((*path, written))
             continue
@@ -71,6 +70,12 @@ def nested_layout(section: Mapping[str, Any], path: Path) -> Move | None:
     return Move(tuple(pairs), tuple(drop), add)
 
 
+def _asks_for_more(name: str, value: Any) -> bool:
+    """Return whether a key asks for something that repformer does not do any more."""
+    harmless = _GONE.get(name)
+    return harmless is not None and value not in harmless
+
+
 def hybrid_layout(section: Mapping[str, Any]) -> Rewrite | None:
     """Return the present layout of a hybrid of `se_atten` and `se_uni`, which DPA-2 once was.
 
@@ -85,6 +90,8 @@ def hybrid_layout(section: Mapping[str, Any]) -> Rewrite | None:
     first, second = parts
     if first.get("attn_layer", 2) != 0:
         return None  # repinit has no attention
+    if any(_asks_for_more(name, value) for name, value in second.items()):
+        return None
     document = {
         "type": "dpa2",
         "repinit": _block("repinit", first),

@@ -238,3 +238,18 @@ def test_the_fixed_flat_layout_computes_what_it_did():
     load_deepmd_state(model, state)
     found = model.describe(model.graph(coord[None], None, types[None]))[0].numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
+@situation(
+    "a hybrid of se_atten and se_uni, before 3.0",
+    "batch normalisation in se_uni",
+    "no fix is offered, not even an unsafe one",
+)
+def test_a_hybrid_with_batch_normalisation_is_left_alone():
+    first = {"type": "se_atten", "sel": 30, "rcut": 4.0, "rcut_smth": 0.5, "attn_layer": 0}
+    second = {"type": "se_uni", "sel": 12, "rcut": 3.0, "rcut_smth": 0.5}
+    for mode, changes in (("no", True), ("uniform", False)):
+        blocks = [first, second | {"do_bn_mode": mode}]
+        document = changed("model", {"descriptor": {"type": "hybrid", "list": blocks}})
+        text = json.dumps(document, indent=2)
+        assert (fix_text(text, unsafe=True).text != text) is changes
