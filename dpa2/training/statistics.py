@@ -241,6 +241,7 @@ class StatisticsBuilder:
         """
         fitting = self.model.fitting
         present: list[NDArray[np.float64]] = []
+        without = 0
         for batch in self.frames:
             values = getattr(batch, name)
             if values is not None:
@@ -248,6 +249,12 @@ class StatisticsBuilder:
             elif name == "fparam" and fitting.has_default_fparam:
                 default = fitting.default_fparam_tensor.double().cpu().numpy()
                 present.append(np.tile(default, (batch.num_frames, 1)))
+                without += 1
+        if 0 < without < len(self.frames):
+            self.say(
+                f"{without} of {len(self.frames)} systems have no fparam.npy: their frames count "
+                "with default_fparam"
+            )
         if not present:
             raise DataError(
                 f"the model uses {width} {name}, but the training data have no {name}.npy",
