@@ -57,7 +57,7 @@ def virial_sums(frames: Frames) -> FloatArray:
 def virial_factor(sums: FloatArray, *, periodic: bool) -> float | None:
     """Return by what virials must be multiplied to be those of the forces; None: unknown."""
     number, xx, yy, xy = sums.tolist()
-    if not number or xx <= 0 or yy <= 0 or xy**2 < (0.7 if periodic else 0.98) * xx * yy:
+    if not number or xx <= 0 or yy <= 0 or xy**2 < (0.5 if periodic else 0.98) * xx * yy:
         return None
     return float(np.sign(xy) * np.sqrt(xx / yy))
 

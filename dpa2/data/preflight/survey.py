@@ -299,14 +299,16 @@ class _Surveyor:
         self.bond_ratios.append(float(np.median(ratio)))
         bonded = int(is_bonded(ratio).sum())
         self.num_bonded += (bonded, len(ratio))
-        if bonded > _BONDED_SHARE * len(ratio) or are_pulled(frames, found):
+        if bonded > _BONDED_SHARE * len(ratio):
             self.units.add("")
             return
+        stretched = are_pulled(frames, found)
         for frame in _some_frames(frames):
             part = slice(frame, frame + 1)
             box = None if frames.box is None else frames.box[part]
             types = frames.atom_types[part]
-            self.units.add(guess_unit(frames.coord[part], box, types, self.covalent))
+            coord, radii = frames.coord[part], self.covalent
+            self.units.add(guess_unit(coord, box, types, radii, stretched=stretched))
 
     def _unit(self) -> str:
         bonded, known = self.num_bonded

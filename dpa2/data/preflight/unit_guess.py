@@ -13,7 +13,7 @@ _BOHR = 0.529177210903
 
 _BONDED = (0.7, 1.35)
 """Distance of nearest neighbours over the sum of their covalent radii, where they are in Å."""
-_USUAL = (0.85, 1.25)
+_USUAL = (0.8, 1.25)
 """Idem at rest: what another unit must make of them. Stretched bonds are longer than in Å."""
 _MULTIPLE = 0.75
 """Idem where double and triple bonds are usual, among small atoms."""
@@ -21,6 +21,8 @@ _SMALL_ATOM = (0.6, 0.8)
 """Å; covalent radii of C, N and O, which have multiple bonds, lie in between."""
 _ONE_WAY = 0.6
 """Mean over root mean square of forces that all point the same way."""
+_MOST = 0.7
+"""Part of the atoms that must be at usual distances in the other unit."""
 _FEW_ATOMS = 3
 """Molecules of fewer atoms may be stretched as a whole: distances alone do not speak for Bohr."""
 
@@ -41,7 +43,12 @@ _WITHOUT_CELL = ("coordinates in Bohr", "coordinates in nanometres")
 
 
 def guess_unit(
-    coord: FloatArray, box: FloatArray | None, types: IntArray, radii: FloatArray
+    coord: FloatArray,
+    box: FloatArray | None,
+    types: IntArray,
+    radii: FloatArray,
+    *,
+    stretched: bool,
 ) -> str:
     """Return in what a structure is whose atoms are nowhere bonded in Å, empty if unknown.
 
@@ -52,17 +59,18 @@ def guess_unit(
         box: (1, 3, 3), or None.
         types: (1, N).
         radii: (T,) covalent radii, Å.
+        stretched: Bonds are known to be: then they do not speak for Bohr.
     """
     reach = 2 * _BONDED[1] * float(np.nanmax(radii, initial=0.0))
     for name, rescale in UNITS.items():
         if box is None and name not in _WITHOUT_CELL:
             continue
-        if "Bohr" in name and (types >= 0).sum() < _FEW_ATOMS:
+        if "Bohr" in name and (stretched or (types >= 0).sum() < _FEW_ATOMS):
             continue
         scaled, cell = rescale(coord, np.eye(3)[None] if box is None else box)
         found = census(scaled, None if box is None else cell, types, [reach])
         ratio = bond_ratios(found, types, radii)
-        if len(ratio) and is_usual(found, types, radii).mean() > 0.9:
+        if len(ratio) and is_usual(found, types, radii).mean() > _MOST:
             return name
     return ""
 

@@ -8,8 +8,8 @@ _HARTREE, _BOHR, _KCAL, GPA = 27.211386, 0.529177, 0.0433641, 160.21766
 
 RIGHT = (0.6, 1.65)
 """Factors in between are 1: steps between frames are not short enough to know better."""
-_ALIKE = 1.2
-"""Factors that differ by less are one."""
+_MANY_ATOMS = 3
+"""Half of the energy, as of a molecule of two atoms, is too near to the whole."""
 _ABSURD = 3.0
 """A factor beyond is a unit, if an unknown one."""
 
@@ -37,7 +37,7 @@ def energy_reason(factor: float, num_atoms: int) -> str | None:
         "forces are in eV/Bohr": 1 / _BOHR,
         "forces are gradients (the sign is reversed)": -1.0,
     }
-    return _reason(factor, known, "one of them has another unit")
+    return _reason(factor, known, "one of them has another unit", 1.2)
 
 
 def _energies(num_atoms: int) -> dict[str, float]:
@@ -46,13 +46,18 @@ def _energies(num_atoms: int) -> dict[str, float]:
         "energies are in Rydberg": 2 / _HARTREE,
         "energies are in kcal/mol": 1 / _KCAL,
     }
-    if num_atoms > 1:
+    if num_atoms >= _MANY_ATOMS:
         known["energies are per atom"] = 1 / num_atoms
     return known
 
 
 def virial_reason(
-    factor: float, volume: float, num_atoms: int, *, energies_are_right: bool
+    factor: float,
+    volume: float,
+    num_atoms: int,
+    *,
+    energies_are_right: bool,
+    tolerance: float = 1.2,
 ) -> str | None:
     """Return what may be wrong where the right virial is `factor` times the one in the data.
 
@@ -61,6 +66,7 @@ def virial_reason(
         volume: Of the cells, Å³; 0 where there are none.
         num_atoms: Atoms per frame; 0 where it varies.
         energies_are_right: Whether the factor cannot be that of the energies.
+        tolerance: By how much it may be off.
 
     Returns:
         A clause; None where nothing is wrong.
@@ -78,16 +84,19 @@ def virial_reason(
     known |= {**reversed_sign, "the sign is reversed": -1.0}
     if not energies_are_right:
         known |= _energies(num_atoms)
-    return _reason(factor, known, "they are in another unit")
+    return _reason(factor, known, "they are in another unit", tolerance)
 
 
-def _reason(factor: float, known: Mapping[str, float], otherwise: str) -> str | None:
+def _reason(
+    factor: float, known: Mapping[str, float], otherwise: str, tolerance: float
+) -> str | None:
     if is_right(factor) or factor == 0:
         return None
     apart = {
         text: abs(math.log(factor / value)) for text, value in known.items() if value * factor > 0
     }
-    near = sorted((text for text in apart if apart[text] < math.log(_ALIKE)), key=apart.__getitem__)
+    near = [text for text in apart if apart[text] < math.log(tolerance)]
+    near.sort(key=apart.__getitem__)
     if near:
         return "perhaps " + " or ".join(near)
     return otherwise if not 1 / _ABSURD < factor < _ABSURD else None

@@ -16,6 +16,8 @@ _MOST_AT_ALL = 5000.0
 _PRESSED = 0.75
 """Of the sum of the covalent radii."""
 _SKEW = 0.05
+_ESTIMATE = 1.5
+"""Factor by which pair potentials may be off where they name a unit."""
 _RIGHT_BY_PAIRS = (0.5, 1.8)
 """Factors in between are 1 where pair potentials stand for the forces."""
 
@@ -43,7 +45,8 @@ def _by_work(item: Surveyed) -> Finding | None:
         return None
     factor = factors.virial / (factors.force or 1.0)
     seen = f"between cells, energies change by {factors.virial:.3g} times the work of the stress"
-    return _finding(item, factor, seen, energies_are_right=factors.force is not None)
+    right = factors.force is not None
+    return _finding(item, factor, seen, energies_are_right=right)
 
 
 def _by_forces(item: Surveyed) -> Finding | None:
@@ -54,7 +57,8 @@ def _by_forces(item: Surveyed) -> Finding | None:
     if item.system.periodic and _RIGHT_BY_PAIRS[0] < factor < _RIGHT_BY_PAIRS[1]:
         return None
     seen = f"forces make about {factor:.3g} times these virials"
-    found = _finding(item, factor, seen, energies_are_right=True)
+    tolerance = _ESTIMATE if item.system.periodic else 1.2
+    found = _finding(item, factor, seen, energies_are_right=True, tolerance=tolerance)
     is_named = found is not None and "perhaps" in str(found.hint)
     return found if is_named or not item.system.periodic else None  # an estimate only
 
@@ -81,11 +85,20 @@ def _by_size(item: Surveyed) -> Finding | None:
 
 
 def _finding(
-    item: Surveyed, factor: float, seen: str, *, energies_are_right: bool
+    item: Surveyed,
+    factor: float,
+    seen: str,
+    *,
+    energies_are_right: bool,
+    tolerance: float = 1.2,
 ) -> Finding | None:
     facts = item.facts
     reason = virial_reason(
-        factor, facts.volume, facts.same_number, energies_are_right=energies_are_right
+        factor,
+        facts.volume,
+        facts.same_number,
+        energies_are_right=energies_are_right,
+        tolerance=tolerance,
     )
     if reason is None:
         return None
