@@ -21,6 +21,8 @@ _SMALL_ATOM = (0.6, 0.8)
 """Å; covalent radii of C, N and O, which have multiple bonds, lie in between."""
 _ONE_WAY = 0.6
 """Mean over root mean square of forces that all point the same way."""
+_FRACTION = 2.0
+"""Fractional coordinates are below: most lie in the cell."""
 _MOST = 0.7
 """Part of the atoms that must be at usual distances in the other unit."""
 _FEW_ATOMS = 3
@@ -64,6 +66,8 @@ def guess_unit(
     reach = 2 * _BONDED[1] * float(np.nanmax(radii, initial=0.0))
     for name, rescale in UNITS.items():
         if box is None and name not in _WITHOUT_CELL:
+            continue
+        if "fractional" in name and np.abs(coord[types >= 0]).max(initial=0.0) > _FRACTION:
             continue
         if "Bohr" in name and (stretched or (types >= 0).sum() < _FEW_ATOMS):
             continue
