@@ -292,3 +292,30 @@ def test_an_empty_cell_that_is_periodic_is_no_structure(tmp_path):
     ase.io.write(tmp_path / "x.traj", Atoms("H", pbc=True))
     with pytest.raises(DataError, match="no cell vector"):
         read(tmp_path / "x.traj")
+
+
+@situation("CP2K", "the -frc-1.xyz taken for positions", "said: atoms all but coincide")
+def test_forces_in_the_place_of_positions_are_noticed(tmp_path):
+    (tmp_path / "w-frc-1.xyz").write_text(
+        "2\n i = 0, time = 0.0, E = -17.2\n H 0.001 0.002 0.003\n O -0.001 -0.002 -0.003\n"
+    )
+    _, report = read(tmp_path / "w-frc-1.xyz")
+    assert any("closer than 0.3 Å" in text for text in report.sentences())
+
+
+@situation("i-PI", "xyz with CELL(abcABC) in the comment, in Bohr", "refused, the way named")
+def test_xyz_of_ipi_is_refused(tmp_path):
+    (tmp_path / "pos.xyz").write_text(
+        "1\n# CELL(abcABC): 9.4 9.4 9.4 90.0 90.0 90.0 Step: 0 Bead: 0 "
+        "positions{atomic_unit} cell{atomic_unit}\n H 1.0 2.0 3.0\n"
+    )
+    with pytest.raises(DataError, match="i-PI's"):
+        read(tmp_path / "pos.xyz")
+
+
+@situation("XYZ", "a cell in the comment in another form than Lattice", "said: not periodic")
+def test_a_cell_in_another_form_is_noticed(tmp_path):
+    (tmp_path / "x.xyz").write_text("1\nBox: 9.4 9.4 9.4\n H 1.0 2.0 3.0\n")
+    (structure,), report = read(tmp_path / "x.xyz")
+    assert structure.box is None
+    assert "not periodic" in report.sentences()[0]

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
+from dpa2.data.structures import mixed_steps
 from dpa2.data.structures.ase_frames import quiet
 from dpa2.data.structures.elements import numbered, symbols_of
 from dpa2.data.structures.structure import NONE, Dropped, FileReport, Floats, ReadOptions, Structure
@@ -24,6 +25,9 @@ PAIRS = {"dftbplus": ("dftb_in.hsd", "detailed.out")}
 # Without it, the last step of an optimisation is all that is read.
 _ARGUMENTS: dict[str, dict[str, Any]] = {"gaussian/log": {"md": True}}
 
+# dpdata multiplies their stress with the volume; in them tension is positive, in a virial not.
+_TENSION_POSITIVE = {"siesta/output", "siesta/aimd_output"}
+
 
 def read(
     path: str, format_name: str, options: ReadOptions, report: FileReport
@@ -39,9 +43,14 @@ def read(
     Raises:
         DataError: If dpdata cannot read it, or what it read does not fit together.
     """
+    mixed_steps.check(path, format_name)
     unconverged = _unconverged(path) if format_name == "openmx/md" else set()
     count = 0
-    for data in _systems(path, format_name, report):
+    for data in _steps(path, format_name, report):
+        if isinstance(data, str):
+            yield Dropped(count, data)
+            count += 1
+            continue
         for structure in _unpack(data, options, report, count):
             if count in unconverged:
                 yield Dropped(count, "its electrons are not converged")
@@ -62,13 +71,26 @@ def _unconverged(prefix: str) -> set[int]:
         return {number for number, line in enumerate(heads) if "scf_conv=0" in line.split()}
 
 
-def _systems(path: str, format_name: str, report: FileReport) -> list[dict[str, Any]]:
+def _steps(path: str, format_name: str, report: FileReport) -> Iterator[dict[str, Any] | str]:
+    """Yield dpdata's dictionaries, one per group of frames, or why there is none of a step."""
+    if format_name != "orca/spout":
+        yield from _systems(path, format_name, report)
+        return
+    for step in mixed_steps.steps_of_orca(path):
+        try:
+            yield from _systems(step, format_name, report) if step else [mixed_steps.NO_GRADIENT]
+        except DataError as error:
+            yield error.message
+
+
+def _systems(path: str | TextIO, format_name: str, report: FileReport) -> list[dict[str, Any]]:
     """Return dpdata's dictionaries, one per group of frames, not turned as its systems are."""
     from dpdata.format import Format
 
     kind = Format.get_formats()[format_name]  # type: ignore[no-untyped-call]
     has_labels = kind.from_labeled_system is not Format.from_labeled_system
-    given = tuple(path.split(",")) if format_name in PAIRS else path
+    pair = isinstance(path, str) and format_name in PAIRS
+    given = tuple(str(path).split(",")) if pair else path
     try:
         with quiet() as caught:
             reader = kind()
@@ -91,7 +113,10 @@ def _systems(path: str, format_name: str, report: FileReport) -> list[dict[str, 
         if not passing and "SCF not converged" not in str(warning.message):
             report.note(f"frames or labels may be missing: {_first_sentence(warning.message)}")
     flat = [part for item in found for part in (item if isinstance(item, tuple | list) else [item])]
-    return [part for part in flat if part and len(part.get("coords", ())) > 0]
+    kept = [part for part in flat if part and len(part.get("coords", ())) > 0]
+    for part in kept if format_name in _TENSION_POSITIVE else ():
+        part["virials"] = -np.asarray(part["virials"])
+    return kept
 
 
 def _first_sentence(error: BaseException | Warning | str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from dpa2.data.structures.formats import guess_format, known_format
 from dpa2.data.structures.structure import (
@@ -42,6 +43,8 @@ _LARGEST_RATIO = 200
 _SMALL = 1 << 28
 # Å³ an atom; hydrogen at the centre of Jupiter has more than 1.
 _LEAST_ROOM = 0.5
+# Å; no two nuclei of any matter are so near.
+_TOO_CLOSE = 0.3
 _INDEX = re.compile(r"(?P<path>.+)@(?P<index>-?\d+|(?:-?\d+)?:(?:-?\d+)?(?::(?:-?\d+)?)?)")
 Items = Iterator[Structure | Dropped]
 
@@ -187,6 +190,8 @@ def _sound(
             report.dropped.append(Dropped(number, reason))
             continue
         report.num_frames += 1
+        if options.keys is not None and _collapsed(item):
+            report.note(f"atoms are closer than {_TOO_CLOSE} Å: are these positions, in Å?")
         yield replace(item, frame=number)
     if report.num_frames:
         _check_demands(options, report)
@@ -195,6 +200,14 @@ def _sound(
         raise DataError("it has no frames", hint="check --from, and the index behind @")
     first = report.dropped[0]
     raise DataError(f"frame {first.frame}: {first.reason}", hint=first.hint)
+
+
+def _collapsed(structure: Structure) -> bool:
+    """Tell whether two atoms all but coincide, as in files of forces read for positions."""
+    if len(structure.symbols) < 2:
+        return False
+    distances, _ = KDTree(structure.coord).query(structure.coord, k=2)
+    return bool(distances[:, 1].min() < _TOO_CLOSE)
 
 
 def _check_demands(options: ReadOptions, report: FileReport) -> None:

@@ -4,7 +4,7 @@ import io
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from ase.data import atomic_numbers
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _UNCONVERGED = "its electrons are not converged (all NELM steps were used)"
 _END = "the file ends in the middle of it"
+_MACHINE_LEARNED = "its labels are those of VASP's machine-learned force field"
+_ENERGY, _ML_ENERGY = "free  energy   TOTEN", "free  energy ML TOTEN"
 _LABELS = {"energy": "free energy TOTEN", "force": "TOTAL-FORCE", "virial": "stress in kB"}
 
 
@@ -34,10 +36,10 @@ def read_outcar(
     Raises:
         DataError: If it has no head, or species and counts disagree.
     """
-    from dpdata.formats.vasp.outcar import analyze_block, get_outcar_block, system_info
+    from dpdata.formats.vasp.outcar import analyze_block, system_info
 
     with open_text(path) as stream:
-        block = get_outcar_block(stream)  # type: ignore[no-untyped-call]
+        block = _next_block(stream)
         _check_head(block, path)
         try:
             with quiet():
@@ -60,11 +62,23 @@ def read_outcar(
             except Exception as error:  # noqa: BLE001 - dpdata raises whatever goes wrong in it
                 reason = short_reason(error)
                 item = Dropped(number, f"it cannot be read: {reason}")
-            if read_nothing(item) and not _begun(block):
+            if _ML_ENERGY in block[-1]:
+                item = Dropped(number, _MACHINE_LEARNED)
+            elif read_nothing(item) and not _begun(block):
                 return  # what a run prints after its last step
             yield _wanted(item, options, report)
             number += 1
-            block = get_outcar_block(stream)  # type: ignore[no-untyped-call]
+            block = _next_block(stream)
+
+
+def _next_block(stream: TextIO) -> list[str]:
+    """Return the lines up to the next energy, of DFT or of VASP's own force field."""
+    block: list[str] = []
+    for line in stream:
+        block.append(line.rstrip("\n"))
+        if _ENERGY in line or _ML_ENERGY in line:
+            break
+    return block
 
 
 def read_nothing(item: Structure | Dropped) -> bool:

@@ -38,6 +38,9 @@ _TENSOR = re.compile(
     r"(?P<value>\"[^\"]*\"|'[^']*'|\{[^}]*\}|\[\[.*?\]\]|\[[^\]]*\])"
 )
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf")
+# What i-PI writes: a cell, and units that are Bohr's unless it says so.
+_IPI = re.compile(r"CELL[({](?:abcABC|H|GENH)[)}]|\b(?:positions|forces|velocities)\{\w+\}")
+_OTHER_CELL = re.compile(r"(?i)\b(?:unit)?(?:cell|box|cryst1?|crystal)\b[^\w-]*-?\d+\.?\d*\s")
 # The vectors of a cell that some programs write after the atoms.
 _VECTOR = re.compile(r"VEC[123]\b")
 
@@ -91,6 +94,7 @@ def _structure(lines: list[str], where: str, options: ReadOptions, report: FileR
     if count == 0:
         raise FrameFaultError("it has no atoms")
     comment = _KNOWN_KEYS.sub(lambda found: _SPELLING[found[1].lower()], lines[1])
+    _look_for_other_cells(comment, report)
     _refuse_repeated_keys(comment)
     _check_columns(comment, len(lines[2].split()))
     lines[1] = _TENSOR.sub(_nine_numbers, comment)
@@ -167,6 +171,20 @@ def _nine_numbers(found: re.Match[str]) -> str:
     if len(numbers) == 6:
         numbers = [numbers[i] for i in (0, 5, 4, 5, 1, 3, 4, 3, 2)]
     return f'{found["key"]}"{" ".join(numbers)}"' if len(numbers) == 9 else found[0]
+
+
+def _look_for_other_cells(comment: str, report: FileReport) -> None:
+    """Refuse a comment line of i-PI; note one with a cell in another form than `Lattice`."""
+    if _IPI.search(comment):
+        raise FrameFaultError(
+            "its comment line is i-PI's, which has a cell and units of its own",
+            hint="let i-PI write it for ASE (format='ase'), or convert it to extended XYZ in Å",
+        )
+    if "Lattice" not in comment and (found := _OTHER_CELL.search(comment)):
+        report.note(
+            f"its comment line has {found[0].strip()[:20]!r}: a cell is read from Lattice only, "
+            "and without it the structure is not periodic"
+        )
 
 
 def _refuse_repeated_keys(comment: str) -> None:
