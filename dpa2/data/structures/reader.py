@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from dpa2.data.structures.formats import guess_format, known_format
 from dpa2.data.structures.structure import (
@@ -206,6 +205,8 @@ def _collapsed(structure: Structure) -> bool:
     """Tell whether two atoms all but coincide, as in files of forces read for positions."""
     if len(structure.symbols) < 2:
         return False
+    from scipy.spatial import KDTree  # comes with ASE
+
     distances, _ = KDTree(structure.coord).query(structure.coord, k=2)
     return bool(distances[:, 1].min() < _TOO_CLOSE)
 
