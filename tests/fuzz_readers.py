@@ -303,7 +303,10 @@ def fuzz(name: str, numbers: range) -> Outcome:
         good = good_file(KINDS[name], folder)
         while left:
             done = folder / "done.json"
-            child = os.fork()
+            with warnings.catch_warnings():
+                # Libraries with threads warn of forks; the child needs none of their threads.
+                warnings.simplefilter("ignore")
+                child = os.fork()
             if not child:
                 _child(name, left, good, folder, done)
             _, status = os.waitpid(child, 0)

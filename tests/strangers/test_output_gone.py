@@ -1,14 +1,12 @@
 """Nobody reads what is printed any more, or the disk is full: what becomes of the work."""
 
 import errno
-import fcntl
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
@@ -85,21 +83,13 @@ def test_a_training_outlives_the_reader_of_its_log(config):
 )
 def test_a_training_outlives_its_terminal(config):
     master, slave = os.openpty()
-
-    def control():
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
+    # The first terminal that the head of a session opens is the one that controls it.
+    shell = ["sh", "-c", 'exec "$@" <>"$0" >&0 2>&0', os.ttyname(slave)]
     process = subprocess.Popen(
-        zoo("train", "input.json"),
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        preexec_fn=control,  # noqa: PLW1509 - the child runs no Python before it
-        env=ENVIRONMENT,
+        shell + zoo("train", "input.json"), env=ENVIRONMENT, start_new_session=True
     )
-    os.close(slave)
     assert os.read(master, 1)
+    os.close(slave)
     os.close(master)
     assert process.wait() == 0
     assert is_complete()
