@@ -232,3 +232,28 @@ def test_counts_beyond_the_data_file_are_refused(tmp_path):
     (tmp_path / "x.data").write_text(text)
     with pytest.raises(DataError, match="fewer than its 99999999999 atoms"):
         read(tmp_path / "x.data", type_names=["H", "O"])
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        pytest.param(
+            "\nMasses\n\n1 12.011 # CA\n2 1.008 # HA\n",
+            marks=situation("CHARMM-GUI", "a carbon called CA behind its mass", "not calcium"),
+        ),
+        pytest.param(
+            "\nAtom Type Labels\n\n1 ca\n2 H\n\nMasses\n\n1 12.01\n2 1.008\n",
+            marks=situation("LAMMPS", "GAFF's ca as a type label", "not calcium"),
+        ),
+        pytest.param(
+            "\nAtom Type Labels\n\n1 ca\n2 H\n",
+            marks=situation("LAMMPS", "GAFF's ca as a type label without a mass", "not calcium"),
+        ),
+    ],
+)
+def test_a_carbon_called_ca_is_no_calcium(tmp_path, middle):
+    first, second, third = ("1 0.5 0 0", "2 1.5 0 0", "2 2.5 0 0")
+    text = DATA.format(middle=middle, style="atomic", first=first, second=second, third=third)
+    (tmp_path / "x.data").write_text(text)
+    with pytest.raises(DataError, match="Ca"):
+        read(tmp_path / "x.data")

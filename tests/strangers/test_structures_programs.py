@@ -4,7 +4,10 @@ import gzip
 
 import numpy as np
 import pytest
+from scipy.io import netcdf_file
 
+from dpa2.data.structures.dpdata_faults import compare_with_positions
+from dpa2.data.structures.formats import known_format
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, ReadOptions
 from schemas.errors import DataError
@@ -382,3 +385,39 @@ def test_output_without_a_result_is_refused_in_words(tmp_path, name, text, capfd
     assert str(tmp_path / name) in caught.value.message
     assert "Traceback" not in caught.value.message
     assert capfd.readouterr() == ("", "")
+
+
+@situation("AMBER", "GAFF types ca and ho", "carbon and hydrogen by the topology, not Ca and Ho")
+def test_elements_of_amber_are_those_of_its_topology(tmp_path):
+    (tmp_path / "m.parm7").write_text(
+        "%VERSION\n%FLAG POINTERS\n%FORMAT(10I8)\n"
+        + "".join(f"{n:8}" for n in (2, 2, 0, 0, 0, 0, 0, 0, 0, 0))
+        + "\n%FLAG ATOMIC_NUMBER\n%FORMAT(10I8)\n       6       1\n"
+        "%FLAG AMBER_ATOM_TYPE\n%FORMAT(20a4)\nca  ho  \n"
+    )
+    for name, what in (("m.nc", "coordinates"), ("m.mdfrc", "forces")):
+        with netcdf_file(tmp_path / name, "w") as stream:
+            stream.createDimension("frame", 1)
+            stream.createDimension("atom", 2)
+            stream.createDimension("spatial", 3)
+            values = stream.createVariable(what, "f", ("frame", "atom", "spatial"))
+            values[:] = [[[0, 0, 0], [1, 0, 0]]]
+            for cell, size in (("cell_lengths", 9.0), ("cell_angles", 90.0)):
+                stream.createVariable(cell, "d", ("frame", "spatial"))[:] = size
+    (tmp_path / "m.mdout").write_text(" EPtot      =  -10.0\n")
+    (structure,), _ = read(tmp_path / "m", format_name="amber/md")
+    assert structure.symbols == ("C", "H")
+    assert structure.labels["force"][1, 0] == pytest.approx(0.0433641, rel=1e-5)
+
+
+@situation("CP2K", "kinds numbered in another order than the atoms", "refused, not other elements")
+def test_kinds_of_cp2k_are_compared_with_the_positions(tmp_path):
+    (tmp_path / "w-pos-1.xyz").write_text("2\n i = 0, E = -17.0\n H 0 0 0\n O 1 0 0\n")
+    with pytest.raises(DataError, match="atom 0 is H in .* and would be O"):
+        compare_with_positions(str(tmp_path), ("O", "H"))
+    compare_with_positions(str(tmp_path), ("H", "O"))
+
+
+@situation("FHI-aims", "fhi_aims/md", "read by ASE: molecules too, the energy of the forces")
+def test_fhi_aims_is_read_by_ase():
+    assert known_format("fhi_aims/md") == known_format("aims-output")

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from dpa2.data.structures import mixed_steps
+from dpa2.data.structures import dpdata_faults
 from dpa2.data.structures.ase_frames import quiet
 from dpa2.data.structures.elements import numbered, symbols_of
 from dpa2.data.structures.structure import NONE, Dropped, FileReport, Floats, ReadOptions, Structure
@@ -43,7 +43,7 @@ def read(
     Raises:
         DataError: If dpdata cannot read it, or what it read does not fit together.
     """
-    mixed_steps.check(path, format_name)
+    dpdata_faults.check(path, format_name)
     unconverged = _unconverged(path) if format_name == "openmx/md" else set()
     count = 0
     for data in _steps(path, format_name, report):
@@ -52,6 +52,8 @@ def read(
             count += 1
             continue
         for structure in _unpack(data, options, report, count):
+            if format_name == "cp2k/aimd_output" and count == 0:
+                dpdata_faults.compare_with_positions(path, structure.symbols)
             if count in unconverged:
                 yield Dropped(count, "its electrons are not converged")
             else:
@@ -76,9 +78,9 @@ def _steps(path: str, format_name: str, report: FileReport) -> Iterator[dict[str
     if format_name != "orca/spout":
         yield from _systems(path, format_name, report)
         return
-    for step in mixed_steps.steps_of_orca(path):
+    for step in dpdata_faults.steps_of_orca(path):
         try:
-            yield from _systems(step, format_name, report) if step else [mixed_steps.NO_GRADIENT]
+            yield from _systems(step, format_name, report) if step else [dpdata_faults.NO_GRADIENT]
         except DataError as error:
             yield error.message
 
@@ -96,7 +98,12 @@ def _systems(path: str | TextIO, format_name: str, report: FileReport) -> list[d
             reader = kind()
             read = reader.from_labeled_system if has_labels else reader.from_system
             if kind.from_multi_systems is Format.from_multi_systems:
-                found = [read(given, **_ARGUMENTS.get(format_name, {}))]
+                arguments = dict(_ARGUMENTS.get(format_name, {}))
+                if format_name == "amber/md":  # its types, such as ca and ho, are no elements
+                    arguments["use_element_symbols"] = range(
+                        dpdata_faults.atoms_of_amber(str(path))
+                    )
+                found = [read(given, **arguments)]
             else:
                 found = [read(item) for item in reader.from_multi_systems(given)]
     except MemoryError:

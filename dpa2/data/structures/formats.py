@@ -26,6 +26,8 @@ ALIASES = {
 # What ASE reads better than dpdata: every frame, constraints, elements of its own.
 _OF_ASE = {
     "ase/traj": "traj", "ase/structure": "",
+    # dpdata's takes another energy than that of the forces, and no molecules.
+    "fhi_aims/md": "aims-output", "fhi_aims/scf": "aims-output",
 }  # fmt: skip
 
 _BY_NAME = (

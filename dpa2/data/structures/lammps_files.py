@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
@@ -144,6 +144,7 @@ def _named_rows(
     types = column_of(rows, columns.index("type"))
     if not all(word.isdecimal() for word in types):  # type labels
         try:
+            _refuse_atom_names(types, options)
             symbols = symbols_of(types, options.known_names, report)
         except DataError as error:
             raise FrameFaultError(error.message, hint=error.hint) from error
@@ -223,18 +224,24 @@ def _names_of_types(
     lines: list[str], options: ReadOptions, report: FileReport
 ) -> Mapping[int, str]:
     total = next((int(m[1]) for x in lines if (m := re.match(r"\s*(\d+)\s+atom types", x))), 0)
+    masses = {kind: text.partition("#") for kind, text in _rows(lines, "Masses")}
+    by_mass = {kind: _element_of_mass(mass) for kind, (mass, _, _) in masses.items()}
     labels = dict(_rows(lines, "Atom Type Labels"))
     if labels:
-        return dict(zip(labels, symbols_of(labels.values(), options.known_names, report),
-                        strict=True))  # fmt: skip
+        if not all(by_mass.get(kind) for kind in labels):
+            _refuse_atom_names(labels.values(), options)
+        symbols = symbols_of(labels.values(), options.known_names, report)
+        named = dict(zip(labels, symbols, strict=True))
+        _compare_with_masses(named, labels, by_mass, options)
+        return named
     names: dict[int, str] = {}
     guessed = []
-    for kind, text in _rows(lines, "Masses"):
-        mass, _, comment = text.partition("#")
+    for kind, (_, _, comment) in masses.items():
         words = comment.split()
         if words and (words[0] in options.known_names or element_of(words[0])):
             names[kind] = symbols_of(words[:1], options.known_names, report)[0]
-        elif (element := _element_of_mass(mass)) is not None:
+            labels[kind] = words[0]
+        elif (element := by_mass[kind]) is not None:
             names[kind] = element
             guessed.append(f"{kind} {element}")
     if len(names) < total or not names:
@@ -245,9 +252,49 @@ def _names_of_types(
             "element of each",
             hint="name the element of each type, in order: --type-map 'O H'",
         )
+    _compare_with_masses(names, labels, by_mass, options)
     if guessed:
         report.note(f"elements of types are told from their masses: {', '.join(guessed)}")
     return names
+
+
+def _refuse_atom_names(labels: Iterable[str], options: ReadOptions) -> None:
+    """Refuse labels that may name an atom's place in a molecule: CA, ho.
+
+    Raises:
+        DataError: Naming the first one.
+    """
+    for label in dict.fromkeys(labels):
+        element = element_of(label)
+        two = len(label) == 2 and label.isalpha() and label[0].upper() in atomic_numbers
+        if two and element not in {None, label} and label not in options.known_names:
+            raise DataError(
+                f"the type {label} may be {element}, or an atom of {label[0].upper()} by its "
+                "place in a molecule",
+                hint="name elements: dump_modify element, or a labelmap of element symbols",
+            )
+
+
+def _compare_with_masses(
+    names: Mapping[int, str],
+    labels: Mapping[int, str],
+    by_mass: Mapping[int, str | None],
+    options: ReadOptions,
+) -> None:
+    """Refuse a type called CA that has the mass of carbon.
+
+    Raises:
+        DataError: If the mass of a type is that of another element than its label means.
+    """
+    for kind, label in labels.items():
+        element = by_mass.get(kind)
+        if element in {None, "H", names[kind]} or label in options.known_names:
+            continue  # a mass of 1 is put where it does not matter
+        raise DataError(
+            f"type {kind} is called {label}, which would be {names[kind]}, and has the mass of "
+            f"{element}",
+            hint="write element symbols as labels, or behind the masses",
+        )
 
 
 def _numbered_types(lines: list[str]) -> list[str]:

@@ -1,10 +1,11 @@
-"""Outputs of which dpdata would join the coordinates of one step to the labels of another."""
+"""Outputs of which dpdata would join what does not belong together: steps, methods, elements."""
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from dpa2.data.structures.elements import element_of
 from dpa2.data.structures.text_files import open_text
 from schemas.errors import DataError
 
@@ -55,6 +56,30 @@ def _orca_step(lines: list[str]) -> Iterator[io.StringIO | None]:
         has_gradient = any(line.startswith("CARTESIAN GRADIENT") for line in lines)
         has_energy = any(line.startswith("FINAL SINGLE POINT ENERGY") for line in lines)
         yield io.StringIO("".join(lines)) if has_gradient and has_energy else None
+
+
+def atoms_of_amber(prefix: str) -> int:
+    """Return how many atoms a topology of AMBER has; 0 where that is not found."""
+    found = re.search(r"%FLAG POINTERS\s*\n%FORMAT.*\n\s*(\d{1,8})\b", _text(f"{prefix}.parm7"))
+    return int(found[1]) if found else 0
+
+
+def compare_with_positions(folder: str, symbols: Sequence[str]) -> None:
+    """Refuse a run of CP2K whose kinds, as dpdata counts them, are not the elements of its xyz.
+
+    Raises:
+        DataError: If an atom would be another element.
+    """
+    for path in sorted(Path(folder).glob("*pos*.xyz"))[:1]:
+        lines = _text(str(path)).splitlines()[2 : len(symbols) + 2]
+        named = [element_of(line.split()[0]) if line.split() else None for line in lines]
+        for atom, (name, symbol) in enumerate(zip(named, symbols, strict=False)):
+            if name is not None and name != symbol:
+                raise DataError(
+                    f"atom {atom} is {name} in {path.name} and would be {symbol}, as its kinds are "
+                    "listed in another order",
+                    hint="number the kinds in the order of the atoms",
+                )
 
 
 def _text(path: str) -> str:
