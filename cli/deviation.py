@@ -85,7 +85,7 @@ def deviation(
         with out.status(f"loading {len(models)} models"):
             chosen = [chosen_model(model, branch) for model in models]
             potentials = [load(model.file, model.branch, device) for model in chosen]
-        opened = open_data(systems, potentials[0].type_map)
+        opened = open_data(systems, potentials[0].type_map, read_labels=real_error)
         for text in (text for system in opened for text in system.warnings):
             out.warning(text)
         settings = DeviationSettings(relative, relative_v, real_error, frequency, strict)

@@ -50,6 +50,11 @@ class System(ABC):
         return int(np.prod(array.shape[axis:], dtype=np.int64))
 
     @property
+    def frame_numbers(self) -> IntArray:
+        """What messages call the frames, (F,): their numbers in the file they come from."""
+        return np.arange(self.num_frames, dtype=np.int64)
+
+    @property
     @abstractmethod
     def files(self) -> Sequence[Path]:
         """Files that hold the system's content, in a fixed order."""

@@ -67,7 +67,7 @@ class SystemDeviation:
 
     Attributes:
         system: Its name.
-        step: (F,) number of the frame times the frequency.
+        step: (F,) number of the frame, in a file of structures that in it, times the frequency.
         values: (F, 7), see `COLUMNS`; NaN for bad frames.
         atomic: (F, N) force deviation of each atom, eV/Å; NaN for padding and bad frames.
         bad: The frames that could not be evaluated.
@@ -168,7 +168,7 @@ def deviate(
             values.append(with_gaps(rows, found.good, frames.num_frames))
             atomic.append(with_gaps(of_atoms, found.good, frames.num_frames))
             bad += found.bad
-        step = np.arange(system.num_frames, dtype=np.int64) * settings.frequency
+        step = system.frame_numbers * settings.frequency
         yield SystemDeviation(
             system.name, step, np.concatenate(values), np.concatenate(atomic), bad
         )

@@ -108,6 +108,7 @@ def predict_files(
     options = options_for(potential.type_map, format_name, type_names)
 
     def evaluated() -> Iterator[Atoms]:
+        foreign: DataError | None = None
         for file in files:
             reports.append(FileReport(file))
             for structure in readable(file, options, reports[-1], refused):
@@ -116,11 +117,16 @@ def predict_files(
                 try:
                     evaluation = _predict(potential, atoms, structure.symbols, fparam)
                 except DataError as error:
-                    if strict or not isinstance(error, FrameError):
-                        where = f"{file}, structure {index} (counted from 0)"
-                        raise DataError(f"{where}: {error.message}", hint=error.hint) from error
+                    where = f"{file}, structure {index} (counted from 0)"
+                    told = DataError(f"{where}: {error.message}", hint=error.hint)
+                    if isinstance(error, FrameError):
+                        problem = error.faults[0].reason
+                    elif set(structure.symbols) - set(potential.type_map):
+                        problem = error.message
+                        foreign = foreign or told
+                    if strict or problem is None:
+                        raise told from error
                     evaluation = nothing(1, len(atoms))
-                    problem = error.faults[0].reason
                 summary.append(_summary(file, index, atoms, evaluation, problem))
                 if progress is not None:
                     progress(1)
@@ -131,6 +137,8 @@ def predict_files(
                 if strict:
                     raise DataError(f"{file}, structure {item.frame}: {item.reason}")
                 summary.append(Predicted(file, item.frame, "", 0, None, None, item.reason))
+        if foreign is not None and all(item.energy is None for item in summary):
+            raise foreign
         if refused and not any(report.num_frames for report in reports):
             raise DataError("; ".join(item.reason for item in refused), hint=refused[0].hint)
 

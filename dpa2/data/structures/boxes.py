@@ -36,7 +36,9 @@ def in_a_box(structure: Structure, vacuum: float, report: FileReport) -> Structu
             f"the cell used keeps images in the others {vacuum:g} Å apart, which is right for "
             "cutoffs below that (--vacuum)"
         )
-    if np.linalg.det(box) < 0:
+    with np.errstate(invalid="ignore"):  # cells that are not finite are told later
+        left_handed = np.linalg.det(box) < 0
+    if left_handed:
         box = box[[0, 2, 1]]
         if all(structure.pbc):
             report.note(

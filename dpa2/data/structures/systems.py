@@ -57,6 +57,11 @@ class StructureSystem(System):
         self.warnings = []
 
     @property
+    def frame_numbers(self) -> IntArray:
+        """Their numbers in the file, where frames of other systems are between them."""
+        return np.array([structure.frame for structure in self._structures], dtype=np.int64)
+
+    @property
     def files(self) -> Sequence[Path]:
         """The file."""
         return [self.path]
@@ -74,7 +79,7 @@ class StructureSystem(System):
         coord = np.array([structure.coord for structure in chosen])
         return Frames(
             system=self.name,
-            indices=index,
+            indices=self.frame_numbers[index],
             coord=coord.reshape(len(index), self.num_atoms, 3),
             box=np.array([structure.box for structure in chosen]) if self.periodic else None,
             atom_types=self.atom_types(index),
@@ -92,6 +97,7 @@ def open_data(
     *,
     keys: LabelKeys | None = None,
     vacuum: float = VACUUM,
+    read_labels: bool = True,
 ) -> list[System]:
     """Open systems of deepmd-kit, and files of structures as systems.
 
@@ -100,6 +106,7 @@ def open_data(
         type_map: Elements of the model; None keeps each system's own.
         keys: Which keys of files hold the labels; None: by their names.
         vacuum: Å between images of what is periodic in some directions only.
+        read_labels: Without, frames of files whose coordinates or labels are not numbers stay.
 
     Raises:
         DataError: If one cannot be read.
@@ -111,7 +118,8 @@ def open_data(
         if _holds_systems(path):
             systems += open_systems([path], type_map, keep_bad_frames=True)
         else:
-            systems += _of_file(path, type_map, keys or LabelKeys(), vacuum)
+            wanted = (keys or LabelKeys()) if read_labels else None
+            systems += _of_file(path, type_map, wanted, vacuum)
     return systems
 
 
@@ -123,7 +131,7 @@ def _holds_systems(path: str) -> bool:
 
 
 def _of_file(
-    path: str, type_map: Sequence[str] | None, keys: LabelKeys, vacuum: float
+    path: str, type_map: Sequence[str] | None, keys: LabelKeys | None, vacuum: float
 ) -> list[System]:
     """Return one system for each composition, boundaries and labels in a file."""
     report = FileReport(path)
