@@ -151,3 +151,56 @@ def test_steps_of_a_machine_learned_force_field_are_left_out(tmp_path):
     assert [s.labels["energy"] for s in structures] == [-14.5, -14.25]
     assert "frames 1, 2 are left out" in report.sentences()[0]
     assert "machine-learned" in report.sentences()[0]
+
+
+def pw_output(first):
+    """Return an output of pw.x with two steps; the line of the first one's energy is `first`."""
+    text = (
+        "     Program PWSCF v.7.2 starts on  1Jan2024 at 10: 0: 0\n"
+        "     lattice parameter (alat)  =      10.0000  a.u.\n     number of atoms/cell      = 1\n"
+        "     number of atomic types    =            1\n"
+        "     celldm(1)=  10.000000  celldm(2)=   0.000000  celldm(3)=   0.000000\n"
+        "     crystal axes: (cart. coord. in units of alat)\n"
+        "               a(1) = (   1.000000   0.000000   0.000000 )\n"
+        "               a(2) = (   0.000000   1.000000   0.000000 )\n"
+        "               a(3) = (   0.000000   0.000000   1.000000 )\n\n"
+        "     atomic species   valence    mass     pseudopotential\n"
+        "        Cu            11.00    63.54600     Cu( 1.00)\n\n   Cartesian axes\n\n"
+        "     site n.     atom                  positions (alat units)\n"
+        "         1           Cu  tau(   1) = (   0.0000000   0.0000000   0.0000000  )\n\n"
+        "     number of k points=     1\n                       cart. coord. in units 2pi/alat\n"
+        "        k(    1) = (   0.0000000   0.0000000   0.0000000), wk =   2.0000000\n\n"
+    )
+    for energy in (first, "!    total energy              =     -11.00000000 Ry"):
+        text += (
+            f"{energy}\n\n     Forces acting on atoms (cartesian axes, Ry/au):\n\n"
+            "     atom    1 type  1   force =     0.01000000    0.02000000    0.03000000\n\n"
+            "ATOMIC_POSITIONS (angstrom)\nCu               0.1000000000  0.0000000000  0.0000000000\n\n"
+        )
+    return text
+
+
+@pytest.mark.parametrize(
+    ("first", "energies"),
+    [
+        pytest.param(
+            "!    total energy              =     -10.00000000 Ry",
+            [-10.0, -11.0],
+            marks=situation(
+                "Quantum ESPRESSO", "a relaxation", "every step, coordinates of its own"
+            ),
+        ),
+        pytest.param(
+            "     convergence NOT achieved after 100 iterations: stopping",
+            [-11.0],
+            marks=situation("Quantum ESPRESSO", "forces of unconverged electrons", "left out"),
+        ),
+    ],
+)
+def test_steps_of_pw_have_an_energy(tmp_path, first, energies):
+    (tmp_path / "pw.out").write_text(pw_output(first))
+    structures, report = read(tmp_path / "pw.out")
+    found = [float(s.labels["energy"]) for s in structures]
+    assert found == pytest.approx(np.array(energies) * HARTREE / 2, rel=1e-6)
+    assert structures[-1].coord[0, 0] == 0.1
+    assert [item.frame for item in report.dropped] == ([0] if len(energies) == 1 else [])

@@ -50,6 +50,9 @@ def read(
         if isinstance(atoms, str):
             yield Dropped(number, atoms)
             return
+        if report.format_name == "espresso-out" and _without_an_energy(atoms):
+            yield Dropped(number, "its electrons are not converged: it has forces and no energy")
+            continue
         try:
             yield from_ase(atoms, f"{report.file} frame {number}", options, report)
         except FrameFaultError as error:
@@ -75,6 +78,12 @@ def _told_from_names(path: Path, atoms: Atoms, report: FileReport) -> None:
     told = dict(zip(map(str, names), atoms.symbols, strict=False))
     listed = ", ".join(f"{name} {symbol}" for name, symbol in list(told.items())[:_SHOWN])
     report.note(f"elements are told from the names of atoms: {listed}")
+
+
+def _without_an_energy(atoms: Atoms) -> bool:
+    """Tell whether pw.x printed forces after `convergence NOT achieved`."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    return results.get("energy") is None and results.get("forces") is not None
 
 
 def from_ase(
