@@ -175,7 +175,7 @@ def pw_output(first):
         text += (
             f"{energy}\n\n     Forces acting on atoms (cartesian axes, Ry/au):\n\n"
             "     atom    1 type  1   force =     0.01000000    0.02000000    0.03000000\n\n"
-            "ATOMIC_POSITIONS (angstrom)\nCu               0.1000000000  0.0000000000  0.0000000000\n\n"
+            "ATOMIC_POSITIONS (angstrom)\nCu      0.1000000000  0.0000000000  0.0000000000\n\n"
         )
     return text
 
