@@ -174,7 +174,18 @@ LEGITIMATE: dict[str, Callable[[], list[list[Atoms]]]] = {
     "stretched hydrogen": lambda: [[pair("H2", d) for d in np.linspace(1.1, 1.5, 20)]],
     "compressed bonds": lambda: [[pair("H2", d) for d in np.linspace(0.5, 0.8, 20)]],
     "relaxation": lambda: [relaxation()],
+    "a small cell": lambda: [small_cells()],
 }
+
+
+def small_cells() -> list[Atoms]:
+    """Return rattled cells of four atoms, whose forces are far from those of pair potentials."""
+    found = []
+    for seed in range(40):
+        copy = bulk("Cu", a=3.6, cubic=True)
+        copy.rattle(0.08, seed=seed)
+        found.append(emt(copy))
+    return found
 
 
 def relaxation() -> list[Atoms]:

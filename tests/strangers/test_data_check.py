@@ -55,6 +55,9 @@ _TOLD = {
     ),
     "stretched hydrogen": situation("a dissociation curve", "H2 at 1.1 to 1.5 Å", "no finding"),
     "compressed bonds": situation("a dissociation curve", "H2 at 0.5 to 0.8 Å", "no finding"),
+    "a small cell": situation(
+        "phonons, active learning", "one cubic cell of fcc copper, rattled", "no finding"
+    ),
     "relaxation": situation("a relaxation", "large steps first, then small ones", "no finding"),
 }
 _WRONG = {
