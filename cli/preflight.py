@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SAID_BY_RULES = {"ZOO411", "ZOO412", "ZOO414", "ZOO415", "ZOO421", "ZOO442", "ZOO443", "ZOO444"}
 """Nothing to add where a rule has said something already."""
+_CAPACITY = "ZOO606"
+"""A number of neighbours that is left to the data, where a checkpoint fixes it."""
 
 
 def with_data(report: "Report") -> "Report":
@@ -41,7 +43,17 @@ def with_data(report: "Report") -> "Report":
         if report.start is not None and report.start.option == "--restart":
             findings += _other_data(target, flown, report.start)
     new = list(_unsaid(findings, report.diagnostics))
-    return report.extend(new) if new else report
+    refused = list(_other_capacities(report, result.tasks))
+    if not new and not refused:
+        return report
+    extended = report.extend([*new, *refused])
+    paths = {finding.path for finding in refused}
+    kept = [
+        item
+        for item in extended.diagnostics
+        if item.code != _CAPACITY or item.severity == "error" or item.path not in paths
+    ]
+    return replace(extended, diagnostics=kept)
 
 
 def _task(target: "Target", report: "Report") -> "Task":
@@ -109,6 +121,47 @@ def _other_data(target: "Target", flown: "Flown", start: "Start") -> "Iterator[F
                 )
 
 
+def _other_capacities(report: "Report", flown: "Sequence[Flown]") -> "Iterator[Finding]":
+    """Refuse numbers of neighbours that come out other than those of the checkpoint.
+
+    Weights and statistics go with one number; that the data decide it has been warned of.
+    """
+    from dpa2.data.preflight.capacity import merged, neighborhoods
+    from schemas.architecture import auto_selections
+    from schemas.departure import Departure
+    from schemas.diagnostics import Finding
+    from schemas.errors import ConfigError
+    from schemas.partial import UnusableError
+
+    start, departure = report.start, Departure(report.targets, report.start)
+    theirs: dict[JsonPath, int] = {}
+    for target in report.targets if start is not None else ():
+        source = departure.sources.get(target.name)
+        model = departure.models.get(source.branch) if source is not None else None
+        if model is None or isinstance(model, ConfigError):
+            continue
+        with suppress(UnusableError):
+            for parts in auto_selections(target.sound.model.descriptor):
+                _, block, key = parts
+                number = getattr(getattr(model.descriptor, block), key)
+                theirs[target.path("model", *parts)] = number
+    found = [
+        item
+        for one in flown
+        if one.training is not None and one.training.whole
+        for item in neighborhoods(one.training.systems, one.task.cutoffs)
+    ]
+    for item in merged(found) if theirs else ():
+        path = item.cutoff.nsel_path
+        number = theirs.get(path, item.capacity)
+        if start is not None and item.capacity != number:
+            message = (
+                f"`{path[-1]}` is {item.capacity} by the data and {number} in {start.file}, "
+                "whose weights go with no other"
+            )
+            yield Finding(_CAPACITY, path, message, f"write {number}", fix=str(number), safe=False)
+
+
 def _unsaid(findings: "Iterable[Finding]", said: "Sequence[Diagnostic]") -> "Iterator[Finding]":
     """Leave out what rules have said without reading the data."""
     from schemas.view import starts_with
@@ -117,7 +170,7 @@ def _unsaid(findings: "Iterable[Finding]", said: "Sequence[Diagnostic]") -> "Ite
     errors = {path for x in said if x.severity == "error" for path in (x.path, *x.repeated)}
     in_nanometres = any(item.code == "ZOO213" for item in said)
     for finding in findings:
-        if finding.code == "ZOO431" and finding.path in errors:
+        if finding.code in ("ZOO431", "ZOO447") and finding.path in errors:
             continue
         if finding.code == "ZOO444" and in_nanometres:
             continue  # the cutoffs are too short for any data

@@ -30,7 +30,9 @@ def preset_faults(model: Model) -> Iterator[PresetFault]:
             yield PresetFault(path, message, hint)
             continue
         if len(values) != number:
-            yield PresetFault(path, f"preset_out_bias has {len(values)} entries for {number} types")
+            message = f"preset_out_bias has {len(values)} entries for {number} types"
+            hint = "write an energy in eV, or null, for each type, in the order of type_map"
+            yield PresetFault(path, message, hint)
         for index, value in enumerate(values):
             if isinstance(value, list) and len(value) != 1:
                 message = f"an energy is one number, this entry has {len(value)}"

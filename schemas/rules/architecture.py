@@ -110,7 +110,8 @@ def default_frame_parameters_fit(config: Input) -> Iterator[Fault]:
             f"default_fparam has {len(fitting.default_fparam)} entries, "
             f"numb_fparam is {fitting.numb_fparam}"
         )
-        yield Fault(f"{_FITTING}.default_fparam", message)
+        hint = "write one number for each frame parameter"
+        yield Fault(f"{_FITTING}.default_fparam", message, hint)
 
 
 @rule("ZOO229", "atom_ener has an entry for each type")
@@ -120,7 +121,8 @@ def atom_energies_fit(config: Input) -> Iterator[Fault]:
     number = len(config.model.type_map)
     path = f"{_FITTING}.atom_ener"
     if given and len(given) != number:
-        yield Fault(path, f"atom_ener has {len(given)} entries for {number} types")
+        hint = "write an energy, or null, for each type, in the order of type_map"
+        yield Fault(path, f"atom_ener has {len(given)} entries for {number} types", hint)
     elif any(value is not None for value in given):
         message = (
             "the values of atom_ener are not used: they only make an isolated atom's net energy 0"

@@ -155,3 +155,16 @@ def missing_elements(config: Input) -> set[str]:
             for system in root.systems:
                 missing |= set(names_of_types(system) or ()) - known
     return missing
+
+
+def elements_of(system: Path) -> set[str] | None:
+    """Return the elements of the atoms of a system, None if its files do not tell without arrays.
+
+    In the mixed layout all names of `type_map.raw` may occur.
+    """
+    names, indices = names_of_types(system), type_indices(system)
+    if not names or not indices:
+        return None
+    if has_label(system, "real_atom_types"):
+        return set(names)
+    return {names[index] for index in indices if 0 <= index < len(names)} or None

@@ -50,7 +50,8 @@ def labels_exist(config: Input) -> Iterator[Fault]:
         given = f"start_pref_{suffix}" in config.loss.model_fields_set
         if len(without) == len(systems) and suffix not in ("e", "f") and given:
             message = f"no system has {file}.npy: the {PREFACTORS[suffix]} term has no effect"
-            yield warning(f"loss.start_pref_{suffix}", message)
+            hint = f"add {file}.npy, or set start_pref_{suffix} and limit_pref_{suffix} to 0"
+            yield warning(f"loss.start_pref_{suffix}", message, hint)
             continue
         for root in _training_roots(config):
             if any(system in without for system in root.systems):
@@ -88,17 +89,27 @@ def something_is_labelled(config: Input) -> Iterator[Fault]:
     yield Fault("loss", message, "add these labels, or give weight to one that the data have")
 
 
-@rule("ZOO422", "forces that the data have are learned")
-def forces_are_learned(config: Input) -> Iterator[Fault]:
-    """Warn if there are forces and the loss leaves them out."""
+@rule("ZOO422", "energies and forces that the data have are learned")
+def labels_are_learned(config: Input) -> Iterator[Fault]:
+    """Warn if there are energies or forces and the loss leaves them out."""
     loss = config.loss
-    learned = [suffix for suffix in PREFACTORS if term_is_on(loss, suffix)]
-    half_on = loss.start_pref_f or loss.limit_pref_f  # another rule speaks of that
-    if not learned or "f" in learned or "pf" in learned or half_on:
-        return
-    if any(has_label(system, "force") for system in _systems(config)):
-        message = "the data have forces, but the force prefactors are 0: they are not learned"
-        yield warning("loss.start_pref_f", message)
+    if not any(term_is_on(loss, suffix) for suffix in PREFACTORS):
+        return  # another rule speaks of that
+    for suffix, instead, loses in (
+        ("e", "ae", "they are not learned, and energies of the model mean nothing"),
+        ("f", "pf", "they are not learned"),
+    ):
+        start, limit = f"start_pref_{suffix}", f"limit_pref_{suffix}"
+        half_on = getattr(loss, start) or getattr(loss, limit)  # another rule speaks of that
+        if half_on or term_is_on(loss, instead):
+            continue
+        if any(has_label(system, _FILES[suffix]) for system in _systems(config)):
+            what = "energies" if suffix == "e" else "forces"
+            message = (
+                f"the data have {what}, but the {PREFACTORS[suffix]} prefactors are 0: {loses}"
+            )
+            hint = f"give {start} and {limit} a weight"
+            yield warning(f"loss.{start}", message, hint)
 
 
 @rule("ZOO423", "the data have the parameters that the model takes")
@@ -116,5 +127,6 @@ def parameters_exist(config: Input) -> Iterator[Fault]:
             lacking = [item for item in systems if sets_of(item) and not has_label(item, file)]
             if lacking:
                 message = f"{key} is {number}, but {lacking[0]} has no {file}.npy"
-                yield Fault(f"model.fitting_net.{key}", message)
+                hint = f"add {file}.npy to each set, or set {key} to 0"
+                yield Fault(f"model.fitting_net.{key}", message, hint)
                 break

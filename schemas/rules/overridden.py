@@ -18,6 +18,8 @@ def nothing_is_overridden(config: Input) -> Iterator[Fault]:
     for name, section in sections(config):
         if section.sys_probs is not None and _changed(section, "auto_prob"):
             yield _loses(("training", name), "auto_prob", "sys_probs")
+    if config.loss.loss_func == "mae" and config.loss.use_huber:
+        yield _loses(("loss",), "use_huber", "loss_func")
     for winner, losers in _WINNERS.items():
         for loser in losers if getattr(config.training, winner) is not None else ():
             if _changed(config.training, loser):

@@ -28,7 +28,8 @@ def batch_sizes_fit(config: Input) -> Iterator[Fault]:
         sizes = section.batch_size
         if isinstance(sizes, list) and number is not None and len(sizes) != number:
             message = f"{len(sizes)} batch sizes for {number} systems"
-            yield Fault(f"training.{name}.batch_size", message)
+            hint = "write one for each system, or a single number for all"
+            yield Fault(f"training.{name}.batch_size", message, hint)
 
 
 @rule("ZOO412", "batches are no larger than systems")
@@ -110,7 +111,8 @@ def probabilities_fit(config: Input) -> Iterator[Fault]:
         path = ("training", name, "sys_probs")
         number = _number_of_systems(name, section)
         if number is not None and len(given) != number:
-            yield Fault(path, f"{len(given)} probabilities for {number} systems")
+            hint = "write one for each system; an entry of -1 takes the rest"
+            yield Fault(path, f"{len(given)} probabilities for {number} systems", hint)
         fixed = sum(value for value in given if value >= 0)
         negative = [index for index, value in enumerate(given) if value < 0]
         if negative and fixed >= 1 - _ROUNDING:

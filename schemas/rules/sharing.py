@@ -22,6 +22,8 @@ def names_exist(draft: Draft) -> Iterator[Fault]:
         message = f"`shared_dict` is missing, but branches refer to {', '.join(wanted)}"
         yield Fault(("model", "shared_dict"), message, "define them there, by name")
         return
+    if not isinstance(draft.model.get("shared_dict", {}), dict):
+        return  # another rule speaks of that
     for item in draft.references:
         shared = draft.shared.get(item.name)
         names = [name for name in draft.shared if not is_comment(name)]
@@ -58,7 +60,11 @@ def levels_exist(draft: Draft) -> Iterator[Fault]:
 @rule("ZOO523", "the branches have one shared type_map", scope="multi-task")
 def type_map_is_shared(draft: Draft) -> Iterator[Fault]:
     """Demand one type_map in `shared_dict` that all branches name."""
-    named = [item for item in draft.references if item.component == "type_map"]
+    named = [
+        item
+        for item in draft.references
+        if item.component == "type_map" and has_kind(draft.shared.get(item.name), "type_map")
+    ]
     first = named[0] if named else None
     for item in named:
         if first is not None and item.name != first.name:

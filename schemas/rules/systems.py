@@ -17,7 +17,6 @@ from schemas.rules.data_folders import (
     roots,
     sections,
     sets_of,
-    systems_below,
     type_indices,
 )
 from schemas.rules.elements import OTHER_ELEMENTS
@@ -184,7 +183,8 @@ def elements_are_known(config: Input) -> Iterator[Fault]:
                 if extra:
                     message = f"{system} has {', '.join(extra)}, which type_map has not"
                     hint = "add it to model.type_map"
-                    yield Fault(root.path, message, hint, group=_group(root))
+                    cause = Group(f"{sorted(extra)} not in {config.model.type_map}", "file")
+                    yield Fault(root.path, message, hint, group=cause)
                     break
 
 
@@ -229,4 +229,4 @@ def _identities(root: Root) -> list[Path]:
     """Return what tells systems apart: their absolute paths."""
     if is_container(root.written):
         return [Path(root.written)]
-    return [system.resolve() for system in systems_below(root.written)]
+    return [system.resolve() for system in root.systems]

@@ -110,7 +110,7 @@ def validation_data_exist(config: Input) -> Iterator[Fault]:
         yield warning("training.validation_data", message)
 
 
-@rule("ZOO331", "full validation has what it needs")
+@rule("ZOO331", "full validation has what it needs", scope="single-task")
 def full_validation_is_possible(config: Input) -> Iterator[Fault]:
     """Demand data, weights and whole parameters for full validation."""
     section, training = config.validating, config.training
@@ -118,7 +118,8 @@ def full_validation_is_possible(config: Input) -> Iterator[Fault]:
     if not is_on or section.full_val_start == 1:
         return
     if training.validation_data is None:
-        yield Fault("validating.full_validation", "full validation needs training.validation_data")
+        message = "full validation needs training.validation_data"
+        yield Fault("validating.full_validation", message, "add them, or switch it off")
     if training.zero_stage >= 2:
         yield Fault("validating.full_validation", "full validation needs zero_stage 0 or 1")
     suffix = section.validation_metric.strip()[:1].lower()
@@ -127,7 +128,8 @@ def full_validation_is_possible(config: Input) -> Iterator[Fault]:
             f"validation_metric {section.validation_metric} needs start_pref_{suffix} and "
             f"limit_pref_{suffix} of the loss to be non-zero"
         )
-        yield Fault("validating.validation_metric", message)
+        hint = "give the term a weight, or choose the metric of another, such as E:MAE"
+        yield Fault("validating.validation_metric", message, hint)
 
 
 @rule("ZOO332", "the optimiser is one that the trainer runs")

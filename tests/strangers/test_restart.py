@@ -200,6 +200,23 @@ def test_other_data_are_refused(run, tmp_path):
 
 
 @situation(
+    "--restart, --finetune",
+    "nsel is auto, and comes out other than in the checkpoint",
+    "refused by validate, which reads the data: the weights go with one number",
+)
+@pytest.mark.parametrize("option", ["--restart", "--finetune", "--init-model"])
+def test_automatic_selections_are_those_of_the_checkpoint(run, option):
+    document, checkpoint = run
+    number = document["model"]["descriptor"]["repinit"]["nsel"]
+    other = changed(document, {"model.descriptor.repinit.nsel": "auto:40"})
+    result = zoo(other, "validate", "--json", option, checkpoint)
+    items = json.loads(result.stdout)["files"][0]["diagnostics"]
+    (found,) = [item for item in items if item["code"] == "ZOO606"]
+    assert found["severity"] == "error"
+    assert found["hint"] == f"write {number}"
+
+
+@situation(
     "--restart",
     "a key is other at which only the beginning of a run looks: seeds, statistics",
     "a note that a restart does not look at it",

@@ -92,10 +92,8 @@ def _request(section: DataSection, key: str, place: Place) -> DataRequest:
         if isinstance(written, str)
         else tuple(Entry(item, place((*where, index))) for index, item in enumerate(written))
     )
-    request = DataRequest(entries)
-    with suppress(UnusableError):
-        patterns = section.rglob_patterns
-        request = replace(request, patterns=None if patterns is None else tuple(patterns))
+    patterns = section.rglob_patterns
+    request = DataRequest(entries, None if patterns is None else tuple(patterns))
     with suppress(UnusableError):
         probabilities = section.sys_probs
         request = replace(
