@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import netcdf_file
 
-from dpa2.data.structures.dpdata_faults import compare_with_positions
+from dpa2.data.structures.dpdata_faults import compare_with_positions, periodicity_of_cp2k
 from dpa2.data.structures.formats import known_format
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, ReadOptions
@@ -421,3 +421,31 @@ def test_kinds_of_cp2k_are_compared_with_the_positions(tmp_path):
 @situation("FHI-aims", "fhi_aims/md", "read by ASE: molecules too, the energy of the forces")
 def test_fhi_aims_is_read_by_ase():
     assert known_format("fhi_aims/md") == known_format("aims-output")
+
+
+@situation("deepmd-kit", "dipole.npy and spin.npy through zoo data convert", "left out, and said")
+def test_arrays_that_are_not_read_are_named(tmp_path):
+    (tmp_path / "set.000").mkdir()
+    for name, width in (("coord", 9), ("box", 9), ("energy", 1), ("dipole", 3), ("spin", 9)):
+        np.save(tmp_path / "set.000" / f"{name}.npy", np.eye(9).reshape(9, 9)[:2, :width] + 9)
+    np.save(tmp_path / "set.000" / "box.npy", np.tile(9 * np.eye(3).ravel(), (2, 1)))
+    np.save(tmp_path / "set.000" / "coord.npy", np.tile(np.ravel(COORD), (2, 1)))
+    (tmp_path / "type.raw").write_text("0\n1\n1\n")
+    (tmp_path / "type_map.raw").write_text("O\nH\n")
+    structures, report = read(tmp_path)
+    assert sorted(structures[0].labels) == ["energy"]
+    assert "dipole.npy, spin.npy is not read" in report.sentences()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "pbc"),
+    [
+        pytest.param("NONE", (False,) * 3, marks=situation("CP2K", "PERIODIC NONE", "no cell")),
+        pytest.param("XY", (True, True, False), marks=situation("CP2K", "PERIODIC XY", "a slab")),
+        pytest.param("XYZ", (True,) * 3, marks=situation("CP2K", "PERIODIC XYZ", "a crystal")),
+    ],
+)
+def test_the_periodicity_of_cp2k_is_kept(tmp_path, words, pbc):
+    for place in (tmp_path, tmp_path / "cp2k.log"):
+        (tmp_path / "cp2k.log").write_text(f" CELL| Periodicity {words:>60}\n")
+        assert periodicity_of_cp2k(str(place)) == pbc

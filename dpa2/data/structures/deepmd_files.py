@@ -31,6 +31,8 @@ def read(path: str, options: ReadOptions, report: FileReport) -> Iterator[Struct
         report.format_name = "deepmd"
         for text in system.warnings:
             report.note(text)
+        if options.keys is not None and (others := _other_arrays(system)):
+            report.note(f"{system.name}: {', '.join(others)} is not read and left out")
         names = options.deepmd_names or system.type_map or options.type_names
         if not names:
             raise DataError(
@@ -38,6 +40,14 @@ def read(path: str, options: ReadOptions, report: FileReport) -> Iterator[Struct
                 hint="write one: the element of type 0, 1, ..., one a line; or --type-map 'O H'",
             )
         yield from _frames(system, names, options, report)
+
+
+def _other_arrays(system: System) -> list[str]:
+    """Return the names of arrays of a folder that mean nothing here: dipole.npy, spin.npy."""
+    known = {"coord", "box", "real_atom_types"}
+    known |= {stem for label in LABELS.values() for stem in label.stems}
+    files = system.path.glob("set.*/*.npy") if system.path.is_dir() else ()
+    return sorted({file.name for file in files if file.stem not in known})
 
 
 def _frames(

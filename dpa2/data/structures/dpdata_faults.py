@@ -82,6 +82,16 @@ def compare_with_positions(folder: str, symbols: Sequence[str]) -> None:
                 )
 
 
+def periodicity_of_cp2k(path: str) -> tuple[bool, bool, bool]:
+    """Return in which directions a run of CP2K is periodic: all, unless its output says less."""
+    files = sorted(Path(path).glob("*.log")) if Path(path).is_dir() else [Path(path)]
+    for file in files:
+        if found := re.search(r"CELL\| Periodicity\s+(NONE|[XYZ]{1,3})\b", _text(str(file))):
+            x, y, z = (axis in found[1] for axis in "XYZ")
+            return (x, y, z) if found[1] != "NONE" else (False, False, False)
+    return (True, True, True)
+
+
 def _text(path: str) -> str:
     with open_text(Path(path)) as stream:
         return stream.read()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -45,6 +46,7 @@ def read(
     """
     dpdata_faults.check(path, format_name)
     unconverged = _unconverged(path) if format_name == "openmx/md" else set()
+    of_cp2k = dpdata_faults.periodicity_of_cp2k(path) if format_name.startswith("cp2k/") else None
     count = 0
     for data in _steps(path, format_name, report):
         if isinstance(data, str):
@@ -56,6 +58,8 @@ def read(
                 dpdata_faults.compare_with_positions(path, structure.symbols)
             if count in unconverged:
                 yield Dropped(count, "its electrons are not converged")
+            elif of_cp2k is not None:
+                yield replace(structure, box=structure.box if any(of_cp2k) else None, pbc=of_cp2k)
             else:
                 yield structure
             count += 1
