@@ -94,3 +94,15 @@ def test_an_unknown_element_costs_its_own_structure_only(run, tmp_path):
         run("predict", "-m", MODEL, tmp_path / "x.xyz", "-o", tmp_path / "q.xyz", "--strict")
     with pytest.raises(DataError, match="does not know Cu"):
         run("predict", "-m", MODEL, f"{tmp_path / 'x.xyz'}@2", "-o", tmp_path / "q.xyz")
+
+
+@situation("ASE .traj in zoo test", "labels in some frames only", "tested on these; others said")
+def test_frames_without_labels_do_not_end_a_test(run, tmp_path):
+    labelled = [atoms for number, atoms in enumerate(frames()) if number != 3]
+    for atoms in labelled[1:]:
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    ase.io.write(tmp_path / "x.traj", labelled)
+    result = run("test", "-m", MODEL, "-s", tmp_path / "x.traj", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["total"]["num_frames"] == 4
+    assert "1 frames have no labels" in result.stderr

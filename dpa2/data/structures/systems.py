@@ -141,6 +141,9 @@ def _of_file(
         boxed = in_a_box(structure, vacuum, report)
         key = (boxed.symbols, boxed.box is None, frozenset(boxed.labels))
         groups.setdefault(key, []).append(boxed)
+    bare = [key for key in groups if not key[2]]
+    if keys is not None and 0 < len(bare) < len(groups):
+        report.note(f"{sum(len(groups.pop(key)) for key in bare)} frames have no labels: left out")
     elements = sorted({symbol for symbols, *_ in groups for symbol in symbols})
     systems: list[System] = []
     for number, ((symbols, *_), frames) in enumerate(groups.items()):
