@@ -319,3 +319,37 @@ def test_a_cell_in_another_form_is_noticed(tmp_path):
     (structure,), report = read(tmp_path / "x.xyz")
     assert structure.box is None
     assert "not periodic" in report.sentences()[0]
+
+
+@situation("extxyz", "a file killed within its last number", "the frame is left out, and said")
+def test_a_number_that_is_cut_is_not_believed(tmp_path):
+    rows = "2\nenergy=-1\nH 0.0000 0.0000 0.1250\nH 0.0000 0.0000 1.0250"
+    (tmp_path / "whole.xyz").write_text(f"{rows}\n{rows}")
+    assert len(read(tmp_path / "whole.xyz")[0]) == 2
+    (tmp_path / "cut.xyz").write_text(f"{rows}\n{rows[:-3]}")
+    structures, report = read(tmp_path / "cut.xyz")
+    assert len(structures) == 1
+    assert "ends in the middle of its last line" in report.sentences()[0]
+
+
+@situation("Protein Data Bank", "CRYST1 of 1 x 1 x 1 Å of a model by NMR", "no cell, and said")
+def test_the_dummy_cell_of_a_pdb_file_is_none(tmp_path):
+    atoms = "".join(
+        f"ATOM  {i + 1:5}  C{i}  ALA A   1       1.000{i * 1.5:8.3f}   3.000  1.00  0.00{'C':>12}\n"
+        for i in range(4)
+    )
+    cell = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n"
+    (tmp_path / "x.pdb").write_text(f"{cell}{atoms}END\n")
+    (structure,), report = read(tmp_path / "x.pdb")
+    assert structure.box is None
+    assert "stands for none" in " ".join(report.sentences())
+
+
+@situation("XCrySDen, aenet", "forces of XSF, in Hartree/Å by its definition", "their unit is said")
+def test_the_unit_of_forces_in_xsf_is_said(tmp_path):
+    (tmp_path / "x.xsf").write_text(
+        "CRYSTAL\nPRIMVEC\n4 0 0\n0 4 0\n0 0 4\nPRIMCOORD\n1 1\nCu 0 0 0 0.1 0 0\n"
+    )
+    (structure,), report = read(tmp_path / "x.xsf")
+    assert structure.labels["force"][0, 0] == pytest.approx(2.7211386)
+    assert "Hartree" in report.sentences()[0]

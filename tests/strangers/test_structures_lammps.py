@@ -257,3 +257,23 @@ def test_a_carbon_called_ca_is_no_calcium(tmp_path, middle):
     (tmp_path / "x.data").write_text(text)
     with pytest.raises(DataError, match="Ca"):
         read(tmp_path / "x.data")
+
+
+@situation("LAMMPS", "a dump killed within its last number", "the frame is left out, and said")
+def test_a_number_that_is_cut_is_not_believed(tmp_path):
+    path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, ROWS)
+    path.write_text(path.read_text()[:-1])
+    structures, report = read(path)
+    assert len(structures) == 1
+    assert "frame 1 is left out: the file ends in the middle" in report.sentences()[0]
+
+
+@situation("LAMMPS", "forces of a dump that does not name its units", "taken as metal, and said")
+def test_units_that_a_dump_does_not_name_are_said(tmp_path):
+    rows = ["1 1 H 0 0 0 1 0 0"]
+    path = dump(tmp_path / "x.dump", "id type element x y z fx fy fz", rows)
+    _, report = read(path, keys=LabelKeys(forces="forces"))
+    assert "does not name its units" in report.sentences()[0]
+    path.write_text("ITEM: UNITS\nmetal\n" + path.read_text())
+    _, report = read(path, keys=LabelKeys(forces="forces"))
+    assert not report.sentences()

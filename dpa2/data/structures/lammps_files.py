@@ -43,12 +43,17 @@ def read_dump(
     Raises:
         DataError: If it is no dump, or atoms have no element and `type_names` does not name them.
     """
-    units = "metal"
+    units = None
     with open_text(path) as stream:
         for number, lines in enumerate(_dump_frames(stream)):
             units = _section(lines, "ITEM: UNITS") or units
             try:
-                atoms, symbols = _dump_atoms(lines, units, options, report)
+                atoms, symbols = _dump_atoms(lines, units or "metal", options, report)
+                if units is None and atoms.calc is not None:
+                    report.note(
+                        "the dump does not name its units: forces are taken in eV/Å (metal); with "
+                        "dump_modify units yes it names them"
+                    )
                 yield from_ase(atoms, f"{report.file} frame {number}", options, report, symbols)
             except FrameFaultError as error:
                 yield Dropped(number, error.message, error.hint)
@@ -92,6 +97,8 @@ def _dump_atoms(
     short = sum(len(row.split()) < len(columns) for row in rows[-1:])
     if len(rows) - short != int(count):
         raise FrameFaultError(f"the file has {len(rows) - short} of its {count} atoms")
+    if rows and not rows[-1].endswith("\n"):
+        raise FrameFaultError("the file ends in the middle of its last line")
     if units not in _STYLES - {"lj"}:
         raise DataError(f"its units are {units[:20]!r}", hint="dump in metal or real units")
     order = np.arange(len(rows))

@@ -83,10 +83,21 @@ def _frames(stream: TextIO) -> Iterator[list[str] | str]:
         if len(lines) < count + 2:
             yield f"the file ends after {max(len(lines) - 2, 0)} of its {line.strip()} atoms"
             return
+        if _is_cut(lines[2:]):
+            yield "the file ends in the middle of its last line"
+            return
         while len(lines) < count + 5 and _VECTOR.match(pending := stream.readline()):
             lines.append(pending)
             pending = ""
         yield lines
+
+
+def _is_cut(rows: list[str]) -> bool:
+    """Tell whether the last number of a file has fewer digits than those above it."""
+    if len(rows) < 2 or rows[-1].endswith("\n") or not rows[-1].split():
+        return False
+    others = [row.split()[-1] for row in rows[:-1] if row.split()]
+    return len(rows[-1].split()[-1].lstrip("-")) < min(len(word.lstrip("-")) for word in others)
 
 
 def _structure(lines: list[str], where: str, options: ReadOptions, report: FileReport) -> Structure:
