@@ -50,7 +50,7 @@ def read(
         if isinstance(atoms, str):
             yield Dropped(number, atoms)
             return
-        _mend_conventions(atoms, report)
+        _mend_conventions(atoms, options, report)
         if report.format_name == "espresso-out" and _without_an_energy(atoms):
             yield Dropped(number, "its electrons are not converged: it has forces and no energy")
             continue
@@ -81,12 +81,12 @@ def _told_from_names(path: Path, atoms: Atoms, report: FileReport) -> None:
     report.note(f"elements are told from the names of atoms: {listed}")
 
 
-def _mend_conventions(atoms: Atoms, report: FileReport) -> None:
+def _mend_conventions(atoms: Atoms, options: ReadOptions, report: FileReport) -> None:
     """Say what a format leaves to conventions; a PDB cell of 1 x 1 x 1 Å stands for none."""
     if report.format_name == "proteindatabank" and (atoms.cell.array == np.eye(3)).all():
         report.note("its cell of 1 x 1 x 1 Å stands for none: it is not periodic")
         atoms.cell, atoms.pbc = None, False
-    if report.format_name == "xsf" and atoms.calc is not None:
+    if report.format_name == "xsf" and atoms.calc is not None and options.keys is not None:
         report.note("forces of XSF are in Hartree/Å and converted; those of aenet are in eV/Å and "
                     "would be 27 times too large (--forces-key none)")  # fmt: skip
 
