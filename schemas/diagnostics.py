@@ -255,5 +255,6 @@ CODES = {
     "ZOO461": "virials look like another unit than eV, or of the other sign",
     "ZOO462": "virials are not symmetric",
     "ZOO463": "an element is in few frames",
+    "ZOO464": "energies do not change as the forces say, in whatever units",
 }
 """What each code of a syntax or schema fault means; the rules add theirs (`schemas.rules`)."""

@@ -175,6 +175,9 @@ LEGITIMATE: dict[str, Callable[[], list[list[Atoms]]]] = {
     "compressed bonds": lambda: [[pair("H2", d) for d in np.linspace(0.5, 0.8, 20)]],
     "relaxation": lambda: [relaxation()],
     "a small cell": lambda: [small_cells()],
+    "six frames, cells and atoms at once": lambda: [
+        rattled(bulk("Au", "hcp", a=2.8816, c=4.7055) * (2, 2, 1), 6, strain=0.01)
+    ],
 }
 
 
@@ -256,6 +259,7 @@ SPOILED: dict[str, tuple[Callable[[Arrays], None], str, str]] = {
     "Bohr": (_bohr, "ZOO434", "coordinates and cell in Bohr"),
     "nanometres": (_nanometres, "ZOO434", "coordinates and cell in nanometres"),
     "fractional": (_fractional, "ZOO434", "fractional coordinates"),
+    "virial in GPa times volume": (_times("virial", GPA), "ZOO461", "GPa times"),
     "virial in kB": (_virial(10 * GPA), "ZOO461", "kB"),
     "virial in GPa": (_virial(GPA), "ZOO461", "GPa"),
     "stress in eV/A^3": (_virial(1.0), "ZOO461", "eV/Å³"),

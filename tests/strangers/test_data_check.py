@@ -59,6 +59,11 @@ _TOLD = {
         "phonons, active learning", "one cubic cell of fcc copper, rattled", "no finding"
     ),
     "relaxation": situation("a relaxation", "large steps first, then small ones", "no finding"),
+    "six frames, cells and atoms at once": situation(
+        "a few frames of gold",
+        "energies of five steps, explained by two factors as well",
+        "no finding: what chance may do is no evidence",
+    ),
 }
 _WRONG = {
     "Hartree": situation("Gaussian, ORCA", "energies in Hartree", "said"),
@@ -72,6 +77,9 @@ _WRONG = {
     "Bohr": situation("Quantum ESPRESSO", "coordinates and cell in Bohr", "said"),
     "nanometres": situation("GROMACS", "coordinates and cell in nanometres", "said"),
     "fractional": situation("VASP, direct", "fractional coordinates", "said"),
+    "virial in GPa times volume": situation(
+        "a converter that forgot the unit", "stress in GPa times volume for virials", "said"
+    ),
     "virial in kB": situation("VASP", "stresses in kB for virials", "said"),
     "virial in GPa": situation("Materials Project", "stresses in GPa for virials", "said"),
     "stress in eV/A^3": situation("ASE", "stresses in eV/Å³ for virials", "said"),
@@ -192,6 +200,61 @@ def test_forces_of_zero_that_cannot_be(tmp_path, copper):
 
     report = check(spoil(write(tmp_path / "copper", copper), no_forces))
     assert [item.code for item in report.findings] == ["ZOO437"]
+
+
+def other_atoms(arrays):
+    force = arrays["force"].reshape(len(arrays["force"]), -1, 3)
+    arrays["force"] = np.roll(force, 1, axis=1).reshape(len(force), -1)
+
+
+def other_frames(arrays):
+    arrays["energy"] = np.roll(arrays["energy"], 1, axis=0)
+
+
+def by_axes(arrays):
+    force = arrays["force"].reshape(len(arrays["force"]), -1, 3)
+    arrays["force"] = np.swapaxes(force, 1, 2).reshape(len(force), -1)
+
+
+def another_reference(arrays):
+    arrays["energy"][8:] -= 64.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            other_atoms,
+            marks=situation("a converter that sorts", "forces in another order of atoms", "said"),
+        ),
+        pytest.param(
+            other_frames,
+            marks=situation("a log with one more line", "energies of the frame before", "said"),
+        ),
+        pytest.param(
+            by_axes,
+            marks=situation("arrays of Fortran", "forces as x of all atoms, y, z", "said"),
+        ),
+        pytest.param(
+            another_reference,
+            marks=situation(
+                "two calculations joined", "energies of half of the frames are shifted", "said"
+            ),
+        ),
+    ],
+)
+def test_labels_that_do_not_belong_together_are_found(change, tmp_path, copper):
+    (finding,) = check(spoil(write(tmp_path / "copper", copper), change)).findings
+    assert finding.code == "ZOO464"
+    assert "same frames" in str(finding.hint)
+
+
+@situation("large cells", "108 atoms rattled, energies in Hartree", "said: most atoms move little")
+def test_energies_of_large_cells_are_checked(tmp_path):
+    frames = rattled(bulk("Cu", cubic=True) * (3, 3, 3), 8, size=0.06, seed=2)
+    (finding,) = check(spoil(write(tmp_path / "large", frames), SPOILED["Hartree"][0])).findings
+    assert finding.code == "ZOO436"
+    assert "Hartree" in str(finding.hint)
 
 
 @situation(

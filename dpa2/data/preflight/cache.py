@@ -18,7 +18,7 @@ from dpa2.data.preflight.survey import BadNumber, ClosePair, Survey, survey
 from dpa2.data.system import System
 from schemas.environment import cache_folder
 
-_VERSION = 12
+_VERSION = 13
 """Raised whenever `Survey` changes or is computed in another way."""
 
 _ARRAYS = (

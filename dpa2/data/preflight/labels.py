@@ -10,7 +10,7 @@ from dpa2.data.npy import NpyFolder
 from dpa2.data.preflight.opened import Opened, Surveyed, element_names
 from dpa2.data.preflight.survey import Survey
 from dpa2.data.preflight.units import energy_reason
-from dpa2.data.preflight.work import factors_of
+from dpa2.data.preflight.work import factors_of, unexplained
 from dpa2.data.stored_system import StoredSystem
 from schemas.diagnostics import Finding
 from schemas.rules.labels import ADD_ENERGIES
@@ -38,8 +38,11 @@ def check_labels(section: Opened, learned: Collection[str]) -> Iterator[Finding]
     for item in section.systems:
         yield from _missing(item, learned)
         yield from _constant(item)
-        yield from _outliers(item)
+        outliers = list(_outliers(item))
+        yield from outliers
         yield from _slope(item)
+        if not outliers:
+            yield from _other_frames(item)
 
 
 def check_trained(training: Opened, learned: Collection[str]) -> Iterator[Finding]:
@@ -198,6 +201,22 @@ def _slope(item: Surveyed) -> Iterator[Finding]:
         )
         hint = f"{reason}; energies are in eV, forces in eV/Å, coordinates in Å"
         yield Finding("ZOO436", item.entry.path, message, hint, severity="warning")
+
+
+def _other_frames(item: Surveyed) -> Iterator[Finding]:
+    """Warn where energies change, and forces have nothing to do with it."""
+    missed = unexplained(item.facts.work)
+    if missed is None or item.facts.unit:
+        return
+    message = (
+        f"{item.name}: between frames, {100 * missed:.0f} % of the changes of the energies are not "
+        "the work of the forces, in whatever units"
+    )
+    hint = (
+        "are energies and forces those of the same frames, forces in the order of the atoms "
+        "(x y z of each atom), and all energies of one method?"
+    )
+    yield Finding("ZOO464", item.entry.path, message, hint, severity="warning")
 
 
 def _per_atom(item: Surveyed) -> FloatArray:

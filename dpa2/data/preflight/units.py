@@ -72,6 +72,11 @@ def virial_reason(
         A clause; None where nothing is wrong.
     """
     known = {"they are in Hartree": _HARTREE, "they are in kcal/mol": _KCAL}
+    if volume > 0:
+        known |= {
+            "they are stresses in GPa times the volume": 1 / GPA,
+            "they are stresses in kB times the volume": 1 / (10 * GPA),
+        }
     if num_atoms > 1:
         known["they are per atom"] = float(num_atoms)
     if volume > 0:

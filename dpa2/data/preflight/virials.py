@@ -18,6 +18,8 @@ _PRESSED = 0.75
 _SKEW = 0.05
 _ESTIMATE = 1.5
 """Factor by which pair potentials may be off where they name a unit."""
+_FAR = 20.0
+"""A factor beyond is another unit although no known one."""
 _RIGHT_BY_PAIRS = (0.35, 1.8)
 """Factors in between are 1 where pair potentials stand for the forces: in metals they are low."""
 
@@ -60,7 +62,8 @@ def _by_forces(item: Surveyed) -> Finding | None:
     tolerance = _ESTIMATE if item.system.periodic else 1.2
     found = _finding(item, factor, seen, energies_are_right=True, tolerance=tolerance)
     is_named = found is not None and "perhaps" in str(found.hint)
-    return found if is_named or not item.system.periodic else None  # an estimate only
+    is_far = not 1 / _FAR < abs(factor) < _FAR
+    return found if is_named or is_far or not item.system.periodic else None  # an estimate only
 
 
 def _by_size(item: Surveyed) -> Finding | None:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpa2.data.frames import FloatArray, Frames
+from dpa2.data.frames import FloatArray, Frames, IntArray
 
 _SHORT_STEP = 0.3
-"""Å; atoms that move less between frames stay on one slope of the energy."""
+"""Å; atoms that move less between frames stay on one slope of the energy, ..."""
+_LONG_STEP = 0.6
+_MEAN_STEP = 0.1
+"""... or as many that move less than `_LONG_STEP`, and less than this in the mean."""
 _SMALL_STRAIN = 0.06
 _SAME_CELL = 1e-6
 _FEW = 5
@@ -17,6 +20,13 @@ _NOISE = 1e-5
 """eV; smaller changes are rounding, whatever the unit."""
 _EXPLAINED = 0.85
 """Part of the changes of the energy that the work must explain."""
+_BEYOND_CHANCE = 20.0
+"""Times (of variances, as in an F test) that other factors than 1 must be better than 1 is."""
+_SURELY_FEW = 9
+_MISSED = 0.4
+"""Part of the changes that no factor explains; right data that follow no slope miss 0.25."""
+_CHANGE = 0.02
+"""eV; smaller changes may be those of a calculation that is not quite converged."""
 _MATERIAL = 0.03
 """Part of them that a kind of work must explain for its factor to be known."""
 
@@ -56,7 +66,10 @@ def work_sums(frames: Frames) -> FloatArray:
     same_atoms = (frames.atom_types[1:] == frames.atom_types[:-1]).all(axis=1)
     longest = np.abs(move).max(axis=(1, 2), initial=0.0)
     widest = np.abs(strain).max(axis=(1, 2))
-    short = same_atoms & (longest < _SHORT_STEP) & (widest < _SMALL_STRAIN)
+    size = np.maximum((frames.atom_types[1:] >= 0).sum(axis=1), 1)
+    mean = np.sqrt(np.square(move).sum(axis=(1, 2)) / (3 * size))
+    short = (longest < _SHORT_STEP) | ((longest < _LONG_STEP) & (mean < _MEAN_STEP))
+    short &= same_atoms & (widest < _SMALL_STRAIN)
     short &= np.diff(frames.indices) == 1
     work, stress_work = np.zeros(len(move)), np.zeros(len(move))
     if frames.force is None or later_force is None:
@@ -124,6 +137,39 @@ def factors_of(sums: FloatArray) -> Factors:
     number, ee, ff, ww, ef, ew, fw = sums.tolist()
     if number < _FEW or ee < number * _NOISE**2:
         return Factors(None, None)
+    factors, explained, used = _fit(sums)
+    if explained < _EXPLAINED * ee:
+        return Factors(None, None)
+    missed = max(ee - explained, _NOISE**2)
+    missed_by_one = ee - 2 * (ef + ew) + ff + ww + 2 * fw
+    freedom = number - len(used)
+    if freedom < _SURELY_FEW and len(used) == 2:
+        chance = (missed_by_one - missed) / len(used) / (missed / freedom)
+        if chance < _BEYOND_CHANCE:
+            factors = np.where(factors != 0, 1.0, 0.0)
+    share = factors**2 * np.array([ff, ww]) / ee
+    force, virial = (
+        float(factor) if part > _MATERIAL else None
+        for factor, part in zip(factors, share, strict=True)
+    )
+    return Factors(force, virial)
+
+
+def unexplained(sums: FloatArray) -> float | None:
+    """Return which part of the energies' changes is no work, by whatever factors; None: little.
+
+    Forces and energies of one structure explain most of it in any units.
+    """
+    number, ee, ff, *_ = sums.tolist()
+    if number < _SURELY_FEW or ee < number * _CHANGE**2 or ff < number * _NOISE**2:
+        return None
+    missed = 1.0 - _fit(sums)[1] / ee
+    return float(missed) if missed > _MISSED else None
+
+
+def _fit(sums: FloatArray) -> tuple[FloatArray, float, IntArray]:
+    """Return the best factors of both kinds of work, what they explain, and which are used."""
+    number, _, ff, ww, ef, ew, fw = sums.tolist()
     products = np.array([[ff, fw], [fw, ww]])
     with_energy = np.array([ef, ew])
     used = np.flatnonzero(np.array([ff, ww]) > number * _NOISE**2)
@@ -131,11 +177,4 @@ def factors_of(sums: FloatArray) -> Factors:
         used = used[[int(ww > ff)]]
     factors = np.zeros(2)
     factors[used] = np.linalg.lstsq(products[np.ix_(used, used)], with_energy[used], rcond=None)[0]
-    if factors @ with_energy < _EXPLAINED * ee:
-        return Factors(None, None)
-    share = factors**2 * np.diag(products) / ee
-    force, virial = (
-        float(factor) if part > _MATERIAL else None
-        for factor, part in zip(factors, share, strict=True)
-    )
-    return Factors(force, virial)
+    return factors, float(factors @ with_energy), used
