@@ -79,8 +79,12 @@ def _read(name: str, out: Output) -> "Meaning":
 
 
 def _is_checkpoint(name: str) -> bool:
+    from schemas.special_files import special_kind
+
     if name.endswith(_CHECKPOINTS):
         return True
+    if special_kind(name) is not None:
+        return False  # a text from a pipe, `<(...)`, can be read once only
     with Path(name).open("rb") as file:
         return file.read(len(_ZIP)) == _ZIP
 

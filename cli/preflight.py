@@ -97,6 +97,7 @@ def _statistics(target: "Target", flown: "Flown") -> "Iterator[Finding]":
 def _other_data(target: "Target", flown: "Flown", start: "Start") -> "Iterator[Finding]":
     """Demand the data of the run that is continued: its place in them is known by their numbers."""
     from dpa2.data.batching import apply_batch_size, epoch_length
+    from dpa2.data.sampler import other_lengths
     from schemas.diagnostics import Finding
     from schemas.errors import DataError
     from schemas.partial import UnusableError
@@ -111,10 +112,8 @@ def _other_data(target: "Target", flown: "Flown", start: "Start") -> "Iterator[F
             used = apply_batch_size([item.system for item in opened.systems], batch_size).systems
             now = [epoch_length(system) for system in used]
             if now != before:
-                message = (
-                    f"{start.file} was trained with {len(before)} systems of {sum(before)} frames; "
-                    f"here are {len(now)} of {sum(now)}"
-                )
+                done = "trained" if kind == "training_data" else "validated"
+                message = f"{start.file} was {done} with {other_lengths(before, now)}"
                 hint = "continue with the same data, or begin a new run with --init-model"
                 yield Finding(
                     "ZOO637", _place(target)(("training", kind, "systems")), message, hint

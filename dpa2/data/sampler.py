@@ -123,8 +123,12 @@ class Sampler:
             "num_skipped": self.num_skipped,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], kind: str = "training") -> None:
         """Continue a stream exactly where `state_dict` was taken.
+
+        Args:
+            state: What `state_dict` returned.
+            kind: What the data are for, `training` or `validation`.
 
         Raises:
             DataError: If the state was taken with other data.
@@ -132,9 +136,10 @@ class Sampler:
         lengths = [epoch_length(system) for system in self.systems]
         if list(state["lengths"]) != lengths:
             raise DataError(
-                "the sampler state in the checkpoint was taken with other training data "
-                f"({_summary(state['lengths'])}; now {_summary(lengths)})",
-                hint="restart with the same systems, or use --init-model to begin a new run",
+                f"the checkpoint's place in the {kind} data was taken in other {kind} data "
+                f"({other_lengths(state['lengths'], lengths)})",
+                hint="restart with the same systems in the same order, or use --init-model to "
+                "begin a new run",
             )
         self._seed = int(state["seed"])
         self._draws.bit_generator.state = state["draws"]
@@ -240,5 +245,11 @@ def _families(systems: Sequence[System], need: frozenset[str] | None) -> list[In
     return [np.array(members, dtype=np.int64) for members in groups.values()]
 
 
-def _summary(lengths: Sequence[int]) -> str:
-    return f"{len(lengths)} systems with {sum(lengths)} frames"
+def other_lengths(before: Sequence[int], now: Sequence[int]) -> str:
+    """Return words for the systems of a run that is continued, and how those here differ."""
+    ours = f"{len(before)} systems of {sum(before)} frames"
+    if sorted(before) == sorted(now):
+        return f"{ours} in another order"
+    theirs = f"here are {len(now)} of {sum(now)}"
+    is_alike = (len(before), sum(before)) == (len(now), sum(now))
+    return f"{ours}; {theirs}" + (", shared out otherwise" if is_alike else "")

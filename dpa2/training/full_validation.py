@@ -94,10 +94,9 @@ class FullValidation:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         kept = "" if resumed_at is None else _rows_until(self.log, resumed_at)
         write_text(self.log, kept or self._header())
-        self._foreign: set[Path] = set()
         if resumed_at is None:
             self.records.clear()
-            self._foreign.update(self._best())
+        self._foreign = self._of_others(math.inf if resumed_at is None else resumed_at)
         self._remove_outranked()
 
     @property
@@ -183,21 +182,29 @@ class FullValidation:
     def _remove_outranked(self) -> None:
         """Give kept files the name of their present rank, delete the others."""
         ranks = {int(step): rank for rank, (_, step) in enumerate(self.records, start=1)}
-        pattern = re.compile(rf"{re.escape(self.prefix)}-(\d+)\.t-\d+\.pt")
-        for path in self._best():
+        for path, step in self._best().items():
             if path in self._foreign:
                 continue
-            match = pattern.fullmatch(path.name)
-            rank = ranks.get(int(match.group(1))) if match else None
-            if rank is None:
+            if step not in ranks:
                 path.unlink()
-            elif match:
-                renamed = self._path(int(match.group(1)), rank)
+            else:
+                renamed = self._path(step, ranks[step])
                 self._foreign.discard(renamed)
                 path.rename(renamed)
 
-    def _best(self) -> list[Path]:
-        return sorted(self.checkpoints.glob(f"{self.prefix}-*.t-*.pt"))
+    def _of_others(self, steps_done: float) -> set[Path]:
+        """Return the best checkpoints up to a step that are none of our ranking."""
+        ours = {int(step) for _, step in self.records}
+        return {
+            path for path, step in self._best().items() if step not in ours and step <= steps_done
+        }
+
+    def _best(self) -> dict[Path, int]:
+        """Return the best checkpoints that are there, and their steps."""
+        pattern = re.compile(rf"{re.escape(self.prefix)}-(\d+)\.t-\d+\.pt")
+        found = sorted(self.checkpoints.glob(f"{self.prefix}-*.t-*.pt"))
+        matches = {path: pattern.fullmatch(path.name) for path in found}
+        return {path: int(match.group(1)) for path, match in matches.items() if match}
 
     def _columns(self) -> list[tuple[str, str, str]]:
         """Return (family, kind, title) of each column."""

@@ -218,7 +218,6 @@ class _Run:
         self._share(branches, moments, length.probabilities)
         tasks = {name: item.task() for name, item in branches.items()}
         model_params = joined_model_params(self.config, branches)
-        self._write_normalised_input(model_params)
         schedule = build_schedule(self.config.learning_rate, length.num_steps)
         parameters = all_parameters(tasks)
         tuning = self.beginning.tuning
@@ -229,6 +228,7 @@ class _Run:
         settings = settings_of(self.config)
         snapshot = Snapshot(tasks, optimizer, average, model_params, {}, choice, tuning, settings)
         start_step = self.beginning.resume(snapshot)
+        self._write_normalised_input(model_params)  # what cannot go on leaves nothing
         self._note_jump(schedule, start_step)
         resume_after = None if self.beginning.continued is None else start_step
         stores = self.files.stores(schedule.num_steps)

@@ -92,10 +92,9 @@ class RunFolder:
             found = self.present()
             if found:
                 raise TrainingError(
-                    f"{self._name} holds files of a run, over which this one would write: "
+                    f"{self._holder(found)} holds files of a run, over which this one would write: "
                     f"{_listed(found)}",
-                    hint=f"--restart {self.stores(1)[0].link} continues that run, "
-                    "--output-dir FOLDER writes elsewhere, --force writes over them",
+                    hint=f"{self._way_on()}, {self._way_around(found)}, --force writes over them",
                 )
             return
         steps = continued.steps_done
@@ -105,8 +104,8 @@ class RunFolder:
             raise TrainingError(
                 f"{_listed(later)}: of later steps than {continued.path}, which has done {steps}; "
                 "going on from there would write over them",
-                hint=f"--restart {later[-1]} continues the run where it ended, --output-dir FOLDER "
-                "writes elsewhere, --force writes over them",
+                hint=f"--restart {later[-1]} continues the run where it ended, "
+                f"{self._way_around(later)}, --force writes over them",
             )
 
     def _is_ours(self, checkpoint: Path) -> bool:
@@ -114,9 +113,32 @@ class RunFolder:
         given = {checkpoint.absolute().parent.resolve(), checkpoint.resolve().parent}
         return bool(given & {place.resolve() for place in places})
 
-    @property
-    def _name(self) -> str:
+    def _outside(self, found: list[Path]) -> list[Path]:
+        """Return the files that no other folder for results would move: of absolute paths."""
+        here = self.folder.resolve()
+        return [path for path in found if not path.parent.resolve().is_relative_to(here)]
+
+    def _holder(self, found: list[Path]) -> str:
+        """Return the name of the folder of the files, which `save_ckpt` may put anywhere."""
+        outside = self._outside(found)
+        if len(outside) == len(found):
+            return os.path.relpath(outside[0].parent)
         return "this folder" if self.folder == Path() else str(self.folder)
+
+    def _way_on(self) -> str:
+        """Return what continues the run that is there: its link, or the newest file."""
+        store = self.stores(1)[0]
+        kept = [store.link, *(path for _, path in reversed(store.numbered()))]
+        newest = next((path for path in kept if path.is_file()), None)
+        if newest is None:
+            return "there is no checkpoint to give to --restart"
+        return f"--restart {newest} continues that run"
+
+    def _way_around(self, found: list[Path]) -> str:
+        """Return what puts the results elsewhere."""
+        if self._outside(found):
+            return "other paths in `training` (save_ckpt, save_dir, disp_file) write elsewhere"
+        return "--output-dir FOLDER writes elsewhere"
 
     @contextmanager
     def held(self, say: Say) -> Iterator[None]:
@@ -128,9 +150,10 @@ class RunFolder:
             TrainingError: When another run is at work there.
             WriteError: When a folder cannot be written.
         """
-        markers = {self.folder.resolve() / ".zoo-train.lock"}
-        if self.checkpoints.resolve() != self.folder.resolve():
-            markers.add(self.checkpoints.resolve() / f".{self.prefix.name}.lock")
+        markers = {
+            self.folder.resolve() / ".zoo-train.lock",
+            self.checkpoints.resolve() / f".{self.prefix.name}.lock",  # from any folder
+        }
         with ExitStack() as stack:
             for path in sorted(markers):
                 marker = Marker(path)

@@ -28,6 +28,12 @@ def all_parameters(tasks: Mapping[str, Task]) -> NumberedParameters:
     return [(prefixes[number] + name, parameter) for number, name, parameter in listed]
 
 
+def _metric(settings: Mapping[str, Any] | None) -> str | None:
+    """Return what the best checkpoints are chosen by: errors of other kinds cannot be compared."""
+    metric = ((settings or {}).get("validating") or {}).get("validation_metric")
+    return None if metric is None else str(metric).strip().upper()
+
+
 class Snapshot:
     """Saves and restores the state of a run.
 
@@ -169,10 +175,15 @@ class Snapshot:
             if name in state["training_data"]:
                 task.stream.sampler.load_state_dict(state["training_data"][name])
             if task.validation is not None and name in state["validation_data"]:
-                task.validation.sampler.load_state_dict(state["validation_data"][name])
+                task.validation.sampler.load_state_dict(
+                    state["validation_data"][name], "validation"
+                )
         if "choice" in state:  # files of version 0.1 have none and one branch
             self.choice.load_state_dict(state["choice"])
         self.window.clear()
         self.window.update({name: dict(sums) for name, sums in state["window"].items()})
-        self.best.update({name: [list(r) for r in rows] for name, rows in state["best"].items()})
+        if _metric(state.get(SETTINGS)) == _metric(self.settings):
+            self.best.update(
+                {name: [list(r) for r in rows] for name, rows in state["best"].items()}
+            )
         torch.set_rng_state(state["torch_generator"])

@@ -15,6 +15,9 @@ from schemas.semantic_diff import (
     meaning_of_input,
 )
 
+_COURSE = "the training goes on another way"
+_COURSES: dict[str | int, str] = {"validating": "the best checkpoints are chosen in another way"}
+
 
 def _changes(departure: Departure) -> list[Change]:
     """Return what was otherwise in the run that is continued; the settings only if it notes them.
@@ -31,6 +34,16 @@ def _changes(departure: Departure) -> list[Change]:
         return []
 
 
+def _is_idle(item: Change, departure: Departure) -> bool:
+    """Return whether a setting is looked at only by a change of the energies in the end."""
+    config = departure.config
+    return (
+        "preset_out_bias" in item.path
+        and config is not None
+        and not config.training.change_bias_after_training
+    )
+
+
 @rule("ZOO632", "a restart goes on with the settings of the run", scope="start")
 def settings_are_kept(departure: Departure) -> Iterator[Fault]:
     """Say what changes the course of the training, and what changes nothing any more."""
@@ -41,12 +54,15 @@ def settings_are_kept(departure: Departure) -> Iterator[Fault]:
         is_said = jumps or item.path[0] == "training"  # by the rule of rates
         path = departure.place(item.path)
         message = f"`{item.path[-1]}` was {_value(item.ours)} in {start.file}"
-        if item.effect == "begun":
+        if item.path[0] == "validating" and item.ours is None:
+            continue  # validation begins here
+        if item.effect == "begun" or _is_idle(item, departure):
             hint = "the run goes on as it was begun; --init-model begins a new one"
             yield note(path, f"{message}; a restart does not look at it", hint)
         elif item.effect == "course" or (item.effect == "rate" and not is_said):
-            message += f" and is {_value(item.theirs)} here: the training goes on another way"
-            yield warning(path, message, f"write {_value(item.ours)} to go on as before")
+            message += f" and is {_value(item.theirs)} here: {_COURSES.get(item.path[0], _COURSE)}"
+            back = "remove it" if item.ours is None else f"write {_value(item.ours)}"
+            yield warning(path, message, f"{back} to go on as before")
 
 
 @rule("ZOO636", "a restart shares between branches what the run shared", scope="start")
@@ -109,5 +125,5 @@ def _value(value: object) -> str:
     if value is None:
         return "not set"
     if isinstance(value, list):
-        return "[" + ", ".join(shown(item) for item in value) + "]"
+        return "[" + ", ".join(_value(item) for item in value) + "]"
     return shown(value)

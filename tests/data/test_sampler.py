@@ -62,7 +62,7 @@ def test_an_unseeded_sampler_can_be_continued_too(systems):
 
 def test_a_state_of_other_data_is_refused(systems):
     state = Sampler(systems, 1).state_dict()
-    with pytest.raises(DataError, match=r"2 systems with 11 frames; now 1 systems with 7 frames"):
+    with pytest.raises(DataError, match=r"2 systems of 11 frames; here are 1 of 7"):
         Sampler(systems[:1], 1).load_state_dict(state)
 
 

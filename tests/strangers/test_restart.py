@@ -195,7 +195,7 @@ def test_other_data_are_refused(run, tmp_path):
     errors = [(x["code"], x["message"]) for x in items if x["severity"] == "error"]
     said = f"{checkpoint} was trained with 1 systems of 5 frames; here are 2 of 8"
     assert errors == [("ZOO637", said)]
-    with pytest.raises(DataError, match="other training data"):
+    with pytest.raises(DataError, match="2 of 8"):
         dpa2.train(other, restart=checkpoint, device="cpu", progress=False)
 
 
@@ -214,6 +214,69 @@ def test_automatic_selections_are_those_of_the_checkpoint(run, option):
     (found,) = [item for item in items if item["code"] == "ZOO606"]
     assert found["severity"] == "error"
     assert found["hint"] == f"write {number}"
+
+
+@situation(
+    "--restart",
+    "the same systems in another order, or with other numbers of frames of the same sum",
+    "refused in words that tell the difference",
+)
+def test_systems_in_another_order(run, tmp_path):
+    document, _ = run
+    write_system(tmp_path / "b", 6, 3, seed=2)
+    systems = [*document["training"]["training_data"]["systems"], str(tmp_path / "b")]
+    both = changed(document, {"training.training_data.systems": systems})
+    started = dpa2.train(
+        changed(both, {"training.numb_steps": 1}), output_dir="one", device="cpu", progress=False
+    )
+    turned = changed(both, {"training.training_data.systems": systems[::-1]})
+    with pytest.raises(DataError, match="2 systems of 8 frames in another order"):
+        dpa2.train(turned, restart=started.checkpoint, device="cpu", progress=False)
+    document = changed(turned, {"training.training_data.systems": systems[::-1]})
+    result = zoo(document, "validate", "--json", "--restart", str(started.checkpoint))
+    items = json.loads(result.stdout)["files"][0]["diagnostics"]
+    (message,) = (item["message"] for item in items if item["code"] == "ZOO637")
+    assert message.endswith("was trained with 2 systems of 8 frames in another order")
+
+
+@situation(
+    "--restart",
+    "validation data were taken away from or added to those of the run",
+    "refused, and called validation data",
+)
+def test_other_validation_data(run, tmp_path):
+    document, _ = run
+    (system,) = document["training"]["training_data"]["systems"]
+    document = changed(document, {"training.validation_data": {"systems": [system]}})
+    write_system(tmp_path / "b", 6, 3, seed=2)
+    one = changed(document, {"training.numb_steps": 1})
+    started = dpa2.train(one, output_dir="one", device="cpu", progress=False)
+    other = changed(document, {"training.validation_data.systems": [system, str(tmp_path / "b")]})
+    with pytest.raises(DataError, match="other validation data"):
+        dpa2.train(other, restart=started.checkpoint, device="cpu", progress=False)
+
+
+@situation(
+    "--restart",
+    "full validation is switched on, `preset_out_bias` is new",
+    "nothing is said to change the training that does not",
+)
+def test_what_does_not_change_the_training_is_not_said_to(run):
+    document, checkpoint = run
+    (system,) = document["training"]["training_data"]["systems"]
+    validating = changed(
+        document,
+        {
+            "training.validation_data": {"systems": [system]},
+            "validating": {"full_validation": True, "validation_freq": 1},
+        },
+    )
+    found = findings(validating, "--restart", checkpoint)
+    assert [item for item in found if "validating" in item[2]] == []
+    preset = changed(document, {"model.preset_out_bias": {"energy": [1.0, 2.0]}})
+    assert ("note", "ZOO632", "model.preset_out_bias") in findings(preset, "--restart", checkpoint)
+    used = changed(preset, {"training.change_bias_after_training": True})
+    assert ("warning", "ZOO632", "model.preset_out_bias") in findings(used, "--restart", checkpoint)
 
 
 @situation(

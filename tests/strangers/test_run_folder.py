@@ -16,7 +16,7 @@ from cli.main import app
 from dpa2.io.checkpoint import read_checkpoint
 from dpa2.training import run_folder
 from dpa2.training.preparation import read_input
-from schemas.errors import TrainingError
+from schemas.errors import DataError, TrainingError
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import MODEL, write_system
 
@@ -347,3 +347,110 @@ def test_best_checkpoints_of_another_run_stay(config):
     best = [path for path in Path().glob("best.ckpt-*.t-1.pt") if "900" not in path.name]
     assert len(best) == 1
     assert read_checkpoint(best[0]).steps_done
+
+
+@situation(
+    "a run that died before its first checkpoint",
+    "its curve and its out.json are there, nothing to continue",
+    "refused; it is said that there is no checkpoint, instead of naming one that is not there",
+)
+def test_no_checkpoint_is_named_where_there_is_none(config):
+    Path("lcurve.out").write_text("# step\n")
+    Path("checkpoint").write_text("model.ckpt-2.pt")
+    with pytest.raises(TrainingError) as raised:
+        quiet(config)
+    assert "there is no checkpoint to give to --restart" in raised.value.hint
+
+
+@situation(
+    "a run that was killed between a checkpoint and its link",
+    "numbered checkpoints are there, the link to the newest is not",
+    "the newest file is named for --restart",
+)
+def test_the_newest_file_is_named_without_a_link(config):
+    quiet(config)
+    Path("model.ckpt.pt").unlink()
+    with pytest.raises(TrainingError) as raised:
+        quiet(config)
+    assert "--restart model.ckpt-4.pt continues" in raised.value.hint
+
+
+@situation(
+    "save_ckpt with an absolute path",
+    "--output-dir names a fresh folder, the checkpoints of another run are where save_ckpt leads",
+    "their folder is named, and that --output-dir does not move them",
+)
+def test_absolute_paths_are_not_moved_by_another_folder(config, tmp_path):
+    options = [f"training.save_ckpt={tmp_path / 'kept' / 'model'}"]
+    quiet(config, overrides=options, output_dir="one")
+    with pytest.raises(TrainingError, match=r"^kept holds files of a run") as raised:
+        quiet(config, overrides=options, output_dir="two")
+    assert "--output-dir" not in raised.value.hint
+    assert "save_ckpt" in raised.value.hint
+
+
+@situation(
+    "a start that fails",
+    "a restart with other data is refused",
+    "nothing is left in the folder: the corrected command runs there",
+)
+def test_a_start_that_fails_leaves_nothing(config):
+    quiet(config, overrides=["training.numb_steps=2"], output_dir="first")
+    write_system(Path("b"), 6, 4, seed=2)
+    other = ['training.training_data.systems=["a","b"]']
+    with pytest.raises(DataError, match="1 systems of 5 frames; here are 2 of 9"):
+        quiet(config, restart="first/model.ckpt-2.pt", output_dir="second", overrides=other)
+    assert list(Path("second").iterdir()) == []
+    assert quiet(config, restart="first/model.ckpt-2.pt", output_dir="second").steps_done == 4
+
+
+@situation(
+    "two runs at once",
+    "with --force, save_ckpt leads from another folder into that of a run at work",
+    "the second is refused",
+)
+def test_checkpoints_of_a_run_at_work_are_not_written_over_from_elsewhere(config):
+    held = run_folder.RunFolder(read_input(config, ())[0], Path("one"), "out.json")
+    options = ["training.save_ckpt=../one/model.ckpt"]
+    with held.held(print), pytest.raises(TrainingError, match=r"trains in .*one"):
+        quiet(config, overrides=options, output_dir="two", force=True)
+
+
+@situation(
+    "full validation",
+    "a restart with another validation_metric",
+    "errors of other kinds are not ranked against each other; the best of before stay",
+)
+def test_best_checkpoints_by_another_metric_stay(config):
+    config["training"]["validation_data"] = {"systems": ["a"]}
+    config["validating"] = {"full_validation": True, "validation_freq": 1, "full_val_start": 0}
+    quiet(config, overrides=["training.numb_steps=2"])
+    (before,) = Path().glob("best.ckpt-*.pt")
+    old = before.read_bytes()
+    result = quiet(
+        config,
+        restart="model.ckpt.pt",
+        overrides=["validating.validation_metric=F:RMSE", "validating.max_best_ckpt=2"],
+    )
+    records = read_checkpoint(result.checkpoint).state["best"]["best.ckpt"]
+    assert {int(step) for _, step in records} == {3, 4}
+    assert before.read_bytes() == old
+    quiet(
+        config,
+        restart="model.ckpt.pt",
+        overrides=["validating.validation_metric=F:RMSE", "training.numb_steps=5"],
+    )
+    assert before.read_bytes() == old
+
+
+@situation(
+    "full validation",
+    "a file that is called nearly as a best checkpoint is",
+    "stays",
+)
+def test_files_of_nearly_the_same_name_stay(config):
+    config["training"]["validation_data"] = {"systems": ["a"]}
+    config["validating"] = {"full_validation": True, "validation_freq": 1, "full_val_start": 0}
+    Path("best.ckpt-mine.t-x.pt").write_bytes(b"mine")
+    quiet(config, force=True)
+    assert Path("best.ckpt-mine.t-x.pt").read_bytes() == b"mine"
