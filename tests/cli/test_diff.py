@@ -1,6 +1,7 @@
 """`zoo diff`: what counts as a difference, and what does not."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,13 @@ def test_one_task_and_several_cannot_be_compared(compare, workspace, example):
     assert isinstance(result.exception, ZooError)
     assert "branches water, salt" in str(result.exception)
     assert CliRunner().invoke(app, ["a.json", "b.json", "--branch", "salt"]).exit_code in (0, 1)
+
+
+def test_a_text_from_a_pipe_is_read_once(compare, workspace, example):
+    text = example("single-task", {}).encode()
+    ours, theirs = os.pipe()
+    os.write(theirs, text)
+    os.close(theirs)
+    code, document = compare({}, Path(f"/dev/fd/{ours}"))
+    os.close(ours)
+    assert (code, document["differences"]) == (0, [])
