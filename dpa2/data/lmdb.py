@@ -32,6 +32,8 @@ _RENAMED = {
 }
 _FIELD_OF_STEM = {stem: label.field for label in LABELS.values() for stem in label.stems}
 
+_FLAG = "find_"
+
 Record = dict[str, Any]
 
 
@@ -77,14 +79,22 @@ class LmdbDatabase:
             )
 
     def record(self, number: int) -> Record:
-        """Read one frame: arrays `coord`, `box`, `atype` and labels under their `Frames` names."""
+        """Read one frame: arrays `coord`, `box`, `atype` and labels under their `Frames` names.
+
+        A label whose flag `find_NAME` is 0 is a placeholder and left out, as in deepmd-kit.
+        """
         raw = self._unpack(format(number, self._format))
         found: Record = {}
+        placeholders: set[str] = set()
         for key, value in raw.items():
-            name = _RENAMED.get(key, key)
-            name = _FIELD_OF_STEM.get(name, name)
-            if name in LABELS or name in {"coord", "box", "atype"}:
+            name = _field(key.removeprefix(_FLAG))
+            if key.startswith(_FLAG):
+                if name in LABELS and not self._array(number, key, value).any():
+                    placeholders.add(name)
+            elif value is not None and (name in LABELS or name in {"coord", "box", "atype"}):
                 found[name] = self._array(number, name, value)
+        for name in placeholders & found.keys():
+            del found[name]
         for name in ("coord", "atype"):
             if name not in found:
                 raise DataError(f"{self.path} frame {number} has no {name}")
@@ -340,6 +350,12 @@ def _check_pages(path: Path) -> None:
             f"{path} is truncated: {path.stat().st_size:,} bytes of {(last + 1) * size:,}",
             hint="copy it again",
         )
+
+
+def _field(key: str) -> str:
+    """Return the name of a key of a record among the fields of `Frames`, if it is one of them."""
+    name = _RENAMED.get(key, key)
+    return _FIELD_OF_STEM.get(name, name)
 
 
 def _decode(value: Any) -> NDArray[Any]:

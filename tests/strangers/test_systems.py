@@ -172,7 +172,7 @@ def test_a_checkpoint_that_is_a_pointer(here):
         load("model.pt")
 
 
-def write_lmdb(path, types, **metadata):
+def write_lmdb(path, types, more=None, **metadata):
     def encode(array):
         array = np.asarray(array)
         return {"type": array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
@@ -186,7 +186,8 @@ def write_lmdb(path, types, **metadata):
             "atype": np.array(types, dtype=np.int32),
             "energy": np.float64(-1.0),
         }
-        out.put(b"000000", msgpack.packb({k: encode(v) for k, v in record.items()}))
+        packed = {key: encode(value) for key, value in record.items()} | (more or {})
+        out.put(b"000000", msgpack.packb(packed))
     return str(path)
 
 
@@ -204,6 +205,46 @@ def test_lmdb_without_element_names(here):
     assert nameless.type_map is None
     with pytest.raises(DataError, match="of type 1, but the model's type_map names only 1"):
         open_systems(place, ["O"])
+
+
+ZEROS = {"type": "<f8", "shape": [3, 3], "data": bytes(72)}
+"""Forces as an LMDB record holds them."""
+
+
+@pytest.mark.parametrize(
+    ("more", "labels"),
+    [
+        pytest.param(
+            {"force": ZEROS, "find_force": 0.0},
+            {"energy"},
+            marks=situation(
+                "LMDB by a writer of full records",
+                "zeros for forces that are not there, find_force 0",
+                "no forces, as in deepmd-kit",
+            ),
+        ),
+        pytest.param(
+            {"forces": ZEROS, "find_energy": 0, "find_box": 1.0},
+            {"force"},
+            marks=situation("LMDB", "find_energy 0, find_box 1", "no energy, the cell is kept"),
+        ),
+        pytest.param(
+            {"force": ZEROS, "find_force": {"type": "<f4", "shape": [], "data": b"\0\0\x80?"}},
+            {"energy", "force"},
+            marks=situation("LMDB", "find_force 1 as an array", "forces"),
+        ),
+        pytest.param(
+            {"force": None, "find_force": 0.0},
+            {"energy"},
+            marks=situation("LMDB", "nothing where forces would be", "no forces"),
+        ),
+    ],
+)
+def test_placeholders_of_lmdb_are_no_labels(here, more, labels):
+    (system,) = open_systems(write_lmdb(here / "d.lmdb", [0, 1, 1], more, type_map=["O", "H"]))
+    assert system.labels == labels
+    assert system.periodic
+    assert np.allclose(system.frames([0]).box, 30 * np.eye(3))
 
 
 @situation("LMDB", "named by a path and by a link to it", "opened once, as LMDB demands")
