@@ -22,6 +22,7 @@ from dpa2.data.system import System
 from schemas.atomic import atomic_write
 from schemas.errors import DataError
 from schemas.given_energies import preset_energies
+from schemas.special_files import refuse_special
 from schemas.unreadable import why_unreadable
 
 Array = NDArray[Any]
@@ -41,10 +42,12 @@ class StatisticsFile:
         read_only: Mode `read`: whatever is missing is an error.
 
     Raises:
-        DataError: When the file cannot be read, or is missing in mode `read`.
+        DataError: When the file cannot be read, is a device or a pipe, or is missing in mode
+            `read`.
     """
 
     def __init__(self, path: Path, type_map: Sequence[str], *, read_only: bool) -> None:
+        refuse_special(path, DataError)
         self.path = path
         self.root = " ".join(type_map)
         self.read_only = read_only

@@ -30,6 +30,8 @@ _NAME = re.compile(r"[^\x00-\x1f\\:*?\"<>|/]+(/[^\x00-\x1f\\:*?\"<>|/]+)*/?")
 _TORCHSCRIPT = b"/constants.pkl"
 _PIECE = 4 * 2**20
 _DEFLATED = 8
+_FOLDER = 0x10
+"""The attribute of MS-DOS, which counts whatever system an entry is from."""
 _DOWNLOAD = "the download failed; get the file again"
 _UNTRUSTED = "no program writes such a file; use one from a source that you trust"
 
@@ -263,6 +265,10 @@ def _entries(
         kind = stat.S_IFMT(attributes >> 16) if made_by >> 8 == 3 else 0
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _strange(source, f"`{name}` is a link or a device")
+        # PyTorch does not fill the memory of what is called a folder, and says nothing.
+        is_folder = kind == stat.S_IFDIR or bool(attributes & _FOLDER) or name.endswith("/")
+        if is_folder and (size or not name.endswith("/")):
+            raise damaged(source, f"its directory calls `{name}` a folder")
         deflated = program and method == _DEFLATED
         if (method or packed != size) and not deflated:
             raise _strange(source, f"`{name}` is compressed")

@@ -282,6 +282,34 @@ def test_flipped_bits_are_seen(suffix: str, models: dict[str, Path], tmp_path: P
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
 @situation(
     "a disk or a network",
+    "each bit of an entry of the zip archive's directory is flipped, one after the other",
+    "an error, or the same model: a tensor called a folder would be memory that nobody filled",
+)
+def test_flipped_bits_of_the_directory(
+    suffix: str, models: dict[str, Path], tmp_path: Path
+) -> None:
+    whole = models[suffix].read_bytes()
+    expected = format_of(models[suffix]).read(models[suffix], None).model.state_dict()
+    path = tmp_path / f"x{suffix}"
+    entry = whole.rindex(b"PK\x01\x02", 0, whole.rindex(b"/data/"))
+    refused = set()
+    for bit in range(8 * 28, 8 * 46):  # behind checksum and sizes
+        changed = bytearray(whole)
+        changed[entry + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            found = format_of(path).read(path, None).model.state_dict()
+        except ZooError:
+            refused.add(bit)
+            continue
+        assert all(torch.equal(found[key], expected[key]) for key in expected), bit
+    assert 8 * 38 + 4 in refused  # "a folder"
+    assert len(refused) > 40
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth"])
+@situation(
+    "a disk or a network",
     "a flipped bit within the numbers of one tensor",
     "named as damage (CRC-32) wherever the model is used",
 )

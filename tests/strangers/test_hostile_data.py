@@ -415,3 +415,19 @@ def test_mutated_files_are_read_or_refused(kind: str) -> None:
     assert not found.failures
     assert found.read + found.refused == 12
     assert found.grown < 300 * 2**20
+
+
+@situation(
+    "`stat_file`",
+    "a device or a pipe in the place of the statistics file",
+    "refused at once; a pipe is not waited for",
+)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_statistics_are_not_read_from_pipes(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "stat.hdf5"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=kind):
+        StatisticsFile(path, ["O", "H"], read_only=False)
