@@ -53,6 +53,8 @@ def labels_exist(config: Input) -> Iterator[Fault]:
             hint = f"add {file}.npy, or set start_pref_{suffix} and limit_pref_{suffix} to 0"
             yield warning(f"loss.start_pref_{suffix}", message, hint)
             continue
+        if suffix == "v" and len(without) < len(systems):  # molecules without a cell have none
+            without = [system for system in without if not (system / "nopbc").exists()]
         for root in _training_roots(config):
             if any(system in without for system in root.systems):
                 message = (

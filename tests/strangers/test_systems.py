@@ -323,6 +323,44 @@ def test_a_needed_label_of_a_wrong_shape(here):
         train(document, progress=False)
 
 
+@pytest.mark.parametrize("layout", ["npy", "hdf5"])
+@situation(
+    "crystals with virials beside molecules without a cell",
+    "zoo validate and zoo data check on both",
+    "no word of virials: a molecule has none",
+)
+def test_molecules_need_no_virials(here, layout):
+    write_system(here / "a", 6, 3, seed=1)
+    write_system(here / "b", 6, 3, seed=2)
+    np.save(here / "a" / "set.000" / "virial.npy", np.zeros((3, 9)))
+    (here / "b" / "set.000" / "box.npy").unlink()
+    (here / "b" / "nopbc").touch()
+    if layout == "hdf5":
+        with h5py.File("b.h5", "w") as file:
+            for path in (item for item in sorted((here / "b").rglob("*.*")) if item.is_file()):
+                if path.suffix == ".npy":
+                    file[f"b/{path.relative_to(here / 'b')}"] = np.load(path)
+                elif path.name == "type_map.raw":
+                    file["b/type_map.raw"] = np.array(path.read_text().split(), dtype="S")
+                else:
+                    file[f"b/{path.name}"] = np.loadtxt(path, dtype=int)
+            file["b/nopbc"] = True
+    document = train_input()
+    document["training"]["training_data"]["systems"] = [
+        "a",
+        "b" if layout == "npy" else "b.h5#/b",
+    ]
+    document["loss"] = document.get("loss", {}) | {"start_pref_v": 0.02, "limit_pref_v": 1.0}
+    (here / "input.json").write_text(json.dumps(document))
+    result = CliRunner().invoke(app, ["validate", "input.json"])
+    assert "virial" not in result.stdout
+    (here / "b" / "nopbc").unlink()
+    if layout == "npy":
+        np.save(here / "b" / "set.000" / "box.npy", np.tile(9 * np.eye(3).ravel(), (3, 1)))
+        result = CliRunner().invoke(app, ["validate", "input.json"])
+        assert "b has no virial.npy" in result.stdout
+
+
 @situation(
     "two data sets, one of them without virials",
     "zoo init on both",

@@ -35,8 +35,10 @@ _SHORT = 0.72
 
 def check_labels(section: Opened, learned: Collection[str]) -> Iterator[Finding]:
     """Look at the energies and forces of each system."""
+    present = frozenset[str]().union(*(item.system.labels for item in section.systems))
     for item in section.systems:
-        yield from _missing(item, learned)
+        needless = {"virial"} & present if not item.system.periodic else set()
+        yield from _missing(item, set(learned) - needless)
         yield from _constant(item)
         outliers = list(_outliers(item))
         yield from outliers
