@@ -32,6 +32,7 @@ class Predicted:
         energy: eV; None where it could not be evaluated.
         max_force: Length of the largest force, eV/Å; None likewise.
         problem: Why it could not be evaluated, or None.
+        source: System and frame, where a folder or data base holds several systems.
     """
 
     file: str
@@ -41,11 +42,12 @@ class Predicted:
     energy: float | None
     max_force: float | None
     problem: str | None = None
+    source: str = ""
 
     @property
     def name(self) -> str:
         """How messages call it."""
-        return f"{self.file}, structure {self.index} (counted from 0)"
+        return _name(self.file, self.index, self.source)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain containers."""
@@ -117,7 +119,7 @@ def predict_files(
                 try:
                     evaluation = _predict(potential, atoms, structure.symbols, fparam)
                 except DataError as error:
-                    where = f"{file}, structure {index} (counted from 0)"
+                    where = _name(file, index, _source(reports[-1], structure.source))
                     told = DataError(f"{where}: {error.message}", hint=error.hint)
                     if isinstance(error, FrameError):
                         problem = error.faults[0].reason
@@ -127,16 +129,19 @@ def predict_files(
                     if strict or problem is None:
                         raise told from error
                     evaluation = nothing(1, len(atoms))
-                summary.append(_summary(file, index, atoms, evaluation, problem))
+                source = _source(reports[-1], structure.source)
+                summary.append(_summary(file, index, source, atoms, evaluation, problem))
                 if progress is not None:
                     progress(1)
                 yield with_results(atoms, evaluation, atomic=atomic)
             if strict and refused:
                 raise DataError(refused[0].reason, hint=refused[0].hint)
             for item in reports[-1].dropped:
+                source = _source(reports[-1], item.source)
+                left_out = Predicted(file, item.frame, "", 0, None, None, item.reason, source)
                 if strict:
-                    raise DataError(f"{file}, structure {item.frame}: {item.reason}")
-                summary.append(Predicted(file, item.frame, "", 0, None, None, item.reason))
+                    raise DataError(f"{left_out.name}: {item.reason}")
+                summary.append(left_out)
         if foreign is not None and all(item.energy is None for item in summary):
             raise foreign
         if refused and not any(report.num_frames for report in reports):
@@ -167,8 +172,21 @@ def _predict(
     return found
 
 
+def _name(file: str, index: int, source: str) -> str:
+    return f"{file}, structure {index} (counted from 0)" + (f": {source}" if source else "")
+
+
+def _source(report: FileReport, source: str) -> str:
+    """Return the system and frame of a structure, where its number in the file is another one."""
+    return (
+        source
+        if report.format_name == "deepmd" and not source.startswith(f"{report.file} frame")
+        else ""
+    )
+
+
 def _summary(
-    file: str, index: int, atoms: Atoms, evaluation: Evaluation, problem: str | None
+    file: str, index: int, source: str, atoms: Atoms, evaluation: Evaluation, problem: str | None
 ) -> Predicted:
     lengths = np.linalg.norm(evaluation.force[0], axis=-1)
     return Predicted(
@@ -179,4 +197,5 @@ def _summary(
         energy=float(evaluation.energy[0]) if problem is None else None,
         max_force=float(lengths.max()) if problem is None else None,
         problem=problem,
+        source=source,
     )

@@ -510,3 +510,51 @@ def test_fine_tuning_names_the_frame(tmp_path, monkeypatch, fault):
     write_training_system(tmp_path / "a", fault)
     with pytest.raises(DataError, match=rf"a\b.*frame {BAD}\b"):
         train(train_input(20), finetune=WATER, use_pretrain_script=True, progress=False)
+
+
+@situation(
+    "a folder of two systems",
+    "atoms coincide in frame 5 of the second, a cell is gone there",
+    "zoo predict names the system and the frame in it",
+)
+def test_predict_names_the_frame_in_its_system(run, tmp_path):
+    arrays, types = water()
+    write_npy(tmp_path / "all" / "first", arrays, types)
+    coincide(arrays)
+    arrays["box"][2] = 0.0
+    second = write_npy(tmp_path / "all" / "second", arrays, types)
+    output = tmp_path / "out.xyz"
+    result = run("predict", "-m", WATER, tmp_path / "all", "-o", output, "--json")
+    assert result.exit_code == 1
+    bad = [item for item in json.loads(result.stdout)["structures"] if item["problem"]]
+    assert [(item["index"], item["source"]) for item in bad] == [
+        (FRAMES + 2, f"{second} frame 2"),
+        (FRAMES + BAD, f"{second} frame {BAD}"),
+    ]
+    assert f"{second} frame {BAD}: atoms 4 and 7" in result.stderr
+
+
+@situation("deepmd/hdf5", "a group of the file for zoo predict", "its frames are evaluated")
+def test_predict_takes_a_group(run, tmp_path):
+    arrays, types = water()
+    group = write_hdf5(tmp_path / "water", arrays, types)
+    output = tmp_path / "out.xyz"
+    result = run("predict", "-m", WATER, group, "-o", output)
+    assert result.exit_code == 0
+    energies = [atoms.get_potential_energy() for atoms in ase.io.read(output, ":")]
+    assert np.allclose(energies, arrays["energy"] - 0.5, atol=1e-6)
+
+
+@situation(
+    "extended XYZ of a work flow", "a name with #: run#2.xyz", "a file like any, no group of HDF5"
+)
+def test_a_hash_in_a_name_is_no_group(run, tmp_path):
+    arrays, types = water()
+    atoms = ase.Atoms(
+        [("O", "H")[kind] for kind in types], arrays["coord"][0], cell=arrays["box"][0], pbc=True
+    )
+    place = tmp_path / "run#2.xyz"
+    ase.io.write(place, atoms, format="extxyz")
+    result = run("predict", "-m", WATER, place, "-o", tmp_path / "out.xyz", "--json")
+    assert result.exit_code == 0
+    assert len(json.loads(result.stdout)["structures"]) == 1

@@ -17,8 +17,14 @@ _PARAMETERS = {"fparam", "aparam"}
 
 
 def is_deepmd(path: Path) -> bool:
-    """Return whether a path looks like deepmd data by its name."""
-    return "#" in path.name or path.suffix in {".h5", ".hdf5", ".lmdb"}
+    """Return whether a path looks like deepmd data by its name, or is a group in a file."""
+    return is_group(path) or path.suffix in {".h5", ".hdf5", ".lmdb"}
+
+
+def is_group(path: Path) -> bool:
+    """Return whether a path is that of a group in a file that is there: `FILE.h5#/group`."""
+    file, sign, _ = str(path).partition("#")
+    return bool(sign) and not path.exists() and Path(file).is_file()
 
 
 def read(path: str, options: ReadOptions, report: FileReport) -> Iterator[Structure]:

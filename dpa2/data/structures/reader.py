@@ -119,7 +119,7 @@ def _items(file: str, options: ReadOptions, report: FileReport, stack: ExitStack
             raise DataError(f"{file}: {kind} needs {what}", hint="see docs/structures.md")
         report.format_name = kind
         return dpdata_files.read(given, kind, options, report)
-    if not path.exists() and not (deepmd_files.is_deepmd(path) and "#" in path.name):
+    if not path.exists() and not deepmd_files.is_group(path):
         raise DataError(f"{file}: no such file or folder", hint="check the spelling")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise DataError(f"{file} is neither a file nor a folder", hint="save what it gives first")
@@ -186,7 +186,7 @@ def _sound(
             continue
         reason = _fault(item, options)
         if reason is not None:
-            report.dropped.append(Dropped(number, reason))
+            report.dropped.append(Dropped(number, reason, source=item.source))
             continue
         report.num_frames += 1
         if options.keys is not None and _collapsed(item):

@@ -59,11 +59,13 @@ class Dropped:
         frame: Its number in the file, from 0.
         reason: Why, in words.
         hint: What to do about it.
+        source: File and frame, as in `Structure`; empty where not even that is known.
     """
 
     frame: int
     reason: str
     hint: str | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
