@@ -101,6 +101,7 @@ def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
         settings=header.settings,
         last_rate=header.last_rate,
         frames=header.frames,
+        has_optimizer=header.has_optimizer,
         branch=options.branch,
         use_pretrain_script=options.use_pretrain_script,
         bias_mode=options.bias_mode,

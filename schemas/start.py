@@ -31,6 +31,7 @@ class Start:
         settings: The normalised input of its run, without the model; None if the file does not say.
         last_rate: Learning rate of its last step; None if the file does not say.
         frames: Frames of each system of its data in an epoch, by kind of data and branch.
+        has_optimizer: Whether the state of its optimiser is in it; None if that was not read.
     """
 
     option: StartOption
@@ -43,6 +44,7 @@ class Start:
     settings: Mapping[str, Any] | None = field(default=None, repr=False)
     last_rate: float | None = None
     frames: Mapping[str, Mapping[str, list[int]]] = field(default_factory=dict, repr=False)
+    has_optimizer: bool | None = None
 
     @property
     def path(self) -> Path:

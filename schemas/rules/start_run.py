@@ -128,6 +128,15 @@ def steps_are_left(departure: Departure) -> Iterator[Fault]:
         return
 
 
+@rule("ZOO550", "a restart finds the state of the optimiser", scope="start")
+def optimizer_is_there(departure: Departure) -> Iterator[Fault]:
+    """Refuse to continue from weights alone, such as those of a running mean."""
+    start = departure.start
+    if start is not None and start.option == "--restart" and start.has_optimizer is False:
+        message = f"{start.file} holds weights only and cannot be restarted from"
+        yield Fault(start.path, message, "start a new run from its weights: --init-model")
+
+
 @rule("ZOO615", "a restart has the branches of the checkpoint", scope="start")
 def branches_are_those_of_the_checkpoint(departure: Departure) -> Iterator[Fault]:
     """Demand the same branches where weights are taken over one by one."""

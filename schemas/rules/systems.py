@@ -184,7 +184,7 @@ def elements_are_known(config: Input) -> Iterator[Fault]:
                     message = f"{system} has {', '.join(extra)}, which type_map has not"
                     hint = "add it to model.type_map"
                     cause = Group(f"{sorted(extra)} not in {config.model.type_map}", "file")
-                    yield Fault(root.path, message, hint, group=cause)
+                    yield Fault(root.path, message, hint, group=_group(root) or cause)
                     break
 
 

@@ -6,7 +6,10 @@ import random
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+import dpa2
+from cli.main import app
 from cli.preflight import with_data
 from dpa2.training.assembly import assemble
 from dpa2.training.preparation import refuse_unsupported
@@ -16,6 +19,8 @@ from tests.schemas.random_inputs import mutated, valid_input
 
 VALID = 300
 MUTATED = 120
+STARTED = (24, 30, 41, 57, 63, 88, 101, 118)
+"""Seeds of inputs of which each way to start is tried: of one task and of several, with means."""
 
 
 def write_system(folder, frames, seed):
@@ -72,3 +77,36 @@ def test_what_passes_can_be_put_together(data):
         refuse_unsupported(report.config)
         build_schedule(report.config.learning_rate, report.config.training.numb_steps or 1)
     assert passed > MUTATED / 4
+
+
+@pytest.mark.parametrize("option", ["--restart", "--finetune", "--init-model"])
+def test_what_passes_starts_from_a_checkpoint(option, data, tmp_path):
+    """Inputs with a changed value are refused beside a checkpoint, or go on with it for a step."""
+    torch.set_num_threads(1)
+    passed = 0
+    for seed in STARTED:
+        rng = random.Random(seed)
+        document = _short(valid_input(rng), 1)
+        dpa2.train(document, output_dir=f"old{seed}", device="cpu", progress=False)
+        for checkpoint in sorted((tmp_path / f"old{seed}").glob("*-1.pt")):
+            other = _short(mutated(rng, document) if passed else document, 2)
+            (tmp_path / "input.json").write_text(json.dumps(other))
+            words = ["validate", "input.json", "--json", option, str(checkpoint)]
+            found = json.loads(CliRunner().invoke(app, words).stdout)["files"][0]["diagnostics"]
+            if any(item["severity"] == "error" for item in found):
+                continue
+            passed += 1
+            start = {option.lstrip("-").replace("-", "_"): checkpoint}
+            folder = f"new{seed}{checkpoint.name}"
+            dpa2.train(other, output_dir=folder, device="cpu", progress=False, **start)
+    assert passed
+
+
+def _short(document, steps):
+    """Return an input as it is for so few steps."""
+    short = json.loads(json.dumps(document))
+    short.pop("validating", None)
+    short["learning_rate"] = {"start_lr": 1e-3, "stop_lr": 1e-4, "decay_steps": 1}
+    if isinstance(short.get("training"), dict):
+        short["training"] |= {"numb_steps": steps, "save_freq": 1}
+    return short

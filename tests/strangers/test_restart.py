@@ -281,6 +281,23 @@ def test_what_does_not_change_the_training_is_not_said_to(run):
 
 @situation(
     "--restart",
+    "the checkpoint holds weights only: a running mean, an extracted branch",
+    "refused by validate as by train",
+)
+def test_weights_alone_cannot_be_continued(run, tmp_path):
+    document, checkpoint = run
+    content = torch.load(checkpoint, weights_only=True)
+    content.pop("optimizer")
+    torch.save(content, tmp_path / "weights.pt")
+    found = findings(document, "--restart", "weights.pt")
+    assert [item for item in found if item[0] == "error"] == [("error", "ZOO550", "--restart")]
+    assert ("error", "ZOO550", "--restart") not in findings(document, "--restart", checkpoint)
+    with pytest.raises(CheckpointError, match="weights only"):
+        dpa2.train(document, restart="weights.pt", device="cpu", progress=False)
+
+
+@situation(
+    "--restart",
     "a key is other at which only the beginning of a run looks: seeds, statistics",
     "a note that a restart does not look at it",
 )

@@ -8,7 +8,7 @@ import numpy as np
 from dpa2.data.frames import IntArray
 from dpa2.data.preflight.opened import Surveyed
 from dpa2.data.preflight.request import REPFORMER, REPINIT, THREE_BODY, Cutoff
-from schemas.diagnostics import Finding
+from schemas.diagnostics import Finding, Group
 
 _DEFAULT_FACTOR = 1.1
 _ABSURD = 20
@@ -16,6 +16,7 @@ _ABSURD = 20
 _RARE = 1e-3
 """Part of the atoms above which missing neighbours are an error."""
 _SHORT_RCUT = 2.0
+_ORDER = Group("order of capacities", "value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def check_order(found: Sequence[Neighborhood]) -> Iterator[Finding]:
                 "a larger cutoff must not have fewer neighbours"
             )
             hint = "set both to numbers, the larger cutoff to the larger one"
-            yield Finding(code, at.cutoff.nsel_path, message, hint)
+            yield Finding(code, at.cutoff.nsel_path, message, hint, group=_ORDER)
 
 
 def enlarged(most: int, rule: str) -> int:
