@@ -16,7 +16,8 @@ def checkpoint(workspace, good):
     Path("input.json").write_text(json.dumps(good))
     section = normalized(check_file("input.json").config.model)
     state = {"_extra_state": {"model_params": section, "train_infos": {"lr": 1e-3, "step": 4}}}
-    torch.save({"model": state}, "model.pt")
+    optimizer = {"state": {}, "param_groups": [{"params": []}]}
+    torch.save({"model": state, "optimizer": optimizer}, "model.pt")
     return "model.pt"
 
 
