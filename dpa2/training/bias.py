@@ -14,7 +14,7 @@ from dpa2.data.checks import check_labels
 from dpa2.data.frames import Frames
 from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.training.statistics import StatisticsBuilder, change_bias
-from schemas.errors import DataError
+from schemas.errors import CheckpointError, DataError
 from schemas.given_energies import preset_energies
 from schemas.start import BiasMode
 
@@ -74,6 +74,7 @@ def adjust_bias(model: EnergyModel, batches: Sequence[Frames], mode: BiasMode) -
 
     Raises:
         DataError: When the frames have no energies, lack fparam or aparam, or are not finite.
+        CheckpointError: When the model gives no numbers for right frames.
     """
     before = model.out_bias.tolist()
     given = preset_energies(model.config) or ()
@@ -85,6 +86,11 @@ def adjust_bias(model: EnergyModel, batches: Sequence[Frames], mode: BiasMode) -
         change_bias(model, batches, lambda frames: atomic_energies(model, frames))
     elif mode == "set":
         _statistics(model, batches).fit_bias()
+    if mode != "none" and not model.out_bias.isfinite().all():
+        raise CheckpointError(
+            "the model gives no numbers for these frames: energies of the elements would be nan",
+            hint="its weights hold nan or inf; look at an earlier checkpoint of its run",
+        )
     seen = {int(kind) for frames in batches for kind in np.unique(frames.atom_types)}
     return BiasShift(
         mode,

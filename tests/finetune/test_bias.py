@@ -87,3 +87,16 @@ def test_a_model_with_frame_parameters_needs_them(case_folder):
     (system,) = open_systems([FIVE], model.type_map)
     with pytest.raises(DataError, match="fparam; the model takes 3"):
         adjust_bias(model, [system.frames(np.arange(5))], "change")
+
+
+def test_weights_that_are_no_numbers_are_not_made_energies(case_folder, tmp_path):
+    case_folder("copied")
+    broken = torch.load(MODEL, weights_only=True)
+    tensors = broken.get("model", broken)
+    for name in tensors:
+        if name.startswith("model.scan") and "fitting_net" in name and name.endswith("bias"):
+            tensors[name] = tensors[name] * torch.nan
+    torch.save(broken, "nan.pt")
+    with pytest.raises(CheckpointError, match="gives no numbers"):
+        rebias("nan.pt", [FIVE], "out.pt", branch="scan")
+    assert not (tmp_path / "out.pt").exists()
