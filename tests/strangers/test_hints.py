@@ -215,7 +215,8 @@ def short_lists(workspace, monkeypatch):
     Path("input.json").write_text(json.dumps(document))
     section = normalized(check_file("input.json").config.model)
     state = {"_extra_state": {"model_params": section, "train_infos": {"lr": 1e-3, "step": 4}}}
-    torch.save({"model": state}, "model.pt")
+    optimizer = {"state": {}, "param_groups": [{"params": []}]}
+    torch.save({"model": state, "optimizer": optimizer}, "model.pt")
     return document
 
 
