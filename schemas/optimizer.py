@@ -35,7 +35,8 @@ class AdamW(Section):
     """Decay rate of the mean gradient."""
     adam_beta2: Beta = 0.999
     """Decay rate of the mean squared gradient."""
-    # deepmd-kit's schema says 0.001, but an earlier step of its start-up fills in 0.0 (spec 1.0).
+    # deepmd-kit's schema says 0.001, but an earlier step of its start-up fills in 0.0
+    # (docs/deepmd-format.md, 1.0).
     weight_decay: Decay = 0.0
     """Weight decay; 0 unless set, as in deepmd-kit."""
 

@@ -1,9 +1,9 @@
 """Learning-rate schedules: warm-up, then exponential, cosine or warm-up-stable-decay.
 
-Every value equals deepmd-kit 3.2's to the last bit (interop-spec 6.1): the optimiser's trajectory,
-the prefactors of the loss and the last column of `lcurve.out` all hang on it. That is why the
-formulas go through numpy's array functions, whose `power` and `cos` may round differently from
-`math`'s.
+Every value equals deepmd-kit 3.2's to the last bit (docs/deepmd-format.md, 6.1): the optimiser's
+trajectory, the prefactors of the loss and the last column of `lcurve.out` all hang on it. That is
+why the formulas go through numpy's array functions, whose `power` and `cos` may round differently
+from `math`'s.
 """
 
 from collections.abc import Callable

@@ -27,7 +27,7 @@ _BUFFERS = frozenset(
         "type_embd_data",
     }
 )
-"""Tensors that are statistics or constants, not learned (interop specification, section 4.2)."""
+"""Tensors that are statistics or constants, not learned (docs/deepmd-format.md, 4.2)."""
 
 Sharing = Literal["all", "part", "none"]
 

@@ -1,4 +1,7 @@
-"""The dictionary of a model inside `.pt2` and `.pte` archives of deepmd-kit (interop-spec 9)."""
+"""The dictionary of a model inside `.pt2` and `.pte` archives of deepmd-kit.
+
+docs/deepmd-format.md, 9.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""deepmd-kit's names and shapes of every tensor, to and from ours (spec 4.2, 4.4).
+"""deepmd-kit's names and shapes of every tensor, to and from ours.
+
+docs/deepmd-format.md, 4.2, 4.4.
 
 deepmd-kit's spellings (`g1_shape_tranform` among them) are part of its file format and appear only
 here.

@@ -1,4 +1,6 @@
-"""A model as deepmd-kit's backend-independent dictionary, and back (interop-spec 10.2, 10.3).
+"""A model as deepmd-kit's backend-independent dictionary, and back.
+
+docs/deepmd-format.md, 10.2, 10.3.
 
 The dictionary is made of plain containers, numbers, text and NumPy arrays. `.dp` and `.yaml` files
 are containers of it; every other backend of deepmd-kit is written from it.

@@ -1,4 +1,7 @@
-"""deepmd-kit's backend-independent spelling of the DPA-2 descriptor (interop-spec 10.3)."""
+"""deepmd-kit's backend-independent spelling of the DPA-2 descriptor.
+
+docs/deepmd-format.md, 10.3.
+"""
 
 from typing import Any
 

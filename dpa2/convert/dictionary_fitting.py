@@ -1,4 +1,7 @@
-"""deepmd-kit's backend-independent spelling of the energy fitting net (interop-spec 10.3)."""
+"""deepmd-kit's backend-independent spelling of the energy fitting net.
+
+docs/deepmd-format.md, 10.3.
+"""
 
 from dpa2.convert.deepmd import FITTING
 from dpa2.convert.dictionary_layers import Part, Slot, Tree, collection

@@ -1,4 +1,4 @@
-"""deepmd-kit's backend-independent spelling of layers and networks (interop-spec 10.3).
+"""deepmd-kit's backend-independent spelling of layers and networks (docs/deepmd-format.md, 10.3).
 
 Where a tensor belongs, these dictionaries hold a `Slot`: one description serves to write a model
 and to read one.

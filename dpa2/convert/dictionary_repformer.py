@@ -1,4 +1,4 @@
-"""deepmd-kit's backend-independent spelling of a repformer layer (interop-spec 10.3)."""
+"""deepmd-kit's backend-independent spelling of a repformer layer (docs/deepmd-format.md, 10.3)."""
 
 from itertools import count, takewhile
 

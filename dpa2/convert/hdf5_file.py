@@ -1,4 +1,6 @@
-"""`.dp` files: HDF5 with a model's dictionary as JSON text, arrays as datasets (spec 10.1).
+"""`.dp` files: HDF5 with a model's dictionary as JSON text, arrays as datasets.
+
+docs/deepmd-format.md, 10.1.
 
 Equal models give equal bytes: datasets are numbered in the order of the dictionary, and nothing
 records the time.

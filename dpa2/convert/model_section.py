@@ -10,7 +10,7 @@ from schemas.model import parse_model
 from schemas.normalize import normalized
 from schemas.other_models import OURS, other_kind
 
-# What files of these versions of the descriptor do not say (interop-spec 10.3).
+# What files of these versions of the descriptor do not say (docs/deepmd-format.md, 10.3).
 _BEFORE_VERSION_3 = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
 _OF_DESCRIPTOR = (
     "concat_output_tebd",

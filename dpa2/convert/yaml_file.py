@@ -1,4 +1,4 @@
-"""`.yaml` files: the dictionary of a model as text, arrays inline (interop-spec 10.1)."""
+"""`.yaml` files: the dictionary of a model as text, arrays inline (docs/deepmd-format.md, 10.1)."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -52,7 +52,7 @@ def apply_batch_size(
 ) -> Batching:
     """Turn a `batch_size` of an input file into frames per batch of each system.
 
-    Interop specification, section 1.8b: `auto:N` takes at least N atoms per batch, `max:N` at most
+    docs/deepmd-format.md, 1.8b: `auto:N` takes at least N atoms per batch, `max:N` at most
     N but one frame at least, `filter:N` also drops systems with more than N atoms, `mixed:N` puts N
     frames of different systems into one batch, and `mix:N` as many as fit N atom slots.
 

@@ -34,7 +34,7 @@ class Label:
         return (self.width, 1) if self.repeats else (self.width,)
 
 
-# Interop specification, section 2.1.
+# docs/deepmd-format.md, 2.1.
 LABELS: dict[str, Label] = {
     label.field: label
     for label in (

@@ -1,4 +1,4 @@
-"""Systems in an LMDB data base: one msgpack record per frame (interop specification, 2.6)."""
+"""Systems in an LMDB data base: one msgpack record per frame (docs/deepmd-format.md, 2.6)."""
 
 import re
 import struct

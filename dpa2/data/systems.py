@@ -25,7 +25,7 @@ def open_systems(
 
     A root is a folder (searched recursively for `type.raw`), `file.h5#/group`, a whole `.h5` or
     `.hdf5` file, or an LMDB data base. Systems below one root come in sorted order; deepmd-kit
-    takes them in the order of the file system (interop specification, section 2.5).
+    takes them in the order of the file system (docs/deepmd-format.md, 2.5).
 
     Args:
         paths: One root or several.

@@ -25,7 +25,7 @@ class OtherTorchWarning(UserWarning):
 
 
 class CompiledEngine(LowerEngine):
-    """Evaluates through the one program of the file (interop specification, 9).
+    """Evaluates through the one program of the file (docs/deepmd-format.md, 9).
 
     Args:
         program: The loaded file.

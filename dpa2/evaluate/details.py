@@ -11,7 +11,7 @@ import numpy as np
 from dpa2.evaluate.quantities import Comparison, Pair
 from schemas.atomic import atomic_write
 
-# Suffix, quantity and unit remark of each file (interop specification, 7.1). deepmd-kit titles the
+# Suffix, quantity and unit remark of each file (docs/deepmd-format.md, 7.1). deepmd-kit titles the
 # energies per atom like the energies.
 _FILES = (
     (".e.out", "energy", ("e",), ""),

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from schemas.errors import DataError
 from schemas.special_files import read_text_file
 
-# <metric>_val, <metric>_trn and, with several tasks, <metric>_val_<branch> (interop spec, 6.5).
+# <metric>_val, <metric>_trn and, with several tasks, <metric>_val_<branch>
+# (docs/deepmd-format.md, 6.5).
 _COLUMN = re.compile(r"(?P<metric>.+?)_(?P<split>val|trn)(?:_(?P<branch>.+))?")
 
 

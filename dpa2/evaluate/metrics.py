@@ -56,7 +56,7 @@ def errors_of(comparison: Comparison) -> Errors:
 def merge(parts: Iterable[Mapping[str, ErrorStat]]) -> Errors:
     """Combine errors over disjoint data exactly: mean of MAE, root of the mean of RMSE squared.
 
-    Each part counts by its weight, the number of compared numbers (interop specification, 7.1).
+    Each part counts by its weight, the number of compared numbers (docs/deepmd-format.md, 7.1).
     A quantity that only some parts have is averaged over those.
     """
     stats: dict[str, list[ErrorStat]] = {}

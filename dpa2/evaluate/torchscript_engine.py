@@ -35,7 +35,7 @@ _OUTPUTS = {
 
 
 class TorchScriptEngine(Engine):
-    """Evaluates through the methods of the frozen file (interop specification, 8.1).
+    """Evaluates through the methods of the frozen file (docs/deepmd-format.md, 8.1).
 
     Args:
         module: The loaded file, on its device.

@@ -1,4 +1,7 @@
-"""Which branch of a checkpoint each branch of the input starts from (interop-spec 6.9)."""
+"""Which branch of a checkpoint each branch of the input starts from.
+
+docs/deepmd-format.md, 6.9.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

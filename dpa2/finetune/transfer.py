@@ -1,4 +1,7 @@
-"""Copy the weights of a branch into a model whose elements may be others (interop-spec 6.9)."""
+"""Copy the weights of a branch into a model whose elements may be others.
+
+docs/deepmd-format.md, 6.9.
+"""
 
 # Axes:  T types of the model   S types of the source
 

@@ -1,5 +1,8 @@
 # ruff: noqa: ARG002 - deepmd-kit passes a name that has one meaning here
-"""What a frozen model says about itself: the questions deepmd-kit and LAMMPS ask (spec 8.1)."""
+"""What a frozen model says about itself: the questions deepmd-kit and LAMMPS ask.
+
+docs/deepmd-format.md, 8.1.
+"""
 
 import json
 from typing import Any, Dict, List, Optional

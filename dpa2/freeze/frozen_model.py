@@ -1,5 +1,8 @@
 # ruff: noqa: ARG002 - deepmd-kit passes arguments that only other models use
-"""The scripted model: our network behind the methods that deepmd-kit and LAMMPS call (spec 8.1)."""
+"""The scripted model: our network behind the methods that deepmd-kit and LAMMPS call.
+
+docs/deepmd-format.md, 8.1.
+"""
 
 # Axes:  F frames   N atoms per frame   M atoms and ghosts per frame   A all centres
 #        E slots of all blocks   T types   X, Y = x, y, z

@@ -1,4 +1,6 @@
-"""From a frame in a cell to extended atoms and their nearest neighbours in TorchScript (spec 3.1).
+"""From a frame in a cell to extended atoms and their nearest neighbours in TorchScript.
+
+docs/deepmd-format.md, 3.1.
 
 This serves callers without a neighbour search of their own. All pairs are compared, a few centres
 at a time: correct for every cell, fast enough for a few thousand atoms.

@@ -199,7 +199,8 @@ class Layout(nn.Module):
         # Types of absent atoms look up the first row of every table; their energies are masked.
         all_types = types_FM.flatten().clamp(min=0)
         types_A = all_types.index_select(0, center_A)
-        # deepmd-kit's empty slots look up the first atom of their frame (spec 3.7)
+        # deepmd-kit's empty slots look up the first atom of their frame
+        # (docs/deepmd-format.md, 3.7)
         pad_types_A = all_types.index_select(0, frame_A * M)
         neighbor_AK = index_AK.clamp(min=0) + (frame_A * M).unsqueeze(1)
         present_AK = index_AK >= 0

@@ -1,4 +1,7 @@
-"""Bring a caller's neighbour list into shape, in TorchScript (spec 3.1, item 6)."""
+"""Bring a caller's neighbour list into shape, in TorchScript.
+
+docs/deepmd-format.md, 3.1, item 6.
+"""
 
 # Axes:  F frames   N atoms per frame   M atoms and ghosts   W slots given   K slots kept
 #        X = x, y, z

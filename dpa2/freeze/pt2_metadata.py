@@ -1,4 +1,4 @@
-"""What a `.pt2` file says about itself, to deepmd-kit and to us (interop specification, 9)."""
+"""What a `.pt2` file says about itself, to deepmd-kit and to us (docs/deepmd-format.md, 9)."""
 
 import json
 import platform
@@ -20,7 +20,7 @@ OUTPUTS = (
     "energy_derv_c",
     "energy_derv_c_redu",
 )
-"""What the program returns, in this order (interop specification, 9)."""
+"""What the program returns, in this order (docs/deepmd-format.md, 9)."""
 
 # x86 processors that run the code of an earlier one in this list run that of a later one, too.
 _X86 = ("DEFAULT", "AVX2", "AVX512")

@@ -1,4 +1,6 @@
-"""Checkpoints in deepmd-kit's own `.pt` layout (interop-spec 4): read safely, written atomically.
+"""Checkpoints in deepmd-kit's own `.pt` layout: read safely, written atomically.
+
+docs/deepmd-format.md, 4.
 
 A file is a dictionary: `model` (tensors under `model.<branch>.` and `_extra_state` with the model
 section and the step), `optimizer`, `ema`, and our `dpa_zoo` (what an exact resumption needs beyond

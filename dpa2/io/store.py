@@ -1,4 +1,7 @@
-"""Names, newest-file link and pruning of a run's numbered checkpoints (interop-spec 4.1)."""
+"""Names, newest-file link and pruning of a run's numbered checkpoints.
+
+docs/deepmd-format.md, 4.1.
+"""
 
 import math
 import os

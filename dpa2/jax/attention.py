@@ -1,4 +1,7 @@
-"""The two attentions of the repformer: over pairs of neighbours, and over neighbours (spec 3.8)."""
+"""The two attentions of the repformer: over pairs of neighbours, and over neighbours.
+
+docs/deepmd-format.md, 3.8.
+"""
 
 # Axes:  N centre atoms   K neighbour slots   H heads   D hidden width   P pair channels (g2_dim)
 #        A atom channels (g1_dim)   X = x, y, z

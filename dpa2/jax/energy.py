@@ -1,4 +1,7 @@
-"""Atoms and ghosts in, energies and derivatives out: deepmd-kit's lower interface (spec 10.4)."""
+"""Atoms and ghosts in, energies and derivatives out: deepmd-kit's lower interface.
+
+docs/deepmd-format.md, 10.4.
+"""
 
 # Axes:  F frames   N atoms per frame   M atoms and ghosts   K neighbour slots   T types
 #        D descriptor width   X, Y = x, y, z
@@ -67,7 +70,7 @@ def evaluate(
     virial_FMXY = force_FMX[..., :, None] * system.coord[..., None, :]
     total_FXY = virial_FMXY.sum(axis=1)
     if atomic_virial:
-        # d(sum_i x_i,b e_i) / dx_k,a adds nothing to the total (spec 3.10)
+        # d(sum_i x_i,b e_i) / dx_k,a adds nothing to the total (docs/deepmd-format.md, 3.10)
         (moments_YFMX,) = jax.vmap(pull_back)(
             jnp.moveaxis(jax.lax.stop_gradient(system.coord[:, :num_atoms]), -1, 0)
         )
@@ -109,7 +112,10 @@ def describe(
     nlist_NK: Array,
     mapping_M: Array,
 ) -> Array:
-    """Return the descriptor (N, D) of one frame, in the descriptor's precision (spec 3.5)."""
+    """Return the descriptor (N, D) of one frame, in the descriptor's precision.
+
+    docs/deepmd-format.md, 3.5.
+    """
     d, w = config.descriptor, weights.descriptor
     keep_TT = pair_table(config, d.exclude_types)
     types_N = types_M[: nlist_NK.shape[0]]
@@ -145,7 +151,10 @@ def fitting(
     fparam: Array | None,
     aparam: Array | None,
 ) -> Array:
-    """Return the network's atomic energies (N,) eV, without any bias (spec 3.9)."""
+    """Return the network's atomic energies (N,) eV, without any bias.
+
+    docs/deepmd-format.md, 3.9.
+    """
     options = config.fitting_net
     act = activation(options.activation_function)
     *hidden, output = weights.layers
@@ -179,7 +188,10 @@ def contributes(config: Model, types: Array) -> Array:
 
 
 def capacity(config: Model, rcut: float, nsel: int) -> int:
-    """Return how many neighbours a list holds at most, cut from the longer ones (spec 3.2)."""
+    """Return how many neighbours a list holds at most, cut from the longer ones.
+
+    docs/deepmd-format.md, 3.2.
+    """
     r, f = config.descriptor.repinit, config.descriptor.repformer
     lists = [(r.rcut, number(r.nsel)), (f.rcut, number(f.nsel))]
     if r.use_three_body:

@@ -1,4 +1,7 @@
-"""What an exported model says about itself: the questions deepmd-kit asks (spec 10.4)."""
+"""What an exported model says about itself: the questions deepmd-kit asks.
+
+docs/deepmd-format.md, 10.4.
+"""
 
 import json
 from collections.abc import Mapping

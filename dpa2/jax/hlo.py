@@ -1,4 +1,7 @@
-"""A model as StableHLO programs: what deepmd-kit's `.hlo` has and `.dp` has not (spec 10.4)."""
+"""A model as StableHLO programs: what deepmd-kit's `.hlo` has and `.dp` has not.
+
+docs/deepmd-format.md, 10.4.
+"""
 
 from collections.abc import Callable
 from typing import Any

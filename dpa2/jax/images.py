@@ -1,4 +1,6 @@
-"""From frames in cells to atoms with ghosts and neighbour lists, in TensorFlow (spec 3.1).
+"""From frames in cells to atoms with ghosts and neighbour lists, in TensorFlow.
+
+docs/deepmd-format.md, 3.1.
 
 This serves callers without a neighbour search of their own. All pairs are compared: correct for
 every cell, fast enough for a few thousand atoms.

@@ -1,4 +1,7 @@
-"""The first view of each atom's surroundings: repinit and its three-body part (spec 3.7)."""
+"""The first view of each atom's surroundings: repinit and its three-body part.
+
+docs/deepmd-format.md, 3.7.
+"""
 
 # Axes:  N centre atoms   K neighbour slots (twice: j, k)   C channels   T types
 #        R = the four columns of the environment matrix

@@ -1,4 +1,7 @@
-"""The building blocks of every network: activation, linear layer, skip connection (spec 3.6)."""
+"""The building blocks of every network: activation, linear layer, skip connection.
+
+docs/deepmd-format.md, 3.6.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -88,7 +91,10 @@ def layer_norm(norm: LayerNorm, x: Array, epsilon: float) -> Array:
 
 
 def residual(scales: Sequence[Array], style: str, updates: Sequence[Array]) -> Array:
-    """Combine a feature, first in `updates`, with its updates (spec 3.8, update styles)."""
+    """Combine a feature, first in `updates`, with its updates.
+
+    docs/deepmd-format.md, 3.8, update styles.
+    """
     first, *others = updates
     if style == "res_residual":
         return sum((scale * u for scale, u in zip(scales, others, strict=True)), start=first)

@@ -1,4 +1,7 @@
-"""Neighbour lists of one frame: nearest first, each shorter one cut from the longest (spec 3.1)."""
+"""Neighbour lists of one frame: nearest first, each shorter one cut from the longest.
+
+docs/deepmd-format.md, 3.1.
+"""
 
 # Axes:  N centre atoms   M atoms and ghosts   W slots given   K slots kept   X = x, y, z
 #        R = the four columns (s, s x/r, s y/r, s z/r) of the environment matrix
@@ -100,7 +103,10 @@ def kept(keep_TT: NDArray[np.bool_] | None, types_N: Array, neighbors: Neighbors
 
 
 def smooth_switch(r_NK: Array, rcut_smth: float, rcut: float) -> Array:
-    """Return w(r): 1 below `rcut_smth`, 0 beyond `rcut`, a quintic between (spec 3.3)."""
+    """Return w(r): 1 below `rcut_smth`, 0 beyond `rcut`, a quintic between.
+
+    docs/deepmd-format.md, 3.3.
+    """
     u = jnp.clip((r_NK - rcut_smth) / (rcut - rcut_smth), 0.0, 1.0)
     return 1.0 + u * u * u * (u * (15.0 - 6.0 * u) - 10.0)
 

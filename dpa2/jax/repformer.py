@@ -1,4 +1,4 @@
-"""The repformer: layers in which atoms and pairs update each other (spec 3.8)."""
+"""The repformer: layers in which atoms and pairs update each other (docs/deepmd-format.md, 3.8)."""
 
 # Axes:  N centre atoms   K neighbour slots   P pair channels (g2_dim)   A atom channels (g1_dim)
 #        X = x, y, z
@@ -67,7 +67,10 @@ def repformer(
 
 
 def pair_geometry(w_NK: Array, used_NK: Array, *, smooth: bool, use_sqrt: bool) -> PairGeometry:
-    """Collect the weights and normalisations that all layers share (spec 3.8, helpers)."""
+    """Collect the weights and normalisations that all layers share.
+
+    docs/deepmd-format.md, 3.8, helpers.
+    """
     mask_NK = used_NK.astype(w_NK.dtype)
     if smooth:
         nsel = w_NK.shape[1]

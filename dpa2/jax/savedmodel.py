@@ -1,4 +1,7 @@
-"""A model as a TensorFlow SavedModel that deepmd-kit's Python, C++ and LAMMPS run (spec 10.4)."""
+"""A model as a TensorFlow SavedModel that deepmd-kit's Python, C++ and LAMMPS run.
+
+docs/deepmd-format.md, 10.4.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

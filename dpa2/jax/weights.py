@@ -125,7 +125,7 @@ class Weights(NamedTuple):
 
 
 def read_weights(tensors: Tensors, type_rows: Any) -> Weights:
-    """Sort deepmd-kit's tensors of one branch (spec 4.2) into a tree.
+    """Sort deepmd-kit's tensors of one branch (docs/deepmd-format.md, 4.2) into a tree.
 
     Args:
         tensors: Numpy arrays by deepmd-kit's names, without the prefix of the branch.

@@ -1,4 +1,4 @@
-"""Activation functions by deepmd-kit's names (interop-spec 3.6)."""
+"""Activation functions by deepmd-kit's names (docs/deepmd-format.md, 3.6)."""
 
 import math
 

@@ -19,7 +19,8 @@ class NeighborBlock(NamedTuple):
         neighbors: (N, K) int64, row of the neighbour in the table of atomic features.
         types: (N,) int64, type of each centre.
         neighbor_types: (N, K) int64, type of each neighbour; of `pad_types` in empty slots.
-        pad_types: (N,) int64, the type that deepmd-kit looks up for empty slots (spec 3.7).
+        pad_types: (N,) int64, the type that deepmd-kit looks up for empty slots
+            (docs/deepmd-format.md, 3.7).
         present: (N, K) bool, whether a slot holds a neighbour.
         num_repinit: (N,) int64, neighbours in the repinit list.
         num_three_body: (N,) int64, length of the prefix that is the three-body list.

@@ -1,4 +1,4 @@
-"""From the checked `model` section to the network (spec 1.2 - 1.5, 3.12)."""
+"""From the checked `model` section to the network (docs/deepmd-format.md, 1.2 - 1.5, 3.12)."""
 
 import os
 from collections.abc import Sequence

@@ -68,7 +68,7 @@ def atomic_virials(
     center_E: Tensor,
     neighbor_E: Tensor,
 ) -> Tensor:
-    """Return atomic virials (N, 3, 3), eV (spec 3.10).
+    """Return atomic virials (N, 3, 3), eV (docs/deepmd-format.md, 3.10).
 
     Each pair end carries force times position, plus the gradient of sum_i x_ib e_i, in which the
     positions x_i count as constants; the second part moves virial between atoms and sums to 0.

@@ -1,4 +1,7 @@
-"""The DPA-2 descriptor: repinit, then repformer, per block of atoms (spec 3.5; DPA-2 paper)."""
+"""The DPA-2 descriptor: repinit, then repformer, per block of atoms.
+
+docs/deepmd-format.md, 3.5; DPA-2 paper.
+"""
 
 # Axes:  N centre atoms (all)   T types   A atom channels (g1_dim)   D descriptor width
 #        E type-embedding width (tebd_dim)

@@ -1,4 +1,4 @@
-"""Electronic configurations of the elements as +-1 vectors (spec 3.4)."""
+"""Electronic configurations of the elements as +-1 vectors (docs/deepmd-format.md, 3.4)."""
 
 import torch
 from torch import Tensor

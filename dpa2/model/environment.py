@@ -1,4 +1,7 @@
-"""The smooth switch and the environment matrix (spec 3.3; DPA-2 paper, eq. 3-5)."""
+"""The smooth switch and the environment matrix.
+
+docs/deepmd-format.md, 3.3; DPA-2 paper, eq. 3-5.
+"""
 
 # Axes:  N centre atoms   K neighbour slots   X = x, y, z
 #        R = the four columns (s, s x/r, s y/r, s z/r) of the environment matrix

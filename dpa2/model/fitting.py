@@ -1,4 +1,4 @@
-"""The energy fitting net: descriptor to atomic energy (spec 3.9)."""
+"""The energy fitting net: descriptor to atomic energy (docs/deepmd-format.md, 3.9)."""
 
 # Axes:  N atoms   D descriptor width   T types
 
@@ -27,7 +27,8 @@ class EnergyFitting(nn.Module):
         default_fparam: Used where no fparam is given.
         dim_case: `dim_case_embd`.
         aparam_as_mask: `use_aparam_as_mask`: aparam does not enter the network.
-        subtract_vacuum: Subtract the network's value for an empty descriptor (spec 1.5, atom_ener).
+        subtract_vacuum: Subtract the network's value for an empty descriptor
+            (docs/deepmd-format.md, 1.5, atom_ener).
         dtype: Of the parameters.
         seed: `seed` of the fitting net.
     """

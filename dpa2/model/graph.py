@@ -118,7 +118,8 @@ def build_graph(
     types = atom_types[real]
     slot = np.flatnonzero(real.reshape(-1))
     frame = slot // max(num_atoms, 1)
-    # deepmd-kit's empty slots look up the first atom of their frame (spec 3.7); padding counts as 0
+    # deepmd-kit's empty slots look up the first atom of their frame (docs/deepmd-format.md, 3.7);
+    # padding counts as 0
     pad_types = np.maximum(atom_types[:, 0], 0)[frame] if num_atoms else types
     order = np.argsort(merged.num_repformer, kind="stable")
     budget = BLOCK_ELEMENTS if device.type == "cpu" else BLOCK_ELEMENTS_ACCELERATOR

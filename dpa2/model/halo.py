@@ -1,4 +1,6 @@
-"""Features of atoms that other processes own: exchanged between layers in parallel runs (spec 8.3).
+"""Features of atoms that other processes own: exchanged between layers in parallel runs.
+
+docs/deepmd-format.md, 8.3.
 
 LAMMPS cuts space into domains. A process computes its own atoms and, before each layer, receives
 the features of the atoms around its domain through deepmd-kit's operator `deepmd::border_op`.

@@ -1,4 +1,7 @@
-"""The building block of every network here: a linear layer with activation and skip (spec 3.6)."""
+"""The building block of every network here: a linear layer with activation and skip.
+
+docs/deepmd-format.md, 3.6.
+"""
 
 # Axes:  R rows (pairs, triples or atoms)   C channels
 

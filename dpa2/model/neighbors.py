@@ -1,4 +1,7 @@
-"""Positions to neighbour lists; the only user of the search library (spec 3.1, 3.2)."""
+"""Positions to neighbour lists; the only user of the search library.
+
+docs/deepmd-format.md, 3.1, 3.2.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

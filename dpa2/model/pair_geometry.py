@@ -1,4 +1,7 @@
-"""What the repformer needs of a block's geometry; the same for all layers (spec 3.8)."""
+"""What the repformer needs of a block's geometry; the same for all layers.
+
+docs/deepmd-format.md, 3.8.
+"""
 
 # Axes:  N centre atoms   K neighbour slots   X = x, y, z
 
@@ -66,7 +69,10 @@ def attention_factors(
     smooth: bool,
     attention_shift: float = ATTENTION_SHIFT,
 ) -> AttentionFactors:
-    """Fold switch, gate, mask and every constant factor of the pair attention (spec 3.8)."""
+    """Fold switch, gate, mask and every constant factor of the pair attention.
+
+    docs/deepmd-format.md, 3.8.
+    """
     w_NK = geometry.weight
     gate_NKK = torch.bmm(h2_NKX, h2_NKX.transpose(1, 2))
     ww_NKK = w_NK.unsqueeze(2) * w_NK.unsqueeze(1)
@@ -90,7 +96,10 @@ def pair_geometry(
     smooth: bool,
     use_sqrt: bool,
 ) -> PairGeometry:
-    """Collect the factors of a block: weights and normalisations (spec 3.8, helpers)."""
+    """Collect the factors of a block: weights and normalisations.
+
+    docs/deepmd-format.md, 3.8, helpers.
+    """
     mask_NK = filled_NK.to(h2_NKX.dtype)
     width = h2_NKX.shape[1]
     if smooth:

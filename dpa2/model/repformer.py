@@ -1,4 +1,7 @@
-"""The repformer stack: pair features from geometry, then layers over blocks of atoms (spec 3.8)."""
+"""The repformer stack: pair features from geometry, then layers over blocks of atoms.
+
+docs/deepmd-format.md, 3.8.
+"""
 
 # Axes:  N centre atoms of a block   M atoms of the table that neighbours index   K slots
 #        P pair channels (g2_dim)   A atom channels (g1_dim)   X = x, y, z

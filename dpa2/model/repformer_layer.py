@@ -1,4 +1,7 @@
-"""One repformer layer: atoms and pairs update each other (spec 3.8; DPA-2 paper, eq. 12-26)."""
+"""One repformer layer: atoms and pairs update each other.
+
+docs/deepmd-format.md, 3.8; DPA-2 paper, eq. 12-26.
+"""
 
 # Axes:  N centre atoms   K neighbour slots   P pair channels (g2_dim)   A atom channels (g1_dim)
 #        B axis channels   X = x, y, z
@@ -19,7 +22,7 @@ from dpa2.model.seeds import Seed, descend
 
 @dataclass(frozen=True)
 class RepformerOptions:
-    """The options of a repformer layer, named as in the input file (spec 1.4)."""
+    """The options of a repformer layer, named as in the input file (docs/deepmd-format.md, 1.4)."""
 
     g1_dim: int
     g2_dim: int
@@ -121,7 +124,8 @@ class RepformerLayer(nn.Module):
         self._build_residuals(o, seed)
 
     def _build_residuals(self, o: RepformerOptions, seed: Seed) -> None:
-        # deepmd-kit seeds the vectors in this order but applies them by list position (spec 3.8).
+        # deepmd-kit seeds the vectors in this order but applies them by list position
+        # (docs/deepmd-format.md, 3.8).
         g1_seeds = [0]
         if o.g1_out_mlp:
             g1_seeds.append(16)

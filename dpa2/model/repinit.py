@@ -1,4 +1,4 @@
-"""Repinit: the first, wide-cutoff view of each atom's surroundings (spec 3.7)."""
+"""Repinit: the first, wide-cutoff view of each atom's surroundings (docs/deepmd-format.md, 3.7)."""
 
 # Axes:  N centre atoms   K neighbour slots   C channels   A axis channels   T types
 #        R = the four columns of the environment matrix

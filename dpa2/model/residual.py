@@ -1,4 +1,7 @@
-"""How a repformer layer combines a feature with its updates (spec 3.8, update styles)."""
+"""How a repformer layer combines a feature with its updates.
+
+docs/deepmd-format.md, 3.8, update styles.
+"""
 
 from typing import TYPE_CHECKING, List
 

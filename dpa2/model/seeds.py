@@ -1,4 +1,7 @@
-"""deepmd-kit's seed algebra, so that equal seeds give bit-equal initial weights (spec 3.12)."""
+"""deepmd-kit's seed algebra, so that equal seeds give bit-equal initial weights.
+
+docs/deepmd-format.md, 3.12.
+"""
 
 import torch
 

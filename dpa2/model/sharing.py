@@ -1,4 +1,7 @@
-"""What several models have in common: the very same modules and buffers (interop-spec 1.9, 4.5)."""
+"""What several models have in common: the very same modules and buffers.
+
+docs/deepmd-format.md, 1.9, 4.5.
+"""
 
 from collections.abc import Mapping, Sequence
 

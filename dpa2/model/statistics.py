@@ -1,4 +1,4 @@
-"""Mean and spread of the environment matrix, per centre type (spec 5.2)."""
+"""Mean and spread of the environment matrix, per centre type (docs/deepmd-format.md, 5.2)."""
 
 import torch
 from torch import Tensor, nn

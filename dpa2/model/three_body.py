@@ -1,4 +1,4 @@
-"""The three-body part of the initial representation (spec 3.7.1)."""
+"""The three-body part of the initial representation (docs/deepmd-format.md, 3.7.1)."""
 
 # Axes:  N centre atoms   K neighbour slots (twice: j, k)   C channels   T types
 #        R = the four columns of the environment matrix

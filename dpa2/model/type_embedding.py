@@ -1,4 +1,4 @@
-"""The table of type embeddings (spec 3.4)."""
+"""The table of type embeddings (docs/deepmd-format.md, 3.4)."""
 
 # Axes:  T types   C channels
 

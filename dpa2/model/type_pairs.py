@@ -1,4 +1,7 @@
-"""Embedding networks over a scalar and the types of two atoms: concat or strip (spec 3.7)."""
+"""Embedding networks over a scalar and the types of two atoms: concat or strip.
+
+docs/deepmd-format.md, 3.7.
+"""
 
 # Axes:  R pairs   T types   C channels
 

@@ -129,7 +129,10 @@ def sampler_of(section: DataSection, type_map: list[str]) -> Sampler:
 def _shares(
     config: MultiTaskInput, samplers: Mapping[str, Sampler]
 ) -> tuple[int, dict[str, float]]:
-    """Return the number of steps, and the probability of each branch (interop spec, 6.5)."""
+    """Return the number of steps, and the probability of each branch.
+
+    docs/deepmd-format.md, 6.4.
+    """
     epochs = config.training.num_epoch_dict
     if epochs:
         weights = {name: epochs[name] * item.steps_per_epoch for name, item in samplers.items()}

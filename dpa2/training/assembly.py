@@ -1,4 +1,4 @@
-"""The branches of a run, put together: data, model, loss (interop-spec 1.9)."""
+"""The branches of a run, put together: data, model, loss (docs/deepmd-format.md, 1.9)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -139,7 +139,10 @@ def assemble(
 def joined_model_params(
     config: Input | MultiTaskInput, assembled: Mapping[str, Assembled]
 ) -> dict[str, Any]:
-    """Return the `model` section of a checkpoint, as deepmd-kit lays it out (spec 4.1, 4.5)."""
+    """Return the `model` section of a checkpoint, as deepmd-kit lays it out.
+
+    docs/deepmd-format.md, 4.1, 4.5.
+    """
     sections = {name: item.model_params for name, item in assembled.items()}
     if isinstance(config, MultiTaskInput):
         return {"shared_dict": config.shared_dict, "model_dict": sections}

@@ -1,4 +1,7 @@
-"""Fit the energies of the elements to other data, network unchanged (interop-spec 5.3, 6.9)."""
+"""Fit the energies of the elements to other data, network unchanged.
+
+docs/deepmd-format.md, 5.3, 6.9.
+"""
 
 # Axes:  F frames   N atoms   T types
 

@@ -1,4 +1,4 @@
-"""Which branch a step trains (interop-spec 6.4)."""
+"""Which branch a step trains (docs/deepmd-format.md, 6.4)."""
 
 import math
 from collections.abc import Mapping

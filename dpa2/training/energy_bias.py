@@ -39,12 +39,11 @@ def fit_energy_bias(
     predicted: Sequence[FloatArray] | None = None,
     predicted_atoms: Sequence[FloatArray] | None = None,
 ) -> EnergyBias:
-    """Fit an energy per type to the labels of frames (interop-spec 5.3).
+    """Fit an energy per type to the labels of frames (docs/deepmd-format.md, 5.3).
 
     Energies of frames are fitted by least squares; the solution of smallest norm where the data
     leave a choice (elements in a fixed ratio). Where no frame has an energy, the energies of atoms
-    are averaged. (deepmd-kit 3.2 fits the frames even where atoms are labelled; spec 5.3 says
-    otherwise.)
+    are averaged. (deepmd-kit 3.2 fits the frames even where atoms are labelled.)
 
     Args:
         batches: The frames, those without energies included.

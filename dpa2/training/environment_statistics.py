@@ -1,4 +1,7 @@
-"""Mean and spread of the environment matrix over the data, for each descriptor block (spec 5.2)."""
+"""Mean and spread of the environment matrix over the data, for each descriptor block.
+
+docs/deepmd-format.md, 5.2.
+"""
 
 # Axes:  E pairs of atoms   R = the four columns (s, s x/r, s y/r, s z/r) of the environment matrix
 

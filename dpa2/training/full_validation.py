@@ -1,6 +1,7 @@
 """Validation on all of the validation data from time to time; the best checkpoints are kept."""
 
-# deepmd-kit's `validating` section (interop-spec 1.8b): same schedule, columns, names and choice.
+# deepmd-kit's `validating` section (docs/deepmd-format.md, 1.8b): same schedule, columns, names and
+# choice.
 
 import contextlib
 import math

@@ -1,4 +1,7 @@
-"""`lcurve.out`: the table of errors over the steps, byte for byte as deepmd-kit writes it (6.5)."""
+"""`lcurve.out`: the table of errors over the steps, byte for byte as deepmd-kit writes it.
+
+docs/deepmd-format.md, 6.5.
+"""
 
 import math
 from collections.abc import Mapping

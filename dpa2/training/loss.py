@@ -1,9 +1,9 @@
 """The energy loss: which residuals, how each is reduced to a number, and how the numbers add up.
 
-Interop-spec 6.2; every value equals deepmd-kit 3.2's `ener` loss. Per-atom terms are means over all
-real atoms of the batch (a label counts once), per-frame terms are means over frames divided by
-powers of the frame's number of atoms. A term whose label is absent adds nothing and is displayed as
-nan.
+docs/deepmd-format.md, 6.2; every value equals deepmd-kit 3.2's `ener` loss. Per-atom terms are
+means over all real atoms of the batch (a label counts once), per-frame terms are means over frames
+divided by powers of the frame's number of atoms. A term whose label is absent adds nothing and is
+displayed as nan.
 """
 
 # Axes:  F frames   N atoms   G generalized coordinates

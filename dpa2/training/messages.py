@@ -1,4 +1,4 @@
-"""Lines of the training log, in deepmd-kit's wording (interop-spec 6.6)."""
+"""Lines of the training log, in deepmd-kit's wording (docs/deepmd-format.md, 6.6)."""
 
 import datetime as dt
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""Count, sum and sum of squares: from these come every mean and spread (interop-spec 5.2)."""
+"""Count, sum and sum of squares: from these come every mean and spread.
+
+docs/deepmd-format.md, 5.2.
+"""
 
 from dataclasses import dataclass
 from typing import Self

@@ -1,4 +1,7 @@
-"""How many neighbours atoms have, how close: `nsel: "auto"`, `min_nbor_dist` (spec 1.3.4)."""
+"""How many neighbours atoms have, how close: `nsel: "auto"`, `min_nbor_dist`.
+
+docs/deepmd-format.md, 1.3.4.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,4 +1,7 @@
-"""Adam and AdamW with deepmd-kit's settings, and their state in its numbering (spec 4.4, 6.3)."""
+"""Adam and AdamW with deepmd-kit's settings, and their state in its numbering.
+
+docs/deepmd-format.md, 4.4, 6.3.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

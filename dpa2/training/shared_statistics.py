@@ -1,4 +1,4 @@
-"""Statistics of branches that share parts of their networks (interop-spec 5.5)."""
+"""Statistics of branches that share parts of their networks (docs/deepmd-format.md, 5.5)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

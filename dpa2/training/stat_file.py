@@ -1,4 +1,6 @@
-"""`stat_file`: statistics kept between runs, in deepmd-kit's own layout (interop-spec 5.4).
+"""`stat_file`: statistics kept between runs, in deepmd-kit's own layout.
+
+docs/deepmd-format.md, 5.4.
 
 The same tree is an HDF5 file (`.h5`, `.hdf5`) or a folder of `.npy` files. Two entries are ours: a
 fingerprint of the data, so that statistics of other data are refused instead of used, and the

@@ -1,4 +1,7 @@
-"""Statistics of the data that are part of the model: normalisation and energy bias (spec 5)."""
+"""Statistics of the data that are part of the model: normalisation and energy bias.
+
+docs/deepmd-format.md, 5.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

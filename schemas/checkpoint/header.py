@@ -2,7 +2,7 @@
 
 Such a file is an uncompressed zip archive: `data.pkl` describes everything, `data/<key>` are the
 numbers. Reading the directory at its end and `data.pkl` is enough to know the model, its branches
-and every tensor, so that this works as well over a network (interop specification, section 4).
+and every tensor, so that this works as well over a network (docs/deepmd-format.md, 4).
 """
 
 import os

@@ -125,7 +125,7 @@ def test_what_zoo_md_writes_runs(boundary, deepmd, water, model, tmp_path):
 
 @pytest.mark.parametrize(
     ("suffix", "repeats", "processes"),
-    # A compiled model runs on one rank, without virials of atoms (interop specification, 9).
+    # A compiled model runs on one rank, without virials of atoms (docs/deepmd-format.md, 9).
     [
         (".pth", (2, 2, 1), 1),
         (".pth", (2, 2, 1), 2),
