@@ -15,11 +15,11 @@ from dpa2.model.electron_configuration import SYMBOLS
 from dpa2.model.sharing import share
 from dpa2.training.assembly import Assembled, links_of
 from dpa2.training.bias import BiasShift, adjust_bias, normalise_parameters
+from dpa2.training.drawn_frames import draw_frames
 from dpa2.training.shared_statistics import InputMoments, merge_statistics
 from dpa2.training.snapshot import Snapshot
 from dpa2.training.statistics import (
     ENERGIES_UNTRAINED,
-    draw_frames,
     initialise_statistics,
     note_shortest_distance,
 )

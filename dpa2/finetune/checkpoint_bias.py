@@ -13,7 +13,7 @@ from dpa2.data.systems import open_systems
 from dpa2.io.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from dpa2.model.build import build_model
 from dpa2.training.bias import BiasShift, adjust_bias
-from dpa2.training.statistics import draw_frames
+from dpa2.training.drawn_frames import draw_frames
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.errors import DataError
 from schemas.model import parse_model

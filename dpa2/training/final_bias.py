@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from dpa2.training.bias import adjust_bias
-from dpa2.training.statistics import ENERGIES_UNTRAINED, draw_frames
+from dpa2.training.drawn_frames import draw_frames
+from dpa2.training.statistics import ENERGIES_UNTRAINED
 from dpa2.training.task import Task
 
 

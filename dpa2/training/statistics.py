@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from dpa2.data.checks import check_labels
-from dpa2.data.distances import far_enough
-from dpa2.data.frames import Frames, IntArray
+from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
-from dpa2.data.system import System
 from dpa2.model.electron_configuration import SYMBOLS
 from dpa2.model.energy import EnergyModel
+from dpa2.training.drawn_frames import draw_frames
 from dpa2.training.energy_bias import EnergyBias, fit_energy_bias
 from dpa2.training.environment_statistics import (
     BlockMoments,
@@ -27,7 +26,6 @@ from dpa2.training.environment_statistics import (
 )
 from dpa2.training.moments import Moments
 from dpa2.training.neighbor_statistics import shortest_distance
-from dpa2.training.rare_elements import frames_of_missing_types
 from dpa2.training.shared_statistics import (
     InputMoments,
     ParameterMoments,
@@ -67,63 +65,6 @@ class Statistics:
     bias: NDArray[np.float64]
     from_file: bool
     moments: InputMoments
-
-
-def draw_frames(
-    sampler: Sampler, num_batches: int, seed: int | None, say: Say | None = None
-) -> list[Frames]:
-    """Return up to `num_batches` batches of each system, drawn at random without repetition.
-
-    Atoms are in the order of the training.
-
-    An element that no drawn frame has would get no energy, silently: frames that have it are added
-    (deepmd-kit 3.2 leaves its energy at 0). Where nothing is missing, nothing is added. The sampler
-    lends its systems and batch sizes; its own stream is not touched.
-
-    Args:
-        sampler: Its systems and batch sizes.
-        num_batches: Batches of each system.
-        seed: Of the choice.
-        say: Receives a line for the log where frames were added.
-    """
-    drawn: list[Frames] = []
-    for number, (system, size) in enumerate(zip(sampler.systems, sampler.batch_sizes, strict=True)):
-        order = np.random.default_rng([seed or 0, number]).permutation(system.num_frames)
-        drawn += _read(sampler, system, np.sort(order[: num_batches * size]))
-    counts = [num_batches * size for size in sampler.batch_sizes]
-    for number, indices in frames_of_missing_types(sampler.systems, drawn, counts):
-        system = sampler.systems[number]
-        added = _read(sampler, system, indices)
-        if added and say is not None:
-            kinds = np.setdiff1d(added[0].atom_types, [k for f in drawn for k in f.atom_types.flat])
-            names = ", ".join((system.type_map or [])[kind] for kind in kinds.tolist())
-            say(
-                f"the frames drawn for the statistics have no {names}: "
-                f"{added[0].num_frames} frames of {system.name} that have it are added"
-            )
-        drawn += added
-    if not drawn:
-        raise DataError(
-            f"no frame is left for the statistics: all have atoms closer than min_pair_dist "
-            f"{sampler.min_pair_dist} Å",
-            hint="lower training_data.min_pair_dist, or check that coordinates are in Å",
-        )
-    return drawn
-
-
-def _read(sampler: Sampler, system: System, indices: IntArray) -> list[Frames]:
-    """Return the frames that are far enough apart, if any."""
-    frames = system.frames(indices, _labels(system, sampler))
-    if sampler.min_pair_dist > 0:
-        frames = frames.select(far_enough(frames, sampler.min_pair_dist))
-    return [frames.sorted_by_type()] if frames.num_frames else []
-
-
-def _labels(system: System, sampler: Sampler) -> list[str] | None:
-    """Return what to read for statistics: energies, and what the training reads."""
-    if sampler.need is None:
-        return None
-    return sorted(sampler.need | (system.labels & {"energy", "atom_energy"}))
 
 
 class StatisticsBuilder:

@@ -7,6 +7,7 @@ from schemas.diagnostics import Finding
 from schemas.partial import UnusableError
 from schemas.rules import (  # noqa: F401 - importing a subject registers its rules
     architecture,
+    branch_names,
     branches,
     effect,
     elements,

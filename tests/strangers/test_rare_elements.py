@@ -10,8 +10,8 @@ from cli.main import app
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from dpa2.io.checkpoint import read_checkpoint
+from dpa2.training.drawn_frames import draw_frames
 from dpa2.training.run import train
-from dpa2.training.statistics import draw_frames
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import MODEL, write_system
 
