@@ -165,9 +165,9 @@ def test_damaged_savedmodels_are_refused(kept, export, tmp_path):
 def test_savedmodels_of_something_else_are_refused(tmp_path):
     import tensorflow as tf
 
-    tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
+    tf.saved_model.save(tf.Module(), str(tmp_path / "other.savedmodel"))
     with pytest.raises(CheckpointError, match="not of a deep potential"):
-        dpa2.load(tmp_path / "other")
+        dpa2.load(tmp_path / "other.savedmodel")
 
 
 @pytest.fixture(scope="module")

@@ -208,7 +208,7 @@ def test_fine_tuning_starts_alike_here_and_there(source, tuning, structure, deep
     for name in ("here", "there"):
         (folder / name).mkdir()
     (folder / "there" / "tuning.json").write_text(json.dumps(tuning))
-    deepmd.call(*call, "--skip-neighbor-stat", cwd=folder / "there")
+    deepmd.call(*call, cwd=folder / "there")
     dpa2.train(
         tuning,
         finetune=model,

@@ -61,7 +61,7 @@ def test_forces_alone_train_as_in_deepmd_kit(has_energies, deepmd, tmp_path):
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "input.json").write_text(json.dumps(config))
-    deepmd.call("dp", "--pt", "train", "input.json", "--skip-neighbor-stat", cwd=theirs)
+    deepmd.call("dp", "--pt", "train", "input.json", cwd=theirs)
     dpa2.train(config, output_dir=tmp_path / "ours", device="cpu", progress=False)
     expected = read_checkpoint(theirs / "model.ckpt-8.pt").tensors
     found = read_checkpoint(tmp_path / "ours" / "model.ckpt-8.pt").tensors
