@@ -1,8 +1,10 @@
 """`zoo test`, `zoo compare`, `zoo predict` and `zoo plot` from the outside."""
 
 import json
+import re
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 import typer
@@ -133,9 +135,17 @@ def test_predict_writes_what_ase_reads(run, system, tmp_path):
 def test_predict_names_the_structure_that_does_not_fit(run, tmp_path):
     path = tmp_path / "two.xyz"
     path.write_text("1\n\nO 0 0 0\n1\n\nXe 0 0 0\n")
-    with pytest.raises(DataError, match=r"two\.xyz, structure 1 .* does not know Xe"):
-        run("predict", "-m", MODEL, path, "-o", tmp_path / "out.xyz")
+    command = ["predict", "-m", MODEL, path, "-o", tmp_path / "out.xyz"]
+    words = r"two\.xyz, structure 1 .* does not know Xe"
+    with pytest.raises(DataError, match=words):
+        run(*command, "--strict")
     assert not (tmp_path / "out.xyz").exists()
+    result = run(*command)
+    assert result.exit_code == 1
+    assert re.search(words, result.stderr)
+    first, second = ase.io.read(tmp_path / "out.xyz", index=":")
+    assert np.isfinite(first.get_potential_energy())
+    assert np.isnan(second.get_potential_energy())
 
 
 def test_predict_refuses_files_that_hold_no_structure(run, tmp_path):
