@@ -306,15 +306,20 @@ def test_every_step_of_gaussian_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "converged",
+    ("converged", "stress"),
     [
-        pytest.param(True, marks=situation("CP2K", "a single point", "read, all labels")),
+        pytest.param(True, "", marks=situation("CP2K", "a single point", "read, all labels")),
         pytest.param(
-            False, marks=situation("CP2K", "electrons not converged", "refused, in words")
+            True,
+            " STRESS| Analytical stress tensor [GPa]\n STRESS| x 1.0 0.0 0.0\n",
+            marks=situation("CP2K", "stress in the form of newer versions", "no virial, said"),
+        ),
+        pytest.param(
+            False, "", marks=situation("CP2K", "electrons not converged", "refused, in words")
         ),
     ],
 )
-def test_a_single_point_of_cp2k(tmp_path, converged):
+def test_a_single_point_of_cp2k(tmp_path, converged, stress):
     rows = "".join(
         f"      {i + 1}     {1 + (i > 0)} {'OHH'[i]}  {1 + 7 * (i == 0)}  {x}  {y}  {z}  1.0\n"
         for i, (x, y, z) in enumerate(COORD)
@@ -331,14 +336,15 @@ def test_a_single_point_of_cp2k(tmp_path, converged):
         f"{rows}\n  *** SCF run {'converged' if converged else 'NOT converged'} in 9 steps ***\n"
         " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:             -17.25\n"
         f" # Atom   Kind   Element          X              Y              Z\n{forces}"
-        " SUM OF ATOMIC FORCES  0 0 0 0\n"
+        f" SUM OF ATOMIC FORCES  0 0 0 0\n{stress}"
     )
     if not converged:
         with pytest.raises(DataError, match="has no frames") as caught:
             read(tmp_path / "cp2k.out")
         assert "converged" in (caught.value.hint or "")
         return
-    (structure,), _ = read(tmp_path / "cp2k.out")
+    (structure,), report = read(tmp_path / "cp2k.out")
+    assert any("stress" in sentence for sentence in report.sentences()) == bool(stress)
     assert structure.symbols == ("O", "H", "H")
     np.testing.assert_allclose(structure.box, CELL)
     assert structure.labels["energy"] == pytest.approx(-17.25 * HARTREE)

@@ -92,6 +92,13 @@ def periodicity_of_cp2k(path: str) -> tuple[bool, bool, bool]:
     return (True, True, True)
 
 
+def prints_stress(path: str) -> bool:
+    """Return whether a file of a program holds a stress, in whatever form."""
+    return (
+        Path(path).is_file() and re.search(r"(?i)\bstress(\||\s+tensor)", _text(path)) is not None
+    )
+
+
 def _text(path: str) -> str:
     with open_text(Path(path)) as stream:
         return stream.read()

@@ -63,6 +63,9 @@ def read(
             else:
                 yield structure
             count += 1
+    wanted = options.keys is not None and options.keys.stress != NONE
+    if wanted and count and "virial" not in report.taken and dpdata_faults.prints_stress(path):
+        report.note("it prints a stress that is not read: there is no virial")
     if count == 0:
         raise DataError(
             "it has no frames",
