@@ -12,6 +12,7 @@ from dpa2.freeze.border import declare_border_operator
 from schemas.checkpoint.header import TensorEntry
 from schemas.checkpoint.script import Script, read_script
 from schemas.errors import CheckpointError
+from schemas.other_models import OURS
 
 # Operators of deepmd-kit's C++ library that its frozen models name but use only when compressed.
 _OPERATORS = {
@@ -19,6 +20,11 @@ _OPERATORS = {
     "tabulate_fusion_se_atten": (
         "Tensor table, Tensor info, Tensor x, Tensor y, Tensor types, int width, bool sorted"
     ),
+}
+# Of models that hold others and so no section of their own: what their parts are called.
+_HOLDERS = {
+    "backbone_model.": "a spin model",
+    "atomic_model.models.": "a linear combination of models",
 }
 # Declarations last as long as the library object that made them.
 _declared: list[torch.library.Library] = []
@@ -40,6 +46,9 @@ def read_torchscript(
     found = read_script(path, (HISTORY_FILE,))
     section = _json(found.attributes.get("model_def_script"))
     if not isinstance(section, dict):
+        for part, kind in _HOLDERS.items():
+            if any(name.startswith(part) for name in found.tensors):
+                raise CheckpointError(f"{path}: {kind} (`{part.rstrip('.')}`)", hint=OURS)
         raise CheckpointError(
             f"{path} is a TorchScript file that does not describe a deep potential",
             hint="give a model written by zoo freeze or by dp --pt freeze",

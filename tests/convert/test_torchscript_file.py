@@ -107,6 +107,22 @@ def test_no_method_is_called(tmp_path):
     assert history == []
 
 
+class Holder(torch.nn.Module):
+    """A module around another one, without a section."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone_model = torch.nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.backbone_model(x)
+
+
+def test_a_model_that_holds_others_is_refused_by_its_name(tmp_path):
+    with pytest.raises(CheckpointError, match="a spin model"):
+        read_torchscript(save(Holder(), tmp_path / "spin.pth"))
+
+
 def test_code_that_would_run_on_opening_is_refused(tmp_path):
     path = save(RunsOnLoading(), tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match="__setstate__"):
