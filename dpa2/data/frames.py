@@ -99,25 +99,23 @@ class Frames:
         order = np.argsort(self.atom_types.astype(np.uint64), axis=1, kind="stable")
         if self.mixed or (np.diff(order, axis=1) > 0).all():
             return self
+        return replace(self._ordered(order), places=order)
+
+    def in_file_order(self) -> "Frames":
+        """Return the frames as they are stored, before `sorted_by_type`."""
+        if self.places is None:
+            return self
+        return replace(self._ordered(np.argsort(self.places, axis=1)), places=None)
+
+    def _ordered(self, order: IntArray) -> "Frames":
+        """Return the frames with what belongs to atoms in another order, (F, N)."""
         rows = np.arange(self.num_frames)[:, np.newaxis]
         changes: dict[str, object] = {
             name: values[rows, order]
             for name, values in self._arrays().items()
             if values is not None and name in _PER_ATOM
         }
-        return replace(self, places=order, **changes)  # type: ignore[arg-type]
-
-    def in_file_order(self) -> "Frames":
-        """Return the frames as they are stored, before `sorted_by_type`."""
-        if self.places is None:
-            return self
-        rows, order = np.arange(self.num_frames)[:, np.newaxis], np.argsort(self.places, axis=1)
-        changes: dict[str, object] = {
-            name: values[rows, order]
-            for name, values in self._arrays().items()
-            if values is not None and name in _PER_ATOM
-        }
-        return replace(self, **{**changes, "places": None})  # type: ignore[arg-type]
+        return replace(self, **changes)  # type: ignore[arg-type]
 
     def select(self, mask: NDArray[np.bool_] | IntArray) -> "Frames":
         """Return the frames that a boolean mask (F,) or an array of positions names."""
