@@ -41,9 +41,17 @@ class LastingStream:
             with self._surviving(self._stream):
                 self._stream.flush()
 
+    def close(self) -> None:
+        """Leave the stream open: loggers that took it for their own close it at the end."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether all that is written is dropped."""
+        return self._stream is None or self._stream.closed
+
     def isatty(self) -> bool:
         """Return whether a person sees it."""
-        return self._stream is not None and not self._stream.closed and self._stream.isatty()
+        return self._stream is not None and not self.closed and self._stream.isatty()
 
     @property
     def unguarded(self) -> "LastingStream":

@@ -157,6 +157,24 @@ def test_what_cannot_be_written_is_dropped(error, monkeypatch):
 
 
 @situation(
+    "a logger of a library",
+    "it takes stderr for its own during a training, and closes it at the end",
+    "stderr stays open; nothing is raised",
+)
+def test_loggers_do_not_close_our_streams(tmp_path):
+    with (tmp_path / "log").open("w") as file:
+        stream = LastingStream(file)
+        stream.close()
+        assert not file.closed
+        assert not stream.closed
+        stream.write("line")
+    stream.write("dropped")
+    assert stream.closed
+    stream.close()
+    assert (tmp_path / "log").read_text() == "line"
+
+
+@situation(
     "a log file on a full disk",
     "there is room again",
     "later lines are written",
