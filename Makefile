@@ -39,8 +39,8 @@ lint: setup ## style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## lint and the test suite
-	$(BIN)/python -m pytest -q -n $(JOBS)
+test: lint ## lint and the test suite, with what it covers
+	$(BIN)/python -m pytest -q -n $(JOBS) --cov --cov-report=term
 
 demo: setup ## validate, train, freeze and test a small model on water
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh

@@ -23,6 +23,7 @@ def no_odd_character(value):
     return "\\u0000" not in text and "\\ud" not in text.lower()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.dictionaries(st.text(max_size=5), JSON).filter(no_odd_character), st.booleans())
 def test_a_json_text_is_read_as_python_reads_it(data, plain):

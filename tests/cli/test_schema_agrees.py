@@ -129,6 +129,7 @@ def branch_sections(document: dict[str, Any]):
     yield from sections(ExponentialDecay, document["learning_rate"])
 
 
+@pytest.mark.slow
 @settings(
     max_examples=200,
     deadline=None,

@@ -87,6 +87,7 @@ def sample(frames=2, atoms=4, ghosts=6, width=9, seed=0):
     return coord, types, nlist.contiguous(), mapping, fparam, aparam
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes",
     [

@@ -29,6 +29,7 @@ def hlo(hlo_file):
     return document, programs
 
 
+@pytest.mark.slow
 def test_the_file_says_what_the_model_is(hlo):
     document, _ = hlo
     constants = document["constants"]

@@ -45,6 +45,7 @@ def test_a_lock_holds_the_model_its_branch_the_data_and_the_seeds(locked):
     assert document["command"][0] == "finetune"
 
 
+@pytest.mark.slow
 def test_a_run_is_reproduced_to_the_last_bit(locked, run):
     before = (locked.parent / "model.ckpt-1.pt").read_bytes()
     outcome = run("reproduce", locked, "--run")

@@ -46,6 +46,7 @@ def data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_valid_inputs_pass_without_a_warning(data):
     for seed in range(VALID):
         document = valid_input(random.Random(seed))
@@ -56,6 +57,7 @@ def test_valid_inputs_pass_without_a_warning(data):
         assert (seed, [(item.code, item.path, item.message) for item in wrong]) == (seed, [])
 
 
+@pytest.mark.slow
 def test_what_passes_can_be_put_together(data):
     """Inputs with a changed value are refused, or their first step has a finite loss."""
     torch.set_num_threads(1)

@@ -447,6 +447,7 @@ def faulty_inputs():
             yield f"random {number}", text
 
 
+@pytest.mark.slow
 @situation(
     "hints of the validator, obeyed one after the other",
     "one diagnostic says `write A`, the next one `write B` for the same key",

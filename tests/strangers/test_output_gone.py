@@ -60,6 +60,7 @@ def is_complete():
     return len(rows) == STEPS and read_checkpoint("model.ckpt.pt").steps_done == STEPS
 
 
+@pytest.mark.slow
 @situation(
     "zoo train input.json 2>&1 | head",
     "the reader of the log has gone after the first line",

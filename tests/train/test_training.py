@@ -70,6 +70,7 @@ def wait_for(process, path):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_resumed_a_run_ends_in_the_same_bytes(tiny_input, tmp_path):
     tiny_input["training"].update(numb_steps=12, save_freq=2)
     data = tiny_input["training"]
@@ -226,6 +227,7 @@ def test_the_bias_can_be_fitted_again_after_training(tiny_input):
     assert different == {f"{prefix}out_bias", f"{prefix}out_std"}
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_errors(tiny_input):
     quiet(tiny_input, overrides=("training.tensorboard=true", "training.numb_steps=2"))
     assert list(Path("log").glob("events*"))

@@ -114,6 +114,7 @@ json.dump([refused, grown * 1024], sys.stdout)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(tmp_path):
     """One process reads all of them on the way to torch; its peak may grow by this much."""
     (tmp_path / "good.pt").write_bytes(archive().bytes())
