@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from lsprotocol import types as lsp
 
-from schemas.diagnostics import Diagnostic, Edit, Path, Span
+from schemas.diagnostics import Diagnostic, Edit, Span
+from schemas.diagnostics import Path as JsonPath
 from schemas.document_model import Document
 from schemas.manual.keys import Key, explain_key
 
@@ -70,14 +71,14 @@ def _to_edit(lines: Sequence[str], edit: Edit) -> lsp.TextEdit:
     return lsp.TextEdit(to_range(lines, edit.span), edit.replacement)
 
 
-def path_at(document: Document, line: int, utf16_column: int) -> Path | None:
+def path_at(document: Document, line: int, utf16_column: int) -> JsonPath | None:
     """Return the path of the key or value at a position; None if there is none."""
     lines = document.lines
     if line >= len(lines):
         return None
     units = lines[line].encode("utf-16-le")[: 2 * utf16_column]
     place = (line + 1, len(units.decode("utf-16-le", "replace")) + 1)
-    best: tuple[Span, Path] | None = None
+    best: tuple[Span, JsonPath] | None = None
     for spans in (document.keys, document.values):
         for path, span in spans.items():
             inside = (span.line, span.col) <= place < (span.end_line, span.end_col)
@@ -86,7 +87,7 @@ def path_at(document: Document, line: int, utf16_column: int) -> Path | None:
     return best[1] if best is not None else None
 
 
-def hover_text(path: Path) -> str | None:
+def hover_text(path: JsonPath) -> str | None:
     """Return what a key means, as Markdown; None if it is not a key of an input."""
     key = explain_key(path)
     return None if key is None or not path else _markdown(key)
