@@ -6,7 +6,7 @@
 import ast
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -30,15 +30,20 @@ class Situation(NamedTuple):
     test: str
 
 
-def situation(source: str, happened: str, answer: str) -> pytest.MarkDecorator:
-    """Mark a test, or a parameter of one, as the answer to a situation.
+def situation(row: str) -> pytest.MarkDecorator:
+    """Mark a test as the answer to a situation.
 
     Args:
-        source: Where such files or states come from: a program, a tracker, a format's definition.
-        happened: What is in the file or what the user did.
-        answer: What is right. All three are literal strings: the table is read from the text.
+        row: A literal, as the table is read from the text: where such files or states come from (a
+            program, a tracker, a format's definition) | what is in the file or what the user did |
+            what is right.
     """
-    return pytest.mark.situation(source, happened, answer)
+    return pytest.mark.situation(*row.rsplit(" | ", 2))
+
+
+def case(row: str, *values: object, id: str | None = None) -> Any:  # noqa: A002
+    """Return the values of a test that is parametrised, as the answer to a situation."""
+    return pytest.param(*values, id=id, marks=situation(row))
 
 
 def situations() -> Iterator[Situation]:
@@ -49,10 +54,10 @@ def situations() -> Iterator[Situation]:
                 if (
                     isinstance(node, ast.Call)
                     and isinstance(node.func, ast.Name)
-                    and node.func.id == situation.__name__
+                    and node.func.id in {situation.__name__, case.__name__}
                 ):
                     name = getattr(item, "name", path.stem)
-                    yield Situation(*(ast.literal_eval(value) for value in node.args), name)
+                    yield Situation(*ast.literal_eval(node.args[0]).rsplit(" | ", 2), name)
 
 
 def table() -> str:

@@ -22,7 +22,7 @@ import cli.test
 from dpa2.evaluate.potential import load
 from dpa2.training.run import train
 from schemas.errors import DataError
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import MODEL, write_system
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
@@ -187,58 +187,32 @@ def make(tmp_path):
 @pytest.mark.parametrize(
     ("fault", "layout"),
     [
-        pytest.param(
+        case(
+            "AIMD explored far from equilibrium | two atoms coincide in frame 5, which is row 2 "
+            "of set.001 | named frame 5 of its system; the errors are those of the other frames",
             "coincide",
             "npy",
-            marks=situation(
-                "AIMD explored far from equilibrium",
-                "two atoms coincide in frame 5, which is row 2 of set.001",
-                "named frame 5 of its system; the errors are those of the other frames",
-            ),
         ),
-        pytest.param(
+        case(
+            "deepmd/hdf5 | atoms coincide in a frame of the second set | frame 5 of the group",
             "coincide",
             "hdf5",
-            marks=situation(
-                "deepmd/hdf5", "atoms coincide in a frame of the second set", "frame 5 of the group"
-            ),
         ),
-        pytest.param(
-            "position",
-            "mixed",
-            marks=situation("deepmd/npy/mixed", "NaN in a position", "frame 5, atom 3, y"),
-        ),
-        pytest.param(
+        case("deepmd/npy/mixed | NaN in a position | frame 5, atom 3, y", "position", "mixed"),
+        case(
+            "LMDB with frames of several sizes | atoms coincide in record 6, frame 5 of the "
+            "frames of its size | both numbers are said",
             "coincide",
             "lmdb",
-            marks=situation(
-                "LMDB with frames of several sizes",
-                "atoms coincide in record 6, frame 5 of the frames of its size",
-                "both numbers are said",
-            ),
         ),
-        pytest.param(
-            "energy",
-            "npy",
-            marks=situation("a crashed calculation", "NaN for an energy", "frame 5 is left out"),
-        ),
-        pytest.param(
-            "force",
-            "npy",
-            marks=situation("a crashed calculation", "inf for a force", "frame 5 is left out"),
-        ),
-        pytest.param(
+        case("a crashed calculation | NaN for an energy | frame 5 is left out", "energy", "npy"),
+        case("a crashed calculation | inf for a force | frame 5 is left out", "force", "npy"),
+        case(
+            "a converter that lost one cell | box of zeros in one frame | frame 5 is left out",
             "flat",
             "npy",
-            marks=situation(
-                "a converter that lost one cell", "box of zeros in one frame", "frame 5 is left out"
-            ),
         ),
-        pytest.param(
-            "cell",
-            "npy",
-            marks=situation("a converter", "NaN in the cell of one frame", "frame 5 is left out"),
-        ),
+        case("a converter | NaN in the cell of one frame | frame 5 is left out", "cell", "npy"),
     ],
 )
 def test_test_leaves_a_bad_frame_out(run, make, fault, layout, tmp_path):
@@ -260,7 +234,7 @@ def test_test_leaves_a_bad_frame_out(run, make, fault, layout, tmp_path):
     assert np.flatnonzero(np.isnan(rows[:, 1])).tolist() == [BAD]
 
 
-@situation("dp test", "a bad frame, --strict", "the test ends and names the frame")
+@situation("dp test | a bad frame, --strict | the test ends and names the frame")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_strict_stops_at_the_first(run, make, fault):
     system = make(fault)
@@ -271,20 +245,12 @@ def test_strict_stops_at_the_first(run, make, fault):
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(
+        case(
+            "an explored trajectory for dp model-devi | two atoms coincide in one frame | a row "
+            "of nan at its step, exit code 1",
             "coincide",
-            marks=situation(
-                "an explored trajectory for dp model-devi",
-                "two atoms coincide in one frame",
-                "a row of nan at its step, exit code 1",
-            ),
         ),
-        pytest.param(
-            "flat",
-            marks=situation(
-                "an explored trajectory", "a cell without volume", "a row of nan at its step"
-            ),
-        ),
+        case("an explored trajectory | a cell without volume | a row of nan at its step", "flat"),
     ],
 )
 def test_deviation_keeps_its_rows(run, make, fault, tmp_path):
@@ -306,7 +272,7 @@ def test_deviation_keeps_its_rows(run, make, fault, tmp_path):
 
 
 @situation(
-    "an explored trajectory", "every frame is bad", "rows of nan only, nothing is made of them"
+    "an explored trajectory | every frame is bad | rows of nan only, nothing is made of them"
 )
 def test_deviation_of_bad_frames_alone(run, tmp_path):
     arrays, types = water()
@@ -322,9 +288,8 @@ def test_deviation_of_bad_frames_alone(run, tmp_path):
 
 
 @situation(
-    "extended XYZ of a trajectory",
-    "two atoms coincide in one frame",
-    "it is written with nan and said; the others have their energies",
+    "extended XYZ of a trajectory | two atoms coincide in one frame | it is written with nan and "
+    "said; the others have their energies"
 )
 def test_predict_goes_on(run, tmp_path):
     arrays, types = water()
@@ -357,18 +322,11 @@ def test_predict_goes_on(run, tmp_path):
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param(
+        case(
+            "zoo predict on deepmd/npy | atoms coincide in a frame of set.001 | nan, said",
             "coincide",
-            marks=situation(
-                "zoo predict on deepmd/npy", "atoms coincide in a frame of set.001", "nan, said"
-            ),
         ),
-        pytest.param(
-            "flat",
-            marks=situation(
-                "zoo predict on deepmd/npy", "a cell without volume in one frame", "null, said"
-            ),
-        ),
+        case("zoo predict on deepmd/npy | a cell without volume in one frame | null, said", "flat"),
     ],
 )
 def test_predict_goes_on_with_systems(run, make, fault, tmp_path):
@@ -382,7 +340,7 @@ def test_predict_goes_on_with_systems(run, make, fault, tmp_path):
         run("predict", "-m", WATER, system, "-o", output, "--strict")
 
 
-@situation("zoo compare", "a bad frame", "left out for every model, said once, exit code 1")
+@situation("zoo compare | a bad frame | left out for every model, said once, exit code 1")
 def test_compare_leaves_it_out(run, make):
     arguments = ("compare", f"a={WATER}", f"b={WATER}", "-s", make("coincide"))
     result = run(*arguments, "--json")
@@ -394,7 +352,7 @@ def test_compare_leaves_it_out(run, make):
     assert result.stderr.count("frame 5: atoms 4 and 7") == 1
 
 
-@situation("zoo recommend", "a bad frame", "branches are ranked on the other frames")
+@situation("zoo recommend | a bad frame | branches are ranked on the other frames")
 def test_recommend_leaves_it_out(run, make):
     system = make("coincide")
     result = run("recommend", system, "-m", BRANCHES, "--json", "--all-forces")
@@ -407,21 +365,15 @@ def test_recommend_leaves_it_out(run, make):
 @pytest.mark.parametrize(
     "layout",
     [
-        pytest.param(
+        case(
+            "deepmd/npy/mixed | a frame of set.001 has an element that the model does not know | "
+            "refused before anything is evaluated; the element and the frame are named",
             "mixed",
-            marks=situation(
-                "deepmd/npy/mixed",
-                "a frame of set.001 has an element that the model does not know",
-                "refused before anything is evaluated; the element and the frame are named",
-            ),
         ),
-        pytest.param(
+        case(
+            "LMDB | a record has an element that the model does not know | refused before "
+            "anything is evaluated; the element and the record are named",
             "lmdb",
-            marks=situation(
-                "LMDB",
-                "a record has an element that the model does not know",
-                "refused before anything is evaluated; the element and the record are named",
-            ),
         ),
     ],
 )
@@ -441,7 +393,7 @@ def test_an_unknown_element_in_one_frame(run, tmp_path, layout):
         run("test", "-m", WATER, "-s", place)
 
 
-@situation("zoo speed", "the frame that is timed is bad", "named by system and number")
+@situation("zoo speed | the frame that is timed is bad | named by system and number")
 def test_speed_names_the_frame(run, tmp_path):
     arrays, types = water()
     arrays["coord"][0, 4] = arrays["coord"][0, 7]
@@ -450,7 +402,7 @@ def test_speed_names_the_frame(run, tmp_path):
         run("speed", WATER, "-s", system, "-r", 1)
 
 
-@situation("zoo bias", "a bad frame", "named by system and number")
+@situation("zoo bias | a bad frame | named by system and number")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_bias_names_the_frame(run, make, fault, tmp_path):
     system = make(fault)
@@ -485,12 +437,8 @@ def write_training_system(folder, fault):
 @pytest.mark.parametrize(
     "nbatch",
     [
-        pytest.param(
-            20, marks=situation("zoo train", "a bad frame in the statistics", "named by its number")
-        ),
-        pytest.param(
-            1, marks=situation("zoo train", "a bad frame met in a step", "named by its number")
-        ),
+        case("zoo train | a bad frame in the statistics | named by its number", 20),
+        case("zoo train | a bad frame met in a step | named by its number", 1),
     ],
 )
 @pytest.mark.parametrize("fault", ["coincide", "energy", "flat", "position"])
@@ -503,7 +451,7 @@ def test_training_names_the_frame(tmp_path, monkeypatch, nbatch, fault):
         assert FAULTS[fault][1] in caught.value.message
 
 
-@situation("zoo finetune", "a bad frame in the new data", "named by its number")
+@situation("zoo finetune | a bad frame in the new data | named by its number")
 @pytest.mark.parametrize("fault", ["coincide", "energy"])
 def test_fine_tuning_names_the_frame(tmp_path, monkeypatch, fault):
     monkeypatch.chdir(tmp_path)
@@ -513,9 +461,8 @@ def test_fine_tuning_names_the_frame(tmp_path, monkeypatch, fault):
 
 
 @situation(
-    "a folder of two systems",
-    "atoms coincide in frame 5 of the second, a cell is gone there",
-    "zoo predict names the system and the frame in it",
+    "a folder of two systems | atoms coincide in frame 5 of the second, a cell is gone there | "
+    "zoo predict names the system and the frame in it"
 )
 def test_predict_names_the_frame_in_its_system(run, tmp_path):
     arrays, types = water()
@@ -534,7 +481,7 @@ def test_predict_names_the_frame_in_its_system(run, tmp_path):
     assert f"{second} frame {BAD}: atoms 4 and 7" in result.stderr
 
 
-@situation("deepmd/hdf5", "a group of the file for zoo predict", "its frames are evaluated")
+@situation("deepmd/hdf5 | a group of the file for zoo predict | its frames are evaluated")
 def test_predict_takes_a_group(run, tmp_path):
     arrays, types = water()
     group = write_hdf5(tmp_path / "water", arrays, types)
@@ -546,7 +493,7 @@ def test_predict_takes_a_group(run, tmp_path):
 
 
 @situation(
-    "extended XYZ of a work flow", "a name with #: run#2.xyz", "a file like any, no group of HDF5"
+    "extended XYZ of a work flow | a name with #: run#2.xyz | a file like any, no group of HDF5"
 )
 def test_a_hash_in_a_name_is_no_group(run, tmp_path):
     arrays, types = water()

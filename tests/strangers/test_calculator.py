@@ -12,7 +12,7 @@ from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
 from schemas.errors import DataError
 from tests.interfaces.conftest import GOLDEN
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 
 @pytest.fixture(scope="module")
@@ -66,33 +66,18 @@ def set_info_in_place(atoms):
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(
-            set_fparam,
-            marks=situation("ASE scripts", "calc.fparam = ... between two calls", "a new energy"),
-        ),
-        pytest.param(
-            set_fparam_in_place,
-            marks=situation("ASE scripts", "calc.fparam[:] = ... in place", "a new energy"),
-        ),
-        pytest.param(
-            set_fparam_by_name,
-            marks=situation("ASE scripts", "calc.set(fparam=...)", "a new energy"),
-        ),
-        pytest.param(
+        case("ASE scripts | calc.fparam = ... between two calls | a new energy", set_fparam),
+        case("ASE scripts | calc.fparam[:] = ... in place | a new energy", set_fparam_in_place),
+        case("ASE scripts | calc.set(fparam=...) | a new energy", set_fparam_by_name),
+        case(
+            'scripts for deepmd-kit\'s calculator | atoms.info["fparam"] beside calc.fparam | '
+            "the structure's own counts",
             set_info,
-            marks=situation(
-                "scripts for deepmd-kit's calculator",
-                'atoms.info["fparam"] beside calc.fparam',
-                "the structure's own counts",
-            ),
         ),
-        pytest.param(
+        case(
+            'scripts for deepmd-kit\'s calculator | atoms.info["fparam"][:] = ... in place | a '
+            "new energy",
             set_info_in_place,
-            marks=situation(
-                "scripts for deepmd-kit's calculator",
-                'atoms.info["fparam"][:] = ... in place',
-                "a new energy",
-            ),
         ),
     ],
 )
@@ -121,25 +106,16 @@ def set_flat_info(atoms, values):
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(
-            set_aparam,
-            marks=situation("ASE scripts", "calc.aparam = ... between two calls", "a new energy"),
-        ),
-        pytest.param(
+        case("ASE scripts | calc.aparam = ... between two calls | a new energy", set_aparam),
+        case(
+            'extxyz with a column aparam | atoms.arrays["aparam"] beside calc.aparam | the '
+            "structure's own counts",
             set_array,
-            marks=situation(
-                "extxyz with a column aparam",
-                'atoms.arrays["aparam"] beside calc.aparam',
-                "the structure's own counts",
-            ),
         ),
-        pytest.param(
+        case(
+            'scripts for deepmd-kit\'s calculator | atoms.info["aparam"], where its calculator '
+            "looks | taken",
             set_flat_info,
-            marks=situation(
-                "scripts for deepmd-kit's calculator",
-                'atoms.info["aparam"], where its calculator looks',
-                "taken",
-            ),
         ),
     ],
 )
@@ -167,11 +143,9 @@ def exchange(atoms):
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(
-            turn_off_images, marks=situation("ASE", "pbc changes, positions do not", "seen")
-        ),
-        pytest.param(squeeze, marks=situation("ASE", "the cell changes, positions do not", "seen")),
-        pytest.param(exchange, marks=situation("ASE", "two atoms change their elements", "seen")),
+        case("ASE | pbc changes, positions do not | seen", turn_off_images),
+        case("ASE | the cell changes, positions do not | seen", squeeze),
+        case("ASE | two atoms change their elements | seen", exchange),
     ],
 )
 def test_what_a_structure_is_counts(change, atoms, model):
@@ -183,9 +157,8 @@ def test_what_a_structure_is_counts(change, atoms, model):
 
 
 @situation(
-    "ASE structures with charges, magnetic moments, masses, tags",
-    "what the model does not see changes",
-    "nothing is computed again",
+    "ASE structures with charges, magnetic moments, masses, tags | what the model does not see "
+    "changes | nothing is computed again"
 )
 def test_what_the_model_does_not_see_costs_nothing(atoms):
     atoms.set_initial_charges(np.arange(len(atoms)))
@@ -197,9 +170,8 @@ def test_what_the_model_does_not_see_costs_nothing(atoms):
 
 
 @situation(
-    "ASE",
-    "calc.fparam changes, then calc.get_potential_energy() without a structure",
-    "a new energy of the last structure",
+    "ASE | calc.fparam changes, then calc.get_potential_energy() without a structure | a new "
+    "energy of the last structure"
 )
 def test_the_last_structure_is_evaluated_with_new_parameters(atoms, model):
     atoms.calc.fparam = [0.9, 0.4]
@@ -208,9 +180,8 @@ def test_the_last_structure_is_evaluated_with_new_parameters(atoms, model):
 
 
 @situation(
-    "scripts for other calculators",
-    "a keyword that means nothing here (head, fparams) when the calculator is made",
-    "refused: it would change nothing",
+    "scripts for other calculators | a keyword that means nothing here (head, fparams) when the "
+    "calculator is made | refused: it would change nothing"
 )
 def test_an_unknown_keyword_is_refused(model):
     with pytest.raises(DataError, match="no parameter fparams, head"):
@@ -218,9 +189,7 @@ def test_an_unknown_keyword_is_refused(model):
 
 
 @situation(
-    "files for another model",
-    "parameters in a structure whose model takes none",
-    "left alone",
+    "files for another model | parameters in a structure whose model takes none | left alone"
 )
 def test_parameters_for_another_model_are_left_alone(atoms):
     plain = load(GOLDEN / "small" / "model.pt")
@@ -231,7 +200,7 @@ def test_parameters_for_another_model_are_left_alone(atoms):
     assert atoms.get_potential_energy() == before
 
 
-@situation("ASE", "a left-handed cell", "the energy of the same atoms in a right-handed one")
+@situation("ASE | a left-handed cell | the energy of the same atoms in a right-handed one")
 def test_a_left_handed_cell_is_the_same_crystal(atoms):
     twin = atoms.copy()
     twin.calc = atoms.calc
@@ -271,9 +240,7 @@ def state_of(atoms):
     )
 
 
-@situation(
-    "torch-sim", "a model that takes fparam, which changes between two calls", "a new energy"
-)
+@situation("torch-sim | a model that takes fparam, which changes between two calls | a new energy")
 def test_torch_sim_sees_new_parameters(torch_sim_model, atoms):
     atoms.pbc = [True, True, False]
     model = torch_sim_model(GOLDEN / "default_fparam" / "model.pt", fparam=[0.2, -0.1])
@@ -286,7 +253,7 @@ def test_torch_sim_sees_new_parameters(torch_sim_model, atoms):
     assert abs(found[0] - found[1]) > 1e-5
 
 
-@situation("torch-sim", "a model that takes aparam, which states do not have", "refused at once")
+@situation("torch-sim | a model that takes aparam, which states do not have | refused at once")
 def test_torch_sim_refuses_models_with_parameters_of_atoms(torch_sim_model, model):
     with pytest.raises(DataError, match="takes aparam"):
         torch_sim_model(model)

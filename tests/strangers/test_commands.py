@@ -17,7 +17,7 @@ from cli.main import app
 from cli.output import Output
 from schemas.terminal import console
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 
@@ -122,9 +122,8 @@ def registered(workspace):
 
 @pytest.mark.parametrize("line", REMOTE)
 @situation(
-    "compute nodes without a network",
-    "HF_HUB_OFFLINE or ZOO_OFFLINE is set and the model is not here",
-    "the network is not touched, and the message says why and what to do",
+    "compute nodes without a network | HF_HUB_OFFLINE or ZOO_OFFLINE is set and the model is not "
+    "here | the network is not touched, and the message says why and what to do"
 )
 def test_offline_variables_are_respected(line, registered, no_network, monkeypatch):
     monkeypatch.setenv("ZOO_OFFLINE" if len(line) % 2 else "HF_HUB_OFFLINE", "1")
@@ -138,9 +137,8 @@ def test_offline_variables_are_respected(line, registered, no_network, monkeypat
 
 @pytest.mark.parametrize("line", ["show Water --remote", "branches Water", "pull Water"])
 @situation(
-    "compute nodes without a network",
-    "zoo show or zoo branches of a model that is not here, with --offline",
-    "the network is not touched; the hint names --offline",
+    "compute nodes without a network | zoo show or zoo branches of a model that is not here, with "
+    "--offline | the network is not touched; the hint names --offline"
 )
 def test_the_option_is_respected_too(line, registered, no_network):
     code, said = run(*line.split(), "--offline")
@@ -262,10 +260,9 @@ def strange(tmp_path_factory):
 
 @pytest.mark.parametrize("line", SWEEP)
 @situation(
-    "every command, given the wrong file",
-    "missing, empty, a folder, junk, a web page, a Git LFS pointer, half a file, another kind, "
-    "a name that is no text, a loop of links, a device",
-    "exit code other than 0 and words; no traceback, nothing written",
+    "every command, given the wrong file | missing, empty, a folder, junk, a web page, a Git LFS "
+    "pointer, half a file, another kind, a name that is no text, a loop of links, a device | exit "
+    "code other than 0 and words; no traceback, nothing written"
 )
 def test_a_wrong_argument_is_answered_with_words(line, strange, monkeypatch, tmp_path):
     folder, names = strange
@@ -296,16 +293,15 @@ HEADER = "# step  rmse_val  rmse_trn  rmse_e_val  rmse_e_trn  rmse_f_val  rmse_f
 ROW = "{:>8}      1.0e+00    2.0e+00    3.0e-01    4.0e-01    5.0e-01    6.0e-01    1.0e-03\n"
 BRANCHES = "# step   rmse_val_water   rmse_trn_water   rmse_val_salt   rmse_trn_salt   lr\n"
 CURVES = [
-    pytest.param(HEADER + ROW.format(1) + ROW.format(100)[:40], 1, id="cut", marks=situation(
-        "lcurve.out of a killed run", "the last line is cut", "the lines before it are drawn")),
-    pytest.param(HEADER + ROW.format(1) + ROW.format(200) + HEADER + ROW.format(101), 101,
-        id="restarted", marks=situation("lcurve.out of a restarted run",
-        "a second header, steps that are repeated", "the later rows count")),
-    pytest.param(BRANCHES + "  1  1.0  2.0  nan  3.0  1e-3\n", 1, id="multi-task", marks=situation(
-        "lcurve.out of a multi-task run of deepmd-kit", "columns by branch, nan where no data are",
-        "drawn by branch")),
-    pytest.param("# batch  l2_tst  l2_trn  lr\n 0  1.0  2.0  1e-3\n", None, id="version 1",
-        marks=situation("lcurve.out of DeePMD-kit 1", "`# batch l2_tst`", "refused with words")),
+    case("lcurve.out of a killed run | the last line is cut | the lines before it are drawn",
+         HEADER + ROW.format(1) + ROW.format(100)[:40], 1, id="cut"),
+    case("lcurve.out of a restarted run | a second header, steps that are repeated | the later "
+         "rows count", HEADER + ROW.format(1) + ROW.format(200) + HEADER + ROW.format(101), 101,
+         id="restarted"),
+    case("lcurve.out of a multi-task run of deepmd-kit | columns by branch, nan where no data are "
+         "| drawn by branch", BRANCHES + "  1  1.0  2.0  nan  3.0  1e-3\n", 1, id="multi-task"),
+    case("lcurve.out of DeePMD-kit 1 | `# batch l2_tst` | refused with words",
+         "# batch  l2_tst  l2_trn  lr\n 0  1.0  2.0  1e-3\n", None, id="version 1"),
     pytest.param(HEADER + ROW.format("nan"), None, id="step nan"),
     pytest.param(HEADER + ROW.format("inf"), None, id="step inf"),
     pytest.param(HEADER + ROW.format("1e300"), None, id="step huge"),
@@ -341,9 +337,8 @@ AWAY = {"training.training_data.systems": ["data/water", "/cluster/data/ice"]}
 
 
 @situation(
-    "inputs written on a laptop for a cluster",
-    "zoo plan, and the data are elsewhere",
-    "the hint names --no-data; rates, parameters and disk need no data",
+    "inputs written on a laptop for a cluster | zoo plan, and the data are elsewhere | the hint "
+    "names --no-data; rates, parameters and disk need no data"
 )
 def test_a_run_is_planned_without_its_data(workspace):
     document = changed(SINGLE_TASK, {"training.validation_data": "<remove>", **AWAY})
@@ -373,9 +368,8 @@ def test_a_run_is_planned_without_its_data(workspace):
 
 @pytest.mark.parametrize("width", [30, 60, 80, 100])
 @situation(
-    "multi-task inputs with many branches, narrow terminals",
-    "zoo plan: columns are broken, the first one is gone",
-    "a table goes on below with its first column; no number is broken",
+    "multi-task inputs with many branches, narrow terminals | zoo plan: columns are broken, the "
+    "first one is gone | a table goes on below with its first column; no number is broken"
 )
 def test_wide_tables_go_on_below(width, workspace, monkeypatch):
     names = [f"Domains_Alloy_branch_{number}" for number in range(6)]

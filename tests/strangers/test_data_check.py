@@ -16,76 +16,73 @@ from tests.strangers.data_sets import (
     rattled,
     write,
 )
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 _TOLD = {
-    "rattled metal": situation("active learning", "a metal, atoms and cell rattled", "no finding"),
+    "rattled metal": situation("active learning | a metal, atoms and cell rattled | no finding"),
     "equation of state": situation(
-        "equations of state", "perfect crystals of many volumes, forces 0", "no finding"
+        "equations of state | perfect crystals of many volumes, forces 0 | no finding"
     ),
-    "rotating H2": situation("a molecule in vacuum", "rigid H2 that rotates", "no finding"),
-    "rotating N2": situation("a molecule in vacuum", "rigid N2 that rotates", "no finding"),
-    "tumbling water": situation("a molecule in vacuum", "rigid water that rotates", "no finding"),
+    "rotating H2": situation("a molecule in vacuum | rigid H2 that rotates | no finding"),
+    "rotating N2": situation("a molecule in vacuum | rigid N2 that rotates | no finding"),
+    "tumbling water": situation("a molecule in vacuum | rigid water that rotates | no finding"),
     "H2 that turns fast": situation(
-        "a molecule in a large cell", "H2 that vibrates a little and turns much", "no finding"
+        "a molecule in a large cell | H2 that vibrates a little and turns much | no finding"
     ),
     "a molecule that flies apart": situation(
-        "dissociation", "methane of 1.7 to 2 times its size, as if in Bohr", "no finding"
+        "dissociation | methane of 1.7 to 2 times its size, as if in Bohr | no finding"
     ),
     "lone atoms beside crystals": situation(
-        "references for cohesive energies",
-        "an atom alone beside crystals of one atom a cell",
-        "no finding: it differs by its cohesion, and its force is rightly 0",
+        "references for cohesive energies | an atom alone beside crystals of one atom a cell | no "
+        "finding: it differs by its cohesion, and its force is rightly 0"
     ),
     "three metals on one lattice": situation(
-        "Cu, Ni and Al, each with its own type_map.raw",
-        "the same lattice, other elements, no --type-map",
-        "no finding: they are other structures",
+        "Cu, Ni and Al, each with its own type_map.raw | the same lattice, other elements, no "
+        "--type-map | no finding: they are other structures"
     ),
-    "alloys": situation("alloys", "several compositions on one lattice", "no finding"),
-    "cluster": situation("clusters", "rattled, no cell", "no finding"),
+    "alloys": situation("alloys | several compositions on one lattice | no finding"),
+    "cluster": situation("clusters | rattled, no cell | no finding"),
     "clusters beside crystals": situation(
-        "clusters", "crystals of the same composition", "no finding"
+        "clusters | crystals of the same composition | no finding"
     ),
-    "high pressure": situation("shock compression", "a metal at 140 GPa", "no finding"),
-    "expanded cells": situation("hot expanded metal", "cells of up to 3.3 volumes", "no finding"),
-    "a bond that breaks": situation("a dissociation curve", "N2 from 0.95 to 3.5 Å", "no finding"),
+    "high pressure": situation("shock compression | a metal at 140 GPa | no finding"),
+    "expanded cells": situation("hot expanded metal | cells of up to 3.3 volumes | no finding"),
+    "a bond that breaks": situation("a dissociation curve | N2 from 0.95 to 3.5 Å | no finding"),
     "stretched bonds only": situation(
-        "a dissociation curve", "N2 at 1.8 to 2.4 Å, as long as bonds in Bohr", "no finding"
+        "a dissociation curve | N2 at 1.8 to 2.4 Å, as long as bonds in Bohr | no finding"
     ),
-    "stretched hydrogen": situation("a dissociation curve", "H2 at 1.1 to 1.5 Å", "no finding"),
-    "compressed bonds": situation("a dissociation curve", "H2 at 0.5 to 0.8 Å", "no finding"),
+    "stretched hydrogen": situation("a dissociation curve | H2 at 1.1 to 1.5 Å | no finding"),
+    "compressed bonds": situation("a dissociation curve | H2 at 0.5 to 0.8 Å | no finding"),
     "a small cell": situation(
-        "phonons, active learning", "one cubic cell of fcc copper, rattled", "no finding"
+        "phonons, active learning | one cubic cell of fcc copper, rattled | no finding"
     ),
-    "relaxation": situation("a relaxation", "large steps first, then small ones", "no finding"),
+    "relaxation": situation("a relaxation | large steps first, then small ones | no finding"),
     "six frames, cells and atoms at once": situation(
-        "a few frames of gold",
-        "energies of five steps, explained by two factors as well",
-        "no finding: what chance may do is no evidence",
+        "a few frames of gold | energies of five steps, explained by two factors as well | no "
+        "finding: what chance may do is no evidence"
     ),
 }
 _WRONG = {
-    "Hartree": situation("Gaussian, ORCA", "energies in Hartree", "said"),
-    "Rydberg": situation("Quantum ESPRESSO", "energies in Rydberg", "said"),
-    "kcal/mol": situation("MD17, force fields", "energies in kcal/mol", "said"),
-    "per atom": situation("tables", "energies per atom", "said"),
-    "Hartree/Bohr": situation("CP2K", "forces in Hartree/Bohr", "said"),
-    "Rydberg/Bohr": situation("Quantum ESPRESSO", "forces in Rydberg/Bohr", "said"),
-    "kcal/mol/A": situation("MD17, force fields", "forces in kcal/mol/Å", "said"),
-    "gradients": situation("quantum chemistry", "gradients for forces", "said"),
-    "Bohr": situation("Quantum ESPRESSO", "coordinates and cell in Bohr", "said"),
-    "nanometres": situation("GROMACS", "coordinates and cell in nanometres", "said"),
-    "fractional": situation("VASP, direct", "fractional coordinates", "said"),
+    "Hartree": situation("Gaussian, ORCA | energies in Hartree | said"),
+    "Rydberg": situation("Quantum ESPRESSO | energies in Rydberg | said"),
+    "kcal/mol": situation("MD17, force fields | energies in kcal/mol | said"),
+    "per atom": situation("tables | energies per atom | said"),
+    "Hartree/Bohr": situation("CP2K | forces in Hartree/Bohr | said"),
+    "Rydberg/Bohr": situation("Quantum ESPRESSO | forces in Rydberg/Bohr | said"),
+    "kcal/mol/A": situation("MD17, force fields | forces in kcal/mol/Å | said"),
+    "gradients": situation("quantum chemistry | gradients for forces | said"),
+    "Bohr": situation("Quantum ESPRESSO | coordinates and cell in Bohr | said"),
+    "nanometres": situation("GROMACS | coordinates and cell in nanometres | said"),
+    "fractional": situation("VASP, direct | fractional coordinates | said"),
     "virial in GPa times volume": situation(
-        "a converter that forgot the unit", "stress in GPa times volume for virials", "said"
+        "a converter that forgot the unit | stress in GPa times volume for virials | said"
     ),
-    "virial in kB": situation("VASP", "stresses in kB for virials", "said"),
-    "virial in GPa": situation("Materials Project", "stresses in GPa for virials", "said"),
-    "stress in eV/A^3": situation("ASE", "stresses in eV/Å³ for virials", "said"),
-    "virial of the other sign": situation("ASE", "virials of the other sign", "said"),
-    "stress in kB of the other sign": situation("VASP", "stresses in kB, other sign", "said"),
-    "stress in GPa of the other sign": situation("GPUMD", "stresses in GPa, other sign", "said"),
+    "virial in kB": situation("VASP | stresses in kB for virials | said"),
+    "virial in GPa": situation("Materials Project | stresses in GPa for virials | said"),
+    "stress in eV/A^3": situation("ASE | stresses in eV/Å³ for virials | said"),
+    "virial of the other sign": situation("ASE | virials of the other sign | said"),
+    "stress in kB of the other sign": situation("VASP | stresses in kB, other sign | said"),
+    "stress in GPa of the other sign": situation("GPUMD | stresses in GPa, other sign | said"),
 }
 
 
@@ -128,24 +125,18 @@ def test_wrong_units_and_signs_are_found(kind, tmp_path, copper):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        pytest.param(
+        case(
+            "equations of state by VASP | forces 0, stresses in kB | found by the energies",
             "virial in kB",
             "kB",
-            marks=situation(
-                "equations of state by VASP", "forces 0, stresses in kB", "found by the energies"
-            ),
         ),
-        pytest.param(
+        case(
+            "equations of state by ASE | forces 0, other sign | found by the energies",
             "virial of the other sign",
             "sign",
-            marks=situation(
-                "equations of state by ASE", "forces 0, other sign", "found by the energies"
-            ),
         ),
-        pytest.param(
-            "Hartree",
-            "Hartree",
-            marks=situation("equations of state", "energies in Hartree", "found by the virials"),
+        case(
+            "equations of state | energies in Hartree | found by the virials", "Hartree", "Hartree"
         ),
     ],
 )
@@ -158,7 +149,7 @@ def test_strained_crystals_tell_virials_by_energies(kind, said, tmp_path):
 
 
 @situation(
-    "a cluster with virials", "virials of the other sign", "found: they are positions times forces"
+    "a cluster with virials | virials of the other sign | found: they are positions times forces"
 )
 def test_virials_of_clusters_are_exact(tmp_path):
     frames = rattled(Octahedron("Cu", 3, 1), 10)
@@ -171,7 +162,7 @@ def test_virials_of_clusters_are_exact(tmp_path):
     assert (finding.code, "sign" in str(finding.hint)) == ("ZOO461", True)
 
 
-@situation("a single frame", "a virial of 1800 eV per atom", "no matter bears that pressure: said")
+@situation("a single frame | a virial of 1800 eV per atom | no matter bears that pressure: said")
 def test_a_virial_beyond_matter(tmp_path):
     folder = write(tmp_path / "one", rattled(bulk("Cu", cubic=True), 1))
     np.save(folder / "set.000" / "virial.npy", 7200.0 * np.eye(3).reshape(1, 9))
@@ -180,7 +171,7 @@ def test_a_virial_beyond_matter(tmp_path):
     assert "GPa" in finding.message
 
 
-@situation("a converter of six numbers", "xx yy zz xy yz zx 0 0 0", "not symmetric: said")
+@situation("a converter of six numbers | xx yy zz xy yz zx 0 0 0 | not symmetric: said")
 def test_six_numbers_filled_up(tmp_path, copper):
     def shuffle(arrays):
         virial = arrays["virial"]
@@ -192,7 +183,7 @@ def test_six_numbers_filled_up(tmp_path, copper):
 
 
 @situation(
-    "placeholder labels", "forces of 0 on atoms that are off their places", "said: leave them out"
+    "placeholder labels | forces of 0 on atoms that are off their places | said: leave them out"
 )
 def test_forces_of_zero_that_cannot_be(tmp_path, copper):
     def no_forces(arrays):
@@ -223,23 +214,12 @@ def another_reference(arrays):
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(
-            other_atoms,
-            marks=situation("a converter that sorts", "forces in another order of atoms", "said"),
-        ),
-        pytest.param(
-            other_frames,
-            marks=situation("a log with one more line", "energies of the frame before", "said"),
-        ),
-        pytest.param(
-            by_axes,
-            marks=situation("arrays of Fortran", "forces as x of all atoms, y, z", "said"),
-        ),
-        pytest.param(
+        case("a converter that sorts | forces in another order of atoms | said", other_atoms),
+        case("a log with one more line | energies of the frame before | said", other_frames),
+        case("arrays of Fortran | forces as x of all atoms, y, z | said", by_axes),
+        case(
+            "two calculations joined | energies of half of the frames are shifted | said",
             another_reference,
-            marks=situation(
-                "two calculations joined", "energies of half of the frames are shifted", "said"
-            ),
         ),
     ],
 )
@@ -249,7 +229,7 @@ def test_labels_that_do_not_belong_together_are_found(change, tmp_path, copper):
     assert "same frames" in str(finding.hint)
 
 
-@situation("large cells", "108 atoms rattled, energies in Hartree", "said: most atoms move little")
+@situation("large cells | 108 atoms rattled, energies in Hartree | said: most atoms move little")
 def test_energies_of_large_cells_are_checked(tmp_path):
     frames = rattled(bulk("Cu", cubic=True) * (3, 3, 3), 8, size=0.06, seed=2)
     (finding,) = check(spoil(write(tmp_path / "large", frames), SPOILED["Hartree"][0])).findings
@@ -257,9 +237,7 @@ def test_energies_of_large_cells_are_checked(tmp_path):
     assert "Hartree" in str(finding.hint)
 
 
-@situation(
-    "data of two methods", "one system's energies 2 eV per atom off, like structures", "said"
-)
+@situation("data of two methods | one system's energies 2 eV per atom off, like structures | said")
 def test_another_method_is_still_found(tmp_path, copper):
     def shift(arrays):
         arrays["energy"] += 2.0 * 32

@@ -10,7 +10,7 @@ from dpa2.evaluate.potential import load
 from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
 from schemas.errors import DataError
 from tests.evaluate.conftest import GOLDEN, write_system
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 # Where a tensor has one entry for each type: the end of its name, and the axis.
 _TYPE_AXIS = {
@@ -61,21 +61,15 @@ def with_type_map(tmp_path_factory):
 @pytest.mark.parametrize(
     "type_map",
     [
-        pytest.param(
+        case(
+            "models of one run each, sorted otherwise | type_maps that are permutations of each "
+            "other | each model gets its own type numbers",
             ("H", "O"),
-            marks=situation(
-                "models of one run each, sorted otherwise",
-                "type_maps that are permutations of each other",
-                "each model gets its own type numbers",
-            ),
         ),
-        pytest.param(
+        case(
+            "a branch of a large model beside one trained on water | a model that knows more "
+            "elements than the data have | compared on the elements that both know",
             ("C", "H", "N", "O"),
-            marks=situation(
-                "a branch of a large model beside one trained on water",
-                "a model that knows more elements than the data have",
-                "compared on the elements that both know",
-            ),
         ),
     ],
 )
@@ -98,9 +92,8 @@ def test_models_are_compared_element_by_element(type_map, with_type_map, frames,
 
 
 @situation(
-    "a model of one component",
-    "an element in the data that one of the models does not know",
-    "refused, with the element, the system and the model",
+    "a model of one component | an element in the data that one of the models does not know | "
+    "refused, with the element, the system and the model"
 )
 def test_an_element_that_one_model_lacks_is_named(with_type_map, frames, tmp_path):
     data = write_system(tmp_path / "system", frames)
@@ -118,9 +111,8 @@ def test_an_element_that_one_model_lacks_is_named(with_type_map, frames, tmp_pat
 
 
 @situation(
-    "systems without type_map.raw",
-    "type numbers that mean other elements for each of the models",
-    "refused, says to write type_map.raw",
+    "systems without type_map.raw | type numbers that mean other elements for each of the models "
+    "| refused, says to write type_map.raw"
 )
 def test_type_numbers_without_names_are_not_guessed(with_type_map, frames, tmp_path):
     data = write_system(tmp_path / "system", frames)

@@ -13,7 +13,7 @@ from cli.render.sarif import sarif
 from schemas.check import check_file, check_text
 from schemas.fixes import fix_text
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 DPA4 = {"type": "dpa4", "sel": 120, "rcut": 6.0, "channels": 64, "n_radial": 8, "lmax": 3}
 DPA4_NET = {"type": "dpa4_ener", "neuron": [0], "precision": "float32"}
@@ -58,30 +58,28 @@ def without(document, *path):
 
 
 FLOODS = [
-    pytest.param(lambda: missing("data/water", *(f"data/{n}" for n in range(1186))),
-        "ZOO401", 1186, id="paths", marks=situation(
-        "lists of systems moved to another machine", "1186 of 1187 paths do not exist",
-        "one finding with the count and the first places")),
-    pytest.param(lambda: changed(MULTI_TASK, {
+    case("lists of systems moved to another machine | 1186 of 1187 paths do not exist | one "
+         "finding with the count and the first places",
+         lambda: missing("data/water", *(f"data/{n}" for n in range(1186))), "ZOO401", 1186,
+         id="paths"),
+    case("multi-task inputs of DPA-4 | model, descriptor and fitting nets are of another kind | "
+        "one finding: another kind of model", lambda: changed(MULTI_TASK, {
         "model.shared_dict.descriptor": DPA4,
         "model.model_dict.water": {"type": "dpa4", "type_map": "elements",
             "descriptor": "descriptor", "fitting_net": DPA4_NET},
         "model.model_dict.salt": {"type": "dpa4", "type_map": "elements",
             "descriptor": "descriptor", "fitting_net": DPA4_NET}}),
-        "ZOO108", 5, id="dpa4 multi-task", marks=situation(
-        "multi-task inputs of DPA-4", "model, descriptor and fitting nets are of another kind",
-        "one finding: another kind of model")),
+        "ZOO108", 5, id="dpa4 multi-task"),
     pytest.param(lambda: single(model__type="dpa4", model__descriptor=DPA4,
         model__fitting_net=DPA4_NET), "ZOO108", 3, id="dpa4"),
-    pytest.param(lambda: single(model__descriptor={}), "ZOO605", 1, id="empty", marks=situation(
-        "inputs for --use-pretrain-script", "an empty descriptor, validated without a checkpoint",
-        "one finding that names the options, not three missing keys")),
+    case("inputs for --use-pretrain-script | an empty descriptor, validated without a checkpoint "
+         "| one finding that names the options, not three missing keys",
+         lambda: single(model__descriptor={}), "ZOO605", 1, id="empty"),
     pytest.param(lambda: changed(MULTI_TASK, {"model.shared_dict.descriptor": {"_from": "DPA"}}),
         "ZOO605", 1, id="empty shared"),
-    pytest.param(lambda: branches(model={"fitting_net": {"neurons": [8]}}), "ZOO102", 30,
-        id="misspelt in branches", marks=situation(
-        "multi-task inputs written by a script", "one misspelt key in each of 30 branches",
-        "one finding, one fix for all")),
+    case("multi-task inputs written by a script | one misspelt key in each of 30 branches | one "
+         "finding, one fix for all", lambda: branches(model={"fitting_net": {"neurons": [8]}}),
+         "ZOO102", 30, id="misspelt in branches"),
     pytest.param(lambda: branches(model={"fitting_net": {"neuron": "x"}}), "ZOO103", 30,
         id="wrong type in branches"),
     pytest.param(lambda: branches(model={"descriptor": "descriptr"}), "ZOO521", 30,
@@ -91,16 +89,14 @@ FLOODS = [
         id="batch size in branches"),
     pytest.param(lambda: without(branches(), "fitting_net"), "ZOO101", 30,
         id="missing in branches"),
-    pytest.param(lambda: branches(model={"descriptor": {"type": "dpa2", "sel": [4, 4],
-        "axis_neuron": 4, "neuron": [8]}}), "ZOO102", None, id="keys of se_e2_a in branches",
-        marks=situation("multi-task inputs turned from DeepPot-SE",
-        "keys of another descriptor in every branch", "one finding")),
+    case("multi-task inputs turned from DeepPot-SE | keys of another descriptor in every branch | "
+        "one finding", lambda: branches(model={"descriptor": {"type": "dpa2", "sel": [4, 4],
+        "axis_neuron": 4, "neuron": [8]}}), "ZOO102", None, id="keys of se_e2_a in branches"),
     pytest.param(lambda: single(training__training_data={"systems": [1] * 500}), "ZOO103", 500,
         id="types in a list"),
-    pytest.param(lambda: single(training={**SINGLE_TASK["training"],
-        **{f"my_key_{n}": n for n in range(50)}}), "ZOO102", 50, id="unknown keys",
-        marks=situation("inputs of other programs", "50 unknown keys in one section",
-        "one finding")),
+    case("inputs of other programs | 50 unknown keys in one section | one finding",
+        lambda: single(training={**SINGLE_TASK["training"],
+        **{f"my_key_{n}": n for n in range(50)}}), "ZOO102", 50, id="unknown keys"),
     pytest.param(lambda: single(model__type_map=["O"] * 30 + ["H"]), "ZOO241", 29, id="elements"),
     pytest.param(lambda: single(model__atom_exclude_types=[9] * 40), "ZOO244", 40, id="indices"),
     pytest.param(lambda: missing(*["data/water"] * 40), "ZOO405", 39, id="listed twice"),
@@ -119,9 +115,8 @@ def test_a_flood_is_one_finding(make, code, number):
 
 
 @situation(
-    "data folders with a thousand broken systems",
-    "1000 systems are entries of their own and each lacks its type.raw",
-    "one finding",
+    "data folders with a thousand broken systems | 1000 systems are entries of their own and each "
+    "lacks its type.raw | one finding"
 )
 def test_a_thousand_bad_systems_are_one_finding():
     names = [f"data/bad{number}" for number in range(1000)]
@@ -150,9 +145,8 @@ def test_one_fix_mends_all_places():
 
 
 @situation(
-    "editors and continuous integration",
-    "a finding of a thousand places in --format github, concise, json, sarif, or an editor",
-    "each says the count; those that can, the places",
+    "editors and continuous integration | a finding of a thousand places in --format github, "
+    "concise, json, sarif, or an editor | each says the count; those that can, the places"
 )
 def test_every_renderer_shows_the_count():
     text = json.dumps(missing("data/water", *(f"data/{n}" for n in range(1186))), indent=1)

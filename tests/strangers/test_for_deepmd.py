@@ -19,7 +19,7 @@ from schemas.errors import ConfigError
 from schemas.fixes import fix_text
 from schemas.model import parse_model
 from schemas.unsupported import foreign_optimizer
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 from tests.strangers.test_training_numbers import SHUFFLED, training_input, write_system
 
 HESSIAN = {"start_pref_h": 1.0, "limit_pref_h": 1.0}
@@ -53,23 +53,22 @@ def severities(document):
 @pytest.mark.parametrize(
     ("section", "changes", "code"),
     [
-        pytest.param("optimizer", {"type": "HybridMuon"}, "ZOO332", marks=situation(
-            "deepmd-kit 3.2 input", "optimizer HybridMuon", "right, but not trained here")),
-        pytest.param("optimizer", {"type": "AdaMuon"}, "ZOO332", marks=situation(
-            "deepmd-kit 3.2 input", "optimizer AdaMuon", "right, but not trained here")),
-        pytest.param("optimizer", {"type": "LKF"}, "ZOO332", marks=situation(
-            "deepmd-kit input", "optimizer LKF", "right, but not trained here")),
-        pytest.param("training", {"zero_stage": 1}, "ZOO345", marks=situation(
-            "deepmd-kit 3.2 input", "training.zero_stage", "refused by validate, as by train")),
-        pytest.param("training", {"profiling": True}, "ZOO341", marks=situation(
-            "deepmd-kit input", "training.profiling", "refused by validate, as by train")),
-        pytest.param("loss", HESSIAN, "ZOO341", marks=situation(
-            "deepmd-kit 3.1 input", "a Hessian term of the loss",
-            "refused by validate, as by train")),
-        pytest.param("model", {"bridging_method": "ZBL"}, "ZOO113", marks=situation(
-            "deepmd-kit 3.2 input", "bridging_method", "right, but not trained here")),
-        pytest.param("model.descriptor", {"type": "dpa3"}, "ZOO108", marks=situation(
-            "deepmd-kit input", "a DPA-3 descriptor", "a note for a user of deepmd-kit")),
+        case("deepmd-kit 3.2 input | optimizer HybridMuon | right, but not trained here",
+             "optimizer", {"type": "HybridMuon"}, "ZOO332"),
+        case("deepmd-kit 3.2 input | optimizer AdaMuon | right, but not trained here", "optimizer",
+             {"type": "AdaMuon"}, "ZOO332"),
+        case("deepmd-kit input | optimizer LKF | right, but not trained here", "optimizer",
+             {"type": "LKF"}, "ZOO332"),
+        case("deepmd-kit 3.2 input | training.zero_stage | refused by validate, as by train",
+             "training", {"zero_stage": 1}, "ZOO345"),
+        case("deepmd-kit input | training.profiling | refused by validate, as by train", "training",
+             {"profiling": True}, "ZOO341"),
+        case("deepmd-kit 3.1 input | a Hessian term of the loss | refused by validate, as by train",
+             "loss", HESSIAN, "ZOO341"),
+        case("deepmd-kit 3.2 input | bridging_method | right, but not trained here", "model",
+             {"bridging_method": "ZBL"}, "ZOO113"),
+        case("deepmd-kit input | a DPA-3 descriptor | a note for a user of deepmd-kit",
+             "model.descriptor", {"type": "dpa3"}, "ZOO108"),
     ],
 )  # fmt: skip
 def test_what_only_deepmd_kit_trains_is_refused_here_and_noted_for_it(section, changes, code):
@@ -83,25 +82,20 @@ def test_what_only_deepmd_kit_trains_is_refused_here_and_noted_for_it(section, c
 @pytest.mark.parametrize(
     ("section", "changes", "code", "expected"),
     [
-        pytest.param("training.training_data", {"batch_size": "mixed:4"}, "ZOO343",
-            ("note", "error"), marks=situation(
-            "zoo input", "batch_size mixed:4, a rule of ours",
-            "a note on portability; for deepmd-kit, which ends with a ValueError, an error")),
-        pytest.param("model", {"preset_out_bias": {"enery": [-1.0, -2.0]}}, "ZOO231",
-            ("error", "error"), marks=situation(
-            "deepmd-kit input", "preset_out_bias with a misspelt output",
-            "an error; deepmd-kit ignores it")),
-        pytest.param("model", {"preset_out_bias": {"energy": [[-1.0, 2.0], None]}}, "ZOO231",
-            ("error", "error"), marks=situation(
-            "deepmd-kit input", "a preset energy of two numbers", "an error")),
-        pytest.param("model.fitting_net", {"trainable": [True] * 9}, "ZOO342",
-            ("error", "error"), marks=situation(
-            "deepmd-kit input", "a list trainable longer than the net has layers",
-            "an error; deepmd-kit's PyTorch backend takes any length")),
-        pytest.param("model.fitting_net", {"precision": "single"}, "ZOO344",
-            ("warning", "warning"), marks=situation(
-            "deepmd-kit input", "descriptor in double, fitting net in single precision",
-            "a warning that names both")),
+        case("zoo input | batch_size mixed:4, a rule of ours | a note on portability; for "
+             "deepmd-kit, which ends with a ValueError, an error", "training.training_data",
+             {"batch_size": "mixed:4"}, "ZOO343", ("note", "error")),
+        case("deepmd-kit input | preset_out_bias with a misspelt output | an error; deepmd-kit "
+             "ignores it", "model", {"preset_out_bias": {"enery": [-1.0, -2.0]}}, "ZOO231",
+             ("error", "error")),
+        case("deepmd-kit input | a preset energy of two numbers | an error", "model",
+             {"preset_out_bias": {"energy": [[-1.0, 2.0], None]}}, "ZOO231", ("error", "error")),
+        case("deepmd-kit input | a list trainable longer than the net has layers | an error; "
+             "deepmd-kit's PyTorch backend takes any length", "model.fitting_net",
+             {"trainable": [True] * 9}, "ZOO342", ("error", "error")),
+        case("deepmd-kit input | descriptor in double, fitting net in single precision | a "
+             "warning that names both", "model.fitting_net", {"precision": "single"}, "ZOO344",
+             ("warning", "warning")),
     ],
 )  # fmt: skip
 def test_what_is_a_fault_for_one_of_both(section, changes, code, expected):
@@ -128,12 +122,12 @@ def test_the_trainer_asks_what_the_validator_asks():
 @pytest.mark.parametrize(
     ("name", "usual"),
     [
-        pytest.param("double", "float64", marks=situation(
-            "deepmd-kit input", "precision `double`", "float64, kept as written")),
-        pytest.param("single", "float32", marks=situation(
-            "deepmd-kit input", "precision `single`", "float32, kept as written")),
-        pytest.param("half", "float16", marks=situation(
-            "deepmd-kit input", "precision `half`", "float16, kept as written, with a warning")),
+        case("deepmd-kit input | precision `double` | float64, kept as written",
+             "double", "float64"),
+        case("deepmd-kit input | precision `single` | float32, kept as written",
+             "single", "float32"),
+        case("deepmd-kit input | precision `half` | float16, kept as written, with a warning",
+             "half", "float16"),
     ],
 )  # fmt: skip
 def test_precisions_by_their_other_names(name, usual):
@@ -169,12 +163,10 @@ def fixed_descriptor(descriptor, name="input.json"):
 @pytest.mark.parametrize(
     ("added", "expected"),
     [
-        pytest.param({}, [False] * 3, marks=situation(
-            "deepmd-kit 3.0.0a0 input", "the flat layout, which lacks keys of today",
-            "what was done then is written out: the same network")),
-        pytest.param({"repformer_g1_out_mlp": True}, [False, False, True], marks=situation(
-            "an input between two versions", "the flat layout with one of the later keys",
-            "the key stays as it is")),
+        case("deepmd-kit 3.0.0a0 input | the flat layout, which lacks keys of today | what was "
+             "done then is written out: the same network", {}, [False] * 3),
+        case("an input between two versions | the flat layout with one of the later keys | the "
+             "key stays as it is", {"repformer_g1_out_mlp": True}, [False, False, True]),
     ],
 )  # fmt: skip
 def test_the_flat_layout_stays_the_network_it_was(added, expected):
@@ -186,9 +178,8 @@ def test_the_flat_layout_stays_the_network_it_was(added, expected):
 
 
 @situation(
-    "a present input with an old key",
-    "one flat key beside the sections of today",
-    "the key moves; nothing else is added",
+    "a present input with an old key | one flat key beside the sections of today | the key moves; "
+    "nothing else is added"
 )
 def test_a_stray_flat_key_adds_nothing():
     today = training_input()["model"]["descriptor"]
@@ -199,9 +190,8 @@ def test_a_stray_flat_key_adds_nothing():
 
 
 @situation(
-    "deepmd-kit 3.0.0a0 input",
-    "the flat layout with batch normalisation, which is gone",
-    "no fix is offered: it would be another network",
+    "deepmd-kit 3.0.0a0 input | the flat layout with batch normalisation, which is gone | no fix "
+    "is offered: it would be another network"
 )
 def test_batch_normalisation_has_no_fix():
     descriptor, report = fixed_descriptor({**FLAT, "repformer_do_bn_mode": "component"})
@@ -210,9 +200,8 @@ def test_batch_normalisation_has_no_fix():
 
 
 @situation(
-    "deepmd-kit 3.0.0a0",
-    "the flat layout with that version's weights",
-    "the fixed input gives that version's descriptor, to rounding",
+    "deepmd-kit 3.0.0a0 | the flat layout with that version's weights | the fixed input gives "
+    "that version's descriptor, to rounding"
 )
 def test_the_fixed_flat_layout_computes_what_it_did():
     """The numbers are of 3.0.0a0's own descriptor with random weights, under today's names."""
@@ -241,9 +230,8 @@ def test_the_fixed_flat_layout_computes_what_it_did():
 
 
 @situation(
-    "a hybrid of se_atten and se_uni, before 3.0",
-    "batch normalisation in se_uni",
-    "no fix is offered, not even an unsafe one",
+    "a hybrid of se_atten and se_uni, before 3.0 | batch normalisation in se_uni | no fix is "
+    "offered, not even an unsafe one"
 )
 def test_a_hybrid_with_batch_normalisation_is_left_alone():
     first = {"type": "se_atten", "sel": 30, "rcut": 4.0, "rcut_smth": 0.5, "attn_layer": 0}

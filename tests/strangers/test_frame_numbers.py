@@ -44,9 +44,8 @@ def frames():
 
 
 @situation(
-    "an explored trajectory of several compositions",
-    "atoms coincide in frame 3, coordinates are NaN in frame 4",
-    "rows of nan beside the numbers that these frames have in the file",
+    "an explored trajectory of several compositions | atoms coincide in frame 3, coordinates are "
+    "NaN in frame 4 | rows of nan beside the numbers that these frames have in the file"
 )
 def test_the_rows_of_a_trajectory_have_its_numbers(run, tmp_path):
     explored = frames()
@@ -62,9 +61,8 @@ def test_the_rows_of_a_trajectory_have_its_numbers(run, tmp_path):
 
 
 @situation(
-    "ASE .traj in zoo test",
-    "a label is NaN in frame 0, atoms coincide in frame 3",
-    "the bad frame is frame 3, as in the file",
+    "ASE .traj in zoo test | a label is NaN in frame 0, atoms coincide in frame 3 | the bad frame "
+    "is frame 3, as in the file"
 )
 def test_frames_before_that_are_left_out_count(run, tmp_path):
     labelled = frames()
@@ -78,9 +76,8 @@ def test_frames_before_that_are_left_out_count(run, tmp_path):
 
 
 @situation(
-    "zoo predict",
-    "one structure of many has an element that the model does not know",
-    "a row with the reason; the others are evaluated",
+    "zoo predict | one structure of many has an element that the model does not know | a row with "
+    "the reason; the others are evaluated"
 )
 def test_an_unknown_element_costs_its_own_structure_only(run, tmp_path):
     files = [*frames()[:2], Atoms("Cu", cell=[9] * 3, pbc=True)]
@@ -96,7 +93,7 @@ def test_an_unknown_element_costs_its_own_structure_only(run, tmp_path):
         run("predict", "-m", MODEL, f"{tmp_path / 'x.xyz'}@2", "-o", tmp_path / "q.xyz")
 
 
-@situation("ASE .traj in zoo test", "labels in some frames only", "tested on these; others said")
+@situation("ASE .traj in zoo test | labels in some frames only | tested on these; others said")
 def test_frames_without_labels_do_not_end_a_test(run, tmp_path):
     labelled = [atoms for number, atoms in enumerate(frames()) if number != 3]
     for atoms in labelled[1:]:

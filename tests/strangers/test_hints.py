@@ -68,9 +68,9 @@ def models(workspace):
 
 
 @situation(
-    "multi-task checkpoints compared with single-task ones",
-    "zoo compare a=A.pt b=MULTI.pt; the hint says --branch, which the command did not have",
-    "MODEL:BRANCH for one model, --branch for those that name none",
+    "multi-task checkpoints compared with single-task ones | zoo compare a=A.pt b=MULTI.pt; the "
+    "hint says --branch, which the command did not have | MODEL:BRANCH for one model, --branch "
+    "for those that name none"
 )
 def test_each_model_of_a_comparison_has_its_branch(models):
     with pytest.raises(CheckpointError) as refused:
@@ -85,11 +85,7 @@ def test_each_model_of_a_comparison_has_its_branch(models):
     assert abs(higher - energy) == pytest.approx(1.0)
 
 
-@situation(
-    "multi-task checkpoints timed",
-    "zoo speed MULTI.pt",
-    "MODEL:BRANCH, or --branch for all",
-)
+@situation("multi-task checkpoints timed | zoo speed MULTI.pt | MODEL:BRANCH, or --branch for all")
 def test_each_model_of_a_timing_has_its_branch(models):
     words = ["a=multi.pt:salt", "single.pt", "-s", "data/water", "-r", "1", "--json"]
     found = json.loads(run("speed", *words).stdout)["models"]
@@ -100,9 +96,8 @@ def test_each_model_of_a_timing_has_its_branch(models):
 
 
 @situation(
-    "ensembles of which one model is multi-task",
-    "zoo deviation -m A.pt -m MULTI.pt --branch water: A.pt has no branch `water`",
-    "--branch is that of the multi-task models only",
+    "ensembles of which one model is multi-task | zoo deviation -m A.pt -m MULTI.pt --branch "
+    "water: A.pt has no branch `water` | --branch is that of the multi-task models only"
 )
 def test_a_branch_of_several_models_is_that_of_those_that_have_branches(models):
     words = ["-m", "single.pt", "-m", "multi.pt", "-s", "data/water", "--branch", "water", "--json"]
@@ -144,9 +139,8 @@ MODES = [
 
 @pytest.mark.parametrize(("mode", "branch", "told"), MODES)
 @situation(
-    "fine-tuning with --bias-mode none",
-    "ZOO604 says that the energy bias is shifted to the data",
-    "what the options do to the bias is what is said",
+    "fine-tuning with --bias-mode none | ZOO604 says that the energy bias is shifted to the data "
+    "| what the options do to the bias is what is said"
 )
 def test_what_is_taken_from_a_checkpoint_is_told_as_it_is_done(mode, branch, told, workspace):
     write_system(workspace / "data" / "water")
@@ -170,9 +164,8 @@ def test_what_is_taken_from_a_checkpoint_is_told_as_it_is_done(mode, branch, tol
     ],
 )
 @situation(
-    "options of fine-tuning beside --restart",
-    "--bias-mode or --use-pretrain-script does nothing there and nobody says so",
-    "a warning (ZOO620) names the option that would make it count",
+    "options of fine-tuning beside --restart | --bias-mode or --use-pretrain-script does nothing "
+    "there and nobody says so | a warning (ZOO620) names the option that would make it count"
 )
 def test_an_option_without_effect_is_named(words, option, models, monkeypatch):
     import dpa2.training.run
@@ -226,9 +219,9 @@ def diagnostics(*words, code=0):
 
 
 @situation(
-    "fine-tuning on a denser system than the pretrained model's",
-    "nsel 100: ZOO442 says `set it to 128`, then ZOO602 says `write 100 as in the checkpoint`",
-    "a warning: 100 is fixed by the weights, so many pairs are left out, the way out",
+    "fine-tuning on a denser system than the pretrained model's | nsel 100: ZOO442 says `set it "
+    "to 128`, then ZOO602 says `write 100 as in the checkpoint` | a warning: 100 is fixed by the "
+    "weights, so many pairs are left out, the way out"
 )
 @pytest.mark.parametrize("option", ["--finetune", "--restart", "--init-model"])
 def test_a_list_that_the_weights_fix_is_no_dead_end(option, short_lists):
@@ -251,9 +244,8 @@ def test_a_list_that_the_weights_fix_is_no_dead_end(option, short_lists):
 
 
 @situation(
-    "fine-tuning on a denser system, hints obeyed",
-    "applying each hint in turn leads from one error to the other and back",
-    "writing what the hints say ends without an error",
+    "fine-tuning on a denser system, hints obeyed | applying each hint in turn leads from one "
+    "error to the other and back | writing what the hints say ends without an error"
 )
 def test_hints_about_neighbours_do_not_contradict_each_other(short_lists):
     path = "model.descriptor.repinit.nsel"
@@ -324,9 +316,8 @@ def command_at(text: str) -> tuple[str, str] | None:
 
 
 @situation(
-    "hints of this program",
-    "a hint names an option that the command lacks",
-    "every command and option that a message names exists",
+    "hints of this program | a hint names an option that the command lacks | every command and "
+    "option that a message names exists"
 )
 def test_every_command_and_option_that_a_message_names_exists():
     everywhere = set().union(*COMMANDS.values()) | OTHERS
@@ -361,9 +352,8 @@ FILES = (".pt", ".pth", ".pt2", ".yaml", ".out", ".dp", ".ckpt", ".json", ".save
 
 
 @situation(
-    "hints of this program",
-    "a hint names a key by a path that does not exist",
-    "every path of a key that a message names can be explained",
+    "hints of this program | a hint names a key by a path that does not exist | every path of a "
+    "key that a message names can be explained"
 )
 def test_every_key_that_a_message_names_exists():
     found = {key for _, _, text in messages() for key in KEY.findall(text)}
@@ -375,9 +365,9 @@ def test_every_key_that_a_message_names_exists():
 
 
 @situation(
-    "multi-task inputs",
-    "zoo explain of model_dict, shared_dict, model_prob.water, model/descriptor",
-    "every key of both schemas is explained, as a path of dots or slashes, in a branch or alone",
+    "multi-task inputs | zoo explain of model_dict, shared_dict, model_prob.water, "
+    "model/descriptor | every key of both schemas is explained, as a path of dots or slashes, in "
+    "a branch or alone"
 )
 def test_every_key_of_a_multi_task_input_is_explained():
     for name in _paths():
@@ -449,9 +439,8 @@ def faulty_inputs():
 
 @pytest.mark.slow
 @situation(
-    "hints of the validator, obeyed one after the other",
-    "one diagnostic says `write A`, the next one `write B` for the same key",
-    "obeying never leads back to a text that was there before",
+    "hints of the validator, obeyed one after the other | one diagnostic says `write A`, the next "
+    "one `write B` for the same key | obeying never leads back to a text that was there before"
 )
 def test_obeying_hints_never_leads_in_a_circle(workspace):
     for name in ("water", "ice"):

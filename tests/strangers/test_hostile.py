@@ -27,7 +27,7 @@ from dpa2.io.checkpoint import read_checkpoint
 from schemas.checkpoint.kinds import check_name
 from schemas.errors import CheckpointError, ConversionError, ZooError
 from tests.evaluate.conftest import GOLDEN, write_system
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 SMALL = GOLDEN / "small" / "model.pt"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -154,9 +154,8 @@ def said(result: Result) -> str:
 
 @pytest.mark.parametrize("name", ["model.ckpt.pt", "model", "model.dp", "model.pt2", "link.pt"])
 @situation(
-    "a stranger's checkpoint",
-    "TorchScript under another name: .pt, .dp, .pt2, none, a link",
-    "refused as a program; rename it to .pth to run it",
+    "a stranger's checkpoint | TorchScript under another name: .pt, .dp, .pt2, none, a link | "
+    "refused as a program; rename it to .pth to run it"
 )
 def test_a_program_is_not_run_by_another_name(
     name: str, program: Path, place: Path, nothing_runs: None
@@ -172,9 +171,8 @@ def test_a_program_is_not_run_by_another_name(
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 @situation(
-    "a stranger's checkpoint",
-    "a TorchScript archive named model.ckpt.pt given to a command",
-    "every command that takes a model refuses it in words",
+    "a stranger's checkpoint | a TorchScript archive named model.ckpt.pt given to a command | "
+    "every command that takes a model refuses it in words"
 )
 def test_no_command_runs_a_program_called_checkpoint(
     command: list[str], program: Path, place: Path, nothing_runs: None
@@ -196,9 +194,8 @@ PAIRS = [
 
 @pytest.mark.parametrize(("content", "name"), PAIRS, ids=["-as-".join(pair) for pair in PAIRS])
 @situation(
-    "a stranger's model",
-    "any kind of model under the name of any other kind",
-    "refused: what it is and how its name must end",
+    "a stranger's model | any kind of model under the name of any other kind | refused: what it "
+    "is and how its name must end"
 )
 def test_name_and_content_agree(
     content: str, name: str, models: dict[str, Path], tmp_path: Path, nothing_runs: None
@@ -221,9 +218,8 @@ def test_rightly_named_files_pass(models: dict[str, Path]) -> None:
 
 
 @situation(
-    "a stranger's frozen model",
-    "zoo convert stranger.pth x.pt, with code that runs as TorchScript opens the file",
-    "read as data or refused, never opened as a program",
+    "a stranger's frozen model | zoo convert stranger.pth x.pt, with code that runs as "
+    "TorchScript opens the file | read as data or refused, never opened as a program"
 )
 def test_conversion_reads_programs_as_data(
     program: Path, models: dict[str, Path], tmp_path: Path, nothing_runs: None
@@ -251,9 +247,8 @@ def places_of(path: Path) -> Callable[[int], str]:
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
 @situation(
-    "a disk or a network",
-    "one bit of a model file is flipped, 100 times at random",
-    "damage to any content is an error; bits unseen lie in headers that are not read",
+    "a disk or a network | one bit of a model file is flipped, 100 times at random | damage to "
+    "any content is an error; bits unseen lie in headers that are not read"
 )
 def test_flipped_bits_are_seen(suffix: str, models: dict[str, Path], tmp_path: Path) -> None:
     whole = models[suffix].read_bytes()
@@ -281,9 +276,9 @@ def test_flipped_bits_are_seen(suffix: str, models: dict[str, Path], tmp_path: P
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
 @situation(
-    "a disk or a network",
-    "each bit of an entry of the zip archive's directory is flipped, one after the other",
-    "an error, or the same model: a tensor called a folder would be memory that nobody filled",
+    "a disk or a network | each bit of an entry of the zip archive's directory is flipped, one "
+    "after the other | an error, or the same model: a tensor called a folder would be memory that "
+    "nobody filled"
 )
 def test_flipped_bits_of_the_directory(
     suffix: str, models: dict[str, Path], tmp_path: Path
@@ -309,9 +304,8 @@ def test_flipped_bits_of_the_directory(
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
 @situation(
-    "a disk or a network",
-    "a flipped bit within the numbers of one tensor",
-    "named as damage (CRC-32) wherever the model is used",
+    "a disk or a network | a flipped bit within the numbers of one tensor | named as damage "
+    "(CRC-32) wherever the model is used"
 )
 def test_damage_to_a_tensor_is_named(suffix: str, models: dict[str, Path], place: Path) -> None:
     content = bytearray(models[suffix].read_bytes())
@@ -355,39 +349,28 @@ def objects(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        pytest.param(
+        case(
+            "a stranger's .dp file | one array named 3,000 times | refused before it is read "
+            "again and again",
             many_times,
             "claims to hold",
-            marks=situation(
-                "a stranger's .dp file",
-                "one array named 3,000 times",
-                "refused before it is read again and again",
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .dp file | a compressed array of 1 GB in 2 kB | refused before memory "
+            "is taken",
             compressed,
             "claims to hold",
-            marks=situation(
-                "a stranger's .dp file",
-                "a compressed array of 1 GB in 2 kB",
-                "refused before memory is taken",
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .dp file | an array of 8 TB below a group | refused before memory is "
+            "taken",
             in_a_group,
             "claims to hold",
-            marks=situation(
-                "a stranger's .dp file",
-                "an array of 8 TB below a group",
-                "refused before memory is taken",
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .dp file | an array of texts or objects | refused: no numbers",
             objects,
             "holds no numbers",
-            marks=situation(
-                "a stranger's .dp file", "an array of texts or objects", "refused: no numbers"
-            ),
         ),
     ],
 )
@@ -398,9 +381,8 @@ def test_hdf5_models_are_bounded(write: Callable[[Path], None], words: str, tmp_
 
 
 @situation(
-    "a stranger's checkpoint",
-    "a file name that is a piece of a program, given to zoo md",
-    "it does not reach the scripts that are written",
+    "a stranger's checkpoint | a file name that is a piece of a program, given to zoo md | it "
+    "does not reach the scripts that are written"
 )
 def test_names_of_files_do_not_reach_scripts(place: Path) -> None:
     name = 'x."""\nimport os\nos.mkdir("owned")\n"""'

@@ -29,7 +29,7 @@ from schemas.errors import CheckpointError, DataError, RegistryError, ZooError
 from schemas.yaml_text import RepeatedError, load_yaml
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.fuzz_readers import KINDS, fuzz, hdf5_system, lmdb_system
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 from zoo.registry import read_registry
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -43,9 +43,8 @@ ENDLESS = "a: &a [1, *a]\n"
 
 @pytest.mark.parametrize("text", [LAUGHS, MERGED, ENDLESS], ids=["laughs", "merged", "endless"])
 @situation(
-    "a stranger's .yaml",
-    "references that stand for billions of values, by lists, by merged keys, by themselves",
-    "refused before anything is built: as model, as input, as registry",
+    "a stranger's .yaml | references that stand for billions of values, by lists, by merged keys, "
+    "by themselves | refused before anything is built: as model, as input, as registry"
 )
 def test_references_do_not_multiply_a_text(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
@@ -94,9 +93,8 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @situation(
-    "a stranger's folder",
-    "a model, a curve or a system that is a FIFO or a device (/dev/zero)",
-    "refused in words; nothing hangs or fills the memory",
+    "a stranger's folder | a model, a curve or a system that is a FIFO or a device (/dev/zero) | "
+    "refused in words; nothing hangs or fills the memory"
 )
 def test_what_never_ends_is_not_read(reader: Callable[[Path], object], tmp_path: Path) -> None:
     for name, node in nodes(tmp_path).items():
@@ -113,9 +111,8 @@ def test_what_never_ends_is_not_hashed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("inside", ["set.000/coord.npy", "set.000/energy.npy", "type_map.raw"])
 @situation(
-    "a stranger's data set",
-    "a FIFO or a link to /dev/zero in place of an array or a list of elements",
-    "refused or absent; nothing hangs",
+    "a stranger's data set | a FIFO or a link to /dev/zero in place of an array or a list of "
+    "elements | refused or absent; nothing hangs"
 )
 def test_a_pipe_among_data_is_not_read(inside: str, tmp_path: Path) -> None:
     with np.load(GOLDEN / "small" / "expected.npz") as frames:
@@ -139,34 +136,26 @@ def npy(shape: str, descr: str = "'<f8'", body: bytes = b"\0" * 64) -> bytes:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        pytest.param(
+        case(
+            "a stranger's .npy | a shape whose size overflows 64 bits | refused: truncated",
             npy("(4294967296, 4294967296)"),
             "truncated",
-            marks=situation(
-                "a stranger's .npy", "a shape whose size overflows 64 bits", "refused: truncated"
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .npy | a header that claims 7 TB | refused: truncated",
             npy("(100000000000, 9)"),
             "truncated",
-            marks=situation("a stranger's .npy", "a header that claims 7 TB", "refused: truncated"),
         ),
-        pytest.param(
-            npy("(-1, 9)"),
-            "shape",
-            marks=situation("a stranger's .npy", "a negative length", "refused: the shape"),
-        ),
-        pytest.param(
+        case("a stranger's .npy | a negative length | refused: the shape", npy("(-1, 9)"), "shape"),
+        case(
+            "a stranger's .npy | pickled objects in an array | refused: no real numbers",
             npy("(2,)", "'|O'", b"\x80\x04cposix\nsystem\n."),
             "objects",
-            marks=situation(
-                "a stranger's .npy", "pickled objects in an array", "refused: no real numbers"
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .npy | a header nested 50 deep | refused in words",
             npy("(" * 50 + "2" + ")" * 50),
             "is not a numpy array file",
-            marks=situation("a stranger's .npy", "a header nested 50 deep", "refused in words"),
         ),
     ],
 )
@@ -196,35 +185,29 @@ def replaced(path: Path, link: object) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param(
+        case(
+            "a stranger's .hdf5 | an external link to another file | refused, not opened",
             lambda folder: h5py.ExternalLink(str(secret(folder)), "/numbers"),
             "lies in another file",
-            marks=situation(
-                "a stranger's .hdf5", "an external link to another file", "refused, not opened"
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .hdf5 | a soft link to other numbers | refused",
             lambda _: h5py.SoftLink("/set.000/coord.npy"),
             "lies in another file or place",
-            marks=situation("a stranger's .hdf5", "a soft link to other numbers", "refused"),
         ),
-        pytest.param(
+        case(
+            "a stranger's .hdf5 | numbers stored in an external file | refused, not opened",
             lambda folder: {
                 "shape": (5, 1),
                 "dtype": "f8",
                 "external": [(str(secret(folder)), 0, 40)],
             },
             "lies in another file",
-            marks=situation(
-                "a stranger's .hdf5", "numbers stored in an external file", "refused, not opened"
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .hdf5 | an array of 256 GB that was never filled | refused: claims",
             lambda _: {"shape": (1 << 35, 1), "dtype": "f8", "chunks": (1024, 1), "fillvalue": 1.0},
             "claims",
-            marks=situation(
-                "a stranger's .hdf5", "an array of 256 GB that was never filled", "refused: claims"
-            ),
         ),
     ],
 )
@@ -238,9 +221,8 @@ def test_hdf5_data_lie_in_their_file(
 
 
 @situation(
-    "HDF5 files of other programs",
-    "arrays packed with a filter that is not installed here (LZ4 and the like)",
-    "said in words, with the array's place; of a model and of data",
+    "HDF5 files of other programs | arrays packed with a filter that is not installed here (LZ4 "
+    "and the like) | said in words, with the array's place; of a model and of data"
 )
 def test_filters_that_are_not_here_are_said(tmp_path: Path) -> None:
     hdf5_system(tmp_path / "x.h5")
@@ -272,41 +254,35 @@ def about(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        pytest.param(
+        case(
+            "a stranger's .lmdb | metadata that claim 10^15 frames | refused: fewer records",
             b"__metadata__",
             about(nframes=10**15),
             "fewer records",
-            marks=situation(
-                "a stranger's .lmdb", "metadata that claim 10^15 frames", "refused: fewer records"
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .lmdb | a format of frame numbers 10 GB wide | refused",
             b"__metadata__",
             about(frame_idx_fmt="09999999999d"),
             "cannot be numbered",
-            marks=situation(
-                "a stranger's .lmdb", "a format of frame numbers 10 GB wide", "refused"
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .lmdb | msgpack arrays of 4 billion in 1 kB | refused: damaged",
             b"000000000000",
             b"\xdd\xff\xff\xff\xff" * 200,
             "damaged",
-            marks=situation(
-                "a stranger's .lmdb", "msgpack arrays of 4 billion in 1 kB", "refused: damaged"
-            ),
         ),
-        pytest.param(
+        case(
+            "a stranger's .lmdb | an atom of type 2^45 | refused",
             b"000000000000",
             bytes(msgpack.packb({"atype": [2**45], "coord": [0.0] * 3})),
             "an atom of type",
-            marks=situation("a stranger's .lmdb", "an atom of type 2^45", "refused"),
         ),
-        pytest.param(
+        case(
+            "a stranger's .lmdb | an array of Python objects | refused",
             b"000000000000",
             bytes(msgpack.packb({"atype": {"type": "|O", "data": b"12345678"}, "coord": [0.0]})),
             "damaged",
-            marks=situation("a stranger's .lmdb", "an array of Python objects", "refused"),
         ),
     ],
 )
@@ -327,9 +303,8 @@ class Touches:
 
 
 @situation(
-    "a stranger's checkpoint",
-    "a bare pickle named model.pt, as PyTorch wrote before 1.6",
-    "refused without asking torch, which would believe its sizes",
+    "a stranger's checkpoint | a bare pickle named model.pt, as PyTorch wrote before 1.6 | "
+    "refused without asking torch, which would believe its sizes"
 )
 def test_bare_pickles_are_no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -342,9 +317,8 @@ def test_bare_pickles_are_no_checkpoints(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", ["old.traj", "x.pckl", "x.db", "x.npy", "frames"])
 @situation(
-    "a stranger's structures",
-    "a pickle named as a trajectory of ASE, a data base, an array, with no ending",
-    "refused; nothing in it is run",
+    "a stranger's structures | a pickle named as a trajectory of ASE, a data base, an array, with "
+    "no ending | refused; nothing in it is run"
 )
 def test_pickles_are_no_structures(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -359,9 +333,8 @@ def test_pickles_are_no_structures(
 
 
 @situation(
-    "a copy cut short",
-    "an LMDB data base shorter than it says, which kills whoever maps it",
-    "refused before it is mapped: truncated",
+    "a copy cut short | an LMDB data base shorter than it says, which kills whoever maps it | "
+    "refused before it is mapped: truncated"
 )
 def test_a_short_lmdb_does_not_kill_us(tmp_path: Path) -> None:
     lmdb_system(tmp_path / "x.lmdb")
@@ -372,9 +345,8 @@ def test_a_short_lmdb_does_not_kill_us(tmp_path: Path) -> None:
 
 
 @situation(
-    "a stranger's statistics file",
-    "a .npy that claims terabytes, an HDF5 file with a link elsewhere",
-    "refused before memory is taken",
+    "a stranger's statistics file | a .npy that claims terabytes, an HDF5 file with a link "
+    "elsewhere | refused before memory is taken"
 )
 def test_statistics_are_bounded(tmp_path: Path) -> None:
     folder = tmp_path / "stat" / "O H"
@@ -389,9 +361,8 @@ def test_statistics_are_bounded(tmp_path: Path) -> None:
 
 
 @situation(
-    "a stranger's input",
-    "an input that never ends or is gigabytes long",
-    "refused after 64 MB; a pipe is read",
+    "a stranger's input | an input that never ends or is gigabytes long | refused after 64 MB; a "
+    "pipe is read"
 )
 def test_inputs_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "zero.json").symlink_to("/dev/zero")
@@ -406,9 +377,8 @@ def test_inputs_are_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @situation(
-    "a disk, a network, a stranger",
-    "mutated files of every kind that is read (bits, lengths, pieces lost, doubled, moved)",
-    "each is read or refused in words; memory is bounded",
+    "a disk, a network, a stranger | mutated files of every kind that is read (bits, lengths, "
+    "pieces lost, doubled, moved) | each is read or refused in words; memory is bounded"
 )
 def test_mutated_files_are_read_or_refused(kind: str) -> None:
     found = fuzz(kind, range(12))
@@ -418,9 +388,8 @@ def test_mutated_files_are_read_or_refused(kind: str) -> None:
 
 
 @situation(
-    "`stat_file`",
-    "a device or a pipe in the place of the statistics file",
-    "refused at once; a pipe is not waited for",
+    "`stat_file` | a device or a pipe in the place of the statistics file | refused at once; a "
+    "pipe is not waited for"
 )
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_statistics_are_not_read_from_pipes(kind: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dpa2.data.preflight.capacity import Neighborhood, check_capacities
 from dpa2.data.preflight.request import REPINIT, Cutoff
 from schemas.check import check_file, check_text
 from tests.schemas.random_inputs import valid_input
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 REPINIT_KEY, LAYERS = "model.descriptor.repinit", "model.descriptor.repformer"
 DATA = "training.training_data"
@@ -70,167 +70,167 @@ def _found(document):
 @pytest.mark.parametrize(
     ("changes", "severity", "words"),
     [
-        pytest.param(
+        case(
+            "deepmd-kit | no repformer layers | it trains: a warning",
             {f"{LAYERS}.nlayers": 0},
             "warning",
             "neighbours' neighbours",
-            marks=situation("deepmd-kit", "no repformer layers", "it trains: a warning"),
         ),
-        pytest.param(
+        case(
+            "input.json | a thousand million layers | refused, with the memory",
             {f"{LAYERS}.nlayers": 1_000_000_000},
             "error",
             "GiB",
-            marks=situation("input.json", "a thousand million layers", "refused, with the memory"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | a fitting net without layers | it trains: a warning",
             {"model.fitting_net": {"neuron": []}},
             "warning",
             "linear",
-            marks=situation("deepmd-kit", "a fitting net without layers", "it trains: a warning"),
         ),
-        pytest.param(
+        case(
+            "input.json | statistics of 10^9 batches | a warning",
             {"model.data_stat_nbatch": 10**9},
             "warning",
             "10000",
-            marks=situation("input.json", "statistics of 10^9 batches", "a warning"),
         ),
-        pytest.param(
+        case(
+            "input.json | a cutoff in pm | refused: no end of images",
             {f"{REPINIT_KEY}.rcut": 1000.0},
             "error",
             "millions of neighbours",
-            marks=situation("input.json", "a cutoff in pm", "refused: no end of images"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | lcurve.out in a new folder | refused before the run",
             {"training.disp_file": "logs/lcurve.out"},
             "error",
             "does not exist",
-            marks=situation("deepmd-kit", "lcurve.out in a new folder", "refused before the run"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | stat_file in a new folder | it is made: a warning",
             {"training.stat_file": "stats/dpa2.hdf5"},
             "warning",
             "will be created",
-            marks=situation("deepmd-kit", "stat_file in a new folder", "it is made: a warning"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | val.log in a new folder | refused before the run",
             {"validating": {"full_validation": True, "full_val_file": "logs/val.log"}},
             "error",
             "does not exist",
-            marks=situation("deepmd-kit", "val.log in a new folder", "refused before the run"),
         ),
-        pytest.param(
+        case(
+            "input.json | statistics and errors in one file | refused",
             {"training.stat_file": "lcurve.out"},
             "error",
             "same file",
-            marks=situation("input.json", "statistics and errors in one file", "refused"),
         ),
-        pytest.param(
+        case(
+            "trackers | start and limit of the energy swapped | a warning",
             {"loss.start_pref_e": 1, "loss.limit_pref_e": 0.02},
             "warning",
             "swapped",
-            marks=situation("trackers", "start and limit of the energy swapped", "a warning"),
         ),
-        pytest.param(
+        case(
+            "trackers | start and limit of forces swapped | a warning",
             {"loss.start_pref_f": 1, "loss.limit_pref_f": 1000},
             "warning",
             "swapped",
-            marks=situation("trackers", "start and limit of forces swapped", "a warning"),
         ),
-        pytest.param(
+        case(
+            "input.json | a force weight of 10^12 | a warning",
             {"loss.start_pref_f": 1e12, "loss.limit_pref_f": 1},
             "warning",
             "factor",
-            marks=situation("input.json", "a force weight of 10^12", "a warning"),
         ),
-        pytest.param(
+        case(
+            "input.json | a learning rate of 10 | a warning",
             {"learning_rate.start_lr": 10.0},
             "warning",
             "nothing is learned",
-            marks=situation("input.json", "a learning rate of 10", "a warning"),
         ),
-        pytest.param(
+        case(
+            "input.json | a learning rate of 10^-12 | a warning",
             {"learning_rate.start_lr": 1e-12, "learning_rate.stop_lr": 1e-13},
             "warning",
             "nothing is learned",
-            marks=situation("input.json", "a learning rate of 10^-12", "a warning"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | decay_rate 1 | said: the weights stay, too",
             {"learning_rate.decay_rate": 1.0},
             "warning",
             "stay at start_pref",
-            marks=situation("deepmd-kit", "decay_rate 1", "said: the weights stay, too"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | sys_probs beside auto_prob | said which counts",
             {f"{DATA}.sys_probs": [0.5, 0.5], f"{DATA}.auto_prob": "prob_uniform"},
             "warning",
             "`sys_probs` is given too",
-            marks=situation("deepmd-kit", "sys_probs beside auto_prob", "said which counts"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | max_ckpt_keep beside ckpt_keep_ratio | said",
             {"training.ckpt_keep_ratio": 0.5, "training.max_ckpt_keep": 3},
             "warning",
             "`ckpt_keep_ratio` is given too",
-            marks=situation("deepmd-kit", "max_ckpt_keep beside ckpt_keep_ratio", "said"),
         ),
-        pytest.param(
+        case(
+            "input.json | a folder for TensorBoard, which is off | a warning",
             {"training.tensorboard_log_dir": "runs"},
             "warning",
             "goes with `tensorboard`",
-            marks=situation("input.json", "a folder for TensorBoard, which is off", "a warning"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | a system in two blocks | refused: the later counts",
             {f"{DATA}.auto_prob": "prob_sys_size;0:2:0.5;1:3:0.5"},
             "error",
             "overlap",
-            marks=situation("deepmd-kit", "a system in two blocks", "refused: the later counts"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | a system with probability 0 | a warning",
             {f"{DATA}.sys_probs": [1.0, 0.0]},
             "warning",
             "never drawn",
-            marks=situation("deepmd-kit", "a system with probability 0", "a warning"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | a seed of 41 bits | said what it is cut to",
             {"training.seed": 2**40},
             "warning",
             "same as 0",
-            marks=situation("deepmd-kit", "a seed of 41 bits", "said what it is cut to"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | a number beyond float32 | refused, with the range",
             {"model.descriptor.env_protection": 1e39},
             "error",
             "beyond float32",
-            marks=situation("deepmd-kit", "a number beyond float32", "refused, with the range"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | null for a key that takes none | a warning",
             {"training.gradient_max_norm": None},
             "warning",
             "deepmd-kit refuses",
-            marks=situation("deepmd-kit", "null for a key that takes none", "a warning"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit 3.1 | two optimisers, old and new key | refused",
             {"training.opt_type": "AdamW", "optimizer": {"type": "Adam"}},
             "error",
             "otherwise in `optimizer`",
-            marks=situation("deepmd-kit 3.1", "two optimisers, old and new key", "refused"),
         ),
-        pytest.param(
+        case(
+            "input.json | 10^9 neighbours | refused: no memory holds them",
             {f"{REPINIT_KEY}.nsel": 10**9},
             "error",
             "far above the usual",
-            marks=situation("input.json", "10^9 neighbours", "refused: no memory holds them"),
         ),
-        pytest.param(
+        case(
+            "input.json | batches of 10^9 atoms | a warning",
             {f"{DATA}.batch_size": "auto:1000000000"},
             "warning",
             "no batch",
-            marks=situation("input.json", "batches of 10^9 atoms", "a warning"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | an empty name of a type | refused",
             {"model.type_map": ["O", "H", ""]},
             "error",
             "no name",
-            marks=situation("deepmd-kit", "an empty name of a type", "refused"),
         ),
     ],
 )
@@ -244,17 +244,17 @@ def test_inputs_of_one_task(changes, severity, words, single):
 @pytest.mark.parametrize(
     ("changes", "severity", "words"),
     [
-        pytest.param(
+        case(
+            "deepmd-kit | a descriptor beside model_dict | refused: unused",
             {"model.descriptor": {"type": "dpa2"}},
             "error",
             "has no effect here",
-            marks=situation("deepmd-kit", "a descriptor beside model_dict", "refused: unused"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | a fitting net beside model_dict | refused: unused",
             {"model.fitting_net": {"neuron": [100, 100, 100]}},
             "error",
             "has no effect here",
-            marks=situation("deepmd-kit", "a fitting net beside model_dict", "refused: unused"),
         ),
     ],
 )
@@ -264,7 +264,7 @@ def test_inputs_of_several_branches(changes, severity, words, multi):
     assert words in found[0].message
 
 
-@situation("deepmd-kit", "one stat_file for two branches", "refused: energies of the other")
+@situation("deepmd-kit | one stat_file for two branches | refused: energies of the other")
 def test_branches_with_one_file_of_statistics(multi):
     changes = {
         f"training.data_dict.{name}.stat_file": "stat.hdf5"
@@ -277,21 +277,9 @@ def test_branches_with_one_file_of_statistics(multi):
 @pytest.mark.parametrize(
     ("name", "severity"),
     [
-        pytest.param(
-            "train",
-            "error",
-            marks=situation("PyTorch", "a branch called train", "refused: a module has that name"),
-        ),
-        pytest.param(
-            "water/ice",
-            "error",
-            marks=situation("HDF5", "a branch with a slash", "refused: no file or group"),
-        ),
-        pytest.param(
-            "ice:2",
-            "warning",
-            marks=situation("shells", "a branch with a colon", "a warning: quotes are needed"),
-        ),
+        case("PyTorch | a branch called train | refused: a module has that name", "train", "error"),
+        case("HDF5 | a branch with a slash | refused: no file or group", "water/ice", "error"),
+        case("shells | a branch with a colon | a warning: quotes are needed", "ice:2", "warning"),
     ],
 )
 def test_names_of_branches(name, severity, multi):
@@ -306,7 +294,7 @@ def test_names_of_branches(name, severity, multi):
     assert severity in {item.severity for item in _found(multi) if name in item.path}
 
 
-@situation("dp train", "--skip-neighbor-stat with nsel auto", "refused: auto needs the data")
+@situation("dp train | --skip-neighbor-stat with nsel auto | refused: auto needs the data")
 def test_selections_from_data_that_are_not_to_be_read(single, tmp_path):
     single["model"]["descriptor"]["repinit"]["nsel"] = "auto"
     path = tmp_path / "input.json"
@@ -316,7 +304,7 @@ def test_selections_from_data_that_are_not_to_be_read(single, tmp_path):
     assert "ZOO361" not in {item.code for item in check_file(path).diagnostics}
 
 
-@situation("input.json", "nsel twenty times what the data need", "a warning, with the number")
+@situation("input.json | nsel twenty times what the data need | a warning, with the number")
 def test_a_list_twenty_times_too_long(histogram):
     (narrow,) = check_capacities([histogram(70)])
     (wide,) = check_capacities([histogram(200)])

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from tests.strangers.situations import situation
+from tests.strangers.situations import case
 from tests.train.multitask_cases import MODEL, write_system
 
 TRAINING = "training.training_data"
@@ -80,80 +80,72 @@ def _found(document, folder):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        pytest.param(
+        case(
+            "deepmd-kit | all types are in atom_exclude_types | refused",
             {"model.atom_exclude_types": [0, 1]},
             [("error", "ZOO380", "model.atom_exclude_types")],
-            marks=situation("deepmd-kit", "all types are in atom_exclude_types", "refused"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | all atoms of one system are excluded | refused: its loss is infinite",
             {f"{TRAINING}.systems": ["a", "one"], "model.atom_exclude_types": [0]},
             [("error", "ZOO380", f"{TRAINING}.systems.1")],
-            marks=situation(
-                "deepmd-kit",
-                "all atoms of one system are excluded",
-                "refused: its loss is infinite",
-            ),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | one of two elements is excluded | no word",
             {"model.atom_exclude_types": [0]},
             [],
-            marks=situation("deepmd-kit", "one of two elements is excluded", "no word"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | the only pair of the data is excluded | a warning",
             {f"{TRAINING}.systems": ["one"], "model.pair_exclude_types": [[0, 0]]},
             [("warning", "ZOO381", "model.pair_exclude_types")],
-            marks=situation("deepmd-kit", "the only pair of the data is excluded", "a warning"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | two lists together exclude all pairs | a warning",
             {
                 "model.pair_exclude_types": [[0, 1], [1, 1]],
                 "model.descriptor.exclude_types": [[0, 0]],
             },
             [("warning", "ZOO381", "model.pair_exclude_types")],
-            marks=situation("deepmd-kit", "two lists together exclude all pairs", "a warning"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | pairs of one element are left | no word",
             {"model.pair_exclude_types": [[0, 1], [1, 1]]},
             [],
-            marks=situation("deepmd-kit", "pairs of one element are left", "no word"),
         ),
-        pytest.param(
+        case(
+            "input.json | energies have no weight, though there are | a warning",
             {"loss.start_pref_e": 0, "loss.limit_pref_e": 0},
             [("warning", "ZOO422", "loss.start_pref_e")],
-            marks=situation("input.json", "energies have no weight, though there are", "a warning"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | use_huber beside loss_func mae | said which counts",
             {"loss.loss_func": "mae", "loss.use_huber": True},
             [("warning", "ZOO360", "loss.use_huber")],
-            marks=situation("deepmd-kit", "use_huber beside loss_func mae", "said which counts"),
         ),
-        pytest.param(
+        case(
+            "input.json | stat_file is no HDF5 file | one error, not two",
             {"training.stat_file": "junk.hdf5"},
             [("error", "ZOO354", "training.stat_file")],
-            marks=situation("input.json", "stat_file is no HDF5 file", "one error, not two"),
         ),
-        pytest.param(
+        case(
+            "input.json | type_map lacks H of three systems | one error",
             {"model.type_map": ["O"], "model.descriptor.exclude_types": []},
             [("error", "ZOO404", f"{TRAINING}.systems.0")],
-            marks=situation("input.json", "type_map lacks H of three systems", "one error"),
         ),
-        pytest.param(
+        case(
+            "input.json | rglob_patterns is no list | one error, none of other folders' data",
             {f"{TRAINING}.systems": ".", f"{TRAINING}.rglob_patterns": "a*"},
             [("error", "ZOO103", f"{TRAINING}.rglob_patterns")],
-            marks=situation(
-                "input.json", "rglob_patterns is no list", "one error, none of other folders' data"
-            ),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | validation data are below a folder of other systems | no word",
             {
                 f"{TRAINING}.systems": ".",
                 f"{TRAINING}.rglob_patterns": ["a", "b"],
                 "training.validation_data.systems": ["c"],
             },
             [],
-            marks=situation(
-                "deepmd-kit", "validation data are below a folder of other systems", "no word"
-            ),
         ),
     ],
 )
@@ -164,20 +156,20 @@ def test_what_is_off_and_what_is_said_once(changes, expected, folder):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        pytest.param(
+        case(
+            "input.json | shared_dict is null | one error, not one a reference",
             {"model.shared_dict": None},
             ("ZOO501", "model.shared_dict"),
-            marks=situation("input.json", "shared_dict is null", "one error, not one a reference"),
         ),
-        pytest.param(
+        case(
+            "deepmd-kit | full validation with branches | one error, the cause",
             {"validating": {"full_validation": True}},
             ("ZOO509", "validating.full_validation"),
-            marks=situation("deepmd-kit", "full validation with branches", "one error, the cause"),
         ),
-        pytest.param(
+        case(
+            "input.json | a descriptor's name as type_map | one error",
             {"model.model_dict.two.type_map": "dpa2"},
             ("ZOO521", "model.model_dict.two.type_map"),
-            marks=situation("input.json", "a descriptor's name as type_map", "one error"),
         ),
     ],
 )

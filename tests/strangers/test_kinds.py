@@ -14,31 +14,27 @@ from schemas.errors import ConfigError
 from schemas.model import parse_model
 from schemas.normalize import normalized
 from tests.cli.conftest import SINGLE_TASK, changed, write_system
-from tests.strangers.situations import situation
+from tests.strangers.situations import case
 
 SPIN = {"spin": {"use_spin": [True, False], "virtual_scale": [0.3, 0.0]}}
 OTHER = {"type": "linear_ener", "descriptor": None, "fitting_net": None, "models": [{}, {}]}
 KINDS = [
-    pytest.param(SPIN, "a spin model", id="spin", marks=situation(
-        "spin models of deepmd-kit (NiO and the like)", "a checkpoint with `spin` and a DPA-2 part",
-        "called a spin model, not a missing tensor")),
-    pytest.param({"use_srtab": "zbl.txt", "sw_rmin": 0.5, "sw_rmax": 1.0}, "a DP-ZBL model",
-        id="zbl", marks=situation(
-        "irradiation models with use_srtab", "a checkpoint with a table of pair energies in it",
-        "called a DP-ZBL model")),
-    pytest.param({"bridging_method": "ZBL"}, "an analytic repulsion", id="bridge", marks=situation(
-        "models with bridging_method", "tensors fit, the energy at short distances does not",
-        "refused: the repulsion would be missing without a word")),
-    pytest.param({"modifier": {"type": "dipole_charge"}}, "a dipole-charge correction",
-        id="modifier", marks=situation(
-        "models with long-range electrostatics by a modifier", "tensors fit, the energy does not",
-        "refused: the correction would be missing without a word")),
-    pytest.param(OTHER, "a linear combination of models", id="linear", marks=situation(
-        "linear_ener models", "a checkpoint without a descriptor of its own",
-        "called a linear combination of models")),
+    case("spin models of deepmd-kit (NiO and the like) | a checkpoint with `spin` and a DPA-2 "
+         "part | called a spin model, not a missing tensor", SPIN, "a spin model", id="spin"),
+    case("irradiation models with use_srtab | a checkpoint with a table of pair energies in it | "
+         "called a DP-ZBL model", {"use_srtab": "zbl.txt", "sw_rmin": 0.5, "sw_rmax": 1.0},
+         "a DP-ZBL model", id="zbl"),
+    case("models with bridging_method | tensors fit, the energy at short distances does not | "
+         "refused: the repulsion would be missing without a word", {"bridging_method": "ZBL"},
+         "an analytic repulsion", id="bridge"),
+    case("models with long-range electrostatics by a modifier | tensors fit, the energy does not "
+         "| refused: the correction would be missing without a word",
+         {"modifier": {"type": "dipole_charge"}}, "a dipole-charge correction", id="modifier"),
+    case("linear_ener models | a checkpoint without a descriptor of its own | called a linear "
+         "combination of models", OTHER, "a linear combination of models", id="linear"),
     pytest.param({**OTHER, "type": "pairtab"}, "a tabulated pair potential", id="pairtab"),
-    pytest.param({"type": "dpa4"}, "a DPA-4 model", id="dpa4", marks=situation(
-        "DPA-4 checkpoints", "model of type dpa4", "called a DPA-4 model")),
+    case("DPA-4 checkpoints | model of type dpa4 | called a DPA-4 model", {"type": "dpa4"},
+         "a DPA-4 model", id="dpa4"),
     *(pytest.param({"descriptor": {"type": kind}}, name, id=kind) for kind, name in (
         ("se_e2_a", "a DeepPot-SE model"), ("se_atten", "a DPA-1 model"), ("dpa1", "a DPA-1 model"),
         ("dpa3", "a DPA-3 model"), ("hybrid", "several descriptors"),

@@ -67,9 +67,8 @@ def codes(config, *words):
 
 
 @situation(
-    "a set of forces without energies",
-    "the loss trains forces alone",
-    "trains; the energies of the elements are 0, as in deepmd-kit, and that is said",
+    "a set of forces without energies | the loss trains forces alone | trains; the energies of "
+    "the elements are 0, as in deepmd-kit, and that is said"
 )
 @pytest.mark.parametrize("system", ["f", "b"])
 def test_forces_train_without_energies(config, system):
@@ -81,9 +80,8 @@ def test_forces_train_without_energies(config, system):
 
 
 @situation(
-    "a set of forces without energies",
-    "a model is fine-tuned to it, or its bias is to be changed after training",
-    "the energies of the elements stay those of the model, and that is said",
+    "a set of forces without energies | a model is fine-tuned to it, or its bias is to be changed "
+    "after training | the energies of the elements stay those of the model, and that is said"
 )
 def test_fine_tuning_to_forces_keeps_the_energies(config):
     energies = {**config, "loss": {}}
@@ -102,9 +100,8 @@ def test_fine_tuning_to_forces_keeps_the_energies(config):
 
 
 @situation(
-    "a set of forces without energies",
-    "the loss trains energies, too",
-    "an error of validate; said what to set to train forces alone",
+    "a set of forces without energies | the loss trains energies, too | an error of validate; "
+    "said what to set to train forces alone"
 )
 def test_energies_that_are_trained_must_be_there(config):
     config["loss"] = {}
@@ -116,9 +113,8 @@ def test_energies_that_are_trained_must_be_there(config):
 
 
 @situation(
-    "HDF5 data of forces without energies",
-    "the loss trains energies, too",
-    "an error of validate, which reads the data",
+    "HDF5 data of forces without energies | the loss trains energies, too | an error of validate, "
+    "which reads the data"
 )
 def test_energies_in_other_containers_are_looked_for(config):
     config["loss"] = {}
@@ -133,9 +129,9 @@ def test_energies_in_other_containers_are_looked_for(config):
 
 
 @situation(
-    "systems of different labels",
-    "a batch has no label that the loss trains (forces alone, a system of energies alone)",
-    "a step that trains nothing, as in deepmd-kit; said once, with the system",
+    "systems of different labels | a batch has no label that the loss trains (forces alone, a "
+    "system of energies alone) | a step that trains nothing, as in deepmd-kit; said once, with "
+    "the system"
 )
 def test_a_batch_without_labels_trains_nothing(config):
     config["training"]["training_data"] = {"systems": ["f", "e"], "sys_probs": [0.0, 1.0]}
@@ -147,9 +143,8 @@ def test_a_batch_without_labels_trains_nothing(config):
 
 
 @situation(
-    "systems of different labels",
-    "batches with and without labels follow each other",
-    "training goes on; rows without labels are nan in the learning curve",
+    "systems of different labels | batches with and without labels follow each other | training "
+    "goes on; rows without labels are nan in the learning curve"
 )
 def test_batches_with_and_without_labels(config):
     data = {"systems": ["f", "e"], "auto_prob": "prob_uniform"}
@@ -160,9 +155,8 @@ def test_batches_with_and_without_labels(config):
 
 
 @situation(
-    "a set of energies without forces",
-    "the loss trains forces alone",
-    "an error of validate and of train: nothing would be trained",
+    "a set of energies without forces | the loss trains forces alone | an error of validate and "
+    "of train: nothing would be trained"
 )
 def test_data_without_any_trained_label(config):
     config["training"]["training_data"]["systems"] = ["e"]

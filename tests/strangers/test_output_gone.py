@@ -62,9 +62,8 @@ def is_complete():
 
 @pytest.mark.slow
 @situation(
-    "zoo train input.json 2>&1 | head",
-    "the reader of the log has gone after the first line",
-    "the training goes on to its end; exit code 0",
+    "zoo train input.json 2>&1 | head | the reader of the log has gone after the first line | the "
+    "training goes on to its end; exit code 0"
 )
 def test_a_training_outlives_the_reader_of_its_log(config):
     command = zoo("train", "input.json", "--json")
@@ -78,9 +77,8 @@ def test_a_training_outlives_the_reader_of_its_log(config):
 
 
 @situation(
-    "ssh",
-    "the terminal is closed (SIGHUP, then EIO) while the bar is shown",
-    "the training goes on to its end; exit code 0",
+    "ssh | the terminal is closed (SIGHUP, then EIO) while the bar is shown | the training goes "
+    "on to its end; exit code 0"
 )
 def test_a_training_outlives_its_terminal(config):
     master, slave = os.openpty()
@@ -107,9 +105,8 @@ with open("file", "w") as file:
 
 
 @situation(
-    "a starter of daemons",
-    "stdin, stdout and stderr are closed from the start",
-    "no file is opened in the place of a stream, where messages would go into it",
+    "a starter of daemons | stdin, stdout and stderr are closed from the start | no file is "
+    "opened in the place of a stream, where messages would go into it"
 )
 def test_streams_that_are_closed_from_the_start(tmp_path):
     shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", OPENED]
@@ -136,9 +133,8 @@ class Failing:
 
 
 @situation(
-    "pipes, terminals, log files",
-    "a write of the log fails: no reader, hung-up terminal, full disk, full pipe, closed file",
-    "the line is dropped and the program goes on",
+    "pipes, terminals, log files | a write of the log fails: no reader, hung-up terminal, full "
+    "disk, full pipe, closed file | the line is dropped and the program goes on"
 )
 @pytest.mark.parametrize(
     "error",
@@ -158,9 +154,8 @@ def test_what_cannot_be_written_is_dropped(error, monkeypatch):
 
 
 @situation(
-    "a logger of a library",
-    "it takes stderr for its own during a training, and closes it at the end",
-    "stderr stays open; nothing is raised",
+    "a logger of a library | it takes stderr for its own during a training, and closes it at the "
+    "end | stderr stays open; nothing is raised"
 )
 def test_loggers_do_not_close_our_streams(tmp_path):
     with (tmp_path / "log").open("w") as file:
@@ -175,11 +170,7 @@ def test_loggers_do_not_close_our_streams(tmp_path):
     assert (tmp_path / "log").read_text() == "line"
 
 
-@situation(
-    "a log file on a full disk",
-    "there is room again",
-    "later lines are written",
-)
+@situation("a log file on a full disk | there is room again | later lines are written")
 def test_a_full_disk_may_have_room_again(monkeypatch):
     lines = []
     stream = Failing(OSError(errno.ENOSPC, "full"))
@@ -193,9 +184,8 @@ def test_a_full_disk_may_have_room_again(monkeypatch):
 
 
 @situation(
-    "nohup, or a program that handles SIGHUP itself",
-    "a training is started there from Python",
-    "what they have set stays",
+    "nohup, or a program that handles SIGHUP itself | a training is started there from Python | "
+    "what they have set stays"
 )
 def test_another_answer_to_a_hangup_stays(monkeypatch):
     before = signal.signal(signal.SIGHUP, lambda *_: None)
@@ -212,9 +202,8 @@ def test_another_answer_to_a_hangup_stays(monkeypatch):
 
 
 @situation(
-    "a full disk, a quota",
-    "a checkpoint cannot be written in the middle of a run",
-    "the message says why and from which whole checkpoint to go on",
+    "a full disk, a quota | a checkpoint cannot be written in the middle of a run | the message "
+    "says why and from which whole checkpoint to go on"
 )
 def test_a_full_disk_at_a_checkpoint(config, monkeypatch):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -239,9 +228,8 @@ def test_a_full_disk_at_a_checkpoint(config, monkeypatch):
 
 
 @situation(
-    "a full disk, a quota",
-    "the learning curve cannot be written in the middle of a run",
-    "the message says why and from which whole checkpoint to go on",
+    "a full disk, a quota | the learning curve cannot be written in the middle of a run | the "
+    "message says why and from which whole checkpoint to go on"
 )
 def test_a_full_disk_at_the_learning_curve(config, monkeypatch):
     def append(stream, text):
@@ -258,9 +246,8 @@ def test_a_full_disk_at_the_learning_curve(config, monkeypatch):
 
 
 @situation(
-    "zoo list | head",
-    "the reader of a result has gone, or stdout is closed or full",
-    "quiet for a reader that has gone, a sentence for a full disk, never a traceback",
+    "zoo list | head | the reader of a result has gone, or stdout is closed or full | quiet for a "
+    "reader that has gone, a sentence for a full disk, never a traceback"
 )
 @pytest.mark.parametrize(
     ("redirection", "code", "said"),

@@ -41,9 +41,9 @@ def drawn_at_random(seed):
 
 
 @situation(
-    "OC20, MPtrj: many elements, few frames of some",
-    "two of sixty frames have Cu, none of the frames drawn for statistics",
-    "they are drawn too, and said; deepmd-kit would leave its energy at 0",
+    "OC20, MPtrj: many elements, few frames of some | two of sixty frames have Cu, none of the "
+    "frames drawn for statistics | they are drawn too, and said; deepmd-kit would leave its "
+    "energy at 0"
 )
 def test_a_rare_element_is_drawn(mixed):
     systems = open_systems("a", ["O", "H", "Cu"])
@@ -57,7 +57,7 @@ def test_a_rare_element_is_drawn(mixed):
 
 
 @situation(
-    "any data", "the frames drawn have every element", "the same frames as ever: equal statistics"
+    "any data | the frames drawn have every element | the same frames as ever: equal statistics"
 )
 def test_nothing_is_added_where_nothing_is_missing(mixed):
     kinds = np.tile(np.arange(6) % 2, (FRAMES, 1))
@@ -83,9 +83,8 @@ def rare_input():
 
 
 @situation(
-    "many elements, few frames of some",
-    "training with few frames for statistics",
-    "the rare element has its energy in the model, not 0",
+    "many elements, few frames of some | training with few frames for statistics | the rare "
+    "element has its energy in the model, not 0"
 )
 def test_a_rare_element_has_its_energy(mixed):
     train(rare_input(), progress=False)
@@ -95,9 +94,7 @@ def test_a_rare_element_has_its_energy(mixed):
 
 
 @situation(
-    "many elements, few frames of some",
-    "two of sixty frames have Cu",
-    "the preflight notes it",
+    "many elements, few frames of some | two of sixty frames have Cu | the preflight notes it"
 )
 def test_the_preflight_notes_a_rare_element(mixed):
     (mixed.parent / "input.json").write_text(json.dumps(rare_input()))

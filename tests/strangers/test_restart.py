@@ -106,9 +106,8 @@ UNFIT = {
 
 
 @situation(
-    "--restart",
-    "a key is other that makes another function of the same weights",
-    "refused by validate and train at the key; diff shows it",
+    "--restart | a key is other that makes another function of the same weights | refused by "
+    "validate and train at the key; diff shows it"
 )
 @pytest.mark.parametrize("path", REFUSED)
 def test_another_function_is_refused(run, path):
@@ -125,9 +124,8 @@ def test_another_function_is_refused(run, path):
 
 
 @situation(
-    "--restart, --init-model",
-    "the weights fit by their shapes and mean something else: a cutoff, an activation function",
-    "refused by validate and train",
+    "--restart, --init-model | the weights fit by their shapes and mean something else: a cutoff, "
+    "an activation function | refused by validate and train"
 )
 @pytest.mark.parametrize("path", UNFIT)
 @pytest.mark.parametrize("option", ["restart", "init_model"])
@@ -141,9 +139,8 @@ def test_another_meaning_of_weights_is_refused(run, path, option):
 
 
 @situation(
-    "--init-model",
-    "a key is other that makes another function of the same weights",
-    "a warning: a new run may begin with another function",
+    "--init-model | a key is other that makes another function of the same weights | a warning: a "
+    "new run may begin with another function"
 )
 @pytest.mark.parametrize("path", REFUSED)
 def test_a_new_run_with_another_function_is_warned_of(run, path):
@@ -168,9 +165,8 @@ SAID = {
 
 
 @situation(
-    "--restart",
-    "a key is other that sends the training another way: loss, batch size, optimiser, data",
-    "a warning with both values",
+    "--restart | a key is other that sends the training another way: loss, batch size, optimiser, "
+    "data | a warning with both values"
 )
 @pytest.mark.parametrize("path", SAID)
 def test_another_course_is_said(run, path):
@@ -181,9 +177,8 @@ def test_another_course_is_said(run, path):
 
 
 @situation(
-    "--restart",
-    "systems were added to the data, or frames to a system",
-    "refused by train, and by validate where it reads the data",
+    "--restart | systems were added to the data, or frames to a system | refused by train, and by "
+    "validate where it reads the data"
 )
 def test_other_data_are_refused(run, tmp_path):
     document, checkpoint = run
@@ -200,9 +195,8 @@ def test_other_data_are_refused(run, tmp_path):
 
 
 @situation(
-    "--restart, --finetune",
-    "nsel is auto, and comes out other than in the checkpoint",
-    "refused by validate, which reads the data: the weights go with one number",
+    "--restart, --finetune | nsel is auto, and comes out other than in the checkpoint | refused "
+    "by validate, which reads the data: the weights go with one number"
 )
 @pytest.mark.parametrize("option", ["--restart", "--finetune", "--init-model"])
 def test_automatic_selections_are_those_of_the_checkpoint(run, option):
@@ -217,9 +211,8 @@ def test_automatic_selections_are_those_of_the_checkpoint(run, option):
 
 
 @situation(
-    "--restart",
-    "the same systems in another order, or with other numbers of frames of the same sum",
-    "refused in words that tell the difference",
+    "--restart | the same systems in another order, or with other numbers of frames of the same "
+    "sum | refused in words that tell the difference"
 )
 def test_systems_in_another_order(run, tmp_path):
     document, _ = run
@@ -240,9 +233,8 @@ def test_systems_in_another_order(run, tmp_path):
 
 
 @situation(
-    "--restart",
-    "validation data were taken away from or added to those of the run",
-    "refused, and called validation data",
+    "--restart | validation data were taken away from or added to those of the run | refused, and "
+    "called validation data"
 )
 def test_other_validation_data(run, tmp_path):
     document, _ = run
@@ -257,9 +249,8 @@ def test_other_validation_data(run, tmp_path):
 
 
 @situation(
-    "--restart",
-    "full validation is switched on, `preset_out_bias` is new",
-    "nothing is said to change the training that does not",
+    "--restart | full validation is switched on, `preset_out_bias` is new | nothing is said to "
+    "change the training that does not"
 )
 def test_what_does_not_change_the_training_is_not_said_to(run):
     document, checkpoint = run
@@ -280,9 +271,8 @@ def test_what_does_not_change_the_training_is_not_said_to(run):
 
 
 @situation(
-    "--restart",
-    "the checkpoint holds weights only: a running mean, an extracted branch",
-    "refused by validate as by train",
+    "--restart | the checkpoint holds weights only: a running mean, an extracted branch | refused "
+    "by validate as by train"
 )
 def test_weights_alone_cannot_be_continued(run, tmp_path):
     document, checkpoint = run
@@ -297,9 +287,8 @@ def test_weights_alone_cannot_be_continued(run, tmp_path):
 
 
 @situation(
-    "--restart",
-    "a key is other at which only the beginning of a run looks: seeds, statistics",
-    "a note that a restart does not look at it",
+    "--restart | a key is other at which only the beginning of a run looks: seeds, statistics | a "
+    "note that a restart does not look at it"
 )
 @pytest.mark.parametrize(
     ("path", "value"),
@@ -318,9 +307,8 @@ def test_what_has_no_effect_any_more_is_noted(run, path, value):
 
 
 @situation(
-    "--restart",
-    "a key is other that computes nothing: how often to show and to save, names of files",
-    "nothing is said",
+    "--restart | a key is other that computes nothing: how often to show and to save, names of "
+    "files | nothing is said"
 )
 @pytest.mark.parametrize(
     ("path", "value"),
@@ -332,9 +320,8 @@ def test_what_computes_nothing_is_not_mentioned(run, path, value):
 
 
 @situation(
-    "--restart",
-    "more steps, and a schedule that depends on their number",
-    "a warning: the rate jumps, from what to what, and why",
+    "--restart | more steps, and a schedule that depends on their number | a warning: the rate "
+    "jumps, from what to what, and why"
 )
 def test_a_jump_of_the_rate_is_said(run):
     document, checkpoint = run
@@ -347,9 +334,8 @@ def test_a_jump_of_the_rate_is_said(run):
 
 
 @situation(
-    "--restart",
-    "more steps, and a schedule that does not depend on their number",
-    "nothing is said: the run is longer",
+    "--restart | more steps, and a schedule that does not depend on their number | nothing is "
+    "said: the run is longer"
 )
 def test_more_steps_of_the_same_schedule(run, tmp_path):
     document, _ = run
@@ -362,9 +348,8 @@ def test_more_steps_of_the_same_schedule(run, tmp_path):
 
 
 @situation(
-    "deepmd-kit",
-    "its checkpoint, which notes the model and the rate, is restarted with more steps",
-    "the jump of the rate is said; the model is compared",
+    "deepmd-kit | its checkpoint, which notes the model and the rate, is restarted with more "
+    "steps | the jump of the rate is said; the model is compared"
 )
 def test_a_checkpoint_without_settings(run, tmp_path):
     document, checkpoint = run
@@ -379,9 +364,8 @@ def test_a_checkpoint_without_settings(run, tmp_path):
 
 
 @situation(
-    "--restart of a multi-task run",
-    "the loss of one branch, the probabilities of branches, or what they share are other",
-    "said at the branch; other sharing is refused",
+    "--restart of a multi-task run | the loss of one branch, the probabilities of branches, or "
+    "what they share are other | said at the branch; other sharing is refused"
 )
 def test_branches_are_compared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -404,9 +388,8 @@ def test_branches_are_compared(tmp_path, monkeypatch):
 
 
 @situation(
-    "Python",
-    "dpa2.train(init_model=..., use_pretrain_script=True)",
-    "the model is the checkpoint's, as with deepmd-kit",
+    "Python | dpa2.train(init_model=..., use_pretrain_script=True) | the model is the "
+    "checkpoint's, as with deepmd-kit"
 )
 def test_the_pretrain_script_of_init_model(run):
     document, checkpoint = run
@@ -420,9 +403,8 @@ def test_the_pretrain_script_of_init_model(run):
 
 
 @situation(
-    "Python",
-    "an argument that the way to start does not look at: bias_mode with restart, ...",
-    "refused by its name, not dropped",
+    "Python | an argument that the way to start does not look at: bias_mode with restart, ... | "
+    "refused by its name, not dropped"
 )
 @pytest.mark.parametrize(
     ("start", "name", "value"),

@@ -78,9 +78,9 @@ LEFT = {
 
 
 @situation(
-    "a folder of an earlier run",
-    "one of the files that the new run would write, replace or rotate away is there",
-    "refused; --restart, --output-dir and --force are named; nothing is touched",
+    "a folder of an earlier run | one of the files that the new run would write, replace or "
+    "rotate away is there | refused; --restart, --output-dir and --force are named; nothing is "
+    "touched"
 )
 @pytest.mark.parametrize("name", LEFT)
 def test_a_used_folder_is_refused(config, name):
@@ -98,9 +98,8 @@ def test_a_used_folder_is_refused(config, name):
 
 
 @situation(
-    "a folder with other people's files",
-    "files that a run does not write are there: data, notes, models of other names",
-    "the run starts and leaves them alone",
+    "a folder with other people's files | files that a run does not write are there: data, notes, "
+    "models of other names | the run starts and leaves them alone"
 )
 def test_other_files_do_not_make_a_folder_used(config):
     others = ["notes.txt", "model.ckpt-best.pt", "other.ckpt-10.pt", "val.log", "model.pth"]
@@ -111,9 +110,8 @@ def test_other_files_do_not_make_a_folder_used(config):
 
 
 @situation(
-    "a folder of an earlier run",
-    "a dead link has the name of the link to the newest checkpoint",
-    "counts as a file of a run",
+    "a folder of an earlier run | a dead link has the name of the link to the newest checkpoint | "
+    "counts as a file of a run"
 )
 def test_a_dead_link_counts(config):
     Path("model.ckpt.pt").symlink_to("gone.pt")
@@ -122,9 +120,8 @@ def test_a_dead_link_counts(config):
 
 
 @situation(
-    "a finished run of 60 steps",
-    "started again by mistake, or with --init-model, or as a fine-tuning",
-    "refused by every way to start; the checkpoint is as it was",
+    "a finished run of 60 steps | started again by mistake, or with --init-model, or as a "
+    "fine-tuning | refused by every way to start; the checkpoint is as it was"
 )
 @pytest.mark.parametrize(
     "words",
@@ -144,9 +141,8 @@ def test_every_way_to_start_is_refused(config, words):
 
 
 @situation(
-    "a folder of an earlier, longer run",
-    "--force",
-    "files of the same names are written over; rotation deletes this run's checkpoints only",
+    "a folder of an earlier, longer run | --force | files of the same names are written over; "
+    "rotation deletes this run's checkpoints only"
 )
 def test_force_writes_over_and_rotates_only_its_own(config):
     Path("model.ckpt-1000000.pt").write_bytes(b"precious")
@@ -162,9 +158,8 @@ def test_force_writes_over_and_rotates_only_its_own(config):
 
 
 @situation(
-    "a folder of an earlier run",
-    "--output-dir names a fresh folder",
-    "everything goes there, data are still found from here, the old files are as they were",
+    "a folder of an earlier run | --output-dir names a fresh folder | everything goes there, data "
+    "are still found from here, the old files are as they were"
 )
 def test_another_folder_takes_everything(config):
     quiet(config)
@@ -175,11 +170,7 @@ def test_another_folder_takes_everything(config):
     assert set(state("new/one")) == set(before) - {"input.json"}
 
 
-@situation(
-    "an interrupted run",
-    "--restart in its folder",
-    "goes on with its files as ever",
-)
+@situation("an interrupted run | --restart in its folder | goes on with its files as ever")
 def test_a_restart_goes_on_in_its_folder(config):
     quiet(config, overrides=["training.numb_steps=2"])
     result = quiet(config, restart="model.ckpt.pt")
@@ -189,9 +180,8 @@ def test_a_restart_goes_on_in_its_folder(config):
 
 
 @situation(
-    "a finished run",
-    "--restart from one of its earlier checkpoints",
-    "refused: the later checkpoints would be written over; --force does it",
+    "a finished run | --restart from one of its earlier checkpoints | refused: the later "
+    "checkpoints would be written over; --force does it"
 )
 def test_a_restart_does_not_write_over_later_states(config):
     quiet(config)
@@ -204,9 +194,8 @@ def test_a_restart_does_not_write_over_later_states(config):
 
 
 @situation(
-    "two runs",
-    "--restart from a checkpoint of another folder in a folder that is used",
-    "refused: the files here are of another run",
+    "two runs | --restart from a checkpoint of another folder in a folder that is used | refused: "
+    "the files here are of another run"
 )
 def test_a_restart_from_elsewhere_does_not_write_over_this_run(config):
     quiet(config, output_dir="other", overrides=["training.numb_steps=2"])
@@ -219,9 +208,8 @@ def test_a_restart_from_elsewhere_does_not_write_over_this_run(config):
 
 
 @situation(
-    "a batch system",
-    "the same job twice at once in one folder",
-    "the second is refused by the name of the process at work; the first is not disturbed",
+    "a batch system | the same job twice at once in one folder | the second is refused by the "
+    "name of the process at work; the first is not disturbed"
 )
 def test_two_runs_at_once_in_one_folder(config):
     held = run_folder.RunFolder(read_input(config, ())[0], Path(), "out.json")
@@ -233,9 +221,8 @@ def test_two_runs_at_once_in_one_folder(config):
 
 
 @situation(
-    "a batch system",
-    "runs in two folders that name one folder for their checkpoints",
-    "the second is refused",
+    "a batch system | runs in two folders that name one folder for their checkpoints | the second "
+    "is refused"
 )
 def test_a_shared_folder_of_checkpoints_is_locked_too(config, tmp_path):
     options = [f"training.save_dir={tmp_path / 'shared'}"]
@@ -254,11 +241,7 @@ os.kill(os.getpid(), 9)
 """
 
 
-@situation(
-    "a killed run",
-    "the lock of a process that was killed is left",
-    "taken over at once",
-)
+@situation("a killed run | the lock of a process that was killed is left | taken over at once")
 def test_the_lock_of_a_killed_run_is_taken_over(config):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     killed = subprocess.run([sys.executable, "-c", HOLD], env=environment, check=False)
@@ -269,9 +252,8 @@ def test_the_lock_of_a_killed_run_is_taken_over(config):
 
 
 @situation(
-    "a file system shared by machines, without locks",
-    "the lock of a run on another machine: alive, or dead",
-    "alive: refused; dead: taken over after its silence",
+    "a file system shared by machines, without locks | the lock of a run on another machine: "
+    "alive, or dead | alive: refused; dead: taken over after its silence"
 )
 def test_a_lock_of_another_machine(config, monkeypatch):
     marker = Path(".zoo-train.lock")
@@ -295,9 +277,8 @@ def test_a_lock_of_another_machine(config, monkeypatch):
 
 
 @situation(
-    "torchrun, mpirun, srun",
-    "several processes are started to share the work",
-    "refused: not supported yet; nothing is written",
+    "torchrun, mpirun, srun | several processes are started to share the work | refused: not "
+    "supported yet; nothing is written"
 )
 @pytest.mark.parametrize(
     "name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"]
@@ -310,9 +291,8 @@ def test_several_processes_are_refused(config, monkeypatch, name):
 
 
 @situation(
-    "torchrun, Slurm",
-    "one process only: --nproc-per-node 1, or the script of a batch job that has several tasks",
-    "trains",
+    "torchrun, Slurm | one process only: --nproc-per-node 1, or the script of a batch job that "
+    "has several tasks | trains"
 )
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_NTASKS"])
 def test_one_process_trains(config, monkeypatch, name):
@@ -321,9 +301,7 @@ def test_one_process_trains(config, monkeypatch, name):
 
 
 @situation(
-    "deepmd-kit",
-    "a folder that `dp train` has filled",
-    "refused for a new run, as one of ours",
+    "deepmd-kit | a folder that `dp train` has filled | refused for a new run, as one of ours"
 )
 def test_a_folder_of_deepmd_kit_is_used(config):
     Path("model.ckpt-1000.pt").write_bytes(b"dp")
@@ -334,9 +312,8 @@ def test_a_folder_of_deepmd_kit_is_used(config):
 
 
 @situation(
-    "full validation",
-    "--force in a folder with best checkpoints of another run",
-    "they stay but for their names",
+    "full validation | --force in a folder with best checkpoints of another run | they stay but "
+    "for their names"
 )
 def test_best_checkpoints_of_another_run_stay(config):
     config["training"]["validation_data"] = {"systems": ["a"]}
@@ -350,9 +327,9 @@ def test_best_checkpoints_of_another_run_stay(config):
 
 
 @situation(
-    "a run that died before its first checkpoint",
-    "its curve and its out.json are there, nothing to continue",
-    "refused; it is said that there is no checkpoint, instead of naming one that is not there",
+    "a run that died before its first checkpoint | its curve and its out.json are there, nothing "
+    "to continue | refused; it is said that there is no checkpoint, instead of naming one that is "
+    "not there"
 )
 def test_no_checkpoint_is_named_where_there_is_none(config):
     Path("lcurve.out").write_text("# step\n")
@@ -363,9 +340,8 @@ def test_no_checkpoint_is_named_where_there_is_none(config):
 
 
 @situation(
-    "a run that was killed between a checkpoint and its link",
-    "numbered checkpoints are there, the link to the newest is not",
-    "the newest file is named for --restart",
+    "a run that was killed between a checkpoint and its link | numbered checkpoints are there, "
+    "the link to the newest is not | the newest file is named for --restart"
 )
 def test_the_newest_file_is_named_without_a_link(config):
     quiet(config)
@@ -376,9 +352,9 @@ def test_the_newest_file_is_named_without_a_link(config):
 
 
 @situation(
-    "save_ckpt with an absolute path",
-    "--output-dir names a fresh folder, the checkpoints of another run are where save_ckpt leads",
-    "their folder is named, and that --output-dir does not move them",
+    "save_ckpt with an absolute path | --output-dir names a fresh folder, the checkpoints of "
+    "another run are where save_ckpt leads | their folder is named, and that --output-dir does "
+    "not move them"
 )
 def test_absolute_paths_are_not_moved_by_another_folder(config, tmp_path):
     options = [f"training.save_ckpt={tmp_path / 'kept' / 'model'}"]
@@ -390,9 +366,8 @@ def test_absolute_paths_are_not_moved_by_another_folder(config, tmp_path):
 
 
 @situation(
-    "a start that fails",
-    "a restart with other data is refused",
-    "nothing is left in the folder: the corrected command runs there",
+    "a start that fails | a restart with other data is refused | nothing is left in the folder: "
+    "the corrected command runs there"
 )
 def test_a_start_that_fails_leaves_nothing(config):
     quiet(config, overrides=["training.numb_steps=2"], output_dir="first")
@@ -405,9 +380,8 @@ def test_a_start_that_fails_leaves_nothing(config):
 
 
 @situation(
-    "two runs at once",
-    "with --force, save_ckpt leads from another folder into that of a run at work",
-    "the second is refused",
+    "two runs at once | with --force, save_ckpt leads from another folder into that of a run at "
+    "work | the second is refused"
 )
 def test_checkpoints_of_a_run_at_work_are_not_written_over_from_elsewhere(config):
     held = run_folder.RunFolder(read_input(config, ())[0], Path("one"), "out.json")
@@ -417,9 +391,8 @@ def test_checkpoints_of_a_run_at_work_are_not_written_over_from_elsewhere(config
 
 
 @situation(
-    "full validation",
-    "a restart with another validation_metric",
-    "errors of other kinds are not ranked against each other; the best of before stay",
+    "full validation | a restart with another validation_metric | errors of other kinds are not "
+    "ranked against each other; the best of before stay"
 )
 def test_best_checkpoints_by_another_metric_stay(config):
     config["training"]["validation_data"] = {"systems": ["a"]}
@@ -443,11 +416,7 @@ def test_best_checkpoints_by_another_metric_stay(config):
     assert before.read_bytes() == old
 
 
-@situation(
-    "full validation",
-    "a file that is called nearly as a best checkpoint is",
-    "stays",
-)
+@situation("full validation | a file that is called nearly as a best checkpoint is | stays")
 def test_files_of_nearly_the_same_name_stay(config):
     config["training"]["validation_data"] = {"systems": ["a"]}
     config["validating"] = {"full_validation": True, "validation_freq": 1, "full_val_start": 0}

@@ -29,7 +29,7 @@ from dpa2.interfaces.simulation import MdSettings, write_simulation
 from dpa2.interfaces.start import starting_structure
 from schemas.errors import DataError
 from tests.interfaces.conftest import GOLDEN
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 
 @pytest.fixture(scope="module")
@@ -128,61 +128,49 @@ def flat_wire():
 @pytest.mark.parametrize(
     "made",
     [
-        pytest.param(
+        case(
+            "LAMMPS: Cannot use neighbor bins | a planar molecule | a box with room around it",
             lambda _: molecule("H2O"),
-            marks=situation(
-                "LAMMPS: Cannot use neighbor bins", "a planar molecule", "a box with room around it"
-            ),
         ),
-        pytest.param(
+        case(
+            "LAMMPS: Cannot use neighbor bins | a linear molecule | a box with room around it",
             lambda _: Atoms("HOH", [[0, 0, -0.97], [0, 0, 0], [0, 0, 0.97]]),
-            marks=situation(
-                "LAMMPS: Cannot use neighbor bins", "a linear molecule", "a box with room around it"
-            ),
         ),
-        pytest.param(
+        case(
+            "LAMMPS: Cannot use neighbor bins | a dimer | a box with room around it",
             lambda _: Atoms("H2", [[0, 0, 0], [0, 0, 0.8]]),
-            marks=situation(
-                "LAMMPS: Cannot use neighbor bins", "a dimer", "a box with room around it"
-            ),
         ),
-        pytest.param(
+        case(
+            "LAMMPS | a single atom, far from the origin | a box around it",
             lambda _: Atoms("O", [[1e3, 2.0, -5.0]]),
-            marks=situation("LAMMPS", "a single atom, far from the origin", "a box around it"),
         ),
-        pytest.param(
+        case(
+            "LAMMPS: Cannot use neighbor bins | a straight wire, one cell vector | images along "
+            "the wire only",
             lambda _: flat_wire(),
-            marks=situation(
-                "LAMMPS: Cannot use neighbor bins",
-                "a straight wire, one cell vector",
-                "images along the wire only",
-            ),
         ),
-        pytest.param(
+        case(
+            "LAMMPS | one hexagonal layer without a third vector | a slab",
             lambda _: flat_hexagonal(),
-            marks=situation("LAMMPS", "one hexagonal layer without a third vector", "a slab"),
         ),
-        pytest.param(
+        case(
+            "slabs of ASE | pbc T T F with a cell as high as the slab | a slab",
             lambda water: with_pbc(water, [True, True, False]),
-            marks=situation("slabs of ASE", "pbc T T F with a cell as high as the slab", "a slab"),
         ),
-        pytest.param(
-            lambda water: with_pbc(water, [False, True, True]),
-            marks=situation("slabs of ASE", "pbc F T T", "a slab"),
+        case(
+            "slabs of ASE | pbc F T T | a slab", lambda water: with_pbc(water, [False, True, True])
         ),
-        pytest.param(
+        case(
+            "wires of ASE | a wire that lies across the axes | a wire",
             lambda water: with_pbc(rotated(water), [False, True, False]),
-            marks=situation("wires of ASE", "a wire that lies across the axes", "a wire"),
         ),
-        pytest.param(
+        case(
+            "MD of other programs | a left-handed cell | the same crystal",
             lambda water: with_cell(water, [[1, 0, 0], [0, 1, 0], [0, 0, -1]]),
-            marks=situation("MD of other programs", "a left-handed cell", "the same crystal"),
         ),
-        pytest.param(
+        case(
+            "cells of relaxations | a strongly tilted cell in any frame | the same crystal",
             lambda water: with_cell(rotated(water), [[1, 0, 0], [0.8, 1, 0], [-0.9, 0.7, 1]]),
-            marks=situation(
-                "cells of relaxations", "a strongly tilted cell in any frame", "the same crystal"
-            ),
         ),
     ],
 )
@@ -209,9 +197,8 @@ def test_lammps_gets_the_same_structure(made, written, water, potential):
 
 
 @situation(
-    "LAMMPS: triclinic box skew is large",
-    "a tilt of more than half of a length",
-    "box tilt large before read_data",
+    "LAMMPS: triclinic box skew is large | a tilt of more than half of a length | box tilt large "
+    "before read_data"
 )
 def test_a_large_tilt_is_told_to_lammps(written, water):
     write_it, folder = written
@@ -221,9 +208,8 @@ def test_a_large_tilt_is_told_to_lammps(written, water):
 
 
 @situation(
-    "surfaces with a frozen bottom (ASE, POSCAR with selective dynamics)",
-    "FixAtoms and --engine lammps",
-    "not integrated, no velocities, counted out of the temperature, raw forces",
+    "surfaces with a frozen bottom (ASE, POSCAR with selective dynamics) | FixAtoms and --engine "
+    "lammps | not integrated, no velocities, counted out of the temperature, raw forces"
 )
 def test_fixed_atoms_stay_in_lammps(written, water):
     water.set_constraint(FixAtoms([0, 1, 2, 7]))
@@ -242,27 +228,25 @@ def test_fixed_atoms_stay_in_lammps(written, water):
 @pytest.mark.parametrize(
     ("constraint", "zeros"),
     [
-        pytest.param(
+        case(
+            "ASE | FixCartesian | the force in that direction is set to zero",
             FixCartesian([1, 2], (True, False, False)),
             ["0.0", "NULL", "NULL"],
-            marks=situation("ASE", "FixCartesian", "the force in that direction is set to zero"),
         ),
-        pytest.param(
+        case(
+            "POSCAR with selective dynamics | F T T: FixScaled, right-angled cell | held",
             FixScaled([1, 2], (False, True, True)),
             ["NULL", "0.0", "0.0"],
-            marks=situation(
-                "POSCAR with selective dynamics", "F T T: FixScaled, right-angled cell", "held"
-            ),
         ),
-        pytest.param(
+        case(
+            "ASE | FixedPlane across an axis | held",
             FixedPlane([1, 2], (0, 0, 1)),
             ["NULL", "NULL", "0.0"],
-            marks=situation("ASE", "FixedPlane across an axis", "held"),
         ),
-        pytest.param(
+        case(
+            "ASE | FixedLine along an axis | held",
             FixedLine([1, 2], (0, 1, 0)),
             ["0.0", "NULL", "0.0"],
-            marks=situation("ASE", "FixedLine along an axis", "held"),
         ),
     ],
 )
@@ -285,22 +269,20 @@ def test_directions_that_are_held_stay_in_lammps(constraint, zeros, written, wat
 @pytest.mark.parametrize(
     ("constraint", "reason"),
     [
-        pytest.param(
+        case(
+            "ASE | rigid bonds and --engine lammps | refused, names --engine ase",
             FixBondLength(0, 1),
             "the constraint FixBondLength",
-            marks=situation(
-                "ASE", "rigid bonds and --engine lammps", "refused, names --engine ase"
-            ),
         ),
-        pytest.param(
+        case(
+            "ASE | a plane that lies across the axes of LAMMPS | refused",
             FixedPlane([0], (1, 1, 0)),
             "FixedPlane of atom 0 .* no axis",
-            marks=situation("ASE", "a plane that lies across the axes of LAMMPS", "refused"),
         ),
-        pytest.param(
+        case(
+            "ASE | every atom fixed | refused, names zoo predict",
             FixAtoms(list(range(12))),
             "nothing moves",
-            marks=situation("ASE", "every atom fixed", "refused, names zoo predict"),
         ),
     ],
 )
@@ -312,7 +294,7 @@ def test_what_lammps_cannot_hold_is_refused(constraint, reason, written, water):
     assert not folder.exists()
 
 
-@situation("ASE", "constraints and npt, which moves all atoms with the cell", "refused")
+@situation("ASE | constraints and npt, which moves all atoms with the cell | refused")
 def test_constraints_and_a_moving_cell_are_refused(written, water):
     water.set_constraint(FixAtoms([0]))
     for engine in ("lammps", "ase"):
@@ -321,9 +303,7 @@ def test_constraints_and_a_moving_cell_are_refused(written, water):
 
 
 @situation(
-    "ASE",
-    "FixAtoms and rigid bonds with --engine ase",
-    "kept, and counted out of the temperature",
+    "ASE | FixAtoms and rigid bonds with --engine ase | kept, and counted out of the temperature"
 )
 def test_ase_keeps_constraints(written, water, monkeypatch):
     water.set_constraint([FixAtoms([0, 1, 2]), FixBondLength(3, 4)])
@@ -342,7 +322,7 @@ def test_ase_keeps_constraints(written, water, monkeypatch):
 
 
 @situation(
-    "ASE", "a constraint that counts no degrees of freedom (MirrorForce)", "refused with its name"
+    "ASE | a constraint that counts no degrees of freedom (MirrorForce) | refused with its name"
 )
 def test_a_constraint_that_cannot_be_written_is_refused(written):
     atoms = molecule("H2O")
@@ -352,9 +332,8 @@ def test_a_constraint_that_cannot_be_written_is_refused(written):
 
 
 @situation(
-    "isotope effects",
-    "masses of single atoms (deuterium, a mass of 8)",
-    "atom types of their own, all with the element's forces",
+    "isotope effects | masses of single atoms (deuterium, a mass of 8) | atom types of their own, "
+    "all with the element's forces"
 )
 def test_isotopes_have_types_of_their_own(written, water):
     masses = water.get_masses()
@@ -372,7 +351,7 @@ def test_isotopes_have_types_of_their_own(written, water):
         assert f"\n{label}\n" in text
 
 
-@situation("isotope effects", "masses of single atoms with --engine ase", "kept")
+@situation("isotope effects | masses of single atoms with --engine ase | kept")
 def test_ase_keeps_isotopes(written, water):
     masses = water.get_masses()
     masses[-1] = 2.014
@@ -382,7 +361,7 @@ def test_ase_keeps_isotopes(written, water):
     np.testing.assert_allclose(read(folder / "structure.extxyz").get_masses(), masses)
 
 
-@situation("force fields", "a mass of zero", "refused, names the atom")
+@situation("force fields | a mass of zero | refused, names the atom")
 def test_a_mass_of_zero_is_refused(written, water):
     masses = water.get_masses()
     masses[4] = 0.0
@@ -392,9 +371,8 @@ def test_a_mass_of_zero_is_refused(written, water):
 
 
 @situation(
-    "models with electronic temperature or field as fparam",
-    "fparam in the structure, aparam on the command line",
-    "in pair_style",
+    "models with electronic temperature or field as fparam | fparam in the structure, aparam on "
+    "the command line | in pair_style"
 )
 def test_parameters_reach_lammps(written, water):
     water.info["fparam"] = np.array([0.25, -0.5])
@@ -404,7 +382,7 @@ def test_parameters_reach_lammps(written, water):
     assert style[3:] == ["fparam", "0.25", "-0.5", "aparam", "0.5"]
 
 
-@situation("models with parameters", "a structure without aparam", "refused when it is written")
+@situation("models with parameters | a structure without aparam | refused when it is written")
 @pytest.mark.parametrize("engine", ["lammps", "ase"])
 def test_missing_parameters_are_refused(engine, written, water):
     with pytest.raises(DataError, match="needs aparam: 1 numbers per atom") as refusal:
@@ -414,9 +392,8 @@ def test_missing_parameters_are_refused(engine, written, water):
 
 
 @situation(
-    "models with parameters",
-    "aparam that differs from atom to atom, and LAMMPS, which has one for all",
-    "refused for LAMMPS, kept for ASE",
+    "models with parameters | aparam that differs from atom to atom, and LAMMPS, which has one "
+    "for all | refused for LAMMPS, kept for ASE"
 )
 def test_parameters_of_single_atoms_are_for_ase(written, water, models, monkeypatch):
     aparam = np.linspace(-0.5, 0.5, len(water))
@@ -435,7 +412,7 @@ def test_parameters_of_single_atoms_are_for_ase(written, water, models, monkeypa
     assert found == pytest.approx(expected.energy[0], abs=1e-6)
 
 
-@situation("models with parameters", "fparam of the wrong length", "refused with both lengths")
+@situation("models with parameters | fparam of the wrong length | refused with both lengths")
 def test_parameters_of_the_wrong_length_are_refused(written, water):
     with pytest.raises(DataError, match="fparam has 3 numbers, and the model takes 2"):
         written[0](water, model="fparam_aparam", parameters=Parameters([1.0, 2.0, 3.0], [0.1]))
@@ -460,16 +437,10 @@ ITEM: ATOMS id type element xu yu zu fx fy fz vx vy vz v_mass v_held_x v_held_y 
 @pytest.mark.parametrize(
     ("index", "velocity"),
     [
-        pytest.param(
-            "@-1", 5.0, marks=situation("our LAMMPS dumps", "FILE@-1", "goes on from the last")
-        ),
-        pytest.param(
-            "@-2",
-            1.0,
-            marks=situation("our LAMMPS dumps", "FILE@-2", "goes on from the one before"),
-        ),
-        pytest.param("@0", 1.0, marks=situation("our LAMMPS dumps", "FILE@0", "the first")),
-        pytest.param("", 1.0, marks=situation("our LAMMPS dumps", "FILE", "the first")),
+        case("our LAMMPS dumps | FILE@-1 | goes on from the last", "@-1", 5.0),
+        case("our LAMMPS dumps | FILE@-2 | goes on from the one before", "@-2", 1.0),
+        case("our LAMMPS dumps | FILE@0 | the first", "@0", 1.0),
+        case("our LAMMPS dumps | FILE | the first", "", 1.0),
     ],
 )
 def test_a_run_goes_on_from_a_dump(index, velocity, written, tmp_path):
@@ -491,7 +462,7 @@ def test_a_run_goes_on_from_a_dump(index, velocity, written, tmp_path):
     np.testing.assert_allclose(found, np.diag([velocity, 0.0, 0.0]), atol=1e-12)
 
 
-@situation("ASE .traj", "FILE@-1 of a run with constraints", "velocities and constraints go on")
+@situation("ASE .traj | FILE@-1 of a run with constraints | velocities and constraints go on")
 def test_a_run_goes_on_from_a_trajectory_of_ase(written, water, tmp_path):
     frames = []
     for seed in range(3):
@@ -512,7 +483,7 @@ def test_a_run_goes_on_from_a_trajectory_of_ase(written, water, tmp_path):
     np.testing.assert_allclose(momenta[1:], frames[-1].get_momenta()[1:], atol=1e-7)
 
 
-@situation("any trajectory", "FILE@7 of a file with fewer structures", "refused")
+@situation("any trajectory | FILE@7 of a file with fewer structures | refused")
 def test_a_structure_that_is_not_there_is_refused(water, tmp_path):
     write(tmp_path / "run.traj", [water, water])
     for index in (7, -3):
@@ -523,8 +494,8 @@ def test_a_structure_that_is_not_there_is_refused(water, tmp_path):
 @pytest.mark.parametrize(
     "couple",
     [
-        pytest.param("aniso", marks=situation("crystals under pressure", "each length", "written")),
-        pytest.param("tri", marks=situation("crystals under pressure", "angles, too", "written")),
+        case("crystals under pressure | each length | written", "aniso"),
+        case("crystals under pressure | angles, too | written", "tri"),
     ],
 )
 def test_a_cell_may_follow_in_each_direction(couple, written, water, tmp_path, monkeypatch):
@@ -544,16 +515,15 @@ def test_a_cell_may_follow_in_each_direction(couple, written, water, tmp_path, m
     assert (angles > 1e-9).any() == (couple == "tri")
 
 
-@situation("command lines", "--couple aniso without npt", "refused: it would change nothing")
+@situation("command lines | --couple aniso without npt | refused: it would change nothing")
 def test_coupling_without_pressure_is_refused(written, water):
     with pytest.raises(DataError, match="keeps the cell"):
         written[0](water, ensemble="nvt", couple="aniso")
 
 
 @situation(
-    "force fields, spin-polarised calculations",
-    "charges and magnetic moments of atoms",
-    "said that the model does not see them",
+    "force fields, spin-polarised calculations | charges and magnetic moments of atoms | said "
+    "that the model does not see them"
 )
 def test_charges_and_moments_are_said_not_to_count(written, water):
     water.set_initial_charges(np.where(water.symbols == "O", -0.8, 0.4))
@@ -563,9 +533,8 @@ def test_charges_and_moments_are_said_not_to_count(written, water):
 
 
 @situation(
-    "GPUMD and other programs",
-    "an extxyz column of velocities in a unit that is not said",
-    "not taken, and said; momenta are",
+    "GPUMD and other programs | an extxyz column of velocities in a unit that is not said | not "
+    "taken, and said; momenta are"
 )
 def test_velocities_of_unknown_unit_are_not_taken(written, water):
     water.set_array("vel", np.ones((len(water), 3)))
@@ -577,19 +546,13 @@ def test_velocities_of_unknown_unit_are_not_taken(written, water):
 @pytest.mark.parametrize(
     ("type_map", "reason"),
     [
-        pytest.param(
-            ["O", "H"],
-            None,
-            marks=situation("heavy water", "atoms called D", "hydrogen with the mass of deuterium"),
+        case(
+            "heavy water | atoms called D | hydrogen with the mass of deuterium", ["O", "H"], None
         ),
-        pytest.param(
+        case(
+            "heavy water | D in the type_map of the model, too | refused: D has no mass in ASE",
             ["O", "H", "D"],
             "atoms called D",
-            marks=situation(
-                "heavy water",
-                "D in the type_map of the model, too",
-                "refused: D has no mass in ASE",
-            ),
         ),
     ],
 )
@@ -606,7 +569,7 @@ def test_heavy_water(type_map, reason, written, tmp_path):
     np.testing.assert_allclose(data(folder).get_masses(), [15.999, 2.0141, 1.008], atol=1e-4)
 
 
-@situation("damaged files", "a position that is no number", "refused before anything is written")
+@situation("damaged files | a position that is no number | refused before anything is written")
 def test_positions_that_are_no_numbers_are_refused(written, water):
     water.positions[3, 1] = np.nan
     with pytest.raises(DataError, match="position of atom 3"):
@@ -614,7 +577,7 @@ def test_positions_that_are_no_numbers_are_refused(written, water):
     assert not written[1].exists()
 
 
-@situation("damaged files", "two atoms at one place", "refused before anything is written")
+@situation("damaged files | two atoms at one place | refused before anything is written")
 def test_atoms_at_one_place_are_refused(written, water):
     water.positions[3] = water.positions[7] + water.cell[0]
     with pytest.raises(DataError, match="at the same place"):
@@ -622,7 +585,7 @@ def test_atoms_at_one_place_are_refused(written, water):
     assert not written[1].exists()
 
 
-@situation("relaxations", "a start that carries energies of another method", "left behind")
+@situation("relaxations | a start that carries energies of another method | left behind")
 def test_old_energies_are_left_behind(written, water, potential):
     water.calc = Calculator(potential)
     water.get_forces()
@@ -632,9 +595,8 @@ def test_old_energies_are_left_behind(written, water, potential):
 
 
 @situation(
-    "large models",
-    "elements that the model knows and the structure lacks",
-    "atom types of the structure's only",
+    "large models | elements that the model knows and the structure lacks | atom types of the "
+    "structure's only"
 )
 def test_only_elements_of_the_structure_have_types(written):
     write_it, folder = written
@@ -642,7 +604,7 @@ def test_only_elements_of_the_structure_have_types(written):
     assert starting(folder, "pair_coeff") == [["pair_coeff", "*", "*", "H"]]
 
 
-@situation("scripts", "zoo md --json", "the notes are in the document")
+@situation("scripts | zoo md --json | the notes are in the document")
 def test_notes_are_in_the_document(models, water, tmp_path):
     from typer.testing import CliRunner
 
@@ -660,23 +622,17 @@ def test_notes_are_in_the_document(models, water, tmp_path):
 @pytest.mark.parametrize(
     "made",
     [
-        pytest.param(
+        case(
+            "zoo predict structure.data | a data file of zoo md, a molecule | its energy",
             lambda _: molecule("H2O"),
-            marks=situation(
-                "zoo predict structure.data", "a data file of zoo md, a molecule", "its energy"
-            ),
         ),
-        pytest.param(
+        case(
+            "zoo predict structure.data | a data file of zoo md, a turned slab | its energy",
             lambda water: with_pbc(rotated(water), [True, True, False]),
-            marks=situation(
-                "zoo predict structure.data", "a data file of zoo md, a turned slab", "its energy"
-            ),
         ),
-        pytest.param(
+        case(
+            "zoo predict structure.data | a data file of zoo md, a tilted cell | its energy",
             lambda water: with_cell(water, [[1, 0, 0], [0.3, 1, 0], [0, 0, -1]]),
-            marks=situation(
-                "zoo predict structure.data", "a data file of zoo md, a tilted cell", "its energy"
-            ),
         ),
     ],
 )
@@ -698,9 +654,8 @@ def test_what_is_written_for_lammps_is_read_back(made, written, water, potential
 
 
 @situation(
-    "LAMMPS data files, final.data of a run",
-    "nothing in the file says which directions are periodic",
-    "taken as periodic, and said",
+    "LAMMPS data files, final.data of a run | nothing in the file says which directions are "
+    "periodic | taken as periodic, and said"
 )
 def test_a_data_file_without_boundaries_is_said_to_be_periodic(written):
     write_it, folder = written
@@ -715,25 +670,21 @@ def test_a_data_file_without_boundaries_is_said_to_be_periodic(written):
 @pytest.mark.parametrize(
     ("name", "constraint"),
     [
-        pytest.param(
+        case(
+            "extxyz of ASE | a column move_mask, momenta, masses | all taken",
             "a.extxyz",
             FixCartesian([0, 1], (True, False, False)),
-            marks=situation("extxyz of ASE", "a column move_mask, momenta, masses", "all taken"),
         ),
-        pytest.param(
+        case(
+            "ASE .traj | constraints, momenta, masses | all taken",
             "a.traj",
             FixedLine([0, 1], (0, 1, 0)),
-            marks=situation("ASE .traj", "constraints, momenta, masses", "all taken"),
         ),
-        pytest.param(
-            "a.db",
-            FixAtoms([0, 1]),
-            marks=situation("ASE .db", "constraints, momenta, masses", "all taken"),
-        ),
-        pytest.param(
+        case("ASE .db | constraints, momenta, masses | all taken", "a.db", FixAtoms([0, 1])),
+        case(
+            "ASE .json | constraints, momenta, masses | all taken",
             "a.json",
             FixedPlane([0, 1], (0, 0, 1)),
-            marks=situation("ASE .json", "constraints, momenta, masses", "all taken"),
         ),
     ],
 )

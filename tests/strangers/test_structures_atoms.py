@@ -16,7 +16,7 @@ from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, ReadOptions
 from dpa2.data.systems import open_systems
 from schemas.errors import DataError
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 
 def read(path, **options):
@@ -32,16 +32,16 @@ def xyz(path, *labels, comment=""):
 
 
 LABELS = [
-    pytest.param("H1", "H", marks=situation("XYZ", "atoms called H1", "H, and said")),
-    pytest.param("H+", "H", marks=situation("XYZ", "atoms called H+", "H, and said")),
-    pytest.param("h", "H", marks=situation("XYZ", "atoms called h", "H, and said")),
-    pytest.param("CL", "Cl", marks=situation("CP2K, PDB", "atoms called CL", "Cl, and said")),
-    pytest.param("D", "H", marks=situation("XYZ", "deuterium", "H with its own mass, and said")),
-    pytest.param("2H", "H", marks=situation("XYZ", "atoms called 2H", "H, and said")),
-    pytest.param("Fe3+", "Fe", marks=situation("XYZ", "atoms called Fe3+", "Fe, and said")),
-    pytest.param("O2-", "O", marks=situation("XYZ", "atoms called O2-", "O, and said")),
-    pytest.param("Ti_pv", "Ti", marks=situation("VASP", "atoms called Ti_pv", "Ti, and said")),
-    pytest.param("C(am)", "C", marks=situation("XYZ", "atoms called C(am)", "C, and said")),
+    case("XYZ | atoms called H1 | H, and said", "H1", "H"),
+    case("XYZ | atoms called H+ | H, and said", "H+", "H"),
+    case("XYZ | atoms called h | H, and said", "h", "H"),
+    case("CP2K, PDB | atoms called CL | Cl, and said", "CL", "Cl"),
+    case("XYZ | deuterium | H with its own mass, and said", "D", "H"),
+    case("XYZ | atoms called 2H | H, and said", "2H", "H"),
+    case("XYZ | atoms called Fe3+ | Fe, and said", "Fe3+", "Fe"),
+    case("XYZ | atoms called O2- | O, and said", "O2-", "O"),
+    case("VASP | atoms called Ti_pv | Ti, and said", "Ti_pv", "Ti"),
+    case("XYZ | atoms called C(am) | C, and said", "C(am)", "C"),
 ]
 
 
@@ -58,14 +58,12 @@ def test_labels_that_mean_an_element_are_taken_as_it(tmp_path, label, element):
 
 
 NO_ELEMENTS = [
-    pytest.param("X", "ghost", marks=situation("ASE", "vacuum atoms X", "refused as such")),
-    pytest.param("Bq", "ghost", marks=situation("Gaussian", "ghost atoms Bq", "refused as such")),
-    pytest.param("Gh-O", "ghost", marks=situation("ORCA", "ghost atoms Gh-O", "refused as such")),
-    pytest.param(
-        "8", "number", marks=situation("LAMMPS dump xyz", "types for elements", "refused")
-    ),
-    pytest.param("HW1", "no element", marks=situation("water models", "atoms HW1", "refused")),
-    pytest.param("CA1", "no element", marks=situation("PDB", "C-alpha or Ca", "refused")),
+    case("ASE | vacuum atoms X | refused as such", "X", "ghost"),
+    case("Gaussian | ghost atoms Bq | refused as such", "Bq", "ghost"),
+    case("ORCA | ghost atoms Gh-O | refused as such", "Gh-O", "ghost"),
+    case("LAMMPS dump xyz | types for elements | refused", "8", "number"),
+    case("water models | atoms HW1 | refused", "HW1", "no element"),
+    case("PDB | C-alpha or Ca | refused", "CA1", "no element"),
 ]
 
 
@@ -76,7 +74,7 @@ def test_labels_that_mean_none_are_refused_with_words_about_them(tmp_path, label
     assert "ending" not in (caught.value.hint or "")
 
 
-@situation("own potentials", "names of a type map that are no elements", "taken as they stand")
+@situation("own potentials | names of a type map that are no elements | taken as they stand")
 def test_names_of_the_type_map_need_be_no_elements(tmp_path):
     path = xyz(tmp_path / "x.xyz", "O", "HW1", "D", comment="energy=-1")
     (structure,), report = read(path, known_names=["O", "HW1", "D"])
@@ -87,7 +85,7 @@ def test_names_of_the_type_map_need_be_no_elements(tmp_path):
     assert system.type_map[system.frames([0]).atom_types[0][1]] == "HW1"
 
 
-@situation("LAMMPS dump xyz", "types for elements, with --type-map", "named by it")
+@situation("LAMMPS dump xyz | types for elements, with --type-map | named by it")
 def test_numbered_xyz_is_named_by_the_type_map(tmp_path):
     (structure,), _ = read(xyz(tmp_path / "x.xyz", 2, 1, 1), type_names=["H", "O"])
     assert structure.symbols == ("O", "H", "H")
@@ -96,9 +94,9 @@ def test_numbered_xyz_is_named_by_the_type_map(tmp_path):
 @pytest.mark.parametrize(
     "pbc",
     [
-        pytest.param((1, 1, 0), marks=situation("ASE", "a slab, pbc T T F", "images kept apart")),
-        pytest.param((0, 0, 1), marks=situation("ASE", "a wire, pbc F F T", "images kept apart")),
-        pytest.param((1, 0, 1), marks=situation("ASE", "a slab, pbc T F T", "images kept apart")),
+        case("ASE | a slab, pbc T T F | images kept apart", (1, 1, 0)),
+        case("ASE | a wire, pbc F F T | images kept apart", (0, 0, 1)),
+        case("ASE | a slab, pbc T F T | images kept apart", (1, 0, 1)),
     ],
 )
 def test_directions_that_are_not_periodic_get_a_cell_that_keeps_images_apart(tmp_path, pbc):
@@ -117,7 +115,7 @@ def test_directions_that_are_not_periodic_get_a_cell_that_keeps_images_apart(tmp
     assert "20 Å apart" in report.sentences()[0]
 
 
-@situation("any", "a left-handed cell", "two vectors change places: the same lattice, and said")
+@situation("any | a left-handed cell | two vectors change places: the same lattice, and said")
 def test_left_handed_cells_are_turned_without_moving_an_atom(tmp_path):
     atoms = bulk("Cu", cubic=True)
     atoms.cell = [[0, 3.6, 0], [3.6, 0, 0.5], [0, 0.25, 3.6]]
@@ -136,9 +134,9 @@ def test_left_handed_cells_are_turned_without_moving_an_atom(tmp_path):
 @pytest.mark.parametrize(
     ("ending", "pack"),
     [
-        pytest.param("gz", gzip.compress, marks=situation("any", "file.xyz.gz", "unpacked")),
-        pytest.param("bz2", bz2.compress, marks=situation("any", "file.xyz.bz2", "unpacked")),
-        pytest.param("xz", lzma.compress, marks=situation("any", "file.xyz.xz", "unpacked")),
+        case("any | file.xyz.gz | unpacked", "gz", gzip.compress),
+        case("any | file.xyz.bz2 | unpacked", "bz2", bz2.compress),
+        case("any | file.xyz.xz | unpacked", "xz", lzma.compress),
     ],
 )
 def test_packed_files_are_unpacked(tmp_path, ending, pack):
@@ -152,7 +150,7 @@ def test_packed_files_are_unpacked(tmp_path, ending, pack):
         read(packed)
 
 
-@situation("hostile", "gigabytes of nothing in a small .gz", "refused, bounded")
+@situation("hostile | gigabytes of nothing in a small .gz | refused, bounded")
 def test_a_packed_file_that_grows_without_bounds_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("dpa2.data.structures.reader._SMALL", 1 << 20)
     (tmp_path / "x.xyz.gz").write_bytes(gzip.compress(bytes(1 << 23)))
@@ -163,35 +161,23 @@ def test_a_packed_file_that_grows_without_bounds_is_refused(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        pytest.param(
-            "2\r\n\r\nO 0 0 0\r\nH 1 0 0\r\n",
-            2,
-            marks=situation("Windows", "line ends \\r\\n", "read"),
-        ),
-        pytest.param(
-            "\ufeff2\n\nO 0 0 0\nH 1 0 0\n",
-            2,
-            marks=situation("Windows", "byte order mark", "read"),
-        ),
-        pytest.param(
-            "2\nwater\nO 0 0 0\nH 1 0 0",
-            2,
-            marks=situation("XYZ", "no line end at the end", "read"),
-        ),
-        pytest.param(
+        case("Windows | line ends \\r\\n | read", "2\r\n\r\nO 0 0 0\r\nH 1 0 0\r\n", 2),
+        case("Windows | byte order mark | read", "\ufeff2\n\nO 0 0 0\nH 1 0 0\n", 2),
+        case("XYZ | no line end at the end | read", "2\nwater\nO 0 0 0\nH 1 0 0", 2),
+        case(
+            "XYZ | bare words and tabs, blank lines after | read",
             "2\nE no\tPBC done\nO\t0 0 0\nH 1 0 0\n\n\n",
             2,
-            marks=situation("XYZ", "bare words and tabs, blank lines after", "read"),
         ),
-        pytest.param(
+        case(
+            "XYZ | columns without a name | read",
             "2\nm\u00fcller \u00c5\nO 0 0 0\nH 1 0 0 9 9 9\n",
             2,
-            marks=situation("XYZ", "columns without a name", "read"),
         ),
-        pytest.param(
+        case(
+            "CP2K -pos-1.xyz | E = -17.2 in the comment | no energy",
             "1\n i = 1, time = 0.5, E = -17.2\nH 0 0 0\n",
             1,
-            marks=situation("CP2K -pos-1.xyz", "E = -17.2 in the comment", "no energy"),
         ),
     ],
 )
@@ -206,30 +192,28 @@ def test_plain_xyz_is_read_as_people_write_it(tmp_path, text, count):
 @pytest.mark.parametrize(
     ("tail", "why"),
     [
-        pytest.param(
+        case(
+            "XYZ | the last frame is cut | left out, named",
             "2\n\nO 0 0 0\n",
             "ends after 1 of its 2 atoms",
-            marks=situation("XYZ", "the last frame is cut", "left out, named"),
         ),
-        pytest.param(
-            "2\n\nO 0 0 0\nH 1\n",
-            "cannot be read",
-            marks=situation("XYZ", "the last line is cut", "left out, named"),
+        case(
+            "XYZ | the last line is cut | left out, named", "2\n\nO 0 0 0\nH 1\n", "cannot be read"
         ),
-        pytest.param(
+        case(
+            "XYZ | a count that is none | the rest is named as lost",
             "two\n\nO 0 0 0\n",
             "rest of the file is lost",
-            marks=situation("XYZ", "a count that is none", "the rest is named as lost"),
         ),
-        pytest.param(
+        case(
+            "hostile | a million columns promised | left out, bounded",
             "1\nProperties=species:S:1:pos:R:999999\nO 0 0 0\n",
             "name 1000000 columns",
-            marks=situation("hostile", "a million columns promised", "left out, bounded"),
         ),
-        pytest.param(
+        case(
+            "hostile | a count of 10^12 | left out, bounded",
             "999999999999\n\nO 0 0 0\n",
             "ends after 1 of",
-            marks=situation("hostile", "a count of 10^12", "left out, bounded"),
         ),
     ],
 )
@@ -244,9 +228,9 @@ def test_a_damaged_frame_loses_nothing_but_itself(tmp_path, tail, why):
 @pytest.mark.parametrize(
     ("index", "frames"),
     [
-        pytest.param("@-1", [4], marks=situation("ASE", "file@-1", "the last frame")),
-        pytest.param("@:2", [0, 1], marks=situation("ASE", "file@:2", "the first two frames")),
-        pytest.param("@1::2", [1, 3], marks=situation("ASE", "file@1::2", "every second frame")),
+        case("ASE | file@-1 | the last frame", "@-1", [4]),
+        case("ASE | file@:2 | the first two frames", "@:2", [0, 1]),
+        case("ASE | file@1::2 | every second frame", "@1::2", [1, 3]),
         ("@3", [3]),
         ("@-2:", [3, 4]),
         ("", [0, 1, 2, 3, 4]),
@@ -262,7 +246,7 @@ def test_frames_are_chosen_as_in_ase(tmp_path, index, frames):
         read(f"{path}@7")
 
 
-@situation("any", "names with @ and # in them", "taken as they are")
+@situation("any | names with @ and # in them | taken as they are")
 def test_file_names_may_have_signs_in_them(tmp_path):
     for name in ("run@3.xyz", "run@-1", "a#1.xyz"):
         path = xyz(tmp_path / name, "O", "H")
@@ -270,7 +254,7 @@ def test_file_names_may_have_signs_in_them(tmp_path):
         assert len(structure.symbols) == 2
 
 
-@situation("ASE", "several formats by their content alone", "found")
+@situation("ASE | several formats by their content alone | found")
 def test_formats_are_found_by_content(tmp_path):
     water = molecule("H2O", cell=[8, 8, 8], pbc=True)
     for name, kind in (("a", "vasp"), ("b.cif", "cif"), ("POSCAR-7", "vasp"),
@@ -287,7 +271,7 @@ END
 """
 
 
-@situation("PDB", "names of atoms without the columns of elements", "refused: CA is C or Ca")
+@situation("PDB | names of atoms without the columns of elements | refused: CA is C or Ca")
 def test_a_pdb_without_elements_is_refused(tmp_path):
     (tmp_path / "x.pdb").write_text(PDB.format(cell=20, element="C"))
     (structure,), _ = read(tmp_path / "x.pdb")
@@ -297,14 +281,14 @@ def test_a_pdb_without_elements_is_refused(tmp_path):
         read(tmp_path / "x.pdb")
 
 
-@situation("PDB, NMR", "CRYST1 1 1 1, a cell that is none", "refused")
+@situation("PDB, NMR | CRYST1 1 1 1, a cell that is none | refused")
 def test_a_cell_smaller_than_its_atoms_is_refused(tmp_path):
     (tmp_path / "x.pdb").write_text(PDB.format(cell=0.9, element="C"))
     with pytest.raises(DataError, match="an atom, less than any matter"):
         read(tmp_path / "x.pdb")
 
 
-@situation("GROMACS", "elements told from OW, HW1", "said")
+@situation("GROMACS | elements told from OW, HW1 | said")
 def test_elements_told_from_names_are_said(tmp_path):
     (tmp_path / "x.gro").write_text(
         "water\n    2\n    1SOL     OW    1   0.126   1.624   1.679\n"
@@ -315,7 +299,7 @@ def test_elements_told_from_names_are_said(tmp_path):
     assert "OW O, HW1 H" in report.sentences()[0]
 
 
-@situation("CIF", "sites occupied in part", "refused: which atoms are there?")
+@situation("CIF | sites occupied in part | refused: which atoms are there?")
 def test_partly_occupied_sites_are_refused(tmp_path):
     ase.io.write(tmp_path / "x.cif", bulk("Cu", cubic=True))
     text = (tmp_path / "x.cif").read_text()

@@ -23,7 +23,7 @@ from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
 from dpa2.interfaces.start import starting_structure
 from schemas.errors import DataError
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 MODEL = str(Path(__file__).parents[1] / "golden" / "small" / "model.pt")
 
@@ -51,7 +51,7 @@ def labelled(number, *, pbc=True):
     return atoms
 
 
-@situation("any", "a file that cannot be read among good ones", "the others converted, exit code 1")
+@situation("any | a file that cannot be read among good ones | the others converted, exit code 1")
 def test_a_bad_file_loses_nothing_but_itself(run, tmp_path):
     ase.io.write(tmp_path / "good.traj", [labelled(i) for i in range(4)])
     (tmp_path / "bad.xyz").write_text("hello\n")
@@ -70,7 +70,7 @@ def test_a_bad_file_loses_nothing_but_itself(run, tmp_path):
     assert sum(system.num_frames for system in open_systems(tmp_path / "out")) == 5
 
 
-@situation("any", "every file is bad", "nothing is written, all are named")
+@situation("any | every file is bad | nothing is written, all are named")
 def test_only_bad_files_write_nothing(run, tmp_path):
     for name in ("a.xyz", "b.xyz"):
         (tmp_path / name).write_text("hello\n")
@@ -79,7 +79,7 @@ def test_only_bad_files_write_nothing(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@situation("ASE", "a slab in zoo data convert", "a cell with --vacuum, and a warning")
+@situation("ASE | a slab in zoo data convert | a cell with --vacuum, and a warning")
 def test_a_slab_is_converted_with_a_word(run, tmp_path):
     ase.io.write(tmp_path / "slab.xyz", labelled(1, pbc=[True, True, False]), format="extxyz")
     result = run("data", "convert", tmp_path / "slab.xyz", "-o", tmp_path / "out", "--vacuum", 15)
@@ -91,7 +91,7 @@ def test_a_slab_is_converted_with_a_word(run, tmp_path):
     assert box[2, 2] >= 15
 
 
-@situation("ASE", "a slab through zoo predict and zoo data convert", "one energy")
+@situation("ASE | a slab through zoo predict and zoo data convert | one energy")
 def test_a_slab_has_one_energy_by_every_way(run, tmp_path):
     atoms = labelled(1, pbc=[True, True, False])
     atoms.cell[2, 2] = 1.0  # the file's own vector would bring images on top of each other
@@ -104,7 +104,7 @@ def test_a_slab_has_one_energy_by_every_way(run, tmp_path):
     assert energies[0] == pytest.approx(energies[1], abs=1e-10)
 
 
-@situation("ASE", "a left-handed cell in zoo predict", "the energy of the same lattice")
+@situation("ASE | a left-handed cell in zoo predict | the energy of the same lattice")
 def test_a_left_handed_cell_has_the_energy_of_its_lattice(run, tmp_path):
     atoms = labelled(1)
     atoms.set_cell([[5, 0, 0], [1, 6, 0], [0, 1, 5]])
@@ -120,15 +120,15 @@ def test_a_left_handed_cell_has_the_energy_of_its_lattice(run, tmp_path):
 @pytest.mark.parametrize(
     ("columns", "rows"),
     [
-        pytest.param(
+        case(
+            "LAMMPS | types beside elements in zoo predict | by element",
             "id type element x y z",
             ["1 2 O 0 0 0", "2 1 H 1 0 0"],
-            marks=situation("LAMMPS", "types beside elements in zoo predict", "by element"),
         ),
-        pytest.param(
+        case(
+            "extxyz | a column type:I:1 in zoo predict | by element",
             None,
             ["O 0 0 0 1", "H 1 0 0 0"],
-            marks=situation("extxyz", "a column type:I:1 in zoo predict", "by element"),
         ),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_column_of_types_is_no_index_into_the_model(run, tmp_path, columns, ro
     assert found == pytest.approx(float(expected.energy[0]), abs=1e-10)
 
 
-@situation("LAMMPS", "a dump without elements in zoo predict", "refused; right with --type-map")
+@situation("LAMMPS | a dump without elements in zoo predict | refused; right with --type-map")
 def test_predict_asks_for_the_elements_of_a_dump(run, tmp_path):
     (tmp_path / "x.dump").write_text(
         "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n3\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
@@ -166,7 +166,7 @@ def test_predict_asks_for_the_elements_of_a_dump(run, tmp_path):
     assert energies[0] != energies[1]
 
 
-@situation("any", "a bad file among good ones in zoo predict", "the others predicted, exit code 1")
+@situation("any | a bad file among good ones in zoo predict | the others predicted, exit code 1")
 def test_predict_leaves_a_bad_file_out(run, tmp_path):
     ase.io.write(tmp_path / "good.traj", [labelled(i) for i in range(3)])
     (tmp_path / "bad.xyz").write_text("hello\n")
@@ -179,7 +179,7 @@ def test_predict_leaves_a_bad_file_out(run, tmp_path):
     assert len(ase.io.read(tmp_path / "p.xyz", index=":")) == 1
 
 
-@situation("ASE", "a ghost atom in the only structure of zoo predict", "refused, nothing written")
+@situation("ASE | a ghost atom in the only structure of zoo predict | refused, nothing written")
 def test_predict_writes_nothing_where_nothing_was_read(run, tmp_path):
     (tmp_path / "x.xyz").write_text("2\n\nO 0 0 0\nX 1 0 0\n")
     with pytest.raises(DataError, match="ghost"):
@@ -187,7 +187,7 @@ def test_predict_writes_nothing_where_nothing_was_read(run, tmp_path):
     assert not (tmp_path / "p.xyz").exists()
 
 
-@situation("LAMMPS", "a live trajectory in zoo predict", "the whole frames, exit code 1")
+@situation("LAMMPS | a live trajectory in zoo predict | the whole frames, exit code 1")
 def test_predict_says_that_the_last_frame_is_not_whole(run, tmp_path):
     frame = "2\n\nO 0 0 0\nH 1 0 0\n"
     (tmp_path / "x.xyz").write_text(frame * 2 + frame[:-9])
@@ -199,7 +199,7 @@ def test_predict_says_that_the_last_frame_is_not_whole(run, tmp_path):
     assert "frame 2 is left out" in document["warnings"][0]
 
 
-@situation("ASE", "file@-1 in zoo md", "the last frame with its velocities")
+@situation("ASE | file@-1 in zoo md | the last frame with its velocities")
 def test_md_starts_from_the_frame_that_is_named(tmp_path):
     frames = [Atoms("OH", [[0, 0, i], [1, 0, i]]) for i in range(3)]
     frames[2].set_velocities([[0, 0, 1], [0, 0, 2]])
@@ -210,9 +210,7 @@ def test_md_starts_from_the_frame_that_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["recommend", "test", "deviation"])
-@situation(
-    "ASE", "a labelled trajectory for recommend, test, deviation", "as a system of its frames"
-)
+@situation("ASE | a labelled trajectory for recommend, test, deviation | as a system of its frames")
 def test_commands_for_systems_take_files_too(run, tmp_path, command):
     ase.io.write(tmp_path / "x.traj", [labelled(i) for i in range(3)])
     run("data", "convert", tmp_path / "x.traj", "-o", tmp_path / "out", "--split", 1)

@@ -12,7 +12,7 @@ from ase.db import connect
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
 from schemas.errors import DataError
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 FORCES = np.array([[0.64, 0.0, -0.1], [-0.3, 0.2, 0.0], [-0.34, -0.2, 0.1]])
 # In ASE's order xx yy zz yz xz xy, eV/Å³.
@@ -44,10 +44,10 @@ def extxyz(path, comment, columns="", values=""):
 @pytest.mark.parametrize(
     "ending",
     [
-        pytest.param("traj", marks=situation("ASE .traj", "some atoms are fixed", "raw forces")),
-        pytest.param("db", marks=situation("ASE .db", "some atoms are fixed", "raw forces")),
-        pytest.param("json", marks=situation("ASE .json", "some atoms are fixed", "raw forces")),
-        pytest.param("xyz", marks=situation("extxyz", "a move_mask column", "raw forces")),
+        case("ASE .traj | some atoms are fixed | raw forces", "traj"),
+        case("ASE .db | some atoms are fixed | raw forces", "db"),
+        case("ASE .json | some atoms are fixed | raw forces", "json"),
+        case("extxyz | a move_mask column | raw forces", "xyz"),
     ],
 )
 def test_forces_of_fixed_atoms_are_the_raw_ones(tmp_path, ending):
@@ -64,7 +64,7 @@ def test_forces_of_fixed_atoms_are_the_raw_ones(tmp_path, ending):
     assert len(structure.atoms.constraints) == 1
 
 
-@situation("ASE .traj", "elements change from frame to frame", "each frame has its own")
+@situation("ASE .traj | elements change from frame to frame | each frame has its own")
 def test_every_frame_has_its_own_elements(tmp_path):
     ase.io.write(tmp_path / "x.traj", [molecule("H2O"), molecule("CO2"), molecule("NH3")])
     structures, _ = read(tmp_path / "x.traj")
@@ -78,8 +78,8 @@ def test_every_frame_has_its_own_elements(tmp_path):
 @pytest.mark.parametrize(
     "first",
     [
-        pytest.param(0, marks=situation("ASE .traj", "stress in frame 0 only", "kept there")),
-        pytest.param(1, marks=situation("ASE .traj", "stress in frame 1 only", "kept there")),
+        case("ASE .traj | stress in frame 0 only | kept there", 0),
+        case("ASE .traj | stress in frame 1 only | kept there", 1),
     ],
 )
 def test_stress_of_some_frames_is_theirs(tmp_path, first):
@@ -94,10 +94,8 @@ def test_stress_of_some_frames_is_theirs(tmp_path, first):
 @pytest.mark.parametrize(
     "ending",
     [
-        pytest.param(
-            "traj", marks=situation("ASE .traj", "energy and free_energy", "the free one")
-        ),
-        pytest.param("xyz", marks=situation("extxyz", "energy and free_energy", "the free one")),
+        case("ASE .traj | energy and free_energy | the free one", "traj"),
+        case("extxyz | energy and free_energy | the free one", "xyz"),
     ],
 )
 def test_the_energy_is_the_one_whose_derivative_the_forces_are(tmp_path, ending):
@@ -112,20 +110,17 @@ def test_the_energy_is_the_one_whose_derivative_the_forces_are(tmp_path, ending)
 
 # comment, columns, label, its value, a word of the report
 DIALECTS = [
-    pytest.param("energy=-5.5", ":forces:R:3", "force", "",
-                 marks=situation("NequIP", "energy and forces", "taken")),
-    pytest.param("REF_energy=-5.5", ":REF_forces:R:3", "force", "REF_forces",
-                 marks=situation("MACE", "REF_energy, REF_forces", "taken and said")),
-    pytest.param("dft_energy=-5.5", ":forces_dft:R:3", "force", "forces_dft",
-                 marks=situation("forum posts", "dft_energy, forces_dft", "taken and said")),
-    pytest.param("Energy=-5.5", ":force:R:3", "force", "",
-                 marks=situation("GPUMD", "Energy and force", "taken")),
-    pytest.param("total_energy=-5.5", ":forces:R:3", "force", "",
-                 marks=situation("NequIP", "total_energy", "taken")),
-    pytest.param("energy=-1 REF_energy=-5.5", ":REF_forces:R:3", "force", "the reference",
-                 marks=situation("MACE", "energy beside REF_energy", "the reference, and said")),
-    pytest.param("energy=-5.5 mace_energy=3", ":forces:R:3", "force", "",
-                 marks=situation("MACE", "a model's energy beside the label", "the label")),
+    case("NequIP | energy and forces | taken", "energy=-5.5", ":forces:R:3", "force", ""),
+    case("MACE | REF_energy, REF_forces | taken and said", "REF_energy=-5.5", ":REF_forces:R:3",
+         "force", "REF_forces"),
+    case("forum posts | dft_energy, forces_dft | taken and said", "dft_energy=-5.5",
+         ":forces_dft:R:3", "force", "forces_dft"),
+    case("GPUMD | Energy and force | taken", "Energy=-5.5", ":force:R:3", "force", ""),
+    case("NequIP | total_energy | taken", "total_energy=-5.5", ":forces:R:3", "force", ""),
+    case("MACE | energy beside REF_energy | the reference, and said", "energy=-1 REF_energy=-5.5",
+         ":REF_forces:R:3", "force", "the reference"),
+    case("MACE | a model's energy beside the label | the label", "energy=-5.5 mace_energy=3",
+         ":forces:R:3", "force", ""),
 ]  # fmt: skip
 
 
@@ -139,20 +134,20 @@ def test_dialects_of_extxyz(tmp_path, comment, columns, label, said):
 
 
 REFUSALS = [
-    pytest.param("MACE_energy=-5", "", "--energy-key MACE_energy",
-                 marks=situation("MACE", "only a model's energy", "refused, the key named")),
-    pytest.param("energy=-5 total_energy=-6", "", "--energy-key",
-                 marks=situation("extxyz", "two energies that differ", "refused, both named")),
-    pytest.param("energy=-5", ":my_forces:R:3", "--forces-key my_forces",
-                 marks=situation("metatrain", "forces of a name of one's own", "refused, named")),
-    pytest.param("energy=-5 energy_unit=furlong", "", "eV",
-                 marks=situation("extxyz", "an unknown unit", "refused, named")),
-    pytest.param('energy=-5 stress="3 0 0 0 4 0 0 0 5"', "", "--stress-unit",
-                 marks=situation("extxyz", "stress in GPa", "refused: no material bears it")),
-    pytest.param('energy=-5 stress="-30 -40 -50 1 1 1"', "", "--stress-unit",
-                 marks=situation("VASP through ASE", "stress in kbar", "refused")),
-    pytest.param('energy=-5 virial="1 0 0 0 1 0 0 0 1" stress="1e-2 0 0 0 1e-2 0 0 0 1e-2"', "",
-                 "--stress-key", marks=situation("extxyz", "stress and virial differ", "refused")),
+    case("MACE | only a model's energy | refused, the key named", "MACE_energy=-5", "",
+         "--energy-key MACE_energy"),
+    case("extxyz | two energies that differ | refused, both named", "energy=-5 total_energy=-6", "",
+         "--energy-key"),
+    case("metatrain | forces of a name of one's own | refused, named", "energy=-5",
+         ":my_forces:R:3", "--forces-key my_forces"),
+    case("extxyz | an unknown unit | refused, named", "energy=-5 energy_unit=furlong", "", "eV"),
+    case("extxyz | stress in GPa | refused: no material bears it",
+         'energy=-5 stress="3 0 0 0 4 0 0 0 5"', "", "--stress-unit"),
+    case("VASP through ASE | stress in kbar | refused", 'energy=-5 stress="-30 -40 -50 1 1 1"', "",
+         "--stress-unit"),
+    case("extxyz | stress and virial differ | refused",
+         'energy=-5 virial="1 0 0 0 1 0 0 0 1" stress="1e-2 0 0 0 1e-2 0 0 0 1e-2"', "",
+         "--stress-key"),
 ]  # fmt: skip
 
 
@@ -166,24 +161,22 @@ def test_what_is_not_clear_is_refused_by_name(tmp_path, comment, columns, hint):
 
 
 STRESSES = [
-    pytest.param('stress="0.01 0.006 0.005 0.006 0.02 0.004 0.005 0.004 0.03"', None,
-                 marks=situation("extxyz", "stress of nine numbers", "read")),
-    pytest.param("stress=[[0.01,0.006,0.005],[0.006,0.02,0.004],[0.005,0.004,0.03]]", None,
-                 marks=situation("extxyz", "stress as a list of lists", "read")),
-    pytest.param('stress="0.01 0.02 0.03 0.004 0.005 0.006"', None,
-                 marks=situation("extxyz", "stress of six numbers", "read in Voigt's order")),
-    pytest.param('REF_stress="0.01 0.006 0.005 0.006 0.02 0.004 0.005 0.004 0.03"', None,
-                 marks=situation("MACE", "REF_stress", "read")),
-    pytest.param('virials="{}"', None, marks=situation("MACE", "virials", "read as eV")),
-    pytest.param('virial="{}"', None, marks=situation("QUIP", "virial", "read as eV")),
-    pytest.param('stress="{gpa}"', "GPa",
-                 marks=situation("extxyz", "stress in GPa, said with --stress-unit", "converted")),
-    pytest.param('stress="{kbar}"', "-kbar",
-                 marks=situation("VASP", "pressure in kbar, said with --stress-unit", "converted")),
-    pytest.param('stress="{bar}"', "bar",
-                 marks=situation("LAMMPS dump extxyz", "stress in bar, said", "converted")),
-    pytest.param('stress="{gpa}" stress_unit=GPa', None,
-                 marks=situation("extxyz", "stress_unit=GPa in the comment", "converted")),
+    case("extxyz | stress of nine numbers | read",
+         'stress="0.01 0.006 0.005 0.006 0.02 0.004 0.005 0.004 0.03"', None),
+    case("extxyz | stress as a list of lists | read",
+         "stress=[[0.01,0.006,0.005],[0.006,0.02,0.004],[0.005,0.004,0.03]]", None),
+    case("extxyz | stress of six numbers | read in Voigt's order",
+         'stress="0.01 0.02 0.03 0.004 0.005 0.006"', None),
+    case("MACE | REF_stress | read",
+         'REF_stress="0.01 0.006 0.005 0.006 0.02 0.004 0.005 0.004 0.03"', None),
+    case("MACE | virials | read as eV", 'virials="{}"', None),
+    case("QUIP | virial | read as eV", 'virial="{}"', None),
+    case("extxyz | stress in GPa, said with --stress-unit | converted", 'stress="{gpa}"', "GPa"),
+    case("VASP | pressure in kbar, said with --stress-unit | converted",
+         'stress="{kbar}"', "-kbar"),
+    case("LAMMPS dump extxyz | stress in bar, said | converted", 'stress="{bar}"', "bar"),
+    case("extxyz | stress_unit=GPa in the comment | converted", 'stress="{gpa}" stress_unit=GPa',
+         None),
 ]  # fmt: skip
 
 
@@ -201,7 +194,7 @@ def test_stress_in_every_form_becomes_the_same_virial(tmp_path, comment, unit):
     np.testing.assert_allclose(structure.labels["virial"], VIRIAL, rtol=1e-12, atol=1e-12)
 
 
-@situation("extxyz", "energy_unit=Hartree force_unit=Hartree/Bohr", "converted")
+@situation("extxyz | energy_unit=Hartree force_unit=Hartree/Bohr | converted")
 def test_units_that_a_frame_names_are_converted(tmp_path):
     comment = "energy=-2 energy_unit=Hartree force_unit=hartree/bohr"
     path = extxyz(tmp_path / "x.xyz", comment, ":forces:R:3", "1 0 0")
@@ -210,14 +203,14 @@ def test_units_that_a_frame_names_are_converted(tmp_path):
     assert structure.labels["force"][0, 0] == pytest.approx(27.211386245988 / 0.529177210903)
 
 
-@situation("extxyz", "energies without forces", "energies alone")
+@situation("extxyz | energies without forces | energies alone")
 def test_energies_without_forces_are_energies(tmp_path):
     (structure,), report = read(extxyz(tmp_path / "x.xyz", "energy=-5"))
     assert structure.labels.keys() == {"energy"}
     assert report.to_json()["keys"] == {"energy": {"energy": 1}}
 
 
-@situation("any", "--energy-key of another key, --forces-key none", "taken, left out")
+@situation("any | --energy-key of another key, --forces-key none | taken, left out")
 def test_keys_can_be_named(tmp_path):
     path = extxyz(tmp_path / "x.xyz", "energy=-5 MACE_energy=-6", ":forces:R:3", "1 0 0")
     (structure,), _ = read(path, keys=LabelKeys(energy="MACE_energy", forces="none"))
@@ -228,7 +221,7 @@ def test_keys_can_be_named(tmp_path):
         read(path, keys=LabelKeys(energy="dft"))
 
 
-@situation("extxyz", "the key of the energy changes within the file", "said")
+@situation("extxyz | the key of the energy changes within the file | said")
 def test_a_change_of_keys_is_said(tmp_path):
     one = extxyz(tmp_path / "a.xyz", "free_energy=-5").read_text()
     two = extxyz(tmp_path / "b.xyz", "energy=-5").read_text()
@@ -237,7 +230,7 @@ def test_a_change_of_keys_is_said(tmp_path):
     assert "different keys: free_energy in 1 frames, energy in 1 frames" in report.sentences()[-1]
 
 
-@situation("extxyz", "a key stands twice in the comment", "the frame is left out, named")
+@situation("extxyz | a key stands twice in the comment | the frame is left out, named")
 def test_a_repeated_key_makes_a_frame_useless(tmp_path):
     good = extxyz(tmp_path / "a.xyz", "energy=-5").read_text()
     bad = extxyz(tmp_path / "b.xyz", 'energy=-5 note="energy=1" energy=-6').read_text()
@@ -248,7 +241,7 @@ def test_a_repeated_key_makes_a_frame_useless(tmp_path):
     assert "energy more than once" in report.dropped[0].reason
 
 
-@situation("ASE", "a molecule with a stress", "no virial, and said")
+@situation("ASE | a molecule with a stress | no virial, and said")
 def test_a_stress_without_a_cell_means_nothing(tmp_path):
     path = tmp_path / "x.xyz"
     path.write_text('1\nenergy=-1 stress="1 1 1 0 0 0"\nHe 0 0 0\n')
@@ -257,7 +250,7 @@ def test_a_stress_without_a_cell_means_nothing(tmp_path):
     assert "without a cell" in report.sentences()[0]
 
 
-@situation("GPUMD", "lattice, properties in lower case", "the cell and the forces are read")
+@situation("GPUMD | lattice, properties in lower case | the cell and the forces are read")
 def test_keys_in_lower_case_are_known(tmp_path):
     text = extxyz(tmp_path / "x.xyz", "energy=-5", ":forces:R:3", "1 0 0").read_text()
     text = text.replace("Lattice", "lattice").replace("Properties", "properties")
@@ -267,7 +260,7 @@ def test_keys_in_lower_case_are_known(tmp_path):
     assert structure.pbc == (True, True, True)
 
 
-@situation("ASE", "another energy in info than in the results", "refused, both named")
+@situation("ASE | another energy in info than in the results | refused, both named")
 def test_info_that_contradicts_the_results_is_refused(tmp_path):
     atoms = water(energy=-14.0, forces=FORCES)
     atoms.info["energy"] = -15.0
@@ -276,7 +269,7 @@ def test_info_that_contradicts_the_results_is_refused(tmp_path):
         read(tmp_path / "x.traj")
 
 
-@situation("LAMMPS, ASE", "a forces label with NaN in one frame", "that frame is left out, named")
+@situation("LAMMPS, ASE | a forces label with NaN in one frame | that frame is left out, named")
 def test_frames_with_nan_are_left_out(tmp_path):
     frames = [water(energy=-1.0, forces=FORCES) for _ in range(3)]
     frames[1].calc.results["forces"] = FORCES * np.nan
@@ -294,7 +287,7 @@ def test_an_empty_cell_that_is_periodic_is_no_structure(tmp_path):
         read(tmp_path / "x.traj")
 
 
-@situation("CP2K", "the -frc-1.xyz taken for positions", "said: atoms all but coincide")
+@situation("CP2K | the -frc-1.xyz taken for positions | said: atoms all but coincide")
 def test_forces_in_the_place_of_positions_are_noticed(tmp_path):
     (tmp_path / "w-frc-1.xyz").write_text(
         "2\n i = 0, time = 0.0, E = -17.2\n H 0.001 0.002 0.003\n O -0.001 -0.002 -0.003\n"
@@ -303,7 +296,7 @@ def test_forces_in_the_place_of_positions_are_noticed(tmp_path):
     assert any("closer than 0.3 Å" in text for text in report.sentences())
 
 
-@situation("i-PI", "xyz with CELL(abcABC) in the comment, in Bohr", "refused, the way named")
+@situation("i-PI | xyz with CELL(abcABC) in the comment, in Bohr | refused, the way named")
 def test_xyz_of_ipi_is_refused(tmp_path):
     (tmp_path / "pos.xyz").write_text(
         "1\n# CELL(abcABC): 9.4 9.4 9.4 90.0 90.0 90.0 Step: 0 Bead: 0 "
@@ -313,7 +306,7 @@ def test_xyz_of_ipi_is_refused(tmp_path):
         read(tmp_path / "pos.xyz")
 
 
-@situation("XYZ", "a cell in the comment in another form than Lattice", "said: not periodic")
+@situation("XYZ | a cell in the comment in another form than Lattice | said: not periodic")
 def test_a_cell_in_another_form_is_noticed(tmp_path):
     (tmp_path / "x.xyz").write_text("1\nBox: 9.4 9.4 9.4\n H 1.0 2.0 3.0\n")
     (structure,), report = read(tmp_path / "x.xyz")
@@ -321,7 +314,7 @@ def test_a_cell_in_another_form_is_noticed(tmp_path):
     assert "not periodic" in report.sentences()[0]
 
 
-@situation("extxyz", "a file killed within its last number", "the frame is left out, and said")
+@situation("extxyz | a file killed within its last number | the frame is left out, and said")
 def test_a_number_that_is_cut_is_not_believed(tmp_path):
     rows = "2\nenergy=-1\nH 0.0000 0.0000 0.1250\nH 0.0000 0.0000 1.0250"
     (tmp_path / "whole.xyz").write_text(f"{rows}\n{rows}")
@@ -332,7 +325,7 @@ def test_a_number_that_is_cut_is_not_believed(tmp_path):
     assert "ends in the middle of its last line" in report.sentences()[0]
 
 
-@situation("Protein Data Bank", "CRYST1 of 1 x 1 x 1 Å of a model by NMR", "no cell, and said")
+@situation("Protein Data Bank | CRYST1 of 1 x 1 x 1 Å of a model by NMR | no cell, and said")
 def test_the_dummy_cell_of_a_pdb_file_is_none(tmp_path):
     atoms = "".join(
         f"ATOM  {i + 1:5}  C{i}  ALA A   1       1.000{i * 1.5:8.3f}   3.000  1.00  0.00{'C':>12}\n"
@@ -345,7 +338,7 @@ def test_the_dummy_cell_of_a_pdb_file_is_none(tmp_path):
     assert "stands for none" in " ".join(report.sentences())
 
 
-@situation("XCrySDen, aenet", "forces of XSF, in Hartree/Å by its definition", "their unit is said")
+@situation("XCrySDen, aenet | forces of XSF, in Hartree/Å by its definition | their unit is said")
 def test_the_unit_of_forces_in_xsf_is_said(tmp_path):
     (tmp_path / "x.xsf").write_text(
         "CRYSTAL\nPRIMVEC\n4 0 0\n0 4 0\n0 0 4\nPRIMCOORD\n1 1\nCu 0 0 0 0.1 0 0\n"

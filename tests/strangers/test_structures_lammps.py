@@ -9,7 +9,7 @@ from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
 from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
 from dpa2.interfaces.structure_files import to_atoms
 from schemas.errors import DataError
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 
 def read(path, **options):
@@ -34,11 +34,9 @@ ROWS = ["3 1 H 3 0 0", "1 2 O 1 0 0", "2 1 H 2 0 0"]
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            "x.lammpstrj", marks=situation("LAMMPS", "a dump with elements", "read by id")
-        ),
-        pytest.param("dump.water", marks=situation("LAMMPS", "dump.NAME", "found by its name")),
-        pytest.param("frames.txt", marks=situation("LAMMPS", "a dump renamed", "found by content")),
+        case("LAMMPS | a dump with elements | read by id", "x.lammpstrj"),
+        case("LAMMPS | dump.NAME | found by its name", "dump.water"),
+        case("LAMMPS | a dump renamed | found by content", "frames.txt"),
     ],
 )
 def test_a_dump_with_elements_is_read_in_the_order_of_ids(tmp_path, name):
@@ -48,14 +46,14 @@ def test_a_dump_with_elements_is_read_in_the_order_of_ids(tmp_path, name):
     assert not report.sentences()
 
 
-@situation("LAMMPS", "atom types that change their atoms between frames", "each frame has its own")
+@situation("LAMMPS | atom types that change their atoms between frames | each frame has its own")
 def test_each_frame_of_a_dump_has_its_own_elements(tmp_path):
     second = ["1 1 H 1 0 0", "2 2 O 2 0 0", "3 1 H 3 0 0"]
     structures, _ = read(dump(tmp_path / "x.dump", "id type element x y z", ROWS, second))
     assert [s.symbols for s in structures] == [("O", "H", "H"), ("H", "O", "H")]
 
 
-@situation("LAMMPS", "a dump without elements", "refused; named by --type-map")
+@situation("LAMMPS | a dump without elements | refused; named by --type-map")
 def test_a_dump_without_elements_asks_for_them(tmp_path):
     rows = [" ".join(np.array(row.split())[[0, 1, 3, 4, 5]]) for row in ROWS]
     path = dump(tmp_path / "x.dump", "id type x y z", rows)
@@ -74,30 +72,28 @@ def test_a_dump_without_elements_asks_for_them(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        pytest.param(
-            ROWS[:2],
-            "has 2 of its 3 atoms",
-            marks=situation("LAMMPS", "a dump killed in a frame", "left out, named"),
+        case(
+            "LAMMPS | a dump killed in a frame | left out, named", ROWS[:2], "has 2 of its 3 atoms"
         ),
-        pytest.param(
+        case(
+            "LAMMPS | a dump killed in a line | left out, named",
             [*ROWS[:2], "2 1 H 2"],
             "has 2 of its 3 atoms",
-            marks=situation("LAMMPS", "a dump killed in a line", "left out, named"),
         ),
-        pytest.param(
+        case(
+            "LAMMPS | an id twice in a frame | left out, named",
             [*ROWS[:2], "3 1 H 2 0 0"],
             "one id",
-            marks=situation("LAMMPS", "an id twice in a frame", "left out, named"),
         ),
-        pytest.param(
+        case(
+            "LAMMPS | an element that is none | left out, named",
             [*ROWS[:2], "2 1 Q 2 0 0"],
             "no element",
-            marks=situation("LAMMPS", "an element that is none", "left out, named"),
         ),
-        pytest.param(
+        case(
+            "LAMMPS | a coordinate that is no number | left out, named",
             [*ROWS[:2], "2 1 H a 0 0"],
             "cannot be read",
-            marks=situation("LAMMPS", "a coordinate that is no number", "left out, named"),
         ),
     ],
 )
@@ -110,7 +106,7 @@ def test_a_damaged_frame_of_a_dump_is_left_out(tmp_path, rows, why):
     assert why in report.dropped[0].reason
 
 
-@situation("LAMMPS", "scaled coordinates, a tilted box, ff in z", "read; periodic as it says")
+@situation("LAMMPS | scaled coordinates, a tilted box, ff in z | read; periodic as it says")
 def test_scaled_coordinates_and_boundaries_are_read(tmp_path):
     path = tmp_path / "x.dump"
     path.write_text(
@@ -124,7 +120,7 @@ def test_scaled_coordinates_and_boundaries_are_read(tmp_path):
     np.testing.assert_allclose(structure.coord, [[5.5, 5, 3]])
 
 
-@situation("LAMMPS", "an old dump without pp in its bounds", "periodic, and said")
+@situation("LAMMPS | an old dump without pp in its bounds | periodic, and said")
 def test_an_old_dump_is_taken_as_periodic(tmp_path):
     path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, bounds="")
     (structure,), report = read(path)
@@ -132,7 +128,7 @@ def test_an_old_dump_is_taken_as_periodic(tmp_path):
     assert "does not say which directions are periodic" in report.sentences()[0]
 
 
-@situation("LAMMPS", "forces in a dump, no energy", "no energy 0 made up; forces on demand")
+@situation("LAMMPS | forces in a dump, no energy | no energy 0 made up; forces on demand")
 def test_forces_of_a_dump_are_taken_on_demand_only(tmp_path):
     rows = [f"{row} 0.5 0 0" for row in ROWS]
     path = dump(tmp_path / "x.dump", "id type element x y z fx fy fz", rows)
@@ -143,7 +139,7 @@ def test_forces_of_a_dump_are_taken_on_demand_only(tmp_path):
     assert structure.labels.keys() == {"force"}
 
 
-@situation("LAMMPS", "lj units", "refused")
+@situation("LAMMPS | lj units | refused")
 def test_reduced_units_are_refused(tmp_path):
     path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, head="ITEM: UNITS\nlj\n")
     with pytest.raises(DataError, match="units are 'lj'"):
@@ -169,23 +165,23 @@ Atoms # {style}
 @pytest.mark.parametrize(
     ("middle", "style", "types"),
     [
-        pytest.param(
+        case(
+            "LAMMPS | a data file with masses | elements by mass, and said",
             "\nMasses\n\n1 1.008\n2 15.999\n",
             "atomic",
             "211",
-            marks=situation("LAMMPS", "a data file with masses", "elements by mass, and said"),
         ),
-        pytest.param(
+        case(
+            "Ovito | comments behind masses | elements by name",
             "\nMasses\n\n1 2.0 # H\n2 15.999 # O\n",
             "atomic",
             "211",
-            marks=situation("Ovito", "comments behind masses", "elements by name"),
         ),
-        pytest.param(
+        case(
+            "LAMMPS | type labels, unsorted ids | elements by label",
             "\nAtom Type Labels\n\n1 H\n2 O\n\nMasses\n\n1 1\n2 1\n",
             "atomic",
             "OHH",
-            marks=situation("LAMMPS", "type labels, unsorted ids", "elements by label"),
         ),
     ],
 )
@@ -203,7 +199,7 @@ def test_elements_of_a_data_file_are_told(tmp_path, middle, style, types, name):
     assert structure.symbols == ("O", "H", "H")
 
 
-@situation("LAMMPS", "a data file without masses", "refused; never H, He, Li by number")
+@situation("LAMMPS | a data file without masses | refused; never H, He, Li by number")
 def test_a_data_file_without_elements_asks_for_them(tmp_path):
     rows = {"first": "2 0 0 0", "second": "1 1 0 0", "third": "1 2 0 0"}
     (tmp_path / "x.data").write_text(DATA.format(middle="", style="atomic", **rows))
@@ -213,7 +209,7 @@ def test_a_data_file_without_elements_asks_for_them(tmp_path):
     assert structure.symbols == ("O", "H", "H")
 
 
-@situation("zoo md", "its own structure.data", "the structure, velocities too")
+@situation("zoo md | its own structure.data | the structure, velocities too")
 def test_our_own_data_file_comes_back(tmp_path):
     atoms = Atoms("OH2", [[5, 5, 5], [6, 5, 5], [5, 6, 5]], cell=[10, 10, 10], pbc=True)
     atoms.set_velocities([[0.1, 0, 0], [0, 0.2, 0], [0, 0, 0.3]])
@@ -225,7 +221,7 @@ def test_our_own_data_file_comes_back(tmp_path):
     np.testing.assert_allclose(back.get_velocities(), atoms.get_velocities(), atol=1e-6)
 
 
-@situation("hostile", "10^11 atoms in the head of a data file", "refused, bounded")
+@situation("hostile | 10^11 atoms in the head of a data file | refused, bounded")
 def test_counts_beyond_the_data_file_are_refused(tmp_path):
     rows = {"first": "2 0 0 0", "second": "1 1 0 0", "third": "1 2 0 0"}
     text = DATA.format(middle="", style="atomic", **rows).replace("3 atoms", "99999999999 atoms")
@@ -237,17 +233,17 @@ def test_counts_beyond_the_data_file_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "middle",
     [
-        pytest.param(
+        case(
+            "CHARMM-GUI | a carbon called CA behind its mass | not calcium",
             "\nMasses\n\n1 12.011 # CA\n2 1.008 # HA\n",
-            marks=situation("CHARMM-GUI", "a carbon called CA behind its mass", "not calcium"),
         ),
-        pytest.param(
+        case(
+            "LAMMPS | GAFF's ca as a type label | not calcium",
             "\nAtom Type Labels\n\n1 ca\n2 H\n\nMasses\n\n1 12.01\n2 1.008\n",
-            marks=situation("LAMMPS", "GAFF's ca as a type label", "not calcium"),
         ),
-        pytest.param(
+        case(
+            "LAMMPS | GAFF's ca as a type label without a mass | not calcium",
             "\nAtom Type Labels\n\n1 ca\n2 H\n",
-            marks=situation("LAMMPS", "GAFF's ca as a type label without a mass", "not calcium"),
         ),
     ],
 )
@@ -259,7 +255,7 @@ def test_a_carbon_called_ca_is_no_calcium(tmp_path, middle):
         read(tmp_path / "x.data")
 
 
-@situation("LAMMPS", "a dump killed within its last number", "the frame is left out, and said")
+@situation("LAMMPS | a dump killed within its last number | the frame is left out, and said")
 def test_a_number_that_is_cut_is_not_believed(tmp_path):
     path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, ROWS)
     path.write_text(path.read_text()[:-1])
@@ -268,7 +264,7 @@ def test_a_number_that_is_cut_is_not_believed(tmp_path):
     assert "frame 1 is left out: the file ends in the middle" in report.sentences()[0]
 
 
-@situation("LAMMPS", "forces of a dump that does not name its units", "taken as metal, and said")
+@situation("LAMMPS | forces of a dump that does not name its units | taken as metal, and said")
 def test_units_that_a_dump_does_not_name_are_said(tmp_path):
     rows = ["1 1 H 0 0 0 1 0 0"]
     path = dump(tmp_path / "x.dump", "id type element x y z fx fy fz", rows)

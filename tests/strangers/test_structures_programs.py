@@ -11,7 +11,7 @@ from dpa2.data.structures.formats import known_format
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, ReadOptions
 from schemas.errors import DataError
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 
 HARTREE, BOHR = 27.211386245988, 0.529177210903
 KBAR = 1602.1766208
@@ -55,11 +55,9 @@ END = " General timing and accounting informations for this job:\n  Total CPU ti
 @pytest.mark.parametrize(
     ("name", "pack"),
     [
-        pytest.param("OUTCAR", bytes, marks=situation("VASP", "an OUTCAR given as a file", "read")),
-        pytest.param(
-            "OUTCAR.gz", gzip.compress, marks=situation("VASP", "OUTCAR.gz", "unpacked, read")
-        ),
-        pytest.param("run7.out", bytes, marks=situation("VASP", "an OUTCAR renamed", "found")),
+        case("VASP | an OUTCAR given as a file | read", "OUTCAR", bytes),
+        case("VASP | OUTCAR.gz | unpacked, read", "OUTCAR.gz", gzip.compress),
+        case("VASP | an OUTCAR renamed | found", "run7.out", bytes),
     ],
 )
 def test_an_outcar_is_read_step_by_step(tmp_path, name, pack):
@@ -77,7 +75,7 @@ def test_an_outcar_is_read_step_by_step(tmp_path, name, pack):
     np.testing.assert_allclose(first.labels["virial"], pressure * 120.0, rtol=1e-6)
 
 
-@situation("VASP", "a run killed in the middle of a step", "the steps before, the rest named")
+@situation("VASP | a run killed in the middle of a step | the steps before, the rest named")
 def test_a_killed_outcar_keeps_its_whole_steps(tmp_path):
     text = outcar_head() + outcar_step(-14.5) + outcar_step(-14.25)
     (tmp_path / "OUTCAR").write_text(text[: text.rindex("TOTAL-FORCE") + 90])
@@ -86,7 +84,7 @@ def test_a_killed_outcar_keeps_its_whole_steps(tmp_path):
     assert report.dropped[0].frame == 1
 
 
-@situation("VASP", "a step whose electrons did not converge", "left out, named by number")
+@situation("VASP | a step whose electrons did not converge | left out, named by number")
 def test_an_unconverged_step_is_left_out_and_named(tmp_path):
     text = outcar_head() + outcar_step(-1) + outcar_step(-2, scf=5) + outcar_step(-3) + END
     (tmp_path / "OUTCAR").write_text(text)
@@ -96,7 +94,7 @@ def test_an_unconverged_step_is_left_out_and_named(tmp_path):
     assert "frame 1 is left out: its electrons are not converged" in report.sentences()[0]
 
 
-@situation("VASP", "POTCAR in another order than the POSCAR's title", "VASP's elements, and said")
+@situation("VASP | POTCAR in another order than the POSCAR's title | VASP's elements, and said")
 def test_another_order_of_the_potcar_is_said(tmp_path):
     text = outcar_head(("H", "O"), (1, 2), title="O H") + outcar_step(-14.5) + END
     (tmp_path / "OUTCAR").write_text(text)
@@ -105,7 +103,7 @@ def test_another_order_of_the_potcar_is_said(tmp_path):
     assert "the POTCAR's order is H O" in report.sentences()[0]
 
 
-@situation("VASP", "a left-handed cell", "read, the sign of the virial kept")
+@situation("VASP | a left-handed cell | read, the sign of the virial kept")
 def test_a_left_handed_outcar_keeps_the_sign_of_its_virial(tmp_path):
     cell = [CELL[1], CELL[0], CELL[2]]
     (tmp_path / "OUTCAR").write_text(outcar_head() + outcar_step(-14.5, cell=cell) + END)
@@ -114,14 +112,14 @@ def test_a_left_handed_outcar_keeps_the_sign_of_its_virial(tmp_path):
     assert structure.labels["virial"][0, 0] == pytest.approx(120.0 / KBAR, rel=1e-6)
 
 
-@situation("hostile", "ions per type = 10^11", "refused, bounded")
+@situation("hostile | ions per type = 10^11 | refused, bounded")
 def test_counts_beyond_the_file_are_refused(tmp_path):
     (tmp_path / "OUTCAR").write_text(outcar_head(counts=(99999999999, 2)) + outcar_step(-1))
     with pytest.raises(DataError, match="ions per type"):
         read(tmp_path / "OUTCAR")
 
 
-@situation("VASP", "a folder of calculations, one of them broken", "the others, numbered through")
+@situation("VASP | a folder of calculations, one of them broken | the others, numbered through")
 def test_a_folder_of_calculations_is_read(tmp_path):
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
@@ -135,10 +133,10 @@ def test_a_folder_of_calculations_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("names", "symbols"),
     [
-        pytest.param("O D", "OHH", marks=situation("VASP", "D in a POSCAR", "H with its mass")),
-        pytest.param("O_s H_h/4f8", "OHH", marks=situation("VASP", "O_s, POTCAR hashes", "O")),
-        pytest.param("O H.5", None, marks=situation("VASP", "H.5, half a charge", "refused")),
-        pytest.param("O X", None, marks=situation("ASE", "vacancies X in a POSCAR", "refused")),
+        case("VASP | D in a POSCAR | H with its mass", "O D", "OHH"),
+        case("VASP | O_s, POTCAR hashes | O", "O_s H_h/4f8", "OHH"),
+        case("VASP | H.5, half a charge | refused", "O H.5", None),
+        case("ASE | vacancies X in a POSCAR | refused", "O X", None),
     ],
 )
 def test_names_in_a_poscar_are_elements_or_refused(tmp_path, names, symbols):
@@ -181,13 +179,9 @@ def vasprun(steps, names=("O", "H", "H"), close=True):
 @pytest.mark.parametrize(
     ("close", "scf"),
     [
-        pytest.param(True, 2, marks=situation("VASP", "vasprun.xml", "read")),
-        pytest.param(
-            False, 2, marks=situation("VASP", "vasprun.xml of a killed run", "the steps before")
-        ),
-        pytest.param(
-            True, 5, marks=situation("VASP", "vasprun.xml, a step not converged", "left out")
-        ),
+        case("VASP | vasprun.xml | read", True, 2),
+        case("VASP | vasprun.xml of a killed run | the steps before", False, 2),
+        case("VASP | vasprun.xml, a step not converged | left out", True, 5),
     ],
 )
 def test_a_vasprun_is_read_step_by_step(tmp_path, close, scf):
@@ -199,7 +193,7 @@ def test_a_vasprun_is_read_step_by_step(tmp_path, close, scf):
     np.testing.assert_allclose(structures[0].labels["virial"][0], np.array([1, 4, 6]) * 120 / KBAR)
 
 
-@situation("Quantum ESPRESSO", "CP trajectory given by its prefix", "read")
+@situation("Quantum ESPRESSO | CP trajectory given by its prefix | read")
 def test_a_prefix_of_several_files_is_read(tmp_path):
     (tmp_path / "h2.in").write_text(
         "&control\n prefix='h2'\n/\n&system\n ibrav = 1,\n celldm(1) = 10.0,\n nat = 2,\n"
@@ -222,7 +216,7 @@ def test_a_prefix_of_several_files_is_read(tmp_path):
         read(tmp_path / "h3", format_name="qe/cp/traj")
 
 
-@situation("DFTB+", "input and output, two files or their folder", "read")
+@situation("DFTB+ | input and output, two files or their folder | read")
 def test_a_pair_of_files_is_read(tmp_path):
     (tmp_path / "dftb_in.hsd").write_text(
         "Geometry = GenFormat {\n3 C\nO H\n"
@@ -241,7 +235,7 @@ def test_a_pair_of_files_is_read(tmp_path):
         assert structure.labels["energy"] == pytest.approx(-3.5 * HARTREE)
 
 
-@situation("deepmd-kit", "raw files, --from deepmd/raw or by themselves", "read")
+@situation("deepmd-kit | raw files, --from deepmd/raw or by themselves | read")
 def test_raw_folders_are_read(tmp_path):
     for name, rows in (("coord", [np.ravel(COORD)] * 2), ("box", [np.ravel(CELL)] * 2),
                        ("energy", [[-1.0], [-2.0]]), ("force", [np.ravel(FORCE)] * 2)):  # fmt: skip
@@ -257,7 +251,7 @@ def test_raw_folders_are_read(tmp_path):
     np.testing.assert_allclose(structures[1].labels["force"], FORCE)
 
 
-@situation("OpenMX", "a prefix, a step whose electrons did not converge", "the other steps")
+@situation("OpenMX | a prefix, a step whose electrons did not converge | the other steps")
 def test_unconverged_steps_of_openmx_are_left_out(tmp_path):
     rows = "".join(f"{i + 1} {name} 0 0 {i} 3 3\n" for i, name in enumerate("OH"))
     (tmp_path / "w.dat").write_text(
@@ -277,7 +271,7 @@ def test_unconverged_steps_of_openmx_are_left_out(tmp_path):
     ]
 
 
-@situation("Gaussian", "the log of an optimisation", "every step, not only the last")
+@situation("Gaussian | the log of an optimisation | every step, not only the last")
 def test_every_step_of_gaussian_is_read(tmp_path):
     text = " Entering Gaussian System, Link 0=g16\n"
     for number in range(2):
@@ -308,15 +302,13 @@ def test_every_step_of_gaussian_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("converged", "stress"),
     [
-        pytest.param(True, "", marks=situation("CP2K", "a single point", "read, all labels")),
-        pytest.param(
+        case("CP2K | a single point | read, all labels", True, ""),
+        case(
+            "CP2K | stress in the form of newer versions | no virial, said",
             True,
             " STRESS| Analytical stress tensor [GPa]\n STRESS| x 1.0 0.0 0.0\n",
-            marks=situation("CP2K", "stress in the form of newer versions", "no virial, said"),
         ),
-        pytest.param(
-            False, "", marks=situation("CP2K", "electrons not converged", "refused, in words")
-        ),
+        case("CP2K | electrons not converged | refused, in words", False, ""),
     ],
 )
 def test_a_single_point_of_cp2k(tmp_path, converged, stress):
@@ -351,7 +343,7 @@ def test_a_single_point_of_cp2k(tmp_path, converged, stress):
     assert structure.labels["force"][0, 2] == pytest.approx(-0.2 * HARTREE / BOHR)
 
 
-@situation("ABACUS", "a folder with INPUT, STRU and OUT.ABACUS", "found, read")
+@situation("ABACUS | a folder with INPUT, STRU and OUT.ABACUS | found, read")
 def test_a_folder_of_abacus_is_read(tmp_path):
     (tmp_path / "INPUT").write_text("INPUT_PARAMETERS\ncalculation scf\n")
     (tmp_path / "STRU").write_text(
@@ -374,14 +366,14 @@ def test_a_folder_of_abacus_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        pytest.param("cp2k.out", "  **** CP2K| version string: CP2K 2023\nkilled\n",
-                     marks=situation("CP2K", "an output without a result", "refused in words")),
-        pytest.param("g.log", " Entering Gaussian System, Link 0=g16\n",
-                     marks=situation("Gaussian", "an output without a result", "refused in words")),
-        pytest.param("orca.out", "  * O   R   C   A *\n",
-                     marks=situation("ORCA", "an output without a result", "refused in words")),
-        pytest.param("scf.out", "     Program PWSCF v.7.2 starts\n     bravais-lattice index = 0\n",
-                     marks=situation("Quantum ESPRESSO", "a killed output", "refused in words")),
+        case("CP2K | an output without a result | refused in words", "cp2k.out",
+             "  **** CP2K| version string: CP2K 2023\nkilled\n"),
+        case("Gaussian | an output without a result | refused in words", "g.log",
+             " Entering Gaussian System, Link 0=g16\n"),
+        case("ORCA | an output without a result | refused in words", "orca.out",
+             "  * O   R   C   A *\n"),
+        case("Quantum ESPRESSO | a killed output | refused in words", "scf.out",
+             "     Program PWSCF v.7.2 starts\n     bravais-lattice index = 0\n"),
     ],
 )  # fmt: skip
 def test_output_without_a_result_is_refused_in_words(tmp_path, name, text, capfd):
@@ -393,7 +385,7 @@ def test_output_without_a_result_is_refused_in_words(tmp_path, name, text, capfd
     assert capfd.readouterr() == ("", "")
 
 
-@situation("AMBER", "GAFF types ca and ho", "carbon and hydrogen by the topology, not Ca and Ho")
+@situation("AMBER | GAFF types ca and ho | carbon and hydrogen by the topology, not Ca and Ho")
 def test_elements_of_amber_are_those_of_its_topology(tmp_path):
     (tmp_path / "m.parm7").write_text(
         "%VERSION\n%FLAG POINTERS\n%FORMAT(10I8)\n"
@@ -416,7 +408,7 @@ def test_elements_of_amber_are_those_of_its_topology(tmp_path):
     assert structure.labels["force"][1, 0] == pytest.approx(0.0433641, rel=1e-5)
 
 
-@situation("CP2K", "kinds numbered in another order than the atoms", "refused, not other elements")
+@situation("CP2K | kinds numbered in another order than the atoms | refused, not other elements")
 def test_kinds_of_cp2k_are_compared_with_the_positions(tmp_path):
     (tmp_path / "w-pos-1.xyz").write_text("2\n i = 0, E = -17.0\n H 0 0 0\n O 1 0 0\n")
     with pytest.raises(DataError, match="would be O, as its kinds"):
@@ -424,12 +416,12 @@ def test_kinds_of_cp2k_are_compared_with_the_positions(tmp_path):
     compare_with_positions(str(tmp_path), ("H", "O"))
 
 
-@situation("FHI-aims", "fhi_aims/md", "read by ASE: molecules too, the energy of the forces")
+@situation("FHI-aims | fhi_aims/md | read by ASE: molecules too, the energy of the forces")
 def test_fhi_aims_is_read_by_ase():
     assert known_format("fhi_aims/md") == known_format("aims-output")
 
 
-@situation("deepmd-kit", "dipole.npy and spin.npy through zoo data convert", "left out, and said")
+@situation("deepmd-kit | dipole.npy and spin.npy through zoo data convert | left out, and said")
 def test_arrays_that_are_not_read_are_named(tmp_path):
     (tmp_path / "set.000").mkdir()
     for name, width in (("coord", 9), ("box", 9), ("energy", 1), ("dipole", 3), ("spin", 9)):
@@ -446,9 +438,9 @@ def test_arrays_that_are_not_read_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("words", "pbc"),
     [
-        pytest.param("NONE", (False,) * 3, marks=situation("CP2K", "PERIODIC NONE", "no cell")),
-        pytest.param("XY", (True, True, False), marks=situation("CP2K", "PERIODIC XY", "a slab")),
-        pytest.param("XYZ", (True,) * 3, marks=situation("CP2K", "PERIODIC XYZ", "a crystal")),
+        case("CP2K | PERIODIC NONE | no cell", "NONE", (False,) * 3),
+        case("CP2K | PERIODIC XY | a slab", "XY", (True, True, False)),
+        case("CP2K | PERIODIC XYZ | a crystal", "XYZ", (True,) * 3),
     ],
 )
 def test_the_periodicity_of_cp2k_is_kept(tmp_path, words, pbc):

@@ -6,7 +6,7 @@ import pytest
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, ReadOptions
 from schemas.errors import DataError
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 from tests.strangers.test_structures_programs import END, outcar_head, outcar_step
 
 HARTREE, BOHR = 27.211386245988, 0.529177210903
@@ -28,7 +28,7 @@ def orca_step(distance, energy, gradient=None):
     return text
 
 
-@situation("ORCA", "the log of an optimisation", "every step; the last geometry has no gradient")
+@situation("ORCA | the log of an optimisation | every step; the last geometry has no gradient")
 def test_every_step_of_orca_is_read_with_its_own_forces(tmp_path):
     (tmp_path / "opt.out").write_text(
         "  * O   R   C   A *\n"
@@ -57,7 +57,7 @@ def siesta_step(stress):
     )
 
 
-@situation("SIESTA", "a stress, in which tension is positive", "the virial is the negative of it")
+@situation("SIESTA | a stress, in which tension is positive | the virial is the negative of it")
 def test_the_virial_of_siesta_has_the_sign_of_its_pressure(tmp_path):
     (tmp_path / "siesta.out").write_text(
         "redata: Number of Atomic Species   =   2\ninitatom: Reading input\n"
@@ -75,43 +75,44 @@ CP2K_ENERGY = " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:     -17.25\n"
 @pytest.mark.parametrize(
     ("format_name", "files", "words"),
     [
-        pytest.param(
+        case(
+            "CP2K | the output of an optimisation | refused: use the trajectory",
             "cp2k/output",
             {"x.out": f" DBCSR| Multiplication driver   BLAS\n{CP2K_ENERGY}{CP2K_ENERGY}"},
             "prints coordinates once",
-            marks=situation("CP2K", "the output of an optimisation", "refused: use the trajectory"),
         ),
-        pytest.param(
+        case(
+            "Quantum ESPRESSO | qe/pw/scf of a relaxation | refused, the way",
             "qe/pw/scf",
             {"x.out": "!    total energy   =  -34.5 Ry\n" * 2, "x.in": ""},
             "the coordinates would be those of the input",
-            marks=situation("Quantum ESPRESSO", "qe/pw/scf of a relaxation", "refused, the way"),
         ),
-        pytest.param(
+        case(
+            "SIESTA | siesta/output of several steps | refused: aimd_output",
             "siesta/output",
             {"x.out": siesta_step(0.0) * 2},
             "it has 2 steps",
-            marks=situation("SIESTA", "siesta/output of several steps", "refused: aimd_output"),
         ),
-        pytest.param(
+        case(
+            "Gaussian | MP2 forces beside the energy of HF | refused",
             "gaussian/log",
             {"x.out": " E2 =    -0.19D+00 EUMP2 =    -0.762D+02\n"},
             "another energy than SCF Done",
-            marks=situation("Gaussian", "MP2 forces beside the energy of HF", "refused"),
         ),
-        pytest.param(
+        case(
+            "Gaussian | forces of a double hybrid | refused",
             "gaussian/log",
             {"x.out": " E2(B2PLYPD3) =    -0.13D+00 E(B2PLYPD3) =    -0.764D+02\n"},
             "another energy than SCF Done",
-            marks=situation("Gaussian", "forces of a double hybrid", "refused"),
         ),
-        pytest.param(
+        case(
+            "Gaussian | forces of an excited state | refused",
             "gaussian/log",
             {"x.out": " Total Energy, E(TD-HF/TD-DFT) =  -76.1\n"},
             "another energy than SCF Done",
-            marks=situation("Gaussian", "forces of an excited state", "refused"),
         ),
-        pytest.param(
+        case(
+            "DFTB+ | forces at the end of an optimisation | refused",
             "dftbplus",
             {
                 "dftb_in.hsd": "Geometry = GenFormat {\n1 C\nO\n1 1 0 0 0\n}\n",
@@ -119,9 +120,9 @@ CP2K_ENERGY = " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:     -17.25\n"
                 "Total Forces\n1 0.1 0 0\n",
             },
             "forces are those of step 12",
-            marks=situation("DFTB+", "forces at the end of an optimisation", "refused"),
         ),
-        pytest.param(
+        case(
+            "DFTB+ | a crystal | refused, not read as a molecule",
             "dftbplus",
             {
                 "dftb_in.hsd": "Geometry = GenFormat {\n1 S\nO\n1 1 0 0 0\n0 0 0\n5 0 0\n0 5 0\n"
@@ -129,7 +130,6 @@ CP2K_ENERGY = " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:     -17.25\n"
                 "detailed.out": "Total energy: -3.5 H -95.2 eV\nTotal Forces\n1 0.1 0 0\n",
             },
             "as a molecule",
-            marks=situation("DFTB+", "a crystal", "refused, not read as a molecule"),
         ),
     ],
 )
@@ -141,7 +141,7 @@ def test_labels_of_another_step_or_method_are_refused(tmp_path, format_name, fil
         read(path, format_name=format_name)
 
 
-@situation("VASP", "steps of the machine-learned force field between those of DFT", "DFT's only")
+@situation("VASP | steps of the machine-learned force field between those of DFT | DFT's only")
 def test_steps_of_a_machine_learned_force_field_are_left_out(tmp_path):
     learned = outcar_step(-99.0, scf=0).replace("(eV/Angst)", "(eV/Angst) (ML)")
     learned = learned.replace("free  energy   TOTEN", "free  energy ML TOTEN")
@@ -183,17 +183,15 @@ def pw_output(first):
 @pytest.mark.parametrize(
     ("first", "energies"),
     [
-        pytest.param(
+        case(
+            "Quantum ESPRESSO | a relaxation | every step, coordinates of its own",
             "!    total energy              =     -10.00000000 Ry",
             [-10.0, -11.0],
-            marks=situation(
-                "Quantum ESPRESSO", "a relaxation", "every step, coordinates of its own"
-            ),
         ),
-        pytest.param(
+        case(
+            "Quantum ESPRESSO | forces of unconverged electrons | left out",
             "     convergence NOT achieved after 100 iterations: stopping",
             [-11.0],
-            marks=situation("Quantum ESPRESSO", "forces of unconverged electrons", "left out"),
         ),
     ],
 )

@@ -18,7 +18,7 @@ from dpa2.training.run import train
 from dpa2.training.stat_file import StatisticsFile
 from schemas.errors import CheckpointError, DataError, ZooError
 from schemas.rules.data_folders import systems_below
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import MODEL, write_system
 
 POINTER = (
@@ -38,9 +38,8 @@ def names(root, **options):
 
 
 @situation(
-    "data kept once, linked into several trainings",
-    "a symbolic link to a system below the folder",
-    "it counts, as in deepmd-kit",
+    "data kept once, linked into several trainings | a symbolic link to a system below the folder "
+    "| it counts, as in deepmd-kit"
 )
 def test_a_link_to_a_system_counts(here):
     write_system(here / "store" / "a", 6, 2, seed=1)
@@ -54,9 +53,8 @@ def test_a_link_to_a_system_counts(here):
 
 
 @situation(
-    "data kept once, linked into several trainings",
-    "a symbolic link to a folder of systems",
-    "not entered, as in deepmd-kit, and said",
+    "data kept once, linked into several trainings | a symbolic link to a folder of systems | not "
+    "entered, as in deepmd-kit, and said"
 )
 def test_a_link_to_a_folder_of_systems_is_not_entered(here):
     write_system(here / "store" / "a", 6, 2, seed=1)
@@ -67,7 +65,7 @@ def test_a_link_to_a_folder_of_systems_is_not_entered(here):
     assert any("data/more is a symbolic link to a folder of systems" in w for w in system.warnings)
 
 
-@situation("a folder linked into itself", "a loop of links", "found and said; the walk ends")
+@situation("a folder linked into itself | a loop of links | found and said; the walk ends")
 def test_a_loop_ends(here):
     write_system(here / "data", 6, 2, seed=2)
     (here / "data" / "self").symlink_to(here / "data")
@@ -79,7 +77,7 @@ def test_a_loop_ends(here):
 
 
 @situation(
-    "a folder with links", "the same system under two names", "it weighs double, which is said"
+    "a folder with links | the same system under two names | it weighs double, which is said"
 )
 def test_the_same_system_by_two_names(here):
     write_system(here / "data" / "b", 6, 2, seed=2)
@@ -106,7 +104,7 @@ def in_use(path):
 
 
 @situation(
-    "HDF5", "another process has the file open for writing", "in use; never damaged, delete it"
+    "HDF5 | another process has the file open for writing | in use; never damaged, delete it"
 )
 def test_a_locked_file_is_in_use(here):
     with h5py.File("data.h5", "w") as file:
@@ -149,10 +147,10 @@ def pointer_for(here, kind):
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param("npy", marks=situation("Git LFS", "a pointer for coord.npy", "called so")),
-        pytest.param("raw", marks=situation("Git LFS", "a pointer for type.raw", "called so")),
-        pytest.param("h5", marks=situation("Git LFS", "a pointer for HDF5 data", "called so")),
-        pytest.param("lmdb", marks=situation("Git LFS", "a pointer for data.mdb", "called so")),
+        case("Git LFS | a pointer for coord.npy | called so", "npy"),
+        case("Git LFS | a pointer for type.raw | called so", "raw"),
+        case("Git LFS | a pointer for HDF5 data | called so", "h5"),
+        case("Git LFS | a pointer for data.mdb | called so", "lmdb"),
     ],
 )
 def test_a_pointer_of_git_lfs_is_called_so(here, kind):
@@ -165,7 +163,7 @@ def test_a_pointer_of_git_lfs_is_called_so(here, kind):
     assert "pointer of Git LFS" in finding["message"]
 
 
-@situation("Git LFS", "a pointer for a checkpoint", "called so")
+@situation("Git LFS | a pointer for a checkpoint | called so")
 def test_a_checkpoint_that_is_a_pointer(here):
     (here / "model.pt").write_text(POINTER)
     with pytest.raises(CheckpointError, match="Git LFS"):
@@ -192,9 +190,8 @@ def write_lmdb(path, types, more=None, **metadata):
 
 
 @situation(
-    "LMDB by deepmd-kit's writers",
-    "no type_map in the metadata",
-    "type numbers are those of the model, said",
+    "LMDB by deepmd-kit's writers | no type_map in the metadata | type numbers are those of the "
+    "model, said"
 )
 def test_lmdb_without_element_names(here):
     place = write_lmdb(here / "d.lmdb", [0, 1, 1])
@@ -214,29 +211,26 @@ ZEROS = {"type": "<f8", "shape": [3, 3], "data": bytes(72)}
 @pytest.mark.parametrize(
     ("more", "labels"),
     [
-        pytest.param(
+        case(
+            "LMDB by a writer of full records | zeros for forces that are not there, find_force 0 "
+            "| no forces, as in deepmd-kit",
             {"force": ZEROS, "find_force": 0.0},
             {"energy"},
-            marks=situation(
-                "LMDB by a writer of full records",
-                "zeros for forces that are not there, find_force 0",
-                "no forces, as in deepmd-kit",
-            ),
         ),
-        pytest.param(
+        case(
+            "LMDB | find_energy 0, find_box 1 | no energy, the cell is kept",
             {"forces": ZEROS, "find_energy": 0, "find_box": 1.0},
             {"force"},
-            marks=situation("LMDB", "find_energy 0, find_box 1", "no energy, the cell is kept"),
         ),
-        pytest.param(
+        case(
+            "LMDB | find_force 1 as an array | forces",
             {"force": ZEROS, "find_force": {"type": "<f4", "shape": [], "data": b"\0\0\x80?"}},
             {"energy", "force"},
-            marks=situation("LMDB", "find_force 1 as an array", "forces"),
         ),
-        pytest.param(
+        case(
+            "LMDB | nothing where forces would be | no forces",
             {"force": None, "find_force": 0.0},
             {"energy"},
-            marks=situation("LMDB", "nothing where forces would be", "no forces"),
         ),
     ],
 )
@@ -247,7 +241,7 @@ def test_placeholders_of_lmdb_are_no_labels(here, more, labels):
     assert np.allclose(system.frames([0]).box, 30 * np.eye(3))
 
 
-@situation("LMDB", "named by a path and by a link to it", "opened once, as LMDB demands")
+@situation("LMDB | named by a path and by a link to it | opened once, as LMDB demands")
 def test_lmdb_by_two_paths(here):
     place = write_lmdb(here / "d.lmdb", [0, 1, 1], type_map=["O", "H"])
     (here / "link.lmdb").symlink_to(here / "d.lmdb")
@@ -277,9 +271,8 @@ def train_input():
 
 
 @situation(
-    "deepmd/npy by hand",
-    "a set of one frame whose arrays have one dimension",
-    "read and trained on, as deepmd-kit does",
+    "deepmd/npy by hand | a set of one frame whose arrays have one dimension | read and trained "
+    "on, as deepmd-kit does"
 )
 def test_a_single_frame_without_its_axis(here):
     write_system(here / "a", 6, 1, seed=1)
@@ -295,9 +288,8 @@ def test_a_single_frame_without_its_axis(here):
 
 
 @situation(
-    "deepmd/npy of another model",
-    "aparam.npy of another shape, which the model does not take",
-    "trained on as if it were not there, said",
+    "deepmd/npy of another model | aparam.npy of another shape, which the model does not take | "
+    "trained on as if it were not there, said"
 )
 def test_an_unused_label_of_another_shape(here):
     write_system(here / "a", 6, 3, seed=1)
@@ -310,9 +302,8 @@ def test_an_unused_label_of_another_shape(here):
 
 
 @situation(
-    "deepmd/npy of another model",
-    "aparam.npy of a wrong shape, which the model takes",
-    "refused, with the shape",
+    "deepmd/npy of another model | aparam.npy of a wrong shape, which the model takes | refused, "
+    "with the shape"
 )
 def test_a_needed_label_of_a_wrong_shape(here):
     write_system(here / "a", 6, 3, seed=1)
@@ -325,9 +316,8 @@ def test_a_needed_label_of_a_wrong_shape(here):
 
 @pytest.mark.parametrize("layout", ["npy", "hdf5"])
 @situation(
-    "crystals with virials beside molecules without a cell",
-    "zoo validate and zoo data check on both",
-    "no word of virials: a molecule has none",
+    "crystals with virials beside molecules without a cell | zoo validate and zoo data check on "
+    "both | no word of virials: a molecule has none"
 )
 def test_molecules_need_no_virials(here, layout):
     write_system(here / "a", 6, 3, seed=1)
@@ -362,9 +352,8 @@ def test_molecules_need_no_virials(here, layout):
 
 
 @situation(
-    "two data sets, one of them without virials",
-    "zoo init on both",
-    "pref_v stays on; the term is left out where it is missing",
+    "two data sets, one of them without virials | zoo init on both | pref_v stays on; the term is "
+    "left out where it is missing"
 )
 def test_init_keeps_a_term_that_some_data_have(here):
     for number, name in enumerate(("with", "without")):

@@ -12,7 +12,7 @@ import dpa2
 from dpa2.finetune.checkpoint_bias import rebias
 from dpa2.io.checkpoint import read_checkpoint
 from schemas.check import check_text
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import multitask_input, write_systems
 
 MODEL = json.loads((Path(__file__).parents[1] / "train" / "data" / "model.json").read_text())
@@ -106,12 +106,10 @@ ATOMS = {"aparam": 2, "atom_pref": 1, "atom_ener": 1}
 @pytest.mark.parametrize(
     ("extra", "fitting"),
     [
-        pytest.param({}, {}, marks=situation(
-            "deepmd-kit's data loader", "atoms are not sorted by type, the mean is not zero",
-            "the weights are those of the same data sorted by type")),
-        pytest.param(ATOMS, {"numb_aparam": 2}, marks=situation(
-            "deepmd-kit's data loader", "unsorted atoms with aparam, atom_pref, atom_ener",
-            "labels and parameters of atoms go with their atoms")),
+        case("deepmd-kit's data loader | atoms are not sorted by type, the mean is not zero | the "
+             "weights are those of the same data sorted by type", {}, {}),
+        case("deepmd-kit's data loader | unsorted atoms with aparam, atom_pref, atom_ener | "
+             "labels and parameters of atoms go with their atoms", ATOMS, {"numb_aparam": 2}),
     ],
 )  # fmt: skip
 def test_unsorted_atoms_train_like_sorted_ones(extra, fitting):
@@ -129,9 +127,8 @@ def test_unsorted_atoms_train_like_sorted_ones(extra, fitting):
 
 
 @situation(
-    "deepmd-kit's data loader",
-    "a system of mixed type, whose first atom is not of the first type",
-    "its atoms stay in the order of the file, as in deepmd-kit",
+    "deepmd-kit's data loader | a system of mixed type, whose first atom is not of the first type "
+    "| its atoms stay in the order of the file, as in deepmd-kit"
 )
 def test_atoms_of_mixed_type_stay_where_they_are():
     write_system(Path("mixed"), SHUFFLED, 1, 3, mixed=True)
@@ -152,15 +149,12 @@ def test_atoms_of_mixed_type_stay_where_they_are():
 @pytest.mark.parametrize(
     "preset",
     [
-        pytest.param([-8.4, -2.0], marks=situation(
-            "deepmd-kit 6022", "preset_out_bias of all types, change_bias_after_training",
-            "the energies stay the preset; 3.2.0 doubles them")),
-        pytest.param([None, -2.0], marks=situation(
-            "deepmd-kit 6022", "preset_out_bias of one type, change_bias_after_training",
-            "that type keeps its preset, the other takes up what is left over")),
-        pytest.param([[-8.4], None], marks=situation(
-            "deepmd-kit 3.2 documentation", "a preset energy written as a list of one number",
-            "it is that number")),
+        case("deepmd-kit 6022 | preset_out_bias of all types, change_bias_after_training | the "
+             "energies stay the preset; 3.2.0 doubles them", [-8.4, -2.0]),
+        case("deepmd-kit 6022 | preset_out_bias of one type, change_bias_after_training | that "
+             "type keeps its preset, the other takes up what is left over", [None, -2.0]),
+        case("deepmd-kit 3.2 documentation | a preset energy written as a list of one number | it "
+             "is that number", [[-8.4], None]),
     ],
 )  # fmt: skip
 def test_preset_energies_survive_every_change_of_bias(preset):
@@ -200,12 +194,12 @@ def test_preset_energies_survive_every_change_of_bias(preset):
 @pytest.mark.parametrize(
     ("widths", "mean", "inverse"),
     [
-        pytest.param((None, None), [0.3, -1.5], [100.0, 100.0], marks=situation(
-            "deepmd-kit's statistics", "default_fparam, and the data have no fparam",
-            "mean and spread are those of the default: as deepmd-kit 0.3, -1.5 and 100")),
-        pytest.param((2, None), None, None, marks=situation(
-            "deepmd-kit's statistics", "default_fparam, and one of two systems has fparam",
-            "frames without fparam count with the default; deepmd-kit ends with a KeyError")),
+        case("deepmd-kit's statistics | default_fparam, and the data have no fparam | mean and "
+             "spread are those of the default: as deepmd-kit 0.3, -1.5 and 100", (None, None),
+             [0.3, -1.5], [100.0, 100.0]),
+        case("deepmd-kit's statistics | default_fparam, and one of two systems has fparam | "
+             "frames without fparam count with the default; deepmd-kit ends with a KeyError",
+             (2, None), None, None),
     ],
 )  # fmt: skip
 def test_default_frame_parameters_count_in_the_statistics(widths, mean, inverse):
@@ -221,9 +215,8 @@ def test_default_frame_parameters_count_in_the_statistics(widths, mean, inverse)
 
 
 @situation(
-    "deepmd-kit's dp train",
-    "nsel is a number, so that no neighbours are counted",
-    "min_nbor_dist is stored with the model, over all frames, and kept with the stat_file",
+    "deepmd-kit's dp train | nsel is a number, so that no neighbours are counted | min_nbor_dist "
+    "is stored with the model, over all frames, and kept with the stat_file"
 )
 def test_the_shortest_distance_is_stored_whenever_statistics_are_made():
     write_system(Path("a"), SHUFFLED, 6, 3)
@@ -240,9 +233,8 @@ def test_the_shortest_distance_is_stored_whenever_statistics_are_made():
 
 
 @situation(
-    "multi-task inputs",
-    "model_prob 0 for the branch that owns the shared fitting net",
-    "the net is normalised by the data of the branches that are trained; no division by zero",
+    "multi-task inputs | model_prob 0 for the branch that owns the shared fitting net | the net "
+    "is normalised by the data of the branches that are trained; no division by zero"
 )
 def test_a_branch_that_is_never_drawn_may_own_what_is_shared(tmp_path):
     write_systems(tmp_path)
