@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from cli import explain, validate
+from tests.commands import outcome
 
 DESCRIPTOR = {
     "type": "dpa2",
@@ -88,10 +86,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def zoo(workspace: Path) -> Callable[..., Any]:
     """Runs a command line."""
-    app = typer.Typer()
-    validate.register(app)
-    explain.register(app)
-    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+    return outcome
 
 
 @pytest.fixture

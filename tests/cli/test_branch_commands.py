@@ -6,47 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-import cli.branches
-import cli.extract
-import cli.freeze
-import cli.predict
-import cli.recommend
-import cli.test
 from schemas.checkpoint.header import read_header
 from schemas.errors import CheckpointError
+from tests.commands import zoo
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MODEL = GOLDEN / "multitask" / "model.pt"
 FIVE = GOLDEN / "training" / "data" / "five"
 
 
-@pytest.fixture(scope="module")
-def app():
-    application = typer.Typer()
-    for command in (
-        cli.branches,
-        cli.extract,
-        cli.recommend,
-        cli.freeze,
-        cli.test,
-        cli.predict,
-    ):
-        command.register(application)
-    return application
-
-
 @pytest.fixture
-def run(app):
-    def invoke(*arguments):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return invoke
+def run():
+    return zoo
 
 
 def test_branches_are_a_table(run):

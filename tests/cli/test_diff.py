@@ -5,10 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from cli import diff
+from tests.commands import outcome
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 
@@ -16,8 +14,6 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 @pytest.fixture
 def compare(workspace, example):
     """Writes two inputs, compares them and returns the exit code and the document."""
-    app = typer.Typer()
-    diff.register(app)
 
     def compare(ours, theirs, *arguments, base="single-task"):
         for name, content in (("a.json", ours), ("b.json", theirs)):
@@ -26,7 +22,7 @@ def compare(workspace, example):
         names = [str(item) if isinstance(item, Path) else item for item in ("a.json", "b.json")]
         if isinstance(theirs, Path):
             names[1] = str(theirs)
-        result = CliRunner().invoke(app, [*names, "--json", *arguments])
+        result = outcome("diff", *names, "--json", *arguments)
         return result.exit_code, json.loads(result.stdout)
 
     return compare
@@ -120,9 +116,7 @@ def test_another_sharing_level_is_a_difference(compare):
 def test_a_faulty_input_or_a_missing_file_cannot_be_compared(compare):
     code, document = compare({}, {"loss.start_pref_f": -1})
     assert (code, document["ok"]) == (2, False)
-    app = typer.Typer()
-    diff.register(app)
-    result = CliRunner().invoke(app, ["a.json", "nothing.json"])
+    result = outcome("diff", "a.json", "nothing.json")
     assert isinstance(result.exception, FileNotFoundError)  # exit code 2 in `main`
 
 
@@ -131,12 +125,10 @@ def test_one_task_and_several_cannot_be_compared(compare, workspace, example):
 
     Path("b.json").write_text(example("multi-task", {}))
     Path("a.json").write_text(example("single-task", {}))
-    app = typer.Typer()
-    diff.register(app)
-    result = CliRunner().invoke(app, ["a.json", "b.json"])
+    result = outcome("diff", "a.json", "b.json")
     assert isinstance(result.exception, ZooError)
     assert "branches water, salt" in str(result.exception)
-    assert CliRunner().invoke(app, ["a.json", "b.json", "--branch", "salt"]).exit_code in (0, 1)
+    assert outcome("diff", "a.json", "b.json", "--branch", "salt").exit_code in (0, 1)
 
 
 def test_a_text_from_a_pipe_is_read_once(compare, workspace, example):

@@ -7,36 +7,17 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
-import cli.compare
-import cli.plot
-import cli.predict
-import cli.test
 from schemas.errors import CheckpointError, DataError, RegistryError
+from tests.commands import zoo
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 MODEL = str(GOLDEN / "model.pt")
 
 
-@pytest.fixture(scope="module")
-def app():
-    application = typer.Typer()
-    for command in (cli.test, cli.compare, cli.predict, cli.plot):
-        command.register(application)
-    return application
-
-
 @pytest.fixture
-def run(app):
-    def invoke(*arguments):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return invoke
+def run():
+    return zoo
 
 
 @pytest.fixture

@@ -1,19 +1,18 @@
 """`zoo init`: what it writes is valid and fits the data."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from cli import init
 from schemas.check import check_file
 from schemas.errors import ZooError
 from schemas.model import parse_model
 from schemas.normalize import normalized
 from schemas.start import Start
+from tests.commands import outcome
 from zoo.checkpoint_file import read_header
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -21,9 +20,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 @pytest.fixture
 def run(workspace):
-    app = typer.Typer()
-    init.register(app)
-    return lambda *arguments: CliRunner().invoke(app, [str(item) for item in arguments])
+    return partial(outcome, "init")
 
 
 @pytest.fixture

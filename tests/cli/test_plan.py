@@ -3,13 +3,11 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from cli import plan
 from dpa2.plan.epochs import branches_of
 from dpa2.plan.rates import milestones, step_at_rate
 from dpa2.training.loss import EnergyLoss
@@ -17,6 +15,7 @@ from schemas.check import check_text
 from schemas.learning_rate import ExponentialDecay
 from schemas.loss import EnergyLoss as LossConfig
 from schemas.schedule import build_schedule
+from tests.commands import outcome
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -32,9 +31,7 @@ SMALL = {
 
 @pytest.fixture
 def run(workspace):
-    app = typer.Typer()
-    plan.register(app)
-    return lambda *arguments: CliRunner().invoke(app, list(arguments))
+    return partial(outcome, "plan")
 
 
 @pytest.fixture

@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from cli.validate import register
+from tests.commands import outcome
 
 BAD = '{\n  "model": {"nsell": 120}\n}'
 
@@ -17,13 +16,8 @@ BAD = '{\n  "model": {"nsell": 120}\n}'
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    register(app)
     Path("bad.json").write_text(BAD)
-    return lambda *arguments, stdin=None: CliRunner().invoke(
-        app, ["validate", *arguments], input=stdin
-    )
+    return partial(outcome, "validate")
 
 
 def test_the_full_format_shows_the_line_and_marks_the_fault(run):

@@ -1,20 +1,19 @@
 """`zoo convert` from the outside: what it writes, what it refuses, what it says."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
-import cli.convert
 import dpa2
 from dpa2.convert.convert import convert
 from dpa2.convert.files import read_pt
 from dpa2.convert.formats import FORMATS, format_of, formats
 from dpa2.freeze.torchscript import freeze
 from schemas.errors import CheckpointError, ConversionError
+from tests.commands import outcome
 from tests.convert.test_dictionary import GOLDEN, HERE, assert_same_state, open_case
 
 MEDIUM = GOLDEN / "medium" / "model.pt"
@@ -24,13 +23,7 @@ MULTI_TASK = GOLDEN / "multitask" / "model.pt"
 @pytest.fixture(scope="module")
 def zoo():
     """Return a function that runs the command."""
-    app = typer.Typer()
-    cli.convert.register(app)
-
-    def run(*arguments):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return run
+    return partial(outcome, "convert")
 
 
 def predicted(model, case):

@@ -6,15 +6,13 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-import typer
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from typer.testing import CliRunner
 
-import cli.data
 from dpa2.data.convert import convert, parse_split
 from dpa2.data.systems import open_systems
 from schemas.errors import DataError
+from tests.commands import zoo
 
 
 def structure(name, number, *, periodic=True):
@@ -155,9 +153,7 @@ def test_existing_folders_are_replaced_only_by_force_and_only_conversions(xyz, t
 
 
 def run(*arguments):
-    app = typer.Typer()
-    cli.data.register(app)
-    return CliRunner().invoke(app, ["data", *map(str, arguments)], catch_exceptions=False)
+    return zoo("data", *arguments)
 
 
 def test_the_commands_print_tables_and_json(xyz, tmp_path):

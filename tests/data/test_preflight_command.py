@@ -8,14 +8,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from cli.data import register as register_data
 from cli.preflight import with_data
 from dpa2.data.systems import open_systems
 from dpa2.training.stat_file import FINGERPRINT, statistics_fingerprint, statistics_settings
 from schemas.check import check_text
+from tests.commands import outcome
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,10 +123,7 @@ def test_reading_data_needs_no_torch(folder):
 
 
 def run(*arguments: str):
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    register_data(app)
-    return CliRunner().invoke(app, ["data", "check", *arguments])
+    return outcome("data", "check", *arguments)
 
 
 def test_bare_data_are_checked_without_an_input(folder):

@@ -3,17 +3,16 @@
 import copy
 import json
 import zipfile
+from functools import partial
 
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
-import cli.freeze
 from dpa2.evaluate.potential import load
 from dpa2.freeze.torchscript import freeze
 from dpa2.io.checkpoint import read_checkpoint
 from schemas.errors import CheckpointError, WriteError
+from tests.commands import zoo
 from tests.freeze.golden_cases import GOLDEN, golden_inputs, load_module
 
 CHECKPOINT = GOLDEN / "small" / "model.pt"
@@ -21,16 +20,7 @@ CHECKPOINT = GOLDEN / "small" / "model.pt"
 
 @pytest.fixture
 def run():
-    app = typer.Typer()
-    cli.freeze.register(app)
-
-    def invoke(*arguments):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return invoke
+    return partial(zoo, "freeze")
 
 
 @pytest.fixture

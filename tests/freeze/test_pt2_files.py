@@ -8,10 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner
 
-import cli.freeze
 from dpa2.convert.convert import convert
 from dpa2.evaluate.compiled_engine import OtherTorchWarning, is_compiled, open_compiled
 from dpa2.evaluate.potential import load
@@ -20,6 +17,7 @@ from dpa2.freeze.pt2_metadata import OUTPUTS, Build
 from dpa2.freeze.pt2_package import read_package
 from dpa2.freeze.torchscript import freeze
 from schemas.errors import CheckpointError, ConversionError, WriteError
+from tests.commands import outcome
 from tests.freeze.golden_cases import GOLDEN, golden_inputs
 
 CHECKPOINT = GOLDEN / "fparam_aparam" / "model.pt"
@@ -235,10 +233,8 @@ def test_programs_over_graphs_are_evaluated_from_their_weights(compiled):
 
 
 def test_the_command_reports_the_time_and_the_condition(without_compiler, tmp_path):
-    app = typer.Typer()
-    cli.freeze.register(app)
     output = tmp_path / "model.pt2"
-    result = CliRunner().invoke(app, ["-c", str(CHECKPOINT), "-o", str(output), "--json"])
+    result = outcome("freeze", "-c", CHECKPOINT, "-o", output, "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert document["seconds"] >= 0

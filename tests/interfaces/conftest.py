@@ -3,14 +3,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from ase import Atoms
-from typer.testing import CliRunner
 
-import cli.deviation
-import cli.md
 from dpa2.evaluate.potential import Potential, load
 from dpa2.freeze.torchscript import freeze
+from tests.commands import zoo
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -58,14 +55,4 @@ def atoms(structure, water) -> Atoms:
 @pytest.fixture
 def run():
     """Return a function that runs `zoo` with arguments."""
-    application = typer.Typer()
-    for command in (cli.md, cli.deviation):
-        command.register(application)
-
-    def invoke(*arguments):
-        result = CliRunner().invoke(application, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return invoke
+    return zoo

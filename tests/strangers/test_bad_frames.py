@@ -9,19 +9,11 @@ import lmdb
 import msgpack
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
 
-import cli.bias
-import cli.compare
-import cli.deviation
-import cli.predict
-import cli.recommend
-import cli.speed
-import cli.test
 from dpa2.evaluate.potential import load
 from dpa2.training.run import train
 from schemas.errors import DataError
+from tests.commands import zoo
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import MODEL, write_system
 
@@ -33,31 +25,9 @@ BAD = 5
 BRANCHES = str(Path(__file__).parents[1] / "golden" / "multitask" / "model.pt")
 
 
-@pytest.fixture(scope="module")
-def app():
-    application = typer.Typer()
-    for command in (
-        cli.test,
-        cli.compare,
-        cli.deviation,
-        cli.predict,
-        cli.recommend,
-        cli.speed,
-        cli.bias,
-    ):
-        command.register(application)
-    return application
-
-
 @pytest.fixture
-def run(app):
-    def invoke(*arguments):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return invoke
+def run():
+    return zoo
 
 
 def water():

@@ -6,16 +6,12 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-import typer
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from typer.testing import CliRunner
 
-import cli.deviation
-import cli.predict
-import cli.test
 from schemas.errors import DataError
+from tests.commands import zoo
 from tests.strangers.situations import situation
 
 MODEL = str(Path(__file__).parents[1] / "golden" / "small" / "model.pt")
@@ -23,17 +19,7 @@ MODEL = str(Path(__file__).parents[1] / "golden" / "small" / "model.pt")
 
 @pytest.fixture
 def run():
-    app = typer.Typer()
-    for command in (cli.deviation, cli.predict, cli.test):
-        command.register(app)
-
-    def invoke(*arguments):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return invoke
+    return zoo
 
 
 def frames():

@@ -6,23 +6,17 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-import typer
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from typer.testing import CliRunner
 
-import cli.data
-import cli.deviation
-import cli.predict
-import cli.recommend
-import cli.test
 from cli.reading import Unit
 from dpa2.data.structures.stress_units import UNITS
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
 from dpa2.interfaces.start import starting_structure
 from schemas.errors import DataError
+from tests.commands import zoo
 from tests.strangers.situations import case, situation
 
 MODEL = str(Path(__file__).parents[1] / "golden" / "small" / "model.pt")
@@ -30,17 +24,7 @@ MODEL = str(Path(__file__).parents[1] / "golden" / "small" / "model.pt")
 
 @pytest.fixture
 def run():
-    application = typer.Typer()
-    for command in (cli.data, cli.predict, cli.recommend, cli.test, cli.deviation):
-        command.register(application)
-
-    def invoke(*arguments):
-        result = CliRunner().invoke(application, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return invoke
+    return zoo
 
 
 def labelled(number, *, pbc=True):
