@@ -5,13 +5,11 @@ from typing import Any
 
 import torch
 
-from dpa2.convert.deepmd import deepmd_parameters, to_deepmd_state
-from dpa2.io.checkpoint import write_checkpoint
-from dpa2.model.build import build_model
-from dpa2.model.sharing import share
-from schemas.model import parse_model
-from schemas.multitask import Link
-from schemas.normalize import normalized
+from dpa2.formats.checkpoint import write_checkpoint
+from dpa2.formats.weights import deepmd_parameters, to_deepmd_state
+from dpa2.model.build import build_model, share
+from schemas.input.model import parse_model
+from schemas.input.root import Link, normalized
 
 ELEMENTS = ["H", "C", "N", "O", "F", "P", "S", "Cl"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
 from schemas.checkpoint.branch_names import single_task_section
 
 WATER = Path(__file__).parents[1] / "examples" / "water" / "gfn2" / "test"

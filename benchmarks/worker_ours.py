@@ -17,17 +17,16 @@ Step = Callable[[], dict[str, Any]]
 
 def train(folder: Path) -> Step:
     """Return one training step: what `dpa2.train` does between two displayed lines."""
-    from dpa2.convert.deepmd import load_deepmd_state
     from dpa2.data.sampler import Sampler
     from dpa2.data.systems import open_systems
-    from dpa2.io.checkpoint import read_checkpoint
+    from dpa2.formats.checkpoint import read_checkpoint
+    from dpa2.formats.weights import load_deepmd_state
     from dpa2.model.build import build_model
-    from dpa2.training.batch import BatchBuilder, BatchStream
     from dpa2.training.loss import EnergyLoss
     from dpa2.training.optimizer import build_optimizer
-    from dpa2.training.snapshot import all_parameters
-    from dpa2.training.task import Task
-    from schemas.check import load_input
+    from dpa2.training.task import BatchBuilder, BatchStream, Task
+    from dpa2.training.train_state import all_parameters
+    from schemas.check.input_file import load_input
 
     config = load_input(folder / "input.json")
     model = build_model(config.model)

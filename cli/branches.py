@@ -1,16 +1,31 @@
-"""`zoo branches`: what a checkpoint holds, branch by branch."""
+"""`zoo branches`, `recommend` and `extract`: the branches of a multi-task model."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.model_names import complete_model
-from cli.options import Json, Offline
+from cli.models import Strict, tell
+from cli.options import (
+    Branch,
+    Device,
+    EnergyKey,
+    FileArgument,
+    ForcesKey,
+    Json,
+    Model,
+    Offline,
+    Quiet,
+    complete_model,
+    label_keys,
+)
 from cli.output import Output
 
 if TYPE_CHECKING:
+    from dpa2.evaluate.recommendation import BranchFit, Recommendation
     from schemas.checkpoint.header import CheckpointHeader
     from zoo.branches import BranchSummary
+
 
 _MOST_ELEMENTS = 8
 """Longer lists of elements are counted for a person; `--json` has them all."""
@@ -121,6 +136,183 @@ def _elements(names: list[str]) -> str:
     return f"{shown} + {more}" if more > 0 else shown or "-"
 
 
-def register(app: typer.Typer) -> None:
+def register_branches(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command()(branches)
+
+
+def recommend(
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DATA...",
+            help="Labelled data: systems of deepmd-kit, or any format of dpdata or ASE.",
+        ),
+    ],
+    model: Model,
+    num_frames: Annotated[
+        int, typer.Option("--frames", "-n", min=0, help="Frames to look at in all; 0: every frame.")
+    ] = 32,
+    all_forces: Annotated[
+        bool,
+        typer.Option("--all-forces", help="Compare forces on all of them, which takes longer."),
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the errors: .png, .pdf or .svg.")
+    ] = None,
+    energy_key: EnergyKey = None,
+    forces_key: ForcesKey = None,
+    strict: Strict = False,
+    device: Device = "cpu",
+    json_mode: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rank the branches of a multi-task model by their errors on your labelled frames.
+
+    An energy per element is fitted out first, as fine-tuning does. Branches that lack an element
+    of the data come last. The score is the error relative to the best branch, over all energies
+    and force components that were compared: 1 is best in both.
+
+    Example: zoo recommend data/water -m DPA-2.4-7M.pt
+    """
+    from cli.output import progress_bar, shown_warnings
+    from dpa2.evaluate.figures import figure_format
+    from dpa2.evaluate.recommend import recommend as compare_branches
+    from dpa2.evaluate.recommendation import plot_recommendation
+
+    out = Output(json_mode=json_mode, quiet=quiet)
+    if plot is not None:
+        figure_format(plot)
+    with shown_warnings(out), progress_bar(out, "frames", None) as advance:
+        found = compare_branches(
+            model,
+            data,
+            keys=label_keys(energy_key, forces_key, None, None),
+            num_frames=num_frames or None,
+            all_forces=all_forces,
+            strict=strict,
+            device=device,
+            progress=advance,
+        )
+    for warning in found.warnings:
+        out.warning(warning)
+    if plot is not None:
+        plot_recommendation(found, plot)
+    out.result({"ok": not found.bad, "model": model, **found.to_json()})
+    _print(out, model, found)
+    if plot is not None:
+        out.info(f"wrote {plot}")
+    tell(out, found.bad)
+    if found.bad:
+        raise typer.Exit(1)
+
+
+def _print(out: Output, model: str, found: "Recommendation") -> None:
+    columns = ("branch", "score", "force RMSE (eV/Å)", "energy RMSE (eV/atom)", "remarks")
+    title = (
+        f"{found.num_frames} frames of {' '.join(found.elements)}: "
+        f"energies of {found.num_energy_frames}, forces of {found.num_force_frames}"
+    )
+    out.table(title, columns, [_recommend_row(fit) for fit in found.branches])
+    if found.num_descriptors > 1:
+        out.info(f"the branches have {found.num_descriptors} descriptors; each was computed once")
+    if 0 < found.num_force_frames < found.num_frames:
+        out.info(
+            "forces take a backward pass per branch: they were compared on as many frames as keep "
+            "the cost near that of one branch; --all-forces takes all"
+        )
+    best = found.best
+    if found.rivals:
+        out.info(
+            f"{', '.join(found.rivals)} did as well within 2 %: more frames may decide "
+            "(--frames, --all-forces)"
+        )
+    if not best.is_covered:
+        out.warning(f"no branch knows all elements of the data; {best.branch} knows the most")
+    out.text(f"start from {best.branch}: zoo finetune input.json -m {model} --branch {best.branch}")
+
+
+def _recommend_row(fit: "BranchFit") -> tuple[str, ...]:
+    remarks = [fit.problem] if fit.problem else []
+    if fit.unseen:
+        remarks.append(f"never trained on {', '.join(fit.unseen)}")
+    return (
+        fit.branch,
+        _number(fit.score, "{:.2f}"),
+        _number(fit.force_rmse, "{:.4g}"),
+        _number(fit.energy_rmse, "{:.4g}"),
+        "; ".join(remarks) or "-",
+    )
+
+
+def _number(value: float | None, text: str) -> str:
+    return "-" if value is None else text.format(value)
+
+
+def register_recommend(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(recommend)
+
+
+def extract(
+    model: FileArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
+    branch: Branch = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace a file that is there.")
+    ] = False,
+    json_mode: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a branch as a single-task checkpoint, for this program and for deepmd-kit.
+
+    Example: zoo extract DPA-2.4-7M.pt --branch H2O_H2O_PD -o water.pt
+    """
+    from zoo.branch_file import extract_branch
+
+    out = Output(json_mode=json_mode, quiet=quiet)
+    _refuse_overwriting(output, force=force)
+    source = _existing(model)
+    with out.status(f"reading {source}"):
+        found = extract_branch(source, branch, output)
+    num_bytes = output.stat().st_size
+    out.result(
+        {
+            "ok": True,
+            "model": str(source),
+            "branch": found.branch,
+            "output": str(found.path),
+            "type_map": found.type_map,
+            "num_bytes": num_bytes,
+        }
+    )
+    out.text(
+        f"{found.path}: branch {found.branch}, {len(found.type_map)} types, "
+        f"{num_bytes / 1e6:.1f} MB"
+    )
+
+
+def _refuse_overwriting(target: Path, *, force: bool) -> None:
+    from schemas.base.errors import CheckpointError
+
+    if target.is_dir():
+        raise CheckpointError(f"{target} is a folder", hint="name the file to write")
+    if target.exists() and not force:
+        raise CheckpointError(
+            f"{target} is there already", hint="name another file, or add --force to replace it"
+        )
+
+
+def _existing(path: Path) -> Path:
+    """Return the file that a path means; as with `dp`, the suffix `.pt` may be left out."""
+    from schemas.checkpoint.other_files import missing_file
+
+    for file in (path, path.parent / f"{path.name}.pt"):
+        if file.exists():
+            return file
+    raise missing_file(path)
+
+
+def register_extract(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(extract)

@@ -1,17 +1,19 @@
-"""`zoo cache`: what downloads left on this machine."""
+"""`zoo cache` and `zoo verify`: the models' files on this machine."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.model_names import complete_model
-from cli.options import Json
+from cli.options import Json, complete_model
 from cli.output import Output
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from zoo.known_models import KnownModels
+    from zoo.local_copies import Checked
+
 
 _DAY = 86400.0
 _app = typer.Typer(
@@ -26,9 +28,9 @@ def list_cache(as_json: Json = False) -> None:
     """List the files of the cache, the one used last first, and registered models in hub caches."""
     import time
 
-    from cli.model_facts import shown_size
+    from cli.catalog import shown_size
+    from zoo.cache import Store
     from zoo.known_models import known_models
-    from zoo.store import Store
 
     out = Output(json_mode=as_json)
     store, models = Store(), known_models()
@@ -86,8 +88,8 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Remove partial files that nobody writes any more; with --older-than also unused files."""
-    from cli.model_facts import shown_size
-    from zoo.store import Store
+    from cli.catalog import shown_size
+    from zoo.cache import Store
 
     out = Output(json_mode=as_json)
     age = None if older_than is None else older_than * _DAY
@@ -127,8 +129,8 @@ def rm(
 
     Example: zoo cache rm DPA2_medium
     """
-    from cli.model_facts import shown_size
-    from zoo.store import Store
+    from cli.catalog import shown_size
+    from zoo.cache import Store
 
     out = Output(json_mode=as_json)
     store = Store()
@@ -147,7 +149,7 @@ def rm(
 @_app.command()
 def path(as_json: Json = False) -> None:
     """Print where the cache is; ZOO_CACHE moves it."""
-    from schemas import environment
+    from schemas.base import environment
 
     out = Output(json_mode=as_json)
     caches = {
@@ -174,7 +176,7 @@ def _names(models: "KnownModels") -> dict[str, str]:
 
 
 def _in_hub_caches(models: "KnownModels") -> "list[tuple[str, str, Path]]":
-    from schemas import environment
+    from schemas.base import environment
     from zoo.local_copies import local_copy
 
     caches = {
@@ -196,10 +198,10 @@ def _sha256_of(text: str, *, forget: bool) -> str:
     Raises:
         RegistryError: When the cache does not have it; says where it is instead.
     """
-    from schemas.errors import RegistryError
+    from schemas.base.errors import RegistryError
+    from zoo.cache import Store
     from zoo.local_copies import local_file
     from zoo.resolve import located
-    from zoo.store import Store
 
     digits = text.lower()
     if len(digits) >= 6 and set(digits) <= set("0123456789abcdef"):
@@ -227,7 +229,7 @@ def _sha256_of(text: str, *, forget: bool) -> str:
 
 
 def _elsewhere(place: "Path") -> str:
-    from schemas import environment
+    from schemas.base import environment
 
     if place.is_relative_to(environment.huggingface_cache()):
         repo = place.relative_to(environment.huggingface_cache()).parts[0]
@@ -238,6 +240,78 @@ def _elsewhere(place: "Path") -> str:
     return "it does not come from a download"
 
 
-def register(app: typer.Typer) -> None:
+def register_cache(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.add_typer(_app, name="cache")
+
+
+def verify(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL|FILE]...",
+            help="Names or files; without any, all models on this machine.",
+            autocompletion=complete_model,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hash files again, and compare with the registries and with what first came.
+
+    The exit code is 1 if a file is damaged or was superseded.
+
+    Example: zoo verify DPA-2.4-7M dpa-2.4-7M.pt
+    """
+    from zoo.known_models import known_models
+
+    out = Output(json_mode=as_json)
+    everything = known_models()
+    for fault in everything.faults:
+        out.warning(fault.message)
+    checked = []
+    for one in _checked(models or [], everything):
+        checked.append(one)
+        name = f" ({one.model})" if one.model else ""
+        out.text(f"{one.verdict}: {one.path}{name}")
+        if one.detail:
+            out.text(f"  {one.detail}")
+        if not one.is_good or one.verdict == "unknown":
+            out.text(f"  SHA-256 {one.sha256}")
+    good = all(one.is_good for one in checked)
+    out.result({"ok": good, "files": [_document(one) for one in checked]})
+    if not checked:
+        out.text("no model is on this machine")
+    if not good:
+        raise typer.Exit(1)
+
+
+def _checked(references: list[str], models: "KnownModels") -> "Iterator[Checked]":
+    from zoo.local_copies import check_everything, check_file, check_located
+    from zoo.reference import LocalPath, parse_reference
+    from zoo.resolve import located
+
+    if not references:
+        yield from check_everything(models)
+    for text in references:
+        reference = parse_reference(text)
+        if isinstance(reference, LocalPath):
+            path = reference.path
+            yield check_file(path if path.exists() else _with_suffix(path), models)
+        else:
+            yield check_located(located(reference), text)
+
+
+def _document(checked: "Checked") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(checked) | {"path": str(checked.path)}
+
+
+def _with_suffix(path: Path) -> Path:
+    other = path.parent / f"{path.name}.pt"
+    return other if other.exists() else path
+
+
+def register_verify(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(verify)

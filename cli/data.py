@@ -1,4 +1,4 @@
-"""`zoo data`: convert data sets and look into them."""
+"""`zoo data`: convert data sets, look into them, check them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cli.options import EnergyKey, ForcesKey, StressKey, StressUnit, Vacuum, label_keys, names_of
 from cli.output import Output
-from cli.reading import EnergyKey, ForcesKey, StressKey, StressUnit, Vacuum, label_keys, names_of
 
 data_app = typer.Typer(help="Convert data sets and look into them.", no_args_is_help=True)
 
@@ -120,7 +120,7 @@ def info(
     quiet: Quiet = False,
 ) -> None:
     """List systems: frames, atoms, elements, labels, ranges."""
-    from dpa2.data.overview import describe_all
+    from dpa2.data.system import describe_all
     from dpa2.data.systems import open_systems
 
     out = Output(json_mode=as_json, quiet=quiet)
@@ -168,7 +168,7 @@ def check(
 
     Exit code: 0 clean or warnings only, 1 errors.
     """
-    from dpa2.data.preflight.report import check_data
+    from dpa2.data.preflight.run import check_data
 
     out = Output(json_mode=as_json, quiet=quiet)
     elements = None if type_map is None else tuple(type_map.replace(",", " ").split())
@@ -207,6 +207,6 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def register(app: typer.Typer) -> None:
+def register_data(app: typer.Typer) -> None:
     """Add `zoo data` to the application."""
     app.add_typer(data_app, name="data")

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from schemas.errors import ZooError
+from schemas.base.errors import ZooError
 
 EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 1
@@ -20,7 +20,7 @@ def report(error: BaseException, *, json_mode: bool) -> int:
     """
     if os.environ.get("ZOO_DEBUG") == "1" and not isinstance(error, KeyboardInterrupt):
         raise error
-    from schemas.lasting_output import lasting_output
+    from schemas.base.writing import lasting_output
 
     with lasting_output():
         return _report(error, json_mode=json_mode)

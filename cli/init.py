@@ -11,8 +11,8 @@ from cli.options import find_model
 from cli.output import Output
 
 if TYPE_CHECKING:
-    from schemas.check import Report
-    from schemas.model import Model
+    from schemas.check.input_file import Report
+    from schemas.input.model import Model
 
 
 class Size(StrEnum):
@@ -23,7 +23,7 @@ class Size(StrEnum):
     LARGE = "large"
 
 
-def register(app: typer.Typer) -> None:
+def register_init(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(name="init")(init)
 
@@ -68,11 +68,11 @@ def init(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Write a valid, commented input: elements, nsel, loss and paths taken from the data."""
-    from dpa2.data.first_look import network_facts, task_facts
+    from dpa2.data.input_facts import network_facts, task_facts
     from dpa2.data.systems import open_systems
-    from schemas import new_input
-    from schemas.atomic import write_text
-    from schemas.presets import SIZES
+    from schemas.base.writing import write_text
+    from schemas.input import new_input
+    from schemas.input.new_input import SIZES
 
     out = Output(json_mode=as_json)
     branches = _branches(data or [], multi_task or [], finetune, validation)
@@ -141,7 +141,7 @@ def _part(validation: str | None) -> str | float | None:
 
 
 def _keep(output: Path, *, force: bool) -> None:
-    from schemas.errors import ZooError
+    from schemas.base.errors import ZooError
 
     if output.exists() and not force:
         raise ZooError(
@@ -151,9 +151,9 @@ def _keep(output: Path, *, force: bool) -> None:
 
 def _pretrained(file: str, branch: str | None) -> "tuple[Model, str | None]":
     """Return the model to fine-tune, and the name of its branch if there are several."""
-    from schemas.errors import CheckpointError
-    from schemas.model import parse_model
-    from schemas.start import Start
+    from schemas.base.errors import CheckpointError
+    from schemas.input.model import parse_model
+    from schemas.input.start import Start
     from zoo.checkpoint_file import read_header
 
     start = Start("--finetune", file, read_header(file).model_params)
@@ -177,7 +177,7 @@ def _checked(text: str, output: Path) -> "Report":
         ConfigError: The input itself is: a branch has an impossible name, for example.
     """
     from cli.preflight import with_data
-    from schemas.check import check_text, checked
+    from schemas.check.input_file import check_text, checked
 
     report = check_text(text, output.name)
     checked(report)

@@ -6,43 +6,26 @@ from typing import Annotated
 import typer
 
 from cli import errors
-from cli.bias import register as register_bias
-from cli.branches import register as register_branches
-from cli.bundle import register as register_bundle
-from cli.cache import register as register_cache
-from cli.compare import register as register_compare
-from cli.convert import register as register_convert
-from cli.data import register as register_data
-from cli.deviation import register as register_deviation
-from cli.diff import register as register_diff
-from cli.explain import register as register_explain
-from cli.export import register as register_export
-from cli.extract import register as register_extract
-from cli.finetune import register as register_finetune
-from cli.freeze import register as register_freeze
-from cli.init import register as register_init
-from cli.list import register as register_list
-from cli.lock import register as register_lock
-from cli.lsp import register as register_lsp
-from cli.md import register as register_md
+from cli.branches import register_branches, register_extract, register_recommend
+from cli.cache import register_cache, register_verify
+from cli.catalog import register_list, register_search
+from cli.convert import register_convert, register_export, register_freeze
+from cli.data import register_data
+from cli.evaluate import register_bias, register_compare, register_speed, register_test
+from cli.init import register_init
+from cli.inputs import register_diff, register_explain, register_lsp
 from cli.output import open_missing_streams
-from cli.plan import register as register_plan
-from cli.plot import register as register_plot
-from cli.predict import register as register_predict
-from cli.pull import register as register_pull
-from cli.push import register as register_push
-from cli.recommend import register as register_recommend
-from cli.registry import register as register_registry
-from cli.search import register as register_search
-from cli.serve import register as register_serve
-from cli.show import register as register_show
-from cli.speed import register as register_speed
-from cli.test import register as register_test
-from cli.train import register as register_train
-from cli.validate import register as register_validate
-from cli.verify import register as register_verify
+from cli.plan import register_plan
+from cli.publish import register_bundle, register_push, register_serve
+from cli.pull import register_pull
+from cli.registry import register_registry
+from cli.reproduce import register_lock
+from cli.show import register_show
+from cli.structures import register_deviation, register_md, register_predict
+from cli.train import register_finetune, register_plot, register_train
+from cli.validate import register_validate
 from cli.version import VERSION
-from schemas.terminal import guard_streams
+from schemas.base.terminal import guard_streams
 
 app = typer.Typer(
     name="zoo",

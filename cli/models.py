@@ -10,8 +10,29 @@ from cli.options import find_model, split_branch, split_name
 from cli.output import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dpa2.data.system import System
+    from dpa2.evaluate.frames import BadFrame
     from dpa2.evaluate.potential import Potential
+
+
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first frame that cannot be evaluated.")
+]
+
+_SHOWN = 10
+
+
+def tell(out: Output, bad: "Iterable[BadFrame | str]") -> None:
+    """Warn of frames that could not be evaluated."""
+    lines = list(dict.fromkeys(str(frame) for frame in bad))
+    for line in lines[:_SHOWN]:
+        out.warning(line)
+    if len(lines) > _SHOWN:
+        out.warning(f"{len(lines) - _SHOWN} more frames are bad; --json lists them all")
+    if lines:
+        out.warning(f"{len(lines)} frames could not be evaluated; the results are of the others")
 
 
 class ChosenModel(NamedTuple):
@@ -86,7 +107,7 @@ def chosen_model(reference: str, branch: str | None) -> ChosenModel:
 
 
 def _has_branches(file: str) -> bool:
-    from schemas.errors import CheckpointError
+    from schemas.base.errors import CheckpointError
     from zoo.checkpoint_file import read_header
 
     try:

@@ -1,12 +1,45 @@
-"""Options that mean the same in every command that has them."""
+"""Options and arguments that mean the same in every command that has them."""
 
 import re
+from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, TypeVar, overload
 
 import typer
 
-from cli.model_names import complete_model
+if TYPE_CHECKING:
+    from dpa2.data.structures.structure import LabelKeys
+
+
+def complete_model(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Yield the names that go on from what was typed, each with what the model is."""
+    from schemas.base.errors import ZooError
+    from zoo.known_models import known_models
+
+    try:
+        models = known_models().models
+    except ZooError:
+        return  # a shell waits for names, not for an explanation
+    start = incomplete.lower()
+    for known in models:
+        for name in dict.fromkeys((*known.model.names, known.model.reference)):
+            # `NAME@` lists revisions; without it a name that has several is enough
+            if name.lower().startswith(start) and (("@" in name) == ("@" in incomplete)):
+                yield name, known.model.description
+
+
+def complete_registry(incomplete: str) -> Iterator[str]:
+    """Yield the names of the user's registries."""
+    from schemas.base.errors import ZooError
+    from zoo.registry import user_registries
+
+    try:
+        names = [registry.name for registry in user_registries()]
+    except ZooError:
+        return
+    yield from (name for name in names if name.startswith(incomplete))
+
 
 Reference = TypeVar("Reference", str, Path)
 
@@ -123,3 +156,82 @@ Offline = Annotated[bool, typer.Option("--offline", help="Use only what is on th
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only results.")]
+
+
+class Unit(StrEnum):
+    """Units of stress; a minus counts compression positive, as VASP prints it."""
+
+    EV = "eV/A^3"
+    GPA = "GPa"
+    KBAR = "kbar"
+    BAR = "bar"
+    MINUS_EV = "-eV/A^3"
+    MINUS_GPA = "-GPa"
+    MINUS_KBAR = "-kbar"
+    MINUS_BAR = "-bar"
+
+
+_KEY = "KEY"
+EnergyKey = Annotated[
+    str | None,
+    typer.Option(
+        "--energy-key",
+        metavar=_KEY,
+        help="Key of the energy (eV) in ASE's formats; none: no energy.",
+    ),
+]
+ForcesKey = Annotated[
+    str | None,
+    typer.Option("--forces-key", metavar=_KEY, help="Key of the forces (eV/Å); none: no forces."),
+]
+StressKey = Annotated[
+    str | None,
+    typer.Option(
+        "--stress-key", metavar=_KEY, help="Key of the stress or virial (eV); none: no virial."
+    ),
+]
+StressUnit = Annotated[
+    Unit | None,
+    typer.Option(
+        "--stress-unit",
+        help="Unit of the stress, tension positive; with a minus, compression. Default: eV/A^3.",
+    ),
+]
+Vacuum = Annotated[
+    float,
+    typer.Option(
+        "--vacuum",
+        metavar="Å",
+        min=1.0,
+        max=1000.0,
+        help="Between images where a structure is periodic in some directions only.",
+    ),
+]
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="FMT", help="Format, if name and content do not tell (dpdata's, ASE's)."
+    ),
+]
+TypeNames = Annotated[
+    str | None,
+    typer.Option(
+        "--type-map",
+        metavar="'O H'",
+        help="Elements of the types 1, 2, ... of files that do not name them.",
+    ),
+]
+
+
+def label_keys(
+    energy: str | None, forces: str | None, stress: str | None, unit: Unit | None
+) -> "LabelKeys":
+    """Return what these options say."""
+    from dpa2.data.structures.structure import LabelKeys
+
+    return LabelKeys(energy, forces, stress, None if unit is None else unit.value)
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """Return the names in `'O H'` or `O,H`."""
+    return None if text is None else text.replace(",", " ").split()

@@ -1,17 +1,18 @@
-"""The one place that prints: data to stdout, everything else to stderr, human or `--json`."""
+"""What every command prints with: results, tables, messages, progress."""
 
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from schemas.base.terminal import console, one_line, unguarded
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-from schemas.terminal import console, one_line, unguarded
 
 
 def open_missing_streams() -> None:
@@ -165,3 +166,37 @@ def _table(title: str, cells: Sequence[Sequence[str]], room: int) -> "Table":
     for row in cells[1:]:
         table.add_row(*map(Text, row))
     return table
+
+
+@contextmanager
+def progress_bar(out: Output, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr where that is a terminal; yields what to call with the progress made."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = out.console()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    hidden = out.quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda made: progress.advance(task, made)
+
+
+@contextmanager
+def shown_warnings(out: Output) -> Iterator[None]:
+    """Print Python warnings as one line each, after the block and each text once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        out.warning(text)

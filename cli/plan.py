@@ -1,31 +1,160 @@
 """`zoo plan`: a run explained before it starts."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.output import Output
-from cli.start import (
-    Branch,
-    Finetune,
-    InitModel,
-    PretrainScript,
-    Restart,
-    StartOptions,
-    read_start,
-)
+from cli.start import Branch, Finetune, InitModel, PretrainScript, Restart, StartOptions, read_start
 
 if TYPE_CHECKING:
-    from dpa2.plan.probe import Probe
-    from dpa2.plan.run_plan import RunPlan
-    from schemas.check import Report
-    from schemas.memory_estimate import Neighbors
+    from dpa2.training.plan import BranchPlan, RunPlan
+    from dpa2.training.plan_probe import Probe
+    from schemas.check.input_file import Report
+    from schemas.input.size import Neighbors
+
 
 _GIB = 2**30
+_MOST_SYSTEMS = 20
+"""Longer lists of systems are cut for a person; `--json` has them all."""
 
 
-def register(app: typer.Typer) -> None:
+def tables(plan: "RunPlan", probe: "Probe | None", gpu_memory: float | None, out: Output) -> None:
+    """Print a plan for a person."""
+    _show_rates(plan, out)
+    _show_data(plan, out)
+    _show_parameters(plan, out)
+    _show_costs(plan, probe, gpu_memory, out)
+
+
+def _show_rates(plan: "RunPlan", out: Output) -> None:
+    weights = [item.prefactors for item in plan.milestones]
+    names = [branch.name for branch in plan.branches]
+    several = len(names) > 1
+    columns = [(name, term) for name in names for term in (weights[0][name] if weights else {})]
+    out.table(
+        f"{plan.num_steps} steps: learning rate and weights in the loss",
+        ["", "step", "learning rate", *(f"{b}: {t}" if several else t for b, t in columns)],
+        [
+            [
+                item.name,
+                str(item.step),
+                f"{item.learning_rate:.3g}",
+                *(f"{item.prefactors[branch][term]:.4g}" for branch, term in columns),
+            ]
+            for item in plan.milestones
+        ],
+    )
+    if plan.stop_step is None and plan.milestones:
+        end = plan.milestones[-1].learning_rate
+        out.text(f"the run ends at {end:.3g}, above stop_lr ({plan.last_lr:.3g})\n")
+
+
+def _show_data(plan: "RunPlan", out: Output) -> None:
+    for branch in plan.branches:
+        name = f"{branch.name}: " if len(plan.branches) > 1 else ""
+        if branch.steps is None or branch.epochs is None:
+            known = "" if branch.steps is None else f"{branch.steps:.0f} steps, "
+            out.text(f"{name}{known}the data were not looked at\n")
+            continue
+        assert branch.probability is not None
+        share = f"{branch.steps:.0f} steps ({100 * branch.probability:.3g} %), " if name else ""
+        out.table(
+            f"{name}{share}{branch.steps_per_epoch} steps per epoch, {branch.epochs:.4g} epochs",
+            ["system", "frames", "atoms", "batch", "batches", "probability", "epochs"],
+            _systems(branch),
+        )
+        if len(branch.systems) > _MOST_SYSTEMS:
+            more = len(branch.systems) - _MOST_SYSTEMS
+            out.text(f"and {more} more systems (--json lists them all)\n")
+
+
+def _systems(branch: "BranchPlan") -> Sequence[Sequence[str]]:
+    return [
+        [
+            item.name,
+            str(item.num_frames),
+            str(item.num_atoms),
+            str(item.batch_size),
+            str(item.num_batches),
+            f"{item.probability:.3f}",
+            f"{item.epochs:.4g}",
+        ]
+        for item in branch.systems[:_MOST_SYSTEMS]
+    ]
+
+
+def _show_parameters(plan: "RunPlan", out: Output) -> None:
+    names = list(plan.parameters)
+    parts = list(dict.fromkeys(part for counts in plan.parameters.values() for part in counts))
+    rows = [
+        [part, *(f"{plan.parameters[name].get(part, 0):,}" for name in names)] for part in parts
+    ]
+    rows.append(["all", *(f"{sum(plan.parameters[name].values()):,}" for name in names)])
+    heads = names if len(names) > 1 else ["parameters"]
+    out.table("Parameters", ["part", *heads], rows)
+    for item in plan.shared:
+        for branch, parts in item.parts.items():
+            out.text(
+                f"{branch} uses the {item.component} of {item.owner} ({item.name}, level "
+                f"{item.branches[branch]}): {', '.join(parts)}; {item.parameters[branch]:,} "
+                "parameters"
+            )
+    if len(names) > 1:
+        out.text(f"{plan.num_parameters:,} parameters, shared ones counted once")
+
+
+def _show_costs(
+    plan: "RunPlan", probe: "Probe | None", gpu_memory: float | None, out: Output
+) -> None:
+    disk, memory = plan.disk, plan.memory
+    rows = [["checkpoints on the disk", _size(disk.total), f"{disk.num_checkpoints} are kept"]]
+    if memory is not None:
+        tensors = _size(memory.activations) + " tensors"
+        rows.append(["memory of a step (estimate)", _size(memory.total), tensors])
+    if probe is not None:
+        rows += [
+            ["memory, measured", _size(probe.peak_bytes), "of the process"],
+            *_branch_times(probe),
+            ["time per step, measured", f"{probe.seconds_per_step:.3g} s", "on this machine"],
+            ["time of the run", _time(probe.total_seconds), "at this pace"],
+        ]
+    if gpu_memory is not None and memory is not None:
+        fits = memory.total <= gpu_memory * _GIB
+        hint = "estimated" if fits else "take a smaller batch_size, or float32"
+        rows.append([f"a GPU of {gpu_memory:g} GiB", "fits" if fits else "too small", hint])
+    out.table("Costs", ["", "", " "], rows)
+
+
+def _branch_times(probe: "Probe") -> list[list[str]]:
+    """Return a row for each branch, if there are several."""
+    if len(probe.branches) < 2:
+        return []
+    return [
+        [f"time per step of {name}", f"{seconds:.3g} s", "measured"]
+        for name, seconds in probe.branches.items()
+    ]
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}"
+        number /= 1024
+    return f"{number:.3g} GiB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"
+
+
+def register_plan(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(name="plan")(plan)
 
@@ -59,7 +188,7 @@ def plan(
     """Explain a run: learning rate, loss, epochs, sharing, parameters, disk, memory."""
     from cli.preflight import with_data
     from cli.render import render
-    from schemas.check import check_file
+    from schemas.check.input_file import check_file
 
     if not data and (with_probe or gpu_memory is not None):
         option = "--probe" if with_probe else "--gpu-memory"
@@ -80,9 +209,8 @@ def plan(
         out.result({"ok": False, "file": report.name, "diagnostics": faults})
         raise typer.Exit(1)
 
-    from cli.plan_tables import show
-    from dpa2.plan.run_plan import plan as plan_run
-    from schemas.errors import DataError
+    from dpa2.training.plan import plan as plan_run
+    from schemas.base.errors import DataError
 
     try:
         planned = plan_run(report.config, _neighbors(report) if data else {}, with_data=data)
@@ -91,21 +219,20 @@ def plan(
         raise DataError(error.message, hint=hint) from error
     probed: Probe | None = None
     if with_probe:
-        from dpa2.plan.probe import probe
+        from dpa2.training.plan_probe import probe
 
         with out.status("running training steps"):
             probed = probe(report.config, planned.branches, planned.num_steps, device)
-    show(planned, probed, gpu_memory, out)
+    tables(planned, probed, gpu_memory, out)
     out.result(_document(report, planned, probed, gpu_memory))
 
 
 def _neighbors(report: "Report") -> "dict[str, Neighbors]":
     """Return the mean numbers of neighbours that the preflight has counted, by branch."""
-    from dpa2.data.preflight.cache import default_folder
-    from dpa2.data.preflight.inputs import has_data, task_of
-    from dpa2.data.preflight.request import REPFORMER, REPINIT, THREE_BODY
+    from dpa2.data.preflight.opened import default_folder
+    from dpa2.data.preflight.request import REPFORMER, REPINIT, THREE_BODY, has_data, task_of
     from dpa2.data.preflight.run import preflight
-    from schemas.memory_estimate import Neighbors
+    from schemas.input.size import Neighbors
 
     tasks = [task_of(target.sound, target.name) for target in report.targets]
     found = {}

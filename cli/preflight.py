@@ -10,11 +10,10 @@ if TYPE_CHECKING:
 
     from dpa2.data.preflight.request import Task
     from dpa2.data.preflight.run import Flown
-    from schemas.check import Report
-    from schemas.departure import Target
-    from schemas.diagnostics import Diagnostic, Finding
-    from schemas.diagnostics import Path as JsonPath
-    from schemas.start import Start
+    from schemas.base.diagnostics import Diagnostic, Finding
+    from schemas.base.diagnostics import Path as JsonPath
+    from schemas.check.input_file import Report
+    from schemas.input.start import Start, Target
 
 _SAID_BY_RULES = {"ZOO411", "ZOO412", "ZOO414", "ZOO415", "ZOO421", "ZOO442", "ZOO443", "ZOO444"}
 """Nothing to add where a rule has said something already."""
@@ -27,13 +26,13 @@ def with_data(report: "Report") -> "Report":
 
     numpy is imported only if some data exist, torch never.
     """
-    from dpa2.data.preflight.inputs import has_data
+    from dpa2.data.preflight.request import has_data
 
     pairs = [(target, _task(target, report)) for target in report.targets]
     pairs = [(target, task) for target, task in pairs if has_data(task)]
     if not pairs or report.extend is None:
         return report
-    from dpa2.data.preflight.cache import default_folder
+    from dpa2.data.preflight.opened import default_folder
     from dpa2.data.preflight.run import preflight
 
     result = preflight([task for _, task in pairs], default_folder())
@@ -58,8 +57,8 @@ def with_data(report: "Report") -> "Report":
 
 def _task(target: "Target", report: "Report") -> "Task":
     """Return what there is to read; with a faulty type_map, systems keep their own elements."""
-    from dpa2.data.preflight.inputs import task_of
-    from schemas.view import starts_with
+    from dpa2.data.preflight.request import task_of
+    from schemas.input.view import starts_with
 
     task = task_of(target.sound, target.name, _place(target), report.start)
     errors = (item for item in report.diagnostics if item.severity == "error")
@@ -71,15 +70,15 @@ def _task(target: "Target", report: "Report") -> "Task":
 
 def _place(target: "Target") -> "Callable[[JsonPath], JsonPath]":
     """Return a function from paths of a task to those in the file."""
-    from schemas.outline import as_written
+    from schemas.input.paths import as_written
 
     return lambda path: target.view.original(as_written(target.view.data, path))
 
 
 def _statistics(target: "Target", flown: "Flown") -> "Iterator[Finding]":
     """Look at the stat_file of a task."""
-    from dpa2.training.stale_statistics import check_stat_file
-    from schemas.partial import UnusableError
+    from dpa2.training.stat_file import check_stat_file
+    from schemas.input.view import UnusableError
 
     with suppress(UnusableError, AttributeError):
         training = target.sound.training
@@ -98,9 +97,9 @@ def _other_data(target: "Target", flown: "Flown", start: "Start") -> "Iterator[F
     """Demand the data of the run that is continued: its place in them is known by their numbers."""
     from dpa2.data.batching import apply_batch_size, epoch_length
     from dpa2.data.sampler import other_lengths
-    from schemas.diagnostics import Finding
-    from schemas.errors import DataError
-    from schemas.partial import UnusableError
+    from schemas.base.diagnostics import Finding
+    from schemas.base.errors import DataError
+    from schemas.input.view import UnusableError
 
     training = target.sound.training
     for kind, opened in (("training_data", flown.training), ("validation_data", flown.validation)):
@@ -126,11 +125,11 @@ def _other_capacities(report: "Report", flown: "Sequence[Flown]") -> "Iterator[F
     Weights and statistics go with one number; that the data decide it has been warned of.
     """
     from dpa2.data.preflight.capacity import merged, neighborhoods
-    from schemas.architecture import auto_selections
-    from schemas.departure import Departure
-    from schemas.diagnostics import Finding
-    from schemas.errors import ConfigError
-    from schemas.partial import UnusableError
+    from schemas.base.diagnostics import Finding
+    from schemas.base.errors import ConfigError
+    from schemas.input.effects import auto_selections
+    from schemas.input.start import Departure
+    from schemas.input.view import UnusableError
 
     start, departure = report.start, Departure(report.targets, report.start)
     theirs: dict[JsonPath, int] = {}
@@ -163,7 +162,7 @@ def _other_capacities(report: "Report", flown: "Sequence[Flown]") -> "Iterator[F
 
 def _unsaid(findings: "Iterable[Finding]", said: "Sequence[Diagnostic]") -> "Iterator[Finding]":
     """Leave out what rules have said without reading the data."""
-    from schemas.view import starts_with
+    from schemas.input.view import starts_with
 
     places = {path for x in said if x.severity != "note" for path in (x.path, *x.repeated)}
     errors = {path for x in said if x.severity == "error" for path in (x.path, *x.repeated)}

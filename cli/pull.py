@@ -1,4 +1,4 @@
-"""`zoo pull`: a pretrained model, or one branch of it, on this machine."""
+"""`zoo pull`: fetch a pretrained model, or one of its branches."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,13 +6,68 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.model_names import complete_model
-from cli.options import Json, Offline, Quiet
+from cli.options import Json, Offline, Quiet, complete_model
 from cli.output import Output
-from cli.pull_report import say_next, show_offers
 
 if TYPE_CHECKING:
-    from zoo.resolve import Located
+    from zoo.remote import BranchCost
+    from zoo.resolve import Located, Offer
+
+
+_MOST_NAMES = 6
+
+
+def show_offers(
+    out: Output,
+    place: "Located",
+    offers: "list[Offer]",
+    needed: int | None,
+    cost: "BranchCost | None",
+) -> None:
+    """Print how much would be fetched of a file, and where from."""
+    from cli.catalog import shown_size
+
+    part = f" of {shown_size(cost.full_size)}, for the branch {cost.branch}," if cost else ""
+    out.text(f"{place.file.name}: {shown_size(needed)}{part} would be fetched")
+    rows = [[offer.label, offer.problem or shown_size(offer.size), offer.url] for offer in offers]
+    if rows:
+        out.plain_table(("source", "says", "address"), rows)
+    if place.file.sha256 is None:
+        out.text("its hash was not published: the first download is trusted and held fast")
+
+
+def say_next(out: Output, reference: str, file: Path, place: "Located") -> None:
+    """Print the command that comes next, with the user's own names."""
+    from schemas.base.errors import CheckpointError
+    from schemas.checkpoint.header import read_header
+    from zoo.branches import not_ours, summarize
+
+    if place.known is not None and not place.known.model.trainable:
+        family = place.known.model.family
+        out.info(f"this engine does not train {family}; deepmd-kit does, with {file}")
+        return
+    if file.suffix != ".pt":
+        return
+    try:
+        header = read_header(file)
+    except CheckpointError as error:  # a frozen model, say; its bytes are right
+        out.warning(error.message)
+        return
+    found = summarize(header)
+    for text in not_ours(found):
+        out.warning(text)
+    names = [branch.name for branch in found if branch.other_kind is None]
+    if not names:
+        return
+    command = f"zoo finetune input.json --model {reference}"
+    if "model_dict" not in header.model_params:
+        out.info(f"next: {command}")
+        return
+    out.info(f"next: {command} --branch {names[0] if len(names) == 1 else 'BRANCH'}")
+    if len(names) > 1:
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        out.info(f"  branches: {', '.join(names[:_MOST_NAMES])}{more} (zoo branches {reference})")
+        out.info(f"  which one fits your data: zoo recommend DATA --model {reference}")
 
 
 def pull(
@@ -59,7 +114,7 @@ def pull(
 
     Example: zoo pull DPA2_medium --branch H2O_H2O-PD
     """
-    from schemas import environment
+    from schemas.base import environment
     from zoo.reference import LocalPath, parse_reference
     from zoo.resolve import located
 
@@ -82,11 +137,11 @@ def pull(
 def _pull_file(
     out: Output, model: str, place: "Located", folder: Path | None, *, force: bool, offline: bool
 ) -> None:
-    from cli.model_facts import shown_size
+    from cli.catalog import shown_size
     from cli.transfer_progress import transfer_progress
-    from zoo.placing import place as place_file
     from zoo.registry import PACKAGE
     from zoo.resolve import fetch
+    from zoo.resolve import place as place_file
 
     with transfer_progress(out) as progress:
         found = fetch(place, progress=progress, offline=offline)
@@ -122,9 +177,9 @@ def _pull_branch(
     force: bool,
     offline: bool,
 ) -> None:
-    from cli.model_facts import shown_size
+    from cli.catalog import shown_size
     from cli.transfer_progress import transfer_progress
-    from schemas.errors import WriteError
+    from schemas.base.errors import WriteError
     from zoo.pulled_branch import pull_branch
 
     target = (folder or Path()) / _branch_file_name(place, branch)
@@ -165,10 +220,10 @@ def _branch_file_name(place: "Located", branch: str) -> str:
 def _dry_run(
     out: Output, model: str, place: "Located", branch: str | None, *, offline: bool
 ) -> None:
-    from schemas import environment
-    from zoo.dry_run import offers
+    from schemas.base import environment
     from zoo.local_copies import local_file
     from zoo.pulled_branch import branch_cost
+    from zoo.resolve import offers
 
     local = local_file(place.file, place.base)
     if local is None:
@@ -203,7 +258,7 @@ def _dry_run(
 
 
 def _is_path(path: Path, branch: str | None) -> Exception:
-    from schemas.errors import RegistryError
+    from schemas.base.errors import RegistryError
 
     hint = f"zoo extract {path} --branch {branch}" if branch else f"it is here: zoo show {path}"
     if not path.exists():
@@ -211,6 +266,6 @@ def _is_path(path: Path, branch: str | None) -> Exception:
     return RegistryError(f"{path} is a path, not the name of a model to fetch", hint=hint)
 
 
-def register(app: typer.Typer) -> None:
+def register_pull(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command()(pull)

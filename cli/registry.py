@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.model_names import complete_registry
-from cli.options import Json
+from cli.options import Json, complete_registry
 from cli.output import Output
 
 _app = typer.Typer(
@@ -40,7 +39,7 @@ def add(
     Example: zoo registry add https://models.example.org/registry.yaml --name group
     """
     from zoo.known_models import known_models
-    from zoo.registries import add as add_registry
+    from zoo.registry import add as add_registry
 
     out = Output(json_mode=as_json)
     added = add_registry(location, name=name, insecure=insecure)
@@ -69,8 +68,7 @@ def add(
 def list_registries(as_json: Json = False) -> None:
     """List the registries in the order in which they are asked."""
     from zoo.known_models import known_models
-    from zoo.registries import BUILT_IN, user_registries
-    from zoo.registry import built_in_path
+    from zoo.registry import BUILT_IN, built_in_path, user_registries
 
     out = Output(json_mode=as_json)
     everything = known_models()
@@ -93,7 +91,7 @@ def list_registries(as_json: Json = False) -> None:
 @_app.command()
 def remove(name: _Name, as_json: Json = False) -> None:
     """Forget a registry; files of its models stay where they are."""
-    from zoo.registries import remove as remove_registry
+    from zoo.registry import remove as remove_registry
 
     out = Output(json_mode=as_json)
     removed = remove_registry(name)
@@ -110,7 +108,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Fetch registries at addresses again; a copy is replaced only by one without faults."""
-    from zoo.registries import update as update_registries
+    from zoo.registry import update as update_registries
 
     out = Output(json_mode=as_json)
     done = []
@@ -129,6 +127,6 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def register(app: typer.Typer) -> None:
+def register_registry(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.add_typer(_app, name="registry")

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dpa2.convert.portable import PortableModel
+    from dpa2.formats.conversion import PortableModel
 
 
 def register_safetensors() -> None:
-    """Add the format to the table of `dpa2.convert.formats`."""
-    from dpa2.convert.formats import Format, add_format
+    """Add the format to the table of `dpa2.formats.table`."""
+    from dpa2.formats.table import Format, add_format
 
     here = "cli.safetensors_format:"
     add_format(
@@ -31,7 +31,7 @@ def register_safetensors() -> None:
 
 def read_safetensors(path: Path, branch: str | None) -> "PortableModel":
     """Read a model."""
-    from dpa2.convert.files import read_pt
+    from dpa2.formats.files import read_pt
     from zoo.safetensors_file import from_safetensors
 
     with tempfile.TemporaryDirectory(prefix="zoo-convert-") as folder:
@@ -43,7 +43,7 @@ def read_safetensors(path: Path, branch: str | None) -> "PortableModel":
 
 def write_safetensors(portable: "PortableModel", path: Path, report: Callable[[str], None]) -> None:
     """Write a model."""
-    from dpa2.convert.files import write_pt
+    from dpa2.formats.files import write_pt
     from zoo.safetensors_file import to_safetensors
 
     with tempfile.TemporaryDirectory(prefix="zoo-convert-") as folder:

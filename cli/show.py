@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.model_names import complete_model
-from cli.options import Json, Offline
+from cli.options import Json, Offline, complete_model
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def _header(
 
 
 def _card(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:
-    from cli.model_facts import document
+    from cli.catalog import document
 
     entry = known.model.model_dump()
     return document(known, local) | {
@@ -137,7 +136,7 @@ def _print(
 
 
 def _registered(known: "KnownModel", local: "LocalCopy | None") -> _Lines:
-    from cli.model_facts import known_size, num_branches, shown_size, shown_source
+    from cli.catalog import known_size, num_branches, shown_size, shown_source
 
     model, file = known.model, known.model.file
     yield "model", ", ".join([model.reference, *model.aliases])
@@ -223,7 +222,7 @@ def _say_next(
     *,
     is_here: bool,
 ) -> None:
-    from schemas.other_models import other_kind
+    from schemas.input.model import other_kind
 
     if header is None:
         out.info(f"read the file's own words: zoo show {model} --remote; get it: zoo pull {model}")
@@ -241,6 +240,6 @@ def _say_next(
         out.info(f"start from it: {written if several else command}")
 
 
-def register(app: typer.Typer) -> None:
+def register_show(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command()(show)

@@ -11,9 +11,9 @@ from cli.options import find_model
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from schemas.check import Report
-    from schemas.diagnostics import Finding
-    from schemas.start import BiasMode, Start, StartOption
+    from schemas.base.diagnostics import Finding
+    from schemas.check.input_file import Report
+    from schemas.input.start import BiasMode, Start, StartOption
 
 Finetune = Annotated[
     str | None,
@@ -67,9 +67,9 @@ class StartOptions:
 
 def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
     """Return the checkpoint to start from, and what is wrong with the options or the file."""
-    from schemas.diagnostics import Finding
-    from schemas.errors import CheckpointError
-    from schemas.start import Start
+    from schemas.base.diagnostics import Finding
+    from schemas.base.errors import CheckpointError
+    from schemas.input.start import Start
 
     named: list[tuple[StartOption, str | None]] = [
         ("--finetune", options.finetune),
@@ -111,7 +111,7 @@ def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
 
 def _without_effect(options: StartOptions, start: "StartOption | None") -> "Iterator[Finding]":
     """Say which options change nothing beside the one that names a checkpoint."""
-    from schemas.diagnostics import Finding
+    from schemas.base.diagnostics import Finding
 
     needs = {
         "--branch": (options.branch and start is None, ("--finetune",)),  # else ZOO611 says so
@@ -126,9 +126,9 @@ def _without_effect(options: StartOptions, start: "StartOption | None") -> "Iter
 
 def without_neighbors(report: "Report") -> "Report":
     """Return a report that refuses selections that `--skip-neighbor-stat` leaves undecided."""
-    from schemas.architecture import auto_selections
-    from schemas.diagnostics import Finding
-    from schemas.partial import UnusableError
+    from schemas.base.diagnostics import Finding
+    from schemas.input.effects import auto_selections
+    from schemas.input.view import UnusableError
 
     findings = []
     for target in report.targets:

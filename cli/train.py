@@ -1,20 +1,24 @@
-"""`zoo train`: train a DPA-2 model from an input file."""
+"""`zoo train`, `zoo finetune` and `zoo plot`: training runs and their learning curves."""
 
 import math
 import shlex
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.options import find_model
+from cli.options import Json, Model, Quiet, find_model, split_name
 from cli.output import Output
 from cli.start import SkipNeighborStat, StartOptions, read_start, without_neighbors
 
 if TYPE_CHECKING:
-    from dpa2.finetune.tuning import Tuning
+    from dpa2.evaluate.learning_curve import LearningCurve
+    from dpa2.training.optimizer import Tuning
     from dpa2.training.run import TrainResult
+
 
 InputFile = Annotated[Path, typer.Argument(metavar="INPUT", help="Input file, JSON or YAML.")]
 NormalizedInput = Annotated[
@@ -148,7 +152,7 @@ def run(start_options: StartOptions, options: RunOptions) -> None:
     Raises:
         typer.Exit: With 1 when there are errors in the input, with 130 after an interruption.
     """
-    from schemas.lasting_output import lasting_output
+    from schemas.base.writing import lasting_output
 
     with lasting_output():
         _run(start_options, options)
@@ -156,7 +160,7 @@ def run(start_options: StartOptions, options: RunOptions) -> None:
 
 def _run(start_options: StartOptions, options: RunOptions) -> None:
     from cli.render import render
-    from schemas.check import check_file
+    from schemas.check.input_file import check_file
 
     out = Output(json_mode=options.as_json, quiet=options.quiet)
     start, faults = read_start(start_options)
@@ -233,6 +237,169 @@ def _document(result: "TrainResult") -> dict[str, Any]:
     return document
 
 
-def register(app: typer.Typer) -> None:
+def register_train(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(name="train")(train)
+
+
+def finetune(
+    input_file: InputFile,
+    model: Model,
+    branch: PretrainedBranch = None,
+    use_pretrain_script: PretrainScript = False,
+    bias_mode: EnergyBias = None,
+    freeze: Annotated[
+        Literal["descriptor"] | None,
+        typer.Option("--freeze", help="Train the fitting net alone."),
+    ] = None,
+    freeze_layers: Annotated[
+        int | None,
+        typer.Option(
+            "--freeze-layers",
+            metavar="N",
+            min=0,
+            help="Keep all before the repformer layers, and the first N of these.",
+        ),
+    ] = None,
+    lr_scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lr-scale",
+            metavar="PART=FACTOR",
+            help="Learning rate of a part over the schedule's: descriptor=0.1, repformer.0=0.01.",
+        ),
+    ] = None,
+    layer_decay: Annotated[
+        float,
+        typer.Option(
+            "--layer-decay",
+            metavar="FACTOR",
+            help="Factor of the learning rate from each repformer layer to the one before it.",
+        ),
+    ] = 1.0,
+    output: NormalizedInput = Path("out.json"),
+    output_dir: OutputFolder = None,
+    force: Force = False,
+    overrides: Overrides = None,
+    device: TrainingDevice = None,
+    as_json: AsJson = False,
+    quiet: NoProgress = False,
+) -> None:
+    """Fine-tune a pretrained model; a table says where every part of the new one is from.
+
+    Continue an interrupted run as any other: zoo train INPUT --restart CKPT.
+
+    Example: zoo finetune input.json --model DPA2.pt --branch water --use-pretrain-script
+    """
+    from dpa2.training.optimizer import Tuning
+
+    tuning = Tuning(freeze == "descriptor", freeze_layers, _factors(lr_scale or []), layer_decay)
+    run(
+        StartOptions(
+            finetune=model,
+            branch=branch,
+            use_pretrain_script=use_pretrain_script,
+            bias_mode=bias_mode,
+        ),
+        RunOptions(
+            input_file,
+            output,
+            overrides or [],
+            device,
+            as_json,
+            quiet,
+            tuning,
+            output_dir,
+            force,
+        ),
+    )
+
+
+def _factors(given: Sequence[str]) -> dict[str, float]:
+    """Return the factors of `--lr-scale`, by part."""
+    found = {}
+    for text in given:
+        part, _, number = text.partition("=")
+        try:
+            found[part] = float(number)
+        except ValueError:
+            raise typer.BadParameter(f"--lr-scale {text}: write PART=FACTOR") from None
+    return found
+
+
+def register_finetune(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(name="finetune")(finetune)
+
+
+def plot(
+    lcurves: Annotated[
+        list[str],
+        typer.Argument(metavar="[NAME=]LCURVE...", help="lcurve.out of one or several runs."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Image to write: .png, .pdf or .svg.")
+    ] = None,
+    json_mode: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw the losses over the steps, from runs of this program or of deepmd-kit.
+
+    Example: zoo plot lcurve.out -o curve.png
+    Several: zoo plot scratch=a/lcurve.out tuned=b/lcurve.out -o curves.png
+    """
+    from dpa2.evaluate.learning_curve import (
+        plot_learning_curve,
+        plot_runs,
+        read_learning_curve,
+        terminal_learning_curve,
+    )
+
+    out = Output(json_mode=json_mode, quiet=quiet)
+    curves = {}
+    for entry in lcurves:
+        name, file = split_name(entry)
+        if (name or file) in curves:
+            raise typer.BadParameter(f"two runs are called {name or file}")
+        curves[name or file] = read_learning_curve(file)
+    if output is not None:
+        if len(curves) == 1:
+            (curve,) = curves.values()
+            plot_learning_curve(curve, output)
+        else:
+            plot_runs(curves, output)
+    if not json_mode and not quiet:
+        console = out.console(stderr=False)
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        width = min(console.width, 100)
+        for name, curve in curves.items():
+            if len(curves) > 1:
+                console.print(name)
+            console.print(terminal_learning_curve(curve, width=width, unicode=unicode))
+    if output is not None:
+        out.info(f"wrote {output}")
+    document: dict[str, Any] = {"ok": True, "output": None if output is None else str(output)}
+    runs = [{"file": name, **_summary(curve)} for name, curve in curves.items()]
+    out.result({**document, **runs[0]} if len(runs) == 1 else {**document, "runs": runs})
+
+
+def _summary(curve: "LearningCurve") -> dict[str, Any]:
+    last: dict[str, Any] = {
+        "step": int(curve.steps[-1]),
+        "learning_rate": _last(curve.learning_rate),
+    }
+    for series in curve.series:
+        name = "_".join(filter(None, (series.metric, series.split, series.branch)))
+        last[name] = _last(series.values)
+    return {"num_rows": len(curve.steps), "last": last}
+
+
+def _last(values: Any) -> float | None:
+    """Return the last number that JSON can hold."""
+    finite = [float(value) for value in values if abs(float(value)) < float("inf")]
+    return finite[-1] if finite else None
+
+
+def register_plot(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(plot)

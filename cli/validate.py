@@ -24,10 +24,10 @@ from cli.start import (
 )
 
 if TYPE_CHECKING:
-    from cli.fixing import Repair
-    from schemas.check import Report
-    from schemas.diagnostics import Finding
-    from schemas.start import Start
+    from cli.render import Repair
+    from schemas.base.diagnostics import Finding
+    from schemas.check.input_file import Report
+    from schemas.input.start import Start
 
 
 class User(StrEnum):
@@ -121,8 +121,8 @@ def _checked(
         start: The checkpoint to start from.
         faults: What is wrong with the options that name it.
     """
-    from schemas.check import Report, check_file, check_text
-    from schemas.diagnostics import Diagnostic
+    from schemas.base.diagnostics import Diagnostic
+    from schemas.check.input_file import Report, check_file, check_text
 
     try:
         if file == "-":
@@ -147,8 +147,8 @@ def _repair(
     files: Sequence[str], overrides: Sequence[str], *, unsafe: bool, write: bool
 ) -> "list[Repair]":
     """Return what fixes make of the files; files that are not text are left to the check."""
-    from cli.fixing import repair
-    from schemas.special_files import special_kind
+    from cli.render import repair
+    from schemas.base.foreign_files import special_kind
 
     if "-" in files:
         raise typer.BadParameter("--fix and --diff need a file, not standard input")
@@ -167,7 +167,7 @@ def _repair(
 
 
 def _show_diffs(repairs: "Sequence[Repair]", output: Output) -> None:
-    from cli.render.color import colors_of
+    from cli.render import colors_of
 
     for item in repairs:
         for line in item.diff(colors_of(sys.stdout)):
@@ -177,11 +177,10 @@ def _show_diffs(repairs: "Sequence[Repair]", output: Output) -> None:
 
 
 def _show(reports: "Sequence[Report]", style: Format, output: Output) -> None:
-    from cli.render import render, summary
-    from cli.render.color import colors_of
+    from cli.render import colors_of, render, summary
 
     if style is Format.SARIF and not output.json_mode:
-        from cli.render.sarif import sarif
+        from cli.render import sarif
 
         output.text(json.dumps(sarif(reports), indent=2, ensure_ascii=False))
         return
@@ -198,6 +197,6 @@ def _show(reports: "Sequence[Report]", style: Format, output: Output) -> None:
     output.result({"files": documents})
 
 
-def register(app: typer.Typer) -> None:
+def register_validate(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command("validate")(validate)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.errors import ConfigError
+from schemas.base.errors import ConfigError
 
 LOCK_FILE = "zoo.lock"
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -25,18 +25,17 @@ import msgpack
 import numpy as np
 
 from cli.safetensors_format import register_safetensors
-from dpa2.convert.convert import convert
-from dpa2.convert.dictionary import to_dictionary
-from dpa2.convert.formats import format_of
-from dpa2.convert.hdf5_file import read_hdf5, write_hdf5
 from dpa2.data.lmdb import _environment
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.learning_curve import read_learning_curve
-from dpa2.freeze.pt2_metadata import metadata_of, to_json
-from dpa2.freeze.pt2_package import read_package
-from schemas.check import check_file
+from dpa2.formats.conversion import convert
+from dpa2.formats.dictionary import to_dictionary
+from dpa2.formats.dictionary_files import read_hdf5, write_hdf5
+from dpa2.formats.pt2 import metadata_of, read_package, to_json
+from dpa2.formats.table import format_of
+from schemas.base.errors import ZooError
+from schemas.check.input_file import check_file
 from schemas.checkpoint.header import read_header
-from schemas.errors import ZooError
 from tests.evaluate.conftest import GOLDEN, write_system
 from zoo.registry import read_registry
 

@@ -28,7 +28,7 @@ from ase.db import connect
 
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
-from schemas.errors import ZooError
+from schemas.base.errors import ZooError
 from tests.strangers.test_structures_programs import END, outcar_head, outcar_step, vasprun
 
 LIMIT_SECONDS = 10

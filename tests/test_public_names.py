@@ -8,7 +8,7 @@ import dpa2
 
 
 def test_load_and_train_stay_functions_after_every_room_was_imported():
-    for room in ("training.run", "evaluate.potential", "freeze.torchscript"):
+    for room in ("training.run", "evaluate.potential", "formats.torchscript"):
         importlib.import_module(f"dpa2.{room}")
     assert callable(dpa2.load)
     assert callable(dpa2.train)

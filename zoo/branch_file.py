@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.atomic import atomic_write
+from schemas.base.errors import CheckpointError
+from schemas.base.writing import atomic_write
 from schemas.checkpoint.branch_names import (
     SINGLE_TASK_BRANCH,
     resolve_branch,
@@ -13,7 +14,6 @@ from schemas.checkpoint.branch_names import (
 )
 from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry, read_header
 from schemas.checkpoint.random_access import LocalFile, RandomAccess
-from schemas.errors import CheckpointError
 from zoo.checkpoint_writer import write_archive
 from zoo.stored_numbers import StoredNumbers, compact
 

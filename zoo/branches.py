@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from schemas.other_models import OURS, other_kind
+from schemas.input.model import OURS, other_kind
 from zoo.checkpoint_file import CheckpointHeader, TensorEntry
 
 _DESCRIPTOR = "atomic_model.descriptor."

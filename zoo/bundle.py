@@ -13,14 +13,17 @@ from typing import IO, Any
 
 import yaml
 
-from schemas.atomic import atomic_write, write_text
-from schemas.digest import file_sha256
-from schemas.errors import RegistryError, WriteError
+from schemas.base.errors import RegistryError, WriteError
+from schemas.base.writing import atomic_write, file_sha256, write_text
 from schemas.registry import FileSource, ModelFile, RegisteredBranch, RegisteredModel, Registry
+from zoo.branch_file import extract_branch
 from zoo.branches import BranchSummary, summarize
 from zoo.checkpoint_file import read_header
 from zoo.model_card import CardFacts, model_card
+from zoo.pulled_branch import pull_branch
 from zoo.registry import read_registry
+from zoo.resolve import Located
+from zoo.transfer.remote import Progress
 
 REGISTRY = "registry.yaml"
 _PIECE = 4 * 2**20
@@ -288,3 +291,77 @@ class _CheckedFile(io.RawIOBase):
 def _checked(entry: _Entry) -> Iterator[_CheckedFile]:
     with entry.source.open("rb") as stream:
         yield _CheckedFile(stream, entry)
+
+
+def branch_of_file(path: Path, branch: str, folder: Path) -> BundledModel:
+    """Write a branch of a file as a model of its own, called `<file>-<branch>`.
+
+    Args:
+        path: A multi-task checkpoint.
+        branch: Name or alias of the branch.
+        folder: Where the branch's file goes.
+
+    Raises:
+        CheckpointError: When there is no such branch.
+        WriteError: When the folder cannot be written.
+    """
+    written = extract_branch(path, branch, folder / "branch.pt")
+    target = _named(written.path, path.stem, written.branch)
+    return BundledModel(target, origin=f"{path.name}, branch {written.branch}")
+
+
+def branch_of_place(
+    place: Located,
+    reference: str,
+    branch: str,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    offline: bool = False,
+) -> BundledModel:
+    """Write a branch of a registered model, or of an address, as a model of its own.
+
+    Of a file that is not here only what the branch needs is fetched, as by `zoo pull --branch`.
+
+    Args:
+        place: The file.
+        reference: What messages and the branch's description call it.
+        branch: Name or alias of the branch.
+        folder: Where the branch's file goes.
+        progress: Who watches.
+        offline: Use only what is on this machine.
+
+    Raises:
+        CheckpointError: When there is no such branch.
+        TransferError: When the file cannot be had.
+        WriteError: When the folder cannot be written.
+    """
+    pulled = pull_branch(place, branch, folder / "branch.pt", progress=progress, offline=offline)
+    known = place.known.model if place.known else None
+    whole = known.name if known else Path(place.file.name).stem
+    target = _named(pulled.path, whole, pulled.branch)
+    if known is None:
+        return BundledModel(target, origin=f"{reference}, branch {pulled.branch}")
+    return BundledModel(target, _bundle_branch_described(known, pulled.branch, target))
+
+
+def _named(path: Path, whole: str, branch: str) -> Path:
+    """Give a branch's file its name."""
+    return path.replace(path.with_name(f"{plain_name(f'{whole}-{branch}')}.pt"))
+
+
+def _bundle_branch_described(known: RegisteredModel, branch: str, path: Path) -> RegisteredModel:
+    """Return the entry of a branch, made from that of the whole model."""
+    described = [one for one in known.branches if one.name == branch]
+    text = f"{branch}: {described[0].domain}" if described else branch
+    changes = {
+        "name": path.stem,
+        "aliases": [],
+        "description": f"The branch {text}. {known.description}",
+        "elements": [],
+        "branches": [],
+        "file": known.file.model_copy(
+            update={"name": path.name, "size": None, "sha256": None, "superseded": []}
+        ),
+    }
+    return known.model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""The card of a model: what a reader of its page has to know before using it."""
+"""The card of a model: the Markdown page that goes with it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas import environment
+from schemas.base import environment
+from schemas.base.errors import RegistryError
 from schemas.checkpoint.header import CheckpointHeader
-from schemas.errors import RegistryError
 from zoo.local_copies import local_file
 from zoo.resolve import Located, fetch
 from zoo.transfer.remote import Progress, Remote
@@ -130,8 +130,8 @@ def remotes_of_file(place: Located, *, offline: bool = False) -> list[Remote]:
         RegistryError: When it has none.
         TransferError: When the network must not be used.
     """
-    from zoo.hubs.remotes import remotes_of
-    from zoo.transfer.latency import by_latency
+    from zoo.hubs.addresses import remotes_of
+    from zoo.transfer.mirror_order import by_latency
 
     environment.demand_network(f"{place.file.name} cannot be read where it is", offline=offline)
     remotes = [

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas import environment
-from schemas.atomic import write_text
-from schemas.digest import file_sha256
-from schemas.errors import ConfigError, TransferError
+from schemas.base import environment
+from schemas.base.errors import ConfigError, TransferError
+from schemas.base.writing import file_sha256, write_text
 from schemas.lock import LOCK_FILE, Lock, read_lock
 from zoo.branches import summarize
 from zoo.checkpoint_file import read_header

@@ -1,4 +1,4 @@
-"""What a person writes where a model is asked for: a name, an address, a place on a hub, a path."""
+"""References to models: a name, an address, a place on a hub, or a path."""
 
 import os
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from schemas.errors import RegistryError
-from schemas.suggest import did_you_mean
+from schemas.base.errors import RegistryError
+from schemas.base.suggest import did_you_mean
 
 _SUFFIXES = frozenset(
     {".pt", ".pth", ".pt2", ".dp", ".yaml", ".hlo", ".savedmodel", ".safetensors"}

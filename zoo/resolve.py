@@ -1,20 +1,78 @@
-"""From what a person wrote to a file on this machine whose content is right."""
+"""From a reference to a file on this machine whose content is right."""
 
+import os
 import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
-from schemas import environment
-from schemas.digest import file_sha256
-from schemas.errors import RegistryError
+from schemas.base import environment
+from schemas.base.errors import RegistryError, TransferError, WriteError
+from schemas.base.writing import atomic_write, file_sha256
 from schemas.registry import BundledSource, ModelFile
 from zoo.known_models import KnownModel, known_models
 from zoo.reference import Address, HubPath, LocalPath, ModelName, Reference, parse_reference
 from zoo.registry import PACKAGE, verified
-from zoo.transfer.remote import Download, Progress
+from zoo.transfer.remote import Download, Progress, Remote
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A file that is where the user wanted it.
+
+    Args:
+        path: Where.
+        how: `linked` to the cache (a hard link: it stays when the cache is emptied), `copied`, or
+            `there already`.
+    """
+
+    path: Path
+    how: Literal["linked", "copied", "there already"]
+
+
+def place(
+    file: Path, folder: Path, name: str, *, sha256: str, link: bool = True, replace: bool = False
+) -> Placed:
+    """Put a file of a cache into a folder.
+
+    Args:
+        file: The file, perhaps a symbolic link as the hubs' caches have them.
+        folder: Made if it is not there.
+        name: Of the new file.
+        sha256: Of the file.
+        link: A hard link will do; no for files of the program, which an editor must not reach.
+        replace: Put it in the place of another file.
+
+    Raises:
+        WriteError: When another file has the name, or the folder cannot be written.
+    """
+    target, origin = folder / name, file.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            if target.samefile(origin) or file_sha256(target) == sha256:
+                return Placed(target, "there already")
+            if not replace:
+                raise WriteError(
+                    f"{target} is another file", hint="move it away, or allow it with --force"
+                )
+    except OSError as error:
+        raise WriteError(f"{target} cannot be written: {error.strerror or error}") from error
+    if link and not target.exists():
+        try:
+            os.link(origin, target)
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            return Placed(target, "linked")
+    with atomic_write(target) as stream, origin.open("rb") as content:
+        shutil.copyfileobj(content, stream, 4 * 2**20)
+    return Placed(target, "copied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +183,8 @@ def fetch(
     bundled = _bundled(place.file)
     if bundled is not None:
         return bundled
+    from zoo.cache import Store
     from zoo.hubs.fetch import fetch_file
-    from zoo.store import Store
 
     return fetch_file(
         place.file,
@@ -185,3 +243,69 @@ def _file_name(path: str) -> str:
     """Return the last part of a path on a server, made fit to be a name here."""
     name = re.sub(r"[^A-Za-z0-9_.\-]", "_", PurePosixPath(path).name)
     return re.sub(r"\.{2,}", ".", name).strip(".") or "model.pt"
+
+
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a source says about a file.
+
+    Args:
+        label: What messages call the source.
+        url: Its address, without what may be secret.
+        size: Bytes; None where it does not say, or does not have the file.
+        problem: Why it cannot be used; None when it can.
+        in_pieces: Whether parts of the file can be asked for, as one branch needs.
+    """
+
+    label: str
+    url: str
+    size: int | None = None
+    problem: str | None = None
+    in_pieces: bool = False
+
+
+def offers(place: Located) -> list[Offer]:
+    """Ask every source of a file for its size, all at the same time.
+
+    Args:
+        place: The file.
+    """
+    from zoo.hubs.addresses import remotes_of
+
+    remotes = [
+        remote
+        for source in place.file.sources
+        for remote in remotes_of(source, base=place.base, insecure=place.insecure)
+    ]
+    if not remotes:
+        return []
+    with ThreadPoolExecutor(len(remotes)) as threads:
+        return list(threads.map(_ask, remotes))
+
+
+def _ask(remote: Remote) -> Offer:
+    import httpx2
+
+    from zoo.transfer.client import new_client, open_reply, shown
+
+    url = shown(remote.url)
+    try:
+        with new_client(timeout=_SECONDS) as client, open_reply(client, "HEAD", remote) as reply:
+            if reply.status_code != httpx2.codes.OK:
+                return Offer(remote.label, url, problem=f"answered {reply.status_code}")
+            if reply.headers.get("Content-Type", "").startswith("text/html"):
+                return Offer(remote.label, url, problem="a web page, not the file")
+            length = reply.headers.get("Content-Length", "")
+            return Offer(
+                remote.label,
+                url,
+                size=int(length) if length.isdigit() else None,
+                in_pieces=reply.headers.get("Accept-Ranges", "") == "bytes",
+            )
+    except httpx2.HTTPError as error:
+        return Offer(remote.label, url, problem=str(error) or type(error).__name__)
+    except TransferError as error:
+        return Offer(remote.label, url, problem=error.message)

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from schemas.atomic import atomic_write
+from schemas.base.errors import CheckpointError, ConversionError
+from schemas.base.writing import atomic_write
 from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry, read_header
-from schemas.checkpoint.pickle_values import ITEM_SIZES, Storage, Tensor
+from schemas.checkpoint.pickle_values import ITEM_SIZES, Storage, Tensor, TooLargeError, check_tree
 from schemas.checkpoint.random_access import LocalFile
-from schemas.checkpoint.tree import TooLargeError, check_tree
-from schemas.errors import CheckpointError, ConversionError
 from zoo.checkpoint_writer import write_archive
 from zoo.stored_numbers import StoredNumbers, contiguous_strides
 

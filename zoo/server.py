@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from schemas.errors import ZooError
+from schemas.base.errors import ZooError
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _TYPES = {".yaml": "application/yaml", ".md": "text/markdown; charset=utf-8"}

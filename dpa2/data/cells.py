@@ -1,9 +1,13 @@
-"""Checks of periodic cells."""
+"""Periodic cells, distances in them, and the check that a batch is sound."""
+
+from collections.abc import Collection, Sequence
+from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dpa2.data.frames import FloatArray
-from schemas.errors import DataError
+from dpa2.data.frames import LABELS, Fault, FloatArray, FrameError, Frames
+from schemas.base.errors import DataError
 
 LEAST_VOLUME = 1e-8
 """Å³; a cell with less has none."""
@@ -47,3 +51,167 @@ def check_boxes(
             f"{where} has {left.size} left-handed cells (negative determinant), first at frame "
             f"{first + left[0]}; deepmd-kit computes wrong energies for them"
         )
+
+
+Floats = NDArray[np.float64]
+
+# How far beyond the cutoff images are kept apart, Å, so that the cell need not follow every move.
+_MARGIN = 2.0
+
+
+class PeriodicBox:
+    """Makes cells that are periodic in all directions and give the same energies.
+
+    A model sees nothing beyond its cutoff. Where a structure is not periodic, a cell vector at
+    right angles to the periodic ones that keeps images farther apart than the cutoff changes
+    nothing: energies, forces and virials are exactly those without images. The cell stays the same
+    while it is long enough, so that neighbour lists can stay too.
+
+    Args:
+        rcut: Cutoff of the model, Å.
+    """
+
+    def __init__(self, rcut: float) -> None:
+        self._rcut = rcut
+        self._periodic: Floats | None = None
+        self._lengths = np.zeros(0)
+
+    def __call__(self, coord: Floats, cell: Floats, pbc: NDArray[np.bool_]) -> Floats | None:
+        """Return the cell (3, 3) Å to compute in; None where no direction is periodic.
+
+        Args:
+            coord: (N, 3) Å.
+            cell: (3, 3) Å, rows are vectors; those of directions without images may be anything.
+            pbc: (3,) which directions are periodic.
+
+        Raises:
+            DataError: If a periodic direction has no vector, or two are parallel.
+        """
+        if not pbc.any():
+            return None
+        if pbc.all():
+            return np.array(cell, dtype=np.float64)
+        periodic = np.array(cell[pbc], dtype=np.float64)
+        if self._periodic is None or not np.array_equal(self._periodic, periodic):
+            self._periodic = periodic
+            self._lengths = np.zeros(3 - len(periodic))
+        normals = _normals(periodic)
+        extent = np.ptp(coord @ normals.T, axis=0) if len(coord) else np.zeros(len(normals))
+        if (self._lengths <= extent + self._rcut).any():
+            self._lengths = extent + self._rcut + _MARGIN
+        box = np.zeros((3, 3))
+        box[pbc] = periodic
+        box[~pbc] = normals * self._lengths[:, None]
+        return box
+
+
+def _normals(vectors: Floats) -> Floats:
+    """Return the unit vectors (3 - P, 3) at right angles to P vectors and to each other."""
+    _, lengths, directions = np.linalg.svd(vectors)
+    if not (np.isfinite(vectors).all() and lengths.min() > 1e-6 * max(lengths.max(), 1.0)):
+        raise DataError(
+            f"the vectors of the periodic directions span no cell: {vectors.tolist()}",
+            hint="give every periodic direction a vector of its own, or set its pbc to False",
+        )
+    return np.asarray(directions[len(vectors) :], dtype=np.float64)
+
+
+_BLOCK_PAIRS = 262_144
+
+
+def far_enough(frames: Frames, threshold: float) -> NDArray[np.bool_]:
+    """Return (F,) whether all pairs of atoms of a frame, images included, are `threshold` Å apart.
+
+    Padding does not count.
+    """
+    return np.array(
+        [
+            not _any_closer(
+                frames.coord[i][frames.atom_types[i] >= 0],
+                None if frames.box is None else frames.box[i],
+                threshold,
+            )
+            for i in range(frames.num_frames)
+        ],
+        dtype=np.bool_,
+    )
+
+
+def _any_closer(coord: FloatArray, box: FloatArray | None, threshold: float) -> bool:
+    """Tell whether two atoms of a frame are closer than `threshold` Å."""
+    shifts = np.zeros((1, 3)) if box is None else _image_shifts(box, threshold)
+    inverse = None if box is None else np.linalg.inv(box)
+    rows = max(1, _BLOCK_PAIRS // max(1, len(coord)))
+    for start in range(0, len(coord), rows):
+        block = coord[start : start + rows]
+        difference = coord[np.newaxis] - block[:, np.newaxis]
+        if box is not None and inverse is not None:
+            difference -= np.round(difference @ inverse) @ box
+        for shift in shifts:
+            squared = np.square(difference + shift).sum(axis=-1)
+            if not shift.any():
+                own = np.arange(len(block))
+                squared[own, start + own] = np.inf
+            if (squared < threshold**2).any():
+                return True
+    return False
+
+
+def _image_shifts(box: FloatArray, threshold: float) -> FloatArray:
+    """Return the lattice vectors (S, 3) that can bring an atom within reach after wrapping.
+
+    A wrapped difference has fractional components within [-1/2, 1/2]; an image closer than the
+    threshold has components within threshold / height, so that few shifts remain, mostly one.
+    """
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    reach = np.floor(threshold / heights + 0.5).astype(int)
+    cells = product(*(range(-n, n + 1) for n in reach))
+    shifts = np.asarray([np.asarray(cell, dtype=np.float64) @ box for cell in cells])
+    # Nearest first: a close pair usually shows without any shift, which ends the search.
+    return shifts[np.argsort(np.square(shifts).sum(axis=1), kind="stable")]
+
+
+_AXES = "xyz"
+
+
+def check_labels(frames: Frames, need: Collection[str] | None = None) -> None:
+    """Make sure that cells have a volume and all numbers are finite.
+
+    Args:
+        frames: The batch.
+        need: Labels to look at (names as in `Frames`); None looks at all present.
+
+    Raises:
+        FrameError: Names the first bad number by system, frame and atom; has all bad frames.
+    """
+    faults: dict[int, Fault] = {}
+    messages: list[str] = []
+    for name in ["coord", "box", *(LABELS if need is None else need)]:
+        values = getattr(frames, name)
+        bad = np.argwhere(~np.isfinite(values)) if values is not None else np.zeros((0, 1))
+        if len(bad) == 0:
+            continue
+        numbers, first = np.unique(bad[:, 0], return_index=True)
+        hint = (
+            f"{len(bad)} bad numbers in {len(numbers)} of {frames.num_frames} frames read; "
+            "remove these frames from the data"
+        )
+        for place in bad[first].tolist():
+            whose = _whose(frames, name, place)
+            value = values[tuple(place)]
+            system, _, frame = frames.name_of(place[0]).rpartition(": ")
+            messages.append(f"{system}: {name} of {frame}{whose} is {value}")
+            faults.setdefault(place[0], Fault(f"{name}{whose} is {value}", hint))
+    for place, fault in find_bad_cells(frames.box).items() if frames.box is not None else ():
+        faults.setdefault(place, Fault(f"it has {fault}", NOPBC_HINT))
+    if faults:
+        first_of_all = min(faults)
+        plain = f"{frames.name_of(first_of_all)}: {faults[first_of_all].reason}"
+        raise FrameError(faults, messages[0] if messages else plain)
+
+
+def _whose(frames: Frames, name: str, place: Sequence[int]) -> str:
+    """Return atom and axis of a number in an array of `Frames`."""
+    per_atom = name == "coord" or (name in LABELS and LABELS[name].per_atom)
+    atom = f", atom {frames.place(place[0], place[1])}" if per_atom else ""
+    return atom + (f", {_AXES[place[2]]}" if name in {"coord", "force"} else "")

@@ -1,10 +1,94 @@
-"""Frames: a batch of structures with their labels, as plain numpy arrays."""
+"""Frames: a batch of structures with their labels, and errors that name frames."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from schemas.base.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One quantity stored per frame beside coordinates and cell.
+
+    Attributes:
+        field: Attribute of `Frames` that carries it.
+        stems: Accepted file names without `.npy`; the first is the canonical one (deepmd-kit takes
+            the prefixes `atom_` and `atomic_` for the same).
+        unit: Unit of the stored numbers.
+        per_atom: Whether the width counts per atom or per frame.
+        width: Numbers per atom or frame; None where the data decide (fparam, aparam, drdq).
+        shape: Trailing shape in `Frames`, `N` being the number of atoms; () for a scalar.
+        repeats: Whether a file may hold one number in place of `width` equal ones.
+    """
+
+    field: str
+    stems: tuple[str, ...]
+    unit: str
+    per_atom: bool
+    width: int | None
+    shape: tuple[int, ...]
+    repeats: bool = False
+
+    def widths(self) -> tuple[int, ...]:
+        """Numbers per atom or frame that a file may hold; empty where the data decide."""
+        if self.width is None:
+            return ()
+        return (self.width, 1) if self.repeats else (self.width,)
+
+
+# docs/deepmd-format.md, 2.1.
+LABELS: dict[str, Label] = {
+    label.field: label
+    for label in (
+        Label("energy", ("energy",), "eV", per_atom=False, width=1, shape=()),
+        Label("force", ("force",), "eV/Å", per_atom=True, width=3, shape=(3,)),
+        Label("virial", ("virial",), "eV", per_atom=False, width=9, shape=(3, 3)),
+        Label("atom_energy", ("atom_ener", "atomic_ener"), "eV", per_atom=True, width=1, shape=()),
+        Label(
+            "atom_pref",
+            ("atom_pref", "atomic_pref"),
+            "1",
+            per_atom=True,
+            width=3,
+            shape=(3,),
+            repeats=True,  # deepmd-kit documents one weight an atom; its trainer reads three
+        ),
+        Label(
+            "atom_energy_coeff",
+            ("atom_ener_coeff", "atomic_ener_coeff"),
+            "1",
+            per_atom=True,
+            width=1,
+            shape=(),
+        ),
+        Label("drdq", ("drdq",), "Å", per_atom=True, width=None, shape=(-1,)),
+        Label("fparam", ("fparam",), "any", per_atom=False, width=None, shape=(-1,)),
+        Label("aparam", ("aparam",), "any", per_atom=True, width=None, shape=(-1,)),
+    )
+}
+
+_BY_STEM = {stem: label for label in LABELS.values() for stem in label.stems}
+
+
+def find_label(name: str) -> Label:
+    """Return the label of a field name (`atom_energy`) or a file name (`atom_ener`).
+
+    Raises:
+        ValueError: If no label has this name.
+    """
+    label = LABELS.get(name) or _BY_STEM.get(name)
+    if label is None:
+        close = get_close_matches(name, [*LABELS, *_BY_STEM], n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown label {name!r}{hint}")
+    return label
+
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -186,3 +270,74 @@ def _pad_atoms(array: NDArray[np.generic], num_atoms: int, fill: int) -> NDArray
         return array
     widths = [(0, 0), (0, missing), *[(0, 0)] * (array.ndim - 2)]
     return np.pad(array, widths, constant_values=fill)
+
+
+T = TypeVar("T")
+
+
+class Fault(NamedTuple):
+    """Why a frame cannot be used, the frame not being named, and what to do."""
+
+    reason: str
+    hint: str | None = None
+
+
+class FrameError(DataError):
+    """Some of the frames given cannot be used; the others can.
+
+    Args:
+        faults: What is wrong, by position among the frames given.
+        message: The sentence; None names the first by its position.
+    """
+
+    def __init__(self, faults: Mapping[int, Fault], message: str | None = None) -> None:
+        self.faults = dict(sorted(faults.items()))
+        first, fault = next(iter(self.faults.items()))
+        text = f"frame {first} (counted from 0): {fault.reason}" if message is None else message
+        super().__init__(text, hint=fault.hint)
+
+    def moved(self, offset: int) -> "FrameError":
+        """Return the error for frames that begin `offset` earlier."""
+        return FrameError({offset + place: fault for place, fault in self.faults.items()})
+
+
+def each_frame(num_frames: int, look: Callable[[int], T]) -> list[T]:
+    """Return what `look` finds in every frame, by position.
+
+    Raises:
+        FrameError: If it raises a `DataError` for any; has all of them.
+    """
+    found: list[T] = []
+    faults: dict[int, Fault] = {}
+    for position in range(num_frames):
+        try:
+            found.append(look(position))
+        except DataError as error:
+            faults[position] = Fault(error.message, error.hint)
+    if faults:
+        raise FrameError(faults, faults[0].reason if num_frames == 1 else None)
+    return found
+
+
+@contextmanager
+def named(frames: Frames) -> Iterator[None]:
+    """Name, in errors about positions, the frames of a batch by system and number."""
+    try:
+        yield
+    except FrameError as error:
+        first, fault = next(iter(error.faults.items()))
+        message = f"{frames.name_of(first)}: {fault.reason}"
+        if len(error.faults) > 1:
+            message += f" ({len(error.faults) - 1} more of the frames read with it are bad)"
+        raise FrameError(error.faults, message) from error
+
+
+@contextmanager
+def one_frame(frames: Frames, position: int) -> Iterator[None]:
+    """Say of which frame of a batch an error is that was found while looking at it alone."""
+    try:
+        yield
+    except DataError as error:
+        fault = Fault(error.message, error.hint)
+        message = f"{frames.name_of(position)}: {fault.reason}"
+        raise FrameError({position: fault}, message) from error

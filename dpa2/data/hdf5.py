@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.store import Store, describe_bad_dtype
-from schemas.errors import DataError
-from schemas.unreadable import why_unreadable
+from schemas.base.errors import DataError
+from schemas.base.foreign_files import why_unreadable
 
 SUFFIXES = (".h5", ".hdf5")
 _MOST_BYTES = 64 * 2**20

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data import cells, typemap
-from dpa2.data.frames import FloatArray, Frames, IntArray
-from dpa2.data.labels import LABELS, Label
+from dpa2.data import cells
+from dpa2.data import type_map as typemap
+from dpa2.data.frames import LABELS, FloatArray, Frames, IntArray, Label
 from dpa2.data.system import System
-from schemas.errors import DataError
-from schemas.special_files import refuse_special
-from schemas.unreadable import why_unreadable
+from schemas.base.errors import DataError
+from schemas.base.foreign_files import refuse_special, why_unreadable
 
 _MAGIC = 0xBEEFC0DE
 _PAGE_HEAD = 152

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.batching import apply_batch_size, epoch_length
-from dpa2.data.distances import far_enough
+from dpa2.data.batching import apply_batch_size, epoch_length, system_probabilities
+from dpa2.data.cells import far_enough
 from dpa2.data.frames import Frames, IntArray, stack
-from dpa2.data.probabilities import system_probabilities
 from dpa2.data.system import System
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 _MAX_EMPTY_DRAWS = 1000
 _UNKNOWN = -1

@@ -1,12 +1,18 @@
-"""The deepmd layout as named texts and per-set arrays, apart from what holds them on disk."""
+"""The deepmd layout as texts and arrays per set, and the folder of `.npy` files that holds them."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from schemas.base.errors import DataError
+from schemas.base.foreign_files import read_text_file, why_unreadable
 
 
 class Store(ABC):
@@ -66,3 +72,128 @@ def describe_bad_dtype(dtype: np.dtype[Any]) -> str | None:
         "V": "records",
     }
     return f"{kinds.get(dtype.kind, 'no numbers')} (dtype {dtype})"
+
+
+# A memory map keeps a file descriptor; data sets have thousands of files and processes about 1000.
+_MAX_OPEN_MAPS = 256
+
+
+class NpyFolder(Store):
+    """The deepmd layout in a folder; arrays are memory-mapped, so only what is used is read."""
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path = path
+        self.name = str(path) if name is None else name
+
+    def sets(self) -> list[str]:
+        """Return the names of the set folders, sorted."""
+        return sorted(entry.name for entry in self.path.glob("set.*") if entry.is_dir())
+
+    def has(self, name: str) -> bool:
+        """Tell whether a top-level file exists."""
+        return (self.path / name).is_file()
+
+    def words(self, name: str) -> list[str]:
+        """Read a top-level text file as words."""
+        _refuse_pointer(self.path / name)
+        try:
+            return read_text_file(self.path / name, DataError).split()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.name}/{name} is not a text file",
+                hint=f"byte {error.start} is not UTF-8; the file may be damaged",
+            ) from error
+
+    def shape(self, set_name: str, stem: str) -> tuple[int, ...] | None:
+        """Return the shape from the header of a `.npy` file; None if there is no such file."""
+        path = self._file(set_name, stem)
+        if not path.is_file():
+            return None
+        shape, _ = _checked_header(path, self.where(set_name, stem))
+        return shape
+
+    def rows(self, set_name: str, stem: str, rows: NDArray[np.int64] | None) -> NDArray[Any]:
+        """Read rows through a memory map."""
+        path = self._file(set_name, stem)
+        status = path.stat()
+        array = _mapped(str(path), status.st_mtime_ns, status.st_size)
+        return np.array(array) if rows is None else np.asarray(array[rows])
+
+    def where(self, set_name: str, stem: str) -> str:
+        """Name a file as the user would find it."""
+        return f"{self.name}/{set_name}/{stem}.npy"
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The texts and all `.npy` files."""
+        texts = [self.path / name for name in ("type.raw", "type_map.raw", "nopbc")]
+        arrays = [file for name in self.sets() for file in sorted((self.path / name).glob("*.npy"))]
+        return [file for file in texts if file.is_file()] + arrays
+
+    def _file(self, set_name: str, stem: str) -> Path:
+        return self.path / set_name / f"{stem}.npy"
+
+
+_BAD_HEADERS = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
+"""What damaged headers of arrays lead to; they are parsed as Python literals."""
+
+
+def _refuse_pointer(path: Path) -> None:
+    why = why_unreadable(path)
+    if why is not None:
+        raise DataError(why[0], hint=why[1])
+
+
+@lru_cache(maxsize=_MAX_OPEN_MAPS)
+def _mapped(path: str, mtime_ns: int, size: int) -> NDArray[Any]:
+    """Open a memory map; time and size are part of the key so that a rewritten file is reopened."""
+    del mtime_ns, size
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def _checked_header(path: Path, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read shape and dtype, and make sure that the file is complete and holds real numbers."""
+    size = path.stat().st_size
+    if size == 0:
+        raise DataError(f"{where} is empty", hint="write the file again")
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            read = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(file)
+        except _BAD_HEADERS as error:
+            _refuse_pointer(path)
+            raise DataError(
+                f"{where} is not a numpy array file",
+                hint="it may be damaged, or text saved under the name .npy",
+            ) from error
+        offset = file.tell()
+    fault = describe_bad_dtype(dtype)
+    if fault:
+        raise DataError(
+            f"{where} holds {fault}, real numbers expected",
+            hint="save it again as an array of float64",
+        )
+    if min(shape, default=0) < 0:
+        raise DataError(f"{where} has the shape {shape}", hint="write the file again")
+    expected = offset + math.prod(shape) * dtype.itemsize
+    if size < expected:
+        raise DataError(
+            f"{where} is truncated: {size} bytes of {expected}",
+            hint="copy or write the file again",
+        )
+    return tuple(shape), dtype

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data import cells, typemap
-from dpa2.data.frames import FloatArray, Frames, IntArray
-from dpa2.data.labels import LABELS, Label, find_label
+from dpa2.data import cells
+from dpa2.data import type_map as typemap
+from dpa2.data.frames import LABELS, FloatArray, Frames, IntArray, Label, find_label
 from dpa2.data.store import Store
 from dpa2.data.system import System
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 _ALWAYS_READ = {"energy", "force", "virial"}
 """Labels that must be right even where nothing is learned from them."""

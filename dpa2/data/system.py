@@ -1,13 +1,15 @@
-"""A system: frames with the same number of atoms, whatever file format holds them."""
+"""A system: frames of one size, whatever format holds them; its overview and fingerprint."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dpa2.data.frames import Frames, IntArray
-from dpa2.data.labels import find_label
+from dpa2.data.frames import Frames, IntArray, find_label
+from schemas.base.writing import file_sha256
 
 
 class System(ABC):
@@ -98,3 +100,97 @@ class System(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.num_frames} x {self.num_atoms} atoms>"
+
+
+@dataclass(frozen=True, slots=True)
+class SystemOverview:
+    """One system in numbers.
+
+    Attributes:
+        name: The path.
+        num_frames: Frames.
+        num_atoms: Atom slots per frame, padding included.
+        periodic: Whether the frames have a cell.
+        mixed: Whether atom types differ from frame to frame.
+        composition: Atoms of each element: per frame, or over all frames where they differ.
+        labels: Labels present.
+        energy_per_atom: Smallest and largest energy in eV per atom; None without energies.
+        max_force: Largest force component in eV/Å; None without forces.
+        warnings: What is odd, one sentence each.
+    """
+
+    name: str
+    num_frames: int
+    num_atoms: int
+    periodic: bool
+    mixed: bool
+    composition: dict[str, int]
+    labels: list[str]
+    energy_per_atom: tuple[float, float] | None
+    max_force: float | None
+    warnings: list[str]
+
+
+def describe(system: System) -> SystemOverview:
+    """Count and measure one system; reads its energies and forces once."""
+    energies: list[float] = []
+    forces: list[float] = []
+    notes = list(system.warnings)
+    for frames in system.chunks(256, ("energy", "force")):
+        if frames.energy is not None:
+            energies += (frames.energy / np.maximum(frames.real_atoms, 1)).tolist()
+        if frames.force is not None and frames.force.size:
+            forces.append(float(np.abs(frames.force).max()))
+    for label, values in (("energy", energies), ("force", forces)):
+        if values and not np.isfinite(values).all():
+            notes.append(f"{label} of {system.name} has NaN or infinity")
+    return SystemOverview(
+        name=system.name,
+        num_frames=system.num_frames,
+        num_atoms=system.num_atoms,
+        periodic=system.periodic,
+        mixed=system.mixed,
+        composition={_element(system.type_map, t): n for t, n in system.type_counts().items()},
+        labels=sorted(system.labels),
+        energy_per_atom=_finite((min(energies), max(energies)) if energies else None),
+        max_force=max(forces) if forces and np.isfinite(forces).all() else None,
+        warnings=notes,
+    )
+
+
+def describe_all(systems: Sequence[System]) -> list[SystemOverview]:
+    """Describe every system."""
+    return [describe(system) for system in systems]
+
+
+def _element(type_map: Sequence[str] | None, number: int) -> str:
+    return type_map[number] if type_map else f"type {number}"
+
+
+def _finite(values: tuple[float, float] | None) -> tuple[float, float] | None:
+    return values if values is not None and np.isfinite(values).all() else None
+
+
+def fingerprint(systems: Sequence[System]) -> str:
+    """Return a SHA-256 (hexadecimal) over names, sizes and contents of the systems' files.
+
+    Folders above a system do not count, so that moved data keep their fingerprint; the order of the
+    systems does not count either, since statistics do not depend on it. Arrays that are not read
+    (`hessian.npy`) count, which only errs on the safe side.
+    """
+    digests: dict[Path, str] = {}
+    lines = []
+    for system in systems:
+        group = system.name.partition("#")[2]
+        parts = [f"system {group} {system.num_frames}x{system.num_atoms}"]
+        for file in system.files:
+            if file not in digests:
+                digests[file] = _digest(file)
+            name = file.relative_to(system.path) if system.path.is_dir() else file.name
+            parts.append(f"{name} {digests[file]}")
+        lines.append("\n".join(parts))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    return f"{path.stat().st_size} {file_sha256(path)}"

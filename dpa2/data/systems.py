@@ -1,14 +1,14 @@
-"""From the `systems` of an input file to opened systems."""
+"""The systems that the paths of an input file name, opened."""
 
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
-from dpa2.data.npy import NpyFolder
+from dpa2.data.store import NpyFolder
 from dpa2.data.stored_system import StoredSystem
 from dpa2.data.system import System
-from schemas.errors import DataError
-from schemas.system_folders import SystemFolders, find_systems
+from schemas.base.errors import DataError
+from schemas.base.system_folders import SystemFolders, find_systems
 
 _HDF5_SUFFIXES = (".h5", ".hdf5")
 _CONVERT_HINT = "convert other formats first: zoo data convert FILE -o DIRECTORY --from FORMAT"

@@ -1,1 +1,1 @@
-"""A model applied to data: predictions, error tables, reports."""
+"""Models evaluated, tested against labels and compared."""

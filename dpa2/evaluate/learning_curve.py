@@ -1,14 +1,23 @@
-"""`lcurve.out`, the table of losses that training writes."""
+"""`lcurve.out`, the table of losses that training writes: read, and drawn."""
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from schemas.errors import DataError
-from schemas.special_files import read_text_file
+from dpa2.evaluate.figures import COLOURS, GREY, new_figure, save_figure
+from schemas.base.errors import DataError
+from schemas.base.foreign_files import read_text_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.console import RenderableType
+    from rich.text import Text
+
 
 # <metric>_val, <metric>_trn and, with several tasks, <metric>_val_<branch>
 # (docs/deepmd-format.md, 6.5).
@@ -134,3 +143,214 @@ def _assemble(rows: list[dict[str, float]]) -> LearningCurve:
             branch = match["branch"] or ""
             series.append(Series(match["metric"], match["split"], branch, values))
     return LearningCurve(column("step").astype(np.int64), series, column("lr"))
+
+
+_MARKS = "*o+x#@"
+_UNICODE_MARKS = "●○◆◇■□"
+_COLOURS = ("blue", "red", "green", "magenta", "yellow", "cyan")
+_LABEL_WIDTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve: its name in the legend and its values (R,); NaN and values <= 0 are not drawn."""
+
+    label: str
+    values: NDArray[np.float64]
+
+
+def line_chart(
+    x: ArrayLike, lines: Sequence[Line], *, width: int, height: int, unicode: bool = True
+) -> "Text":
+    """Draw positive values on a logarithmic axis as coloured text, `height` + 3 lines of `width`.
+
+    Each curve has a mark and a colour of its own, so it can be told apart without colours too.
+    """
+    from rich.text import Text
+
+    steps = np.asarray(x, dtype=np.float64)
+    marks = _UNICODE_MARKS if unicode else _MARKS
+    columns = max(width - _LABEL_WIDTH - 2, 10)
+    drawn = np.concatenate([line.values[_drawable(line.values)] for line in lines])
+    if drawn.size == 0:
+        return Text("nothing to draw: no finite positive values")
+    bottom, top = np.log10(drawn.min()), np.log10(drawn.max())
+    grid: list[list[int | None]] = [[None] * columns for _ in range(height)]
+    # The first curve (in deepmd-kit's order: validation) stays visible where curves overlap.
+    for index, line in reversed(list(enumerate(lines))):
+        for column, value in _resample(steps, line.values, columns):
+            grid[_row(value, bottom, top, height)][column] = index
+
+    text = Text(no_wrap=True)
+    for row, cells in enumerate(grid):
+        level = top - (top - bottom) * row / max(height - 1, 1)
+        shown = f"{10.0**level:.2e}" if row in (0, height // 2, height - 1) else ""
+        text.append(f"{shown:>{_LABEL_WIDTH}} {'│' if unicode else '|'}", style="dim")
+        for cell in cells:
+            if cell is None:
+                text.append(" ")
+            else:
+                text.append(marks[cell % len(marks)], style=_COLOURS[cell % len(_COLOURS)])
+        text.append("\n")
+    corner, edge = ("└", "─") if unicode else ("+", "-")
+    text.append(f"{'':{_LABEL_WIDTH}} {corner}{edge * columns}\n", style="dim")
+    first, last = f"{steps[0]:.0f}", f"step {steps[-1]:.0f}"
+    gap = max(columns - len(first) - len(last), 1)
+    text.append(f"{'':{_LABEL_WIDTH}}  {first}{'':{gap}}{last}\n", style="dim")
+    for index, line in enumerate(lines):
+        finite = line.values[np.isfinite(line.values)]
+        final = f"{finite[-1]:.2e}" if finite.size else "-"
+        text.append(f"  {marks[index % len(marks)]} ", style=_COLOURS[index % len(_COLOURS)])
+        text.append(f"{line.label} {final}")
+    return text
+
+
+def _drawable(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.isfinite(values) & (values > 0)
+
+
+def _resample(
+    steps: NDArray[np.float64], values: NDArray[np.float64], columns: int
+) -> list[tuple[int, float]]:
+    """Return a value for each column that has any: the geometric mean of its rows."""
+    span = max(float(steps[-1] - steps[0]), 1.0)
+    places = np.rint((steps - steps[0]) / span * (columns - 1)).astype(np.int64)
+    usable = _drawable(values)
+    return [
+        (int(place), float(np.log10(values[usable & (places == place)]).mean()))
+        for place in np.unique(places[usable])
+    ]
+
+
+def _row(value: float, bottom: float, top: float, height: int) -> int:
+    if top == bottom:
+        return height // 2
+    return round((top - value) / (top - bottom) * (height - 1))
+
+
+TITLES = {
+    "rmse": "Loss, square root",
+    "rmse_e": "Energy RMSE (eV/atom)",
+    "rmse_f": "Force RMSE (eV/Å)",
+    "rmse_v": "Virial RMSE (eV/atom)",
+    "rmse_ae": "Atom energy RMSE (eV)",
+    "rmse_pf": "Weighted force RMSE (eV/Å)",
+    "rmse_gf": "Generalised force RMSE",
+    "mae_e": "Energy MAE (eV/atom)",
+    "mae_f": "Force MAE (eV/Å)",
+    "mae_v": "Virial MAE (eV/atom)",
+}
+"""What a person calls the metrics of `lcurve.out`; others keep their name."""
+
+
+def plot_learning_curve(curve: LearningCurve, path: str | os.PathLike[str]) -> None:
+    """Draw every metric over the steps on a logarithmic axis, and the learning rate beside them.
+
+    Raises:
+        DataError: If the name ends in no image format.
+    """
+    figure, panels = new_figure(len(curve.metrics) + 1, width=3.6, height=3.2)
+    for metric, panel in zip(curve.metrics, panels, strict=False):
+        series = curve.of(metric)
+        _draw(panel, curve, series)
+        panel.set_title(TITLES.get(metric, metric))
+        if len(series) > 1:
+            panel.legend(frameon=False, fontsize="small")
+    panels[-1].plot(curve.steps, curve.learning_rate, color=GREY, marker=_marker(curve))
+    panels[-1].set_title("Learning rate")
+    for panel in panels:
+        panel.set_yscale("log")
+        panel.set_xlabel("step")
+    save_figure(figure, path)
+
+
+def _draw(panel: "Axes", curve: LearningCurve, series: Sequence[Series]) -> None:
+    branches = list(dict.fromkeys(entry.branch for entry in series))
+    for entry in series:
+        # With one task, colours tell training from validation; with several, the branches.
+        colour = branches.index(entry.branch) if len(branches) > 1 else int(entry.split == "val")
+        panel.plot(
+            curve.steps,
+            np.where(entry.values > 0, entry.values, np.nan),
+            color=COLOURS[colour % len(COLOURS)],
+            linestyle="--" if len(branches) > 1 and entry.split == "val" else "-",
+            linewidth=1.2,
+            label=entry.label,
+            marker=_marker(curve),
+        )
+
+
+def _marker(curve: LearningCurve) -> str:
+    """Return a dot where there is one row only: a line through one point is invisible."""
+    return "o" if len(curve.steps) == 1 else ""
+
+
+def terminal_learning_curve(
+    curve: LearningCurve, *, width: int = 72, height: int = 10, unicode: bool = True
+) -> "RenderableType":
+    """Return a rich renderable: one panel a metric, drawn with characters.
+
+    Args:
+        curve: What to draw.
+        width: Columns in all.
+        height: Rows of each chart.
+        unicode: Whether the terminal shows more than ASCII.
+    """
+    from rich import box
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    panels = []
+    for metric in curve.metrics:
+        lines = [Line(entry.label, entry.values) for entry in curve.of(metric)]
+        chart = line_chart(curve.steps, lines, width=width - 4, height=height, unicode=unicode)
+        title = TITLES.get(metric, metric)
+        panels.append(
+            Panel(
+                chart,
+                title=Text(title if unicode else title.replace("Å", "A")),
+                title_align="left",
+                width=width,
+                box=box.ROUNDED if unicode else box.ASCII,
+            )
+        )
+    return Group(*panels)
+
+
+def plot_runs(curves: Mapping[str, LearningCurve], path: str | os.PathLike[str]) -> None:
+    """Draw every metric that a run has over the steps, one colour a run, on logarithmic axes.
+
+    The errors on validation data are drawn where a run has them, else those on training batches.
+
+    Args:
+        curves: The runs, by the name in the legend.
+        path: The image.
+
+    Raises:
+        DataError: If the name ends in no image format.
+    """
+    metrics = list(dict.fromkeys(m for curve in curves.values() for m in curve.metrics))
+    figure, panels = new_figure(len(metrics), width=3.6, height=3.2)
+    for metric, panel in zip(metrics, panels, strict=True):
+        for number, (name, curve) in enumerate(curves.items()):
+            for series in shown(curve.of(metric)):
+                panel.plot(
+                    curve.steps,
+                    np.where(series.values > 0, series.values, np.nan),
+                    color=COLOURS[number % len(COLOURS)],
+                    linewidth=1.2,
+                    marker="o" if len(curve.steps) == 1 else "",
+                    label=f"{name} {series.label}",
+                )
+        panel.set_title(TITLES.get(metric, metric))
+        panel.set_xlabel("step")
+        panel.set_yscale("log")
+        panel.legend(frameon=False, fontsize="small")
+    save_figure(figure, path)
+
+
+def shown(series: list[Series]) -> list[Series]:
+    """Return the columns on validation data, or all of them where there are none."""
+    validation = [entry for entry in series if entry.split == "val"]
+    return validation or series

@@ -9,19 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from dpa2.data.bad_frames import Fault, FrameError, named
-from dpa2.data.frames import Frames
-from dpa2.evaluate.checkpoint_engine import open_checkpoint
-from dpa2.evaluate.compiled_engine import is_compiled, open_compiled
-from dpa2.evaluate.engine import Engine
-from dpa2.evaluate.evaluation import Evaluation, join
-from dpa2.evaluate.hlo_engine import is_hlo, open_hlo
-from dpa2.evaluate.savedmodel_engine import is_savedmodel, open_savedmodel
-from dpa2.evaluate.structures import Structures, check_structures
-from dpa2.evaluate.torchscript_engine import is_torchscript, open_torchscript
+from dpa2.data.frames import Fault, FrameError, Frames, named
+from dpa2.formats.aotinductor import is_compiled, open_compiled
+from dpa2.formats.engine import Engine
+from dpa2.formats.hlo import is_hlo, open_hlo
+from dpa2.formats.network import open_checkpoint
+from dpa2.formats.savedmodel import is_savedmodel, open_savedmodel
+from dpa2.formats.structures import Evaluation, Structures, check_structures, join
+from dpa2.formats.torchscript import is_torchscript, open_torchscript
 from dpa2.model.neighbors import PairFinder
+from schemas.base.errors import CheckpointError
 from schemas.checkpoint.kinds import check_name
-from schemas.errors import CheckpointError
 
 # What tells a frozen model, and what opens it; anything else is read like a checkpoint.
 _FROZEN: list[
@@ -140,8 +138,9 @@ class Potential:
             atomic: Also compute atomic virials, which takes three more passes. A compiled model
                 (`.pt2`) has them only if it was frozen with them; they are None otherwise.
             descriptor: Also return the descriptor.
-            find_pairs: What searches the neighbours of a structure; a `dpa2.model.skin.SkinSearch`
-                for one structure after the other of a trajectory; None: a new search each time.
+            find_pairs: What searches the neighbours of a structure; a
+                `dpa2.model.neighbors.SkinSearch` for the structures of a trajectory; None: a new
+                search each time.
 
         Returns:
             Numpy arrays in eV, eV/Å; always with energies of atoms.

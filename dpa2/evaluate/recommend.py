@@ -1,4 +1,4 @@
-"""Which branch of a multi-task model describes a user's data best, before any fine-tuning.
+"""Comparison of a multi-task model's branches on a user's data, before any fine-tuning.
 
 Every branch was trained on labels of one level of theory. Two levels differ by an energy per
 element, which fine-tuning changes first, and by what is left: that is what is compared here.
@@ -17,16 +17,15 @@ from dpa2.data.frames import PADDING, Frames
 from dpa2.data.structures.structure import LabelKeys
 from dpa2.data.structures.systems import open_data
 from dpa2.data.system import System
-from dpa2.evaluate.frame_choice import FrameChoice, IntArray, choose_frames
-from dpa2.evaluate.good_frames import BadFrame, evaluate_good
+from dpa2.evaluate.frames import BadFrame, FrameChoice, IntArray, choose_frames, evaluate_good
 from dpa2.evaluate.potential import open_device
 from dpa2.evaluate.recommendation import BranchFit, Recommendation, rank
 from dpa2.evaluate.shared_heads import SharedHeads, open_heads
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.energy import EnergyModel
 from dpa2.training.energy_bias import fit_energy_bias
+from schemas.base.errors import CheckpointError, DataError
 from schemas.checkpoint.branch_names import aliases
-from schemas.errors import CheckpointError, DataError
 
 FloatArray = NDArray[np.float64]
 

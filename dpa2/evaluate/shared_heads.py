@@ -12,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpa2.convert.deepmd import DESCRIPTOR, load_deepmd_state
-from dpa2.data.bad_frames import named
-from dpa2.data.frames import Frames
-from dpa2.io.checkpoint import Checkpoint
+from dpa2.data.frames import Frames, named
+from dpa2.formats.checkpoint import Checkpoint
+from dpa2.formats.weights import DESCRIPTOR, load_deepmd_state
 from dpa2.model import derivatives
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.model.graph import Graph
-from schemas.errors import ZooError
-from schemas.model import parse_model
+from schemas.base.errors import ZooError
+from schemas.input.model import parse_model
 
 FloatArray = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from ase.constraints import dict2constraint
 from ase.io.jsonio import decode, encode
 from ase.md import nose_hoover_chain
 
-from dpa2.interfaces.parameters import Parameters
-from schemas.errors import DataError
+from dpa2.interfaces.ase import Parameters
+from schemas.base.errors import DataError
 
 if TYPE_CHECKING:
     from dpa2.interfaces.simulation import MdSettings

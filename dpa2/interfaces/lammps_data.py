@@ -1,24 +1,74 @@
-"""LAMMPS's data file of a structure."""
+"""LAMMPS's data file of a structure, and which atoms it keeps from moving."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane, FixScaled
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
-from dpa2.data.periodicity import PeriodicBox
-from dpa2.interfaces.held import held_directions
-from schemas.errors import DataError
+from dpa2.data.cells import PeriodicBox
+from schemas.base.errors import DataError
 
 Floats = NDArray[np.float64]
+
+_ROUNDING = 1e-9
+
+# Of a constraint and a cell: the projection (3, 3) onto what its atoms can still do.
+_FREEDOM: dict[type, Callable[[Any, Floats], Floats]] = {
+    FixAtoms: lambda _constraint, _cell: np.zeros((3, 3)),
+    FixCartesian: lambda constraint, _cell: np.diag(~constraint.mask).astype(np.float64),
+    FixScaled: lambda constraint, cell: _onto(cell[~constraint.mask]),
+    FixedPlane: lambda constraint, _cell: np.eye(3) - _onto(constraint.dir[None]),
+    FixedLine: lambda constraint, _cell: _onto(constraint.dir[None]),
+}
+
+
+def held_directions(atoms: Atoms, rotation: Floats) -> NDArray[np.bool_]:
+    """Return which coordinates (N, 3) of atoms stay as they are.
+
+    Args:
+        atoms: With constraints.
+        rotation: (3, 3); coordinates are those of `positions @ rotation`.
+
+    Raises:
+        DataError: If a constraint does more than to hold coordinates; names it.
+    """
+    held = np.zeros((len(atoms), 3), dtype=bool)
+    for constraint in atoms.constraints:
+        name = type(constraint).__name__
+        freedom = _FREEDOM.get(type(constraint))
+        if freedom is None:
+            raise DataError(
+                f"the structure has the constraint {name}, which a LAMMPS input of zoo cannot hold",
+                hint="use --engine ase, which keeps it, or take it out of the structure",
+            )
+        turned = rotation.T @ freedom(constraint, atoms.cell.array) @ rotation
+        free = np.diag(turned)
+        if np.abs(turned - np.diag(np.rint(free))).max() > _ROUNDING:
+            raise DataError(
+                f"the constraint {name} of atom {int(constraint.index[0])} (counted from 0) holds "
+                "it in a direction that is no axis of LAMMPS's cell",
+                hint="use --engine ase, which keeps it, or fix the atoms as a whole (FixAtoms)",
+            )
+        held[constraint.index] |= free < 0.5
+    return held
+
+
+def _onto(vectors: Floats) -> Floats:
+    """Return the projection (3, 3) onto the span of independent vectors (K, 3)."""
+    basis, _ = np.linalg.qr(vectors.T)
+    return np.asarray(basis @ basis.T)
+
 
 # Room around what is not periodic, Å; the box grows where atoms leave it, and never shrinks.
 _ROOM = 10.0
 _PICOSECOND = 1000.0 * units.fs
 # Tilts that are the rounding of a rotation, as a part of the length of the cell.
-_ROUNDING = 1e-12
+_TILT_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +141,7 @@ def lammps_structure(atoms: Atoms, elements: Sequence[str]) -> LammpsStructure:
         pbc=np.array(atoms.pbc),
         velocities=velocities,
         held=held,
-        is_turned=not np.allclose(rotation, np.eye(3), atol=_ROUNDING),
+        is_turned=not np.allclose(rotation, np.eye(3), atol=_TILT_ROUNDING),
         has_isotopes=not np.allclose(masses, natural, rtol=1e-6),
     )
 
@@ -209,5 +259,5 @@ def _lower_triangular(cell: Floats) -> tuple[Floats, Floats]:
     rotation, upper = np.linalg.qr(cell.T)
     signs = np.sign(np.diag(upper))
     turned = (upper * signs[:, None]).T
-    turned[np.abs(turned) < _ROUNDING * np.abs(turned).max()] = 0.0
+    turned[np.abs(turned) < _TILT_ROUNDING * np.abs(turned).max()] = 0.0
     return rotation * signs, turned

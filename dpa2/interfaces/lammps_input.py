@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dpa2.interfaces.ase import Parameters
 from dpa2.interfaces.lammps_data import LammpsStructure, boundary
-from dpa2.interfaces.parameters import Parameters
 
 if TYPE_CHECKING:
     from dpa2.interfaces.simulation import MdSettings

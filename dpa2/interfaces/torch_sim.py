@@ -8,11 +8,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch_sim.models.interface import ModelInterface
 
+from dpa2.data.cells import PeriodicBox
 from dpa2.data.frames import PADDING
-from dpa2.data.periodicity import PeriodicBox
-from dpa2.evaluate.evaluation import Evaluation
 from dpa2.evaluate.potential import Potential, load
-from schemas.errors import DataError
+from dpa2.formats.structures import Evaluation
+from schemas.base.errors import DataError
 
 
 class TorchSimModel(ModelInterface):  # type: ignore[misc]

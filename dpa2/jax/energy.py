@@ -1,11 +1,9 @@
-"""Atoms and ghosts in, energies and derivatives out: deepmd-kit's lower interface.
+"""Energies and derivatives of atoms with ghosts: deepmd-kit's lower interface.
 
 docs/deepmd-format.md, 10.4.
 """
 
-# Axes:  F frames   N atoms per frame   M atoms and ghosts   K neighbour slots   T types
-#        D descriptor width   X, Y = x, y, z
-
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.jax import initial
+from dpa2.jax import repinit
 from dpa2.jax.layers import activation, close_hidden, hidden_layers, linear
 from dpa2.jax.neighbors import Neighbors, cut, nearest, without_pairs
 from dpa2.jax.repformer import repformer
 from dpa2.jax.weights import Array, Fitting, Weights
-from schemas.model import Model
+from schemas.input.model import Model
+
+# Axes:  F frames   N atoms per frame   M atoms and ghosts   K neighbour slots   T types
+#        D descriptor width   X, Y = x, y, z
 
 
 class System(NamedTuple):
@@ -126,10 +127,10 @@ def describe(
 
     tebd_TC = close_hidden(w.type_rows, linear(w.type_embedding, w.type_rows), None)
     wide = block(d.repinit.rcut, number(d.repinit.nsel))
-    g1_NA = initial.repinit(d, w.repinit_statistics, w.repinit, tebd_TC, types_N, wide, keep_TT)
+    g1_NA = repinit.repinit(d, w.repinit_statistics, w.repinit, tebd_TC, types_N, wide, keep_TT)
     if w.three_body is not None and w.three_body_statistics is not None:
         near = block(d.repinit.three_body_rcut, number(d.repinit.three_body_sel))
-        three_NC = initial.three_body(
+        three_NC = repinit.three_body(
             d, w.three_body_statistics, w.three_body, tebd_TC, types_N, near, keep_TT
         )
         g1_NA = jnp.concatenate([g1_NA, three_NC], axis=-1)
@@ -214,3 +215,31 @@ def number(selection: int | str) -> int:
     """Return a neighbour capacity, which a trained model holds as a number."""
     assert isinstance(selection, int)
     return selection
+
+
+# So that one file runs on both; compiled for the machine where it is called.
+PLATFORMS = ("cpu", "cuda")
+# Atoms and their ghosts: never fewer than atoms.
+CONSTRAINT = "nall >= nloc"
+
+
+def lower(
+    config: Model, weights: Weights, *, atomic_virial: bool, sort: bool
+) -> Callable[..., dict[str, Array]]:
+    """Return deepmd-kit's lower interface of a model.
+
+    Args:
+        config: The model section.
+        weights: Its numbers, as numpy arrays.
+        atomic_virial: See `energy.evaluate`.
+        sort: Idem.
+    """
+    constants = jax.tree.map(jax.numpy.asarray, weights)
+
+    def call_lower(
+        coord: Array, atype: Array, nlist: Array, mapping: Array, fparam: Any, aparam: Any
+    ) -> dict[str, Array]:
+        system = System(coord, atype, nlist, mapping, fparam, aparam)
+        return evaluate(config, constants, system, atomic_virial=atomic_virial, sort=sort)
+
+    return call_lower

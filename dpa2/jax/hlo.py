@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from dpa2.jax.energy import CONSTRAINT, PLATFORMS, lower
 from dpa2.jax.facts import OUTPUTS, Facts
-from dpa2.jax.lower import CONSTRAINT, PLATFORMS, lower
 from dpa2.jax.weights import Weights
-from schemas.model import Model
+from schemas.input.model import Model
 
 Report = Callable[[str], None]
 _VARIABLES = "@variables"
@@ -29,7 +29,7 @@ def with_programs(
         config: The model section.
         weights: Its numbers.
         facts: What it says about itself.
-        dictionary: The model for other backends (`dpa2.convert.dictionary`).
+        dictionary: The model for other backends (`dpa2.formats.dictionary`).
         report: Told what is being done, which may take a minute.
     """
     report("tracing energies and forces")

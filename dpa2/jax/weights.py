@@ -1,12 +1,19 @@
-"""The weights of a model as a tree of arrays: what the functions of this package compute with."""
-
-# Axes:  T types   S neighbour slots   R the four columns of the environment matrix   C channels
+"""The weights of a model as a tree of arrays, which the functions of this package compute with."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dpa2.formats.weights import to_deepmd_state
+from dpa2.model.energy import EnergyModel
+from schemas.base.errors import ConversionError
+
+# Axes:  T types   S neighbour slots   R the four columns of the environment matrix   C channels
+
 
 # Numpy's while they are read, jax's while they compute.
 Array = jax.Array
@@ -253,3 +260,23 @@ def _numbered(tensors: Tensors, prefix: str) -> list[dict[str, Any]]:
 
 def _below(tensors: Tensors, prefix: str) -> dict[str, Any]:
     return {name[len(prefix) :]: x for name, x in tensors.items() if name.startswith(prefix)}
+
+
+def weights_of(model: EnergyModel) -> Weights:
+    """Return the numbers of a model in its own precision.
+
+    Raises:
+        ConversionError: If a network computes in half precision, which these formats do not hold.
+    """
+    tensors = {name: _array(x) for name, x in to_deepmd_state(model).items()}
+    return read_weights(tensors, _array(model.descriptor.type_embedding.rows_TC))
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        raise ConversionError(
+            f"the model computes in {str(tensor.dtype).removeprefix('torch.')}, which cannot be "
+            "exported to JAX",
+            hint="set `precision` to float32 or float64 and train again",
+        )
+    return np.ascontiguousarray(tensor.detach().cpu().numpy())

@@ -1,29 +1,29 @@
-"""From the checked `model` section to the network (docs/deepmd-format.md, 1.2 - 1.5, 3.12)."""
+"""Networks built from the checked `model` section, and what several of them share.
+
+docs/deepmd-format.md, 1.2 - 1.5, 1.9, 3.12, 4.5.
+"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dpa2.model.blocks import pair_table
 from dpa2.model.descriptor import Descriptor
 from dpa2.model.energy import EnergyModel
+from dpa2.model.environment import EnvironmentStatistics
 from dpa2.model.fitting import EnergyFitting
-from dpa2.model.layers import Linear
-from dpa2.model.masks import pair_table
-from dpa2.model.repformer import Repformer
-from dpa2.model.repformer_layer import RepformerLayer, RepformerOptions
-from dpa2.model.repinit import Repinit
-from dpa2.model.seeds import descend
-from dpa2.model.statistics import EnvironmentStatistics
-from dpa2.model.three_body import ThreeBody
+from dpa2.model.layers import Linear, descend
+from dpa2.model.repformer import Repformer, RepformerLayer, RepformerOptions
+from dpa2.model.repinit import Repinit, ThreeBody, TypedEmbedding
 from dpa2.model.type_embedding import TypeEmbedding
-from dpa2.model.type_pairs import TypedEmbedding
-from schemas.descriptor import Descriptor as DescriptorConfig
-from schemas.errors import ConfigError
-from schemas.model import Model
-from schemas.network import canonical_precision
+from schemas.base.errors import ConfigError
+from schemas.input.descriptor import Descriptor as DescriptorConfig
+from schemas.input.model import Model
+from schemas.input.root import Link
+from schemas.input.section import canonical_precision
 
 DEFAULT_LN_EPS = 1e-5
 PRECISIONS = {
@@ -251,3 +251,43 @@ def _options(d: DescriptorConfig, dtype: torch.dtype) -> RepformerOptions:
         ln_eps=DEFAULT_LN_EPS if r.ln_eps is None else r.ln_eps,
         dtype=dtype,
     )
+
+
+_FITTING_BUFFERS = ("fparam_avg", "fparam_inv_std", "aparam_avg", "aparam_inv_std")
+
+
+def share(models: Mapping[str, EnergyModel], links: Sequence[Link]) -> None:
+    """Let linked branches use the owner's modules; what was theirs is dropped.
+
+    Level 0 of a descriptor shares all but `tebd_transform`, which stays with each branch; level 1
+    the type embedding alone. A fitting net keeps `bias_atom_e` and `case_embd` for each branch.
+
+    Args:
+        models: The branches, all on the same device: moving a model afterwards would give each a
+            buffer of its own again.
+        links: What is shared, the owner first.
+    """
+    for link in links:
+        if link.branch == link.owner:
+            continue
+        model, owner = models[link.branch], models[link.owner]
+        if link.component == "descriptor":
+            _share_descriptor(model.descriptor, owner.descriptor, link.level)
+        else:
+            _share_fitting(model.fitting, owner.fitting)
+
+
+def _share_descriptor(descriptor: Descriptor, owner: Descriptor, level: int) -> None:
+    descriptor.type_embedding = owner.type_embedding
+    if level == 0:
+        descriptor.repinit = owner.repinit
+        descriptor.three_body = owner.three_body
+        descriptor.shape_map = owner.shape_map
+        descriptor.repformer = owner.repformer
+
+
+def _share_fitting(fitting: EnergyFitting, owner: EnergyFitting) -> None:
+    fitting.hidden_layers = owner.hidden_layers
+    fitting.output = owner.output
+    for name in _FITTING_BUFFERS:
+        setattr(fitting, name, getattr(owner, name))

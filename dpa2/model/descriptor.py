@@ -11,14 +11,13 @@ from typing import Dict, List, Optional
 import torch
 from torch import Tensor, nn
 
+from dpa2.lower.ghost_exchange import Ghosts, exchange
+from dpa2.model.attention import AttentionFactors, PairGeometry
 from dpa2.model.blocks import NeighborBlock
-from dpa2.model.halo import Halo, exchange
+from dpa2.model.environment import EnvironmentStatistics
 from dpa2.model.layers import Linear
-from dpa2.model.pair_geometry import AttentionFactors, PairGeometry
 from dpa2.model.repformer import Repformer
-from dpa2.model.repinit import Repinit
-from dpa2.model.statistics import EnvironmentStatistics
-from dpa2.model.three_body import ThreeBody
+from dpa2.model.repinit import Repinit, ThreeBody
 from dpa2.model.type_embedding import TypeEmbedding
 
 
@@ -98,7 +97,7 @@ class Descriptor(nn.Module):
             g1_NA = g1_NA + type_map(tebd_TE).index_select(0, types)
         return g1_NA
 
-    def forward(self, blocks: List[NeighborBlock], halo: Optional[Halo] = None) -> Tensor:
+    def forward(self, blocks: List[NeighborBlock], halo: Optional[Ghosts] = None) -> Tensor:
         """Return the descriptor (N, D) of all centres, in the descriptor's precision.
 
         Args:

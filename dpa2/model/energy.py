@@ -17,7 +17,7 @@ from dpa2.model.descriptor import Descriptor
 from dpa2.model.fitting import EnergyFitting
 from dpa2.model.graph import BlockPlan, Graph, build_graph
 from dpa2.model.neighbors import Cutoffs, PairFinder, pairs_within
-from schemas.model import Model
+from schemas.input.model import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,7 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from dpa2.model.activations import Activation
-from dpa2.model.layers import Linear, close_hidden
-from dpa2.model.seeds import Seed, descend
+from dpa2.model.layers import Activation, Linear, Seed, close_hidden, descend
 
 
 class EnergyFitting(nn.Module):

@@ -11,10 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpa2.data.bad_frames import each_frame
+from dpa2.data.frames import each_frame
 from dpa2.model.blocks import NeighborBlock
-from dpa2.model.neighbors import Cutoffs, Neighbors, PairFinder, pairs_within, search
-from dpa2.model.slot_order import images_per_side
+from dpa2.model.neighbors import (
+    Cutoffs,
+    Neighbors,
+    PairFinder,
+    images_per_side,
+    pairs_within,
+    search,
+)
 
 # Elements of a block's largest tensor. On a CPU small enough to stay in a core's cache between
 # operators; a GPU has no such cache and wants few, large kernels that still fit its memory.

@@ -1,18 +1,117 @@
-"""The building block of every network here: a linear layer with activation and skip.
+"""The building blocks of every network here: seeds, activations, linear layers, embedding networks.
 
-docs/deepmd-format.md, 3.6.
+docs/deepmd-format.md, 3.6, 3.12.
 """
 
-# Axes:  R rows (pairs, triples or atoms)   C channels
-
+import math
 from itertools import pairwise
 from typing import Optional
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from dpa2.model.activations import Activation
-from dpa2.model.seeds import Seed, descend, generator
+# A seed as the input file gives it (int), or as its position in the seed tree makes it (list).
+Seed = int | list[int] | None
+
+_MASK_64 = (1 << 64) - 1
+_HASH = 0x43B0D7E5
+_MIX_LEFT = 0xCA01F9DD
+_MIX_RIGHT = 0x4973F715
+
+
+def child(seed: Seed, index: int) -> Seed:
+    """Return the seed of the `index`-th part of a component seeded with `seed`."""
+    if seed is None:
+        return None
+    return [index, *(seed if isinstance(seed, list) else [seed])]
+
+
+def descend(seed: Seed, *indices: int) -> Seed:
+    """Return the seed reached from `seed` by going down `indices`, outermost first."""
+    for index in indices:
+        seed = child(seed, index)
+    return seed
+
+
+def generator(seed: Seed) -> torch.Generator | None:
+    """Return a CPU generator for `seed`; None (torch's global generator) without a seed."""
+    if seed is None:
+        return None
+    made = torch.Generator(device="cpu")
+    made.manual_seed(mix(seed) if isinstance(seed, list) else seed)
+    return made
+
+
+def mix(entropy: list[int]) -> int:
+    """Fold a list of integers into one 64-bit generator seed."""
+    state = _hash(entropy[0])
+    for value in entropy[1:]:
+        state = (_MIX_LEFT * state - _MIX_RIGHT * _hash(value)) & _MASK_64
+        state ^= state >> 16
+    return state
+
+
+def _hash(value: int) -> int:
+    value = ((value ^ _HASH) * _HASH) & _MASK_64
+    return value ^ (value >> 16)
+
+
+SILUT_DEFAULT_THRESHOLD = 3.0
+
+
+class Activation(nn.Module):
+    """An activation chosen by name; names are case-insensitive.
+
+    Args:
+        name: One of tanh, relu, relu6, softplus, sigmoid, silu, gelu, gelu_tf, silut[:t],
+            custom_silu[:t], linear, none.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        kind, _, threshold = name.lower().partition(":")
+        self.kind = {
+            "gelu_tf": "gelu",
+            "custom_silu": "silut",
+            "none": "linear",
+        }.get(kind, kind)
+        known = ("tanh", "relu", "relu6", "softplus", "sigmoid", "silu", "gelu", "silut", "linear")
+        if self.kind not in known:
+            raise ValueError(f"unknown activation function {name!r}")
+        self.threshold = float(threshold) if threshold else SILUT_DEFAULT_THRESHOLD
+        sigmoid = 1.0 / (1.0 + math.exp(-self.threshold))
+        self.silu_at_threshold = self.threshold * sigmoid
+        # The tanh branch of silut continues value and slope of silu at the threshold.
+        self.slope_at_threshold = sigmoid * (1.0 + self.threshold * (1.0 - sigmoid))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activation of `x`, element by element."""
+        if self.kind == "tanh":
+            return torch.tanh(x)
+        if self.kind == "linear":
+            return x
+        if self.kind == "gelu":
+            return functional.gelu(x, approximate="tanh")
+        if self.kind == "silu":
+            return functional.silu(x)
+        if self.kind == "relu":
+            return torch.relu(x)
+        if self.kind == "relu6":
+            return functional.relu6(x)
+        if self.kind == "softplus":
+            return functional.softplus(x)
+        if self.kind == "sigmoid":
+            return torch.sigmoid(x)
+        below = functional.silu(x)
+        above = torch.tanh(self.slope_at_threshold * (x - self.threshold)) + self.silu_at_threshold
+        return torch.where(x < self.threshold, below, above)
+
+
+# Axes:  R rows (pairs, triples or atoms)   C channels
 
 
 class Linear(nn.Module):

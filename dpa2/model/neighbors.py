@@ -1,6 +1,11 @@
-"""Positions to neighbour lists; the only user of the search library.
+"""Neighbour lists of positions; the only user of the search library.
 
 docs/deepmd-format.md, 3.1, 3.2.
+
+In cells smaller than the cutoff an atom sees images of one atom at exactly one distance. Their
+order is arbitrary, and matters only where neighbour slots have statistics of their own.
+deepmd-kit's order is that of torch's unstable sorts of particular arrays, one for its energies and
+another for its descriptors; the same sorts of the same arrays give the same orders.
 """
 
 from collections.abc import Callable
@@ -12,11 +17,75 @@ import torch
 from numpy.typing import NDArray
 
 from dpa2.data.cells import LEAST_VOLUME
-from dpa2.model.slot_order import Pairs, descriptor_order, energy_order
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+# centre, neighbour, displacement (E, 3) Å, distance Å
+Pairs = tuple[Integers, Integers, Floats, Floats]
+
+
+def energy_order(pairs: Pairs, num_atoms: int) -> Pairs:
+    """Sort pairs by centre and distance as deepmd-kit does where it evaluates energies."""
+    center, _, _, distance = pairs
+    counts = np.bincount(center, minlength=num_atoms)
+    grouped = np.argsort(center, kind="stable")
+    starts = np.cumsum(counts) - counts
+    table = torch.full((num_atoms, int(counts.max(initial=0))), -1, dtype=torch.int64)
+    rows = center[grouped]
+    table[rows, np.arange(len(grouped)) - starts[rows]] = torch.from_numpy(grouped)
+    length = torch.from_numpy(distance)[table.clamp_min(0)].masked_fill(table < 0, torch.inf)
+    table = table.gather(1, torch.argsort(length, dim=-1))
+    order = table[table >= 0].numpy()
+    i, j, disp, d = (array[order] for array in pairs)
+    return i, j, disp, d
+
+
+def images_per_side(boxes: Floats, rcut: float) -> Integers:
+    """Return how many images each direction needs, the most of all cells (F, 3, 3)."""
+    volumes = np.abs(np.linalg.det(boxes))
+    areas = np.linalg.norm(
+        np.stack([np.cross(boxes[:, (a + 1) % 3], boxes[:, (a + 2) % 3]) for a in range(3)], 1),
+        axis=-1,
+    )
+    heights = volumes[:, None] / areas
+    return np.asarray(np.ceil(rcut / heights).max(axis=0).astype(np.int64))
+
+
+def descriptor_order(coord: Floats, box: Floats, rcut: float, nsel: int, images: Integers) -> Pairs:
+    """Return the pairs within `rcut`, ordered as where deepmd-kit evaluates descriptors.
+
+    Args:
+        coord: (N, 3) Å.
+        box: (3, 3) Å.
+        rcut: Å.
+        nsel: Neighbours beyond it are left out.
+        images: Of the batch, from `images_per_side`.
+    """
+    cell = torch.tensor(box)
+    scaled = torch.matmul(torch.tensor(coord), torch.linalg.inv(cell))
+    wrapped = torch.matmul(torch.remainder(scaled, 1.0), cell)
+    ranges = [torch.arange(-int(n), int(n) + 1, dtype=torch.float64) for n in images]
+    shifts = torch.cartesian_prod(*ranges)
+    shifts = shifts[torch.argsort(torch.linalg.norm(shifts, dim=-1))]
+    everywhere = wrapped[None] + torch.einsum("sd,dk->sk", shifts, cell)[:, None]
+    diff = everywhere.reshape(1, -1, 3) - wrapped[:, None]  # (N, images * N, 3)
+    length = torch.linalg.norm(diff, dim=-1)
+    num_atoms = len(coord)
+    diagonal = torch.arange(num_atoms)
+    length[diagonal, diagonal] -= 1.0
+    length, found = torch.topk(length, min(nsel + 1, length.shape[1]), largest=False)
+    length, found = length[:, 1:], found[:, 1:]
+    inside = length <= rcut
+    i = diagonal.unsqueeze(1).expand_as(found)[inside]
+    return (
+        i.numpy(),
+        (found[inside] % num_atoms).numpy(),
+        diff[i, found[inside]].numpy(),
+        length[inside].numpy(),
+    )
+
+
 # Positions (N, 3), cell (3, 3) or None and radius to all ordered pairs, as `pairs_within`.
 PairFinder = Callable[[Floats, Floats | None, float], Pairs]
 
@@ -156,7 +225,7 @@ def search(
         types: (N,) type of each atom, >= 0.
         cutoffs: Radii and capacities.
         descriptor_images: Order equal distances as deepmd-kit's descriptors do (`slot_order`).
-        find_pairs: What searches; a `dpa2.model.skin.SkinSearch` searches less often.
+        find_pairs: What searches; a `dpa2.model.neighbors.SkinSearch` searches less often.
 
     Raises:
         DataError: If a coordinate is not finite or the cell has no volume.
@@ -206,3 +275,60 @@ def _rank_in_group(group: Integers, num_groups: int) -> Integers:
         group, minlength=num_groups
     )
     return np.arange(len(group), dtype=np.int64) - starts[group]
+
+
+class SkinSearch:
+    """Finds pairs as `dpa2.model.neighbors.pairs_within` does, from a list with a margin.
+
+    The pairs within radius + skin are kept until an atom has moved by more than half of the skin,
+    or the cell, the radius or the number of atoms has changed. Until then no pair can have come
+    within the radius that is not listed; what is listed but beyond the radius is dropped at every
+    call. So the result is that of a new search.
+
+    Args:
+        skin: Margin, Å; 0 searches at every call.
+
+    Attributes:
+        num_searches: How often the pairs were searched.
+    """
+
+    def __init__(self, skin: float) -> None:
+        self.skin = skin
+        self.num_searches = 0
+        self._coord: Floats | None = None
+        self._box: Floats | None = None
+        self._rcut = 0.0
+        self._images = images_within(np.zeros((0, 3)), None, 0.0)
+
+    def __call__(self, coord: Floats, box: Floats | None, rcut: float) -> Pairs:
+        """Return all ordered pairs (i, j, displacement (E, 3), distance (E,)) within `rcut`.
+
+        Args:
+            coord: (N, 3) Å.
+            box: (3, 3) Å, rows are vectors; None: not periodic.
+            rcut: Å.
+
+        Raises:
+            DataError: If a coordinate is not finite, the cell has no volume, or atoms coincide.
+        """
+        if self._is_stale(coord, box, rcut):
+            # Nothing is kept of a search that fails.
+            self._coord = None
+            self._images = images_within(coord, box, rcut + self.skin)
+            self._coord, self._rcut = coord.copy(), rcut
+            self._box = None if box is None else box.copy()
+            self.num_searches += 1
+        i, j, displacement, distance = placed_pairs(coord, box, *self._images)
+        near = distance <= rcut
+        return i[near], j[near], displacement[near], distance[near]
+
+    def _is_stale(self, coord: Floats, box: Floats | None, rcut: float) -> bool:
+        if self._coord is None or self._coord.shape != coord.shape or self._rcut != rcut:
+            return True
+        if (self._box is None) != (box is None):
+            return True
+        if self._box is not None and box is not None and not np.array_equal(self._box, box):
+            return True
+        moved = np.linalg.norm(coord - self._coord, axis=-1).max(initial=0.0)
+        # Written so that a position that is no number is stale, too, and then refused.
+        return not 2.0 * moved <= self.skin

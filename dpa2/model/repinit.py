@@ -1,18 +1,110 @@
-"""Repinit: the first, wide-cutoff view of each atom's surroundings (docs/deepmd-format.md, 3.7)."""
+"""Repinit, the first, wide-cutoff view of each atom's surroundings, and its three-body part.
 
-# Axes:  N centre atoms   K neighbour slots   C channels   A axis channels   T types
-#        R = the four columns of the environment matrix
+docs/deepmd-format.md, 3.7.
+"""
 
 from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
-from dpa2.model.blocks import NeighborBlock
-from dpa2.model.environment import environment_matrix
-from dpa2.model.masks import kept
-from dpa2.model.statistics import EnvironmentStatistics
-from dpa2.model.type_pairs import TypedEmbedding
+from dpa2.model.blocks import NeighborBlock, filled, kept
+from dpa2.model.environment import EnvironmentStatistics, environment_matrix
+from dpa2.model.layers import EmbeddingNetwork, Seed, descend
+
+# Axes:  R pairs   T types   C channels
+
+
+class TypedEmbedding(nn.Module):
+    """G(s, type a, type b) for pairs of atoms.
+
+    concat: one network sees [s, T_a, T_b]. strip: one network sees s, a second sees [T_a, T_b] and
+    scales the first, G = S + S * tau. Types enter through tables over type pairs: a table row is
+    looked up per pair of atoms instead of being recomputed.
+
+    Args:
+        neuron: Widths of the network(s).
+        tebd_dim: Width of the type embedding.
+        mode: `tebd_input_mode`, concat or strip.
+        one_side: Only type a is used.
+        activation: Name.
+        timestep: `resnet_dt`.
+        dtype: Of the parameters.
+        seed: Seed of the block; the networks are its children 1 and 2.
+    """
+
+    def __init__(
+        self,
+        neuron: list[int],
+        tebd_dim: int,
+        *,
+        mode: str,
+        one_side: bool,
+        activation: str,
+        timestep: bool,
+        dtype: torch.dtype,
+        seed: Seed,
+    ) -> None:
+        super().__init__()
+        self.strip = mode == "strip"
+        self.one_side = one_side
+        num_types_in = tebd_dim if one_side else 2 * tebd_dim
+        self.network = EmbeddingNetwork(
+            1 if self.strip else 1 + num_types_in,
+            neuron,
+            activation=activation,
+            timestep=timestep,
+            dtype=dtype,
+            seed=descend(seed, 1),
+        )
+        self.type_network: Optional[EmbeddingNetwork] = None
+        if self.strip:
+            self.type_network = EmbeddingNetwork(
+                num_types_in,
+                neuron,
+                activation=activation,
+                timestep=timestep,
+                dtype=dtype,
+                seed=descend(seed, 2),
+            )
+        self.by_tables = self.network.splits_first_layer()
+
+    def table(self, tebd_TC: Tensor) -> Tensor:
+        """Return what types contribute, one row per ordered type pair a * T + b.
+
+        concat: the first layer's sum without the geometric input (T * T, neuron[0]), or the raw
+        inputs (T * T, 2 tebd) where a skip connection needs them. strip: tau (T * T, neuron[-1]).
+        """
+        num_types = tebd_TC.shape[0]
+        first = tebd_TC.repeat_interleave(num_types, 0)
+        second = tebd_TC.repeat(num_types, 1)
+        inputs = first if self.one_side else torch.cat([first, second], dim=-1)
+        type_network = self.type_network
+        if type_network is not None:
+            return type_network(inputs)
+        if self.by_tables:
+            return self.network.first_terms(inputs, 1) + self.network.first_bias()
+        return inputs
+
+    def forward(self, scalar_R: Tensor, rows_RC: Tensor, switch_R: Optional[Tensor]) -> Tensor:
+        """Return G (R, neuron[-1]).
+
+        Args:
+            scalar_R: (R,) the geometric input.
+            rows_RC: (R, .) the row of `table` of each pair.
+            switch_R: (R,) weight of tau in strip mode; None leaves tau as it is.
+        """
+        if self.strip:
+            s_RC = self.network.from_first_sum(scalar_R, self.network.first_bias())
+            tau_RC = rows_RC if switch_R is None else rows_RC * switch_R.unsqueeze(-1)
+            return torch.addcmul(s_RC, s_RC, tau_RC)
+        if self.by_tables:
+            return self.network.from_first_sum(scalar_R, rows_RC)
+        return self.network(torch.cat([scalar_R.unsqueeze(-1), rows_RC], dim=-1))
+
+
+# Axes:  N centre atoms   K neighbour slots   C channels   A axis channels   T types
+#        R = the four columns of the environment matrix
 
 
 class Repinit(nn.Module):
@@ -106,3 +198,88 @@ class Repinit(nn.Module):
         g_NC = self.embedding(env_NR[:, 0], table.index_select(0, pair_N), switch)
         num_N = (self.statistics.nsel - block.num_repinit).to(env_NR.dtype)
         return (num_N.unsqueeze(-1) * env_NR).unsqueeze(-1) * g_NC.unsqueeze(1)
+
+
+# Axes:  N centre atoms   K neighbour slots (twice: j, k)   C channels   T types
+#        R = the four columns of the environment matrix
+
+
+class ThreeBody(nn.Module):
+    """sum_jk c_jk G(c_jk, type_j, type_k) / nsel^2 with c_jk = n_ij . n_ik.
+
+    Args:
+        statistics: Normalisation, cutoffs and capacity.
+        embedding: G.
+        smooth: Whether tau is switched off at the cutoff in strip mode.
+        protection: `env_protection`, Å.
+        keep: (T, T) bool table of pairs that are not excluded, or None.
+    """
+
+    keep_TT: Optional[Tensor]
+
+    def __init__(
+        self,
+        statistics: EnvironmentStatistics,
+        embedding: TypedEmbedding,
+        *,
+        smooth: bool,
+        protection: float,
+        keep: Optional[Tensor],
+    ) -> None:
+        super().__init__()
+        self.statistics = statistics
+        self.embedding = embedding
+        self.smooth = smooth
+        self.protection = protection
+        self.register_buffer("keep_TT", keep, persistent=False)
+        # Empty slots contribute only if the mean of the directional columns is not 0, which
+        # deepmd-kit's statistics never produce (set by `refresh`).
+        self.needs_empty_slots = False
+
+    def refresh(self) -> None:
+        """Note what the current statistics imply; call after they change."""
+        self.needs_empty_slots = bool((self.statistics.mean[..., 1:] != 0).any())
+
+    def forward(self, block: NeighborBlock, table: Tensor, num_types: int) -> Tensor:
+        """Return the representation (N, C) of a block's centres.
+
+        Args:
+            block: The centres and their neighbours.
+            table: `self.embedding.table(...)`.
+            num_types: Length of the type map.
+        """
+        K = block.width_three_body
+        stats = self.statistics
+        raw_NKR, w_NK, _ = environment_matrix(
+            block.disp[:, :K], stats.rcut_smth, stats.rcut, self.protection
+        )
+        used_NK = filled(block.present, block.num_three_body, K)
+        neighbor_types_NK = block.neighbor_types[:, :K]
+        if self.needs_empty_slots:
+            # A slot beyond this centre's own list is empty even where it holds a neighbour of the
+            # wider list; deepmd-kit looks up `pad_types` there.
+            raw_NKR = raw_NKR * used_NK.unsqueeze(-1)
+            neighbor_types_NK = torch.where(
+                used_NK, neighbor_types_NK, block.pad_types.unsqueeze(1)
+            )
+        w_NK = w_NK * used_NK
+        env_NKR = stats(raw_NKR, block.types)
+        keep_TT = self.keep_TT
+        if keep_TT is not None:
+            kept_NK = kept(keep_TT, block.types, neighbor_types_NK)
+            if self.needs_empty_slots:
+                kept_NK = kept_NK | ~used_NK
+            env_NKR = env_NKR * kept_NK.unsqueeze(-1)
+            w_NK = w_NK * kept_NK
+        if not self.needs_empty_slots:
+            env_NKR = env_NKR * used_NK.unsqueeze(-1)
+        n_NK3 = env_NKR[..., 1:]
+        c_NKK = torch.bmm(n_NK3, n_NK3.transpose(1, 2))
+        pair_NKK = neighbor_types_NK.unsqueeze(2) * num_types + neighbor_types_NK.unsqueeze(1)
+        switch: Optional[Tensor] = None
+        if self.smooth:
+            switch = (w_NK.unsqueeze(2) * w_NK.unsqueeze(1)).flatten()
+        g_RC = self.embedding(c_NKK.flatten(), table.index_select(0, pair_NKK.flatten()), switch)
+        g_NRC = g_RC.view(c_NKK.shape[0], K * K, g_RC.shape[-1])
+        sum_N1C = torch.bmm(c_NKK.flatten(1).unsqueeze(1), g_NRC)
+        return sum_N1C.squeeze(1) * (1.0 / (stats.nsel * stats.nsel))

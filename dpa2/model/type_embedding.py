@@ -1,13 +1,228 @@
-"""The table of type embeddings (docs/deepmd-format.md, 3.4)."""
+"""The table of type embeddings, and the elements' electronic configurations as +-1 vectors.
 
-# Axes:  T types   C channels
+docs/deepmd-format.md, 3.4.
+"""
 
 import torch
 from torch import Tensor, nn
 
-from dpa2.model.electron_configuration import electron_configuration
-from dpa2.model.layers import Linear, close_hidden
-from dpa2.model.seeds import Seed, descend
+from dpa2.model.layers import Linear, Seed, close_hidden, descend
+
+# All 118 elements by atomic number.
+SYMBOLS = [
+    "H",
+    "He",
+    "Li",
+    "Be",
+    "B",
+    "C",
+    "N",
+    "O",
+    "F",
+    "Ne",
+    "Na",
+    "Mg",
+    "Al",
+    "Si",
+    "P",
+    "S",
+    "Cl",
+    "Ar",
+    "K",
+    "Ca",
+    "Sc",
+    "Ti",
+    "V",
+    "Cr",
+    "Mn",
+    "Fe",
+    "Co",
+    "Ni",
+    "Cu",
+    "Zn",
+    "Ga",
+    "Ge",
+    "As",
+    "Se",
+    "Br",
+    "Kr",
+    "Rb",
+    "Sr",
+    "Y",
+    "Zr",
+    "Nb",
+    "Mo",
+    "Tc",
+    "Ru",
+    "Rh",
+    "Pd",
+    "Ag",
+    "Cd",
+    "In",
+    "Sn",
+    "Sb",
+    "Te",
+    "I",
+    "Xe",
+    "Cs",
+    "Ba",
+    "La",
+    "Ce",
+    "Pr",
+    "Nd",
+    "Pm",
+    "Sm",
+    "Eu",
+    "Gd",
+    "Tb",
+    "Dy",
+    "Ho",
+    "Er",
+    "Tm",
+    "Yb",
+    "Lu",
+    "Hf",
+    "Ta",
+    "W",
+    "Re",
+    "Os",
+    "Ir",
+    "Pt",
+    "Au",
+    "Hg",
+    "Tl",
+    "Pb",
+    "Bi",
+    "Po",
+    "At",
+    "Rn",
+    "Fr",
+    "Ra",
+    "Ac",
+    "Th",
+    "Pa",
+    "U",
+    "Np",
+    "Pu",
+    "Am",
+    "Cm",
+    "Bk",
+    "Cf",
+    "Es",
+    "Fm",
+    "Md",
+    "No",
+    "Lr",
+    "Rf",
+    "Db",
+    "Sg",
+    "Bh",
+    "Hs",
+    "Mt",
+    "Ds",
+    "Rg",
+    "Cn",
+    "Nh",
+    "Fl",
+    "Mc",
+    "Lv",
+    "Ts",
+    "Og",
+]
+
+_STORED = [
+    "1s",
+    "2s",
+    "2p",
+    "3s",
+    "3p",
+    "3d",
+    "4s",
+    "4p",
+    "4d",
+    "4f",
+    "5s",
+    "5p",
+    "5d",
+    "5f",
+    "6s",
+    "6p",
+    "6d",
+    "7s",
+    "7p",
+]
+_MADELUNG = [
+    "1s",
+    "2s",
+    "2p",
+    "3s",
+    "3p",
+    "4s",
+    "3d",
+    "4p",
+    "5s",
+    "4d",
+    "5p",
+    "6s",
+    "4f",
+    "5d",
+    "6p",
+    "7s",
+    "5f",
+    "6d",
+    "7p",
+]
+_ORBITALS = {"s": 1, "p": 3, "d": 5, "f": 7}
+
+# Ground states that leave the n + l rule: only the subshells that differ from it.
+_EXCEPTIONS = {
+    "Cr": "3d5 4s1", "Cu": "3d10 4s1", "Nb": "4d4 5s1", "Mo": "4d5 5s1", "Ru": "4d7 5s1",
+    "Rh": "4d8 5s1", "Pd": "4d10 5s0", "Ag": "4d10 5s1", "La": "4f0 5d1", "Ce": "4f1 5d1",
+    "Gd": "4f7 5d1", "Pt": "5d9 6s1", "Au": "5d10 6s1", "Ac": "5f0 6d1", "Th": "5f0 6d2",
+    "Pa": "5f2 6d1", "U": "5f3 6d1", "Np": "5f4 6d1", "Cm": "5f7 6d1", "Ds": "6d9 7s1",
+    "Rg": "6d10 7s1",
+}  # fmt: skip
+
+
+def electron_configuration(type_map: list[str]) -> Tensor:
+    """Return the configurations (T, 118) of the elements of `type_map`, divided by sqrt(118).
+
+    Raises:
+        ValueError: If a name is not an element.
+    """
+    unknown = [name for name in type_map if name not in SYMBOLS]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is not an element; use_econf_tebd needs element names")
+    rows = [_spins(SYMBOLS.index(name) + 1) for name in type_map]
+    return torch.tensor(rows, dtype=torch.float64) / 118**0.5
+
+
+def _spins(atomic_number: int) -> list[int]:
+    """Fill the orbitals: pairs (+1, +1) first, then singles (-1, +1), then empties (-1, -1)."""
+    electrons = _occupation(atomic_number)
+    vector: list[int] = []
+    for shell in _STORED:
+        orbitals = _ORBITALS[shell[1]]
+        count = electrons[shell]
+        pairs = max(0, count - orbitals)
+        singles = count - 2 * pairs
+        empties = orbitals - pairs - singles
+        vector += [1, 1] * pairs + [-1, 1] * singles + [-1, -1] * empties
+    return vector
+
+
+def _occupation(atomic_number: int) -> dict[str, int]:
+    left = atomic_number
+    electrons = {}
+    for shell in _MADELUNG:
+        electrons[shell] = min(left, 2 * _ORBITALS[shell[1]])
+        left -= electrons[shell]
+    for item in _EXCEPTIONS.get(SYMBOLS[atomic_number - 1], "").split():
+        electrons[item[:2]] = int(item[2:])
+    return electrons
+
+
+# Axes:  T types   C channels
 
 
 class TypeEmbedding(nn.Module):

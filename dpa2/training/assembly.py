@@ -9,18 +9,15 @@ import torch
 from dpa2.data.sampler import Sampler
 from dpa2.data.system import System
 from dpa2.data.systems import open_systems
-from dpa2.io.checkpoint import SINGLE_TASK_BRANCH
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
-from dpa2.training.batch import BatchBuilder, BatchStream
+from dpa2.training.drawn_frames import resolve_auto_nsel
 from dpa2.training.loss import EnergyLoss
-from dpa2.training.neighbor_statistics import resolve_auto_nsel
 from dpa2.training.preparation import stream_seed
-from dpa2.training.task import Task
-from schemas.errors import DataError
-from schemas.input import Input
-from schemas.multitask import Branch, Link, MultiTaskInput
-from schemas.normalize import normalized
+from dpa2.training.task import BatchBuilder, BatchStream, Task
+from schemas.base.errors import DataError
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
+from schemas.input.root import Branch, Input, Link, MultiTaskInput, normalized
 
 
 @dataclass(frozen=True)

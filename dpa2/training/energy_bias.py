@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.frames import Frames
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 FloatArray = NDArray[np.float64]
 

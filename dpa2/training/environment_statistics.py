@@ -1,26 +1,86 @@
-"""Mean and spread of the environment matrix over the data, for each descriptor block.
-
-docs/deepmd-format.md, 5.2.
-"""
-
-# Axes:  E pairs of atoms   R = the four columns (s, s x/r, s y/r, s z/r) of the environment matrix
+"""Mean and spread of the environment matrix and of parameters over the data of branches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpa2.data.bad_frames import one_frame
-from dpa2.data.frames import Frames
-from dpa2.model.environment import environment_matrix
+from dpa2.data.frames import Frames, one_frame
+from dpa2.model.energy import EnergyModel
+from dpa2.model.environment import EnvironmentStatistics, environment_matrix
 from dpa2.model.neighbors import pairs_within
-from dpa2.model.statistics import EnvironmentStatistics
-from dpa2.training.moments import Moments
-from schemas.errors import DataError
+from schemas.base.errors import DataError
+from schemas.input.root import Link
 
 FloatArray = NDArray[np.float64]
+
+SMALLEST_SPREAD = 1e-2
+"""A smaller standard deviation is replaced by this, so that dividing by it is harmless."""
+UNSEEN_SPREAD = 1e-1
+"""Standard deviation of a type that the data do not contain."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of a set of numbers.
+
+    Attributes:
+        count: How many numbers.
+        total: Their sum.
+        squares: The sum of their squares.
+    """
+
+    count: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+
+    @classmethod
+    def of(cls, values: FloatArray, *, empty: int = 0) -> Self:
+        """Return the moments of an array, joined by `empty` zeros that need not be stored."""
+        return cls(
+            count=float(values.size + empty),
+            total=float(values.sum()),
+            squares=float(np.square(values).sum()),
+        )
+
+    @classmethod
+    def from_array(cls, stored: FloatArray) -> Self:
+        """Return moments from `[count, sum, sum of squares]`, their form in a stat_file."""
+        count, total, squares = (float(value) for value in stored)
+        return cls(count, total, squares)
+
+    def to_array(self) -> FloatArray:
+        """Return `[count, sum, sum of squares]`."""
+        return np.array([self.count, self.total, self.squares])
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.count + other.count, self.total + other.total, self.squares + other.squares
+        )
+
+    def scaled(self, weight: float) -> "Moments":
+        """Return the moments of numbers that count `weight` times each."""
+        return Moments(self.count * weight, self.total * weight, self.squares * weight)
+
+    def mean(self) -> float:
+        """Return the mean; 0 of nothing."""
+        return self.total / self.count if self.count else 0.0
+
+    def spread(self, smallest: float = SMALLEST_SPREAD) -> float:
+        """Return the standard deviation, at least `smallest`; 0.1 of nothing."""
+        if not self.count:
+            return UNSEEN_SPREAD
+        variance = self.squares / self.count - self.mean() ** 2
+        value = float(np.sqrt(max(variance, 0.0)))
+        return max(value, smallest)
+
+
+# Axes:  E pairs of atoms   R = the four columns (s, s x/r, s y/r, s z/r) of the environment matrix
+
+
 IntArray = NDArray[np.int64]
 
 BlockMoments = dict[str, Moments]
@@ -153,3 +213,85 @@ def _block_moments(
         found[f"r_{kind}"] = Moments.of(rows[:, :1], empty=empty)
         found[f"a_{kind}"] = Moments.of(rows[:, 1:], empty=3 * empty)
     return found
+
+
+ParameterMoments = dict[str, list[Moments]]
+"""Moments of every component of `fparam` and `aparam`."""
+
+
+@dataclass(frozen=True)
+class InputMoments:
+    """What one branch's data say about the inputs of its networks.
+
+    Attributes:
+        environment: Of the environment matrix, by descriptor block.
+        parameters: Of fparam and aparam, where the fitting net takes them.
+    """
+
+    environment: dict[str, BlockMoments]
+    parameters: ParameterMoments
+
+
+def merge_statistics(
+    models: Mapping[str, EnergyModel],
+    links: Sequence[Link],
+    found: Mapping[str, InputMoments],
+    probabilities: Mapping[str, float],
+) -> None:
+    """Normalise shared parts by the data of all branches that use them.
+
+    Environment matrices count as they are; fparam and aparam by how often a branch is trained, or
+    evenly where none of the branches is. (deepmd-kit 3.2.0 divides by the owner's probability and
+    dies where that is 0.)
+
+    Args:
+        models: The branches, parts shared already.
+        links: What is shared, the owner first.
+        found: Moments of each branch.
+        probabilities: Of training each branch.
+    """
+    for owner in dict.fromkeys(link.owner for link in links):
+        shared = [link for link in links if link.owner == owner]
+        descriptors = [n.branch for n in shared if n.component == "descriptor" and n.level == 0]
+        if len(descriptors) > 1:
+            _merge_environment(models[owner], [found[name] for name in descriptors])
+        fittings = [link.branch for link in shared if link.component == "fitting_net"]
+        if len(fittings) > 1:
+            weights = [probabilities[name] for name in fittings]
+            if not any(weights):
+                weights = [1.0] * len(fittings)
+            _merge_parameters(models[owner], [found[name] for name in fittings], weights)
+    for model in models.values():
+        model.statistics_changed()
+
+
+def _merge_environment(owner: EnergyModel, members: Sequence[InputMoments]) -> None:
+    for name, block in owner.descriptor.blocks().items():
+        keys = members[0].environment[name]
+        total = {k: sum((m.environment[name][k] for m in members), Moments()) for k in keys}
+        set_normalisation(block, total)
+
+
+def _merge_parameters(
+    owner: EnergyModel, members: Sequence[InputMoments], weights: Sequence[float]
+) -> None:
+    for name in ("fparam", "aparam"):
+        tables = [member.parameters.get(name, []) for member in members]
+        if not all(tables):  # not an input of the net, or left to its default
+            continue
+        totals = [
+            sum((m.scaled(weight) for m, weight in zip(column, weights, strict=True)), Moments())
+            for column in zip(*tables, strict=True)
+        ]
+        set_parameter_normalisation(owner, name, totals)
+
+
+def set_parameter_normalisation(
+    model: EnergyModel, name: str, components: Sequence[Moments]
+) -> None:
+    """Write mean and inverse spread of `fparam` or `aparam` into the buffers of a model."""
+    smallest = model.config.data_stat_protect
+    mean = torch.tensor([m.mean() for m in components], dtype=torch.float64)
+    spread = torch.tensor([m.spread(smallest) for m in components], dtype=torch.float64)
+    getattr(model.fitting, f"{name}_avg").copy_(mean)
+    getattr(model.fitting, f"{name}_inv_std").copy_(1.0 / spread)

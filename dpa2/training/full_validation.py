@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.sampler import iterate
-from dpa2.training.average import ParameterAverage
-from dpa2.training.batch import Batch
+from dpa2.training.optimizer import ParameterAverage
 from dpa2.training.run_folder import RunFolder
-from dpa2.training.snapshot import Snapshot
-from dpa2.training.task import Task
-from schemas.atomic import append_text, write_text
-from schemas.errors import ConfigError
+from dpa2.training.task import Batch, Task
+from dpa2.training.train_state import TrainState
+from schemas.base.errors import ConfigError
+from schemas.base.writing import append_text, write_text
 
 _BATCH = "auto:256"
 _NOTE = (
@@ -72,7 +71,7 @@ class FullValidation:
         self,
         config: Any,
         task: Task,
-        snapshot: Snapshot,
+        snapshot: TrainState,
         average: ParameterAverage | None,
         log: Path,
         checkpoints: Path,
@@ -230,7 +229,7 @@ class FullValidation:
 def full_validations(
     config: Any,
     tasks: Mapping[str, Task],
-    snapshot: Snapshot,
+    snapshot: TrainState,
     files: RunFolder,
     num_steps: int,
     *,

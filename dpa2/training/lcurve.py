@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from schemas.atomic import append_text, write_text
+from schemas.base.writing import append_text, write_text
 
 Metrics = Mapping[str, float]
 """Displayed errors by name (`rmse`, `rmse_e`, ...)."""

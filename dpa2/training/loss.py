@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schemas.errors import ConfigError
-from schemas.unsupported import foreign_terms
+from schemas.base.errors import ConfigError
+from schemas.input.unsupported import foreign_terms
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class EnergyLoss:
     """The `ener` loss of a checked `loss` section.
 
     Args:
-        config: The section (`schemas.loss`).
+        config: The section (`schemas.input.loss`).
         start_lr: Learning rate at which the prefactors have their start values.
         rounds_factors: Round prefactors and 1 / (number of atoms) to single precision, as
             deepmd-kit's trainer does; gradients differ by 1e-8 relative without it.

@@ -1,17 +1,20 @@
-"""Adam and AdamW with deepmd-kit's settings, and their state in its numbering.
+"""The optimiser, the learning rate of each part of the model, and the mean of the weights."""
 
-docs/deepmd-format.md, 4.4, 6.3.
-"""
-
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from schemas.errors import CheckpointError, ConfigError
-from schemas.unsupported import foreign_optimizer
+from dpa2.formats.weights import DESCRIPTOR, deepmd_parameters
+from dpa2.model.energy import EnergyModel
+from schemas.base.errors import CheckpointError, ConfigError
+from schemas.base.suggest import nearest
+from schemas.input.unsupported import foreign_optimizer
 
 NumberedParameters = Sequence[tuple[str, Parameter | None]]
 """All parameters in deepmd-kit's order. None stands for one of its zero-length parameters, which
@@ -32,7 +35,7 @@ def build_optimizer(
     """Return the optimiser of a checked `optimizer` section.
 
     Args:
-        config: The section (`schemas.optimizer`).
+        config: The section (`schemas.input.optimizer`).
         parameters: The model's parameters in deepmd-kit's order.
         start_lr: Learning rate of the schedule after its warm-up, kept as `initial_lr`.
         factors: Of the learning rate, for each of the parameters; default: 1.
@@ -138,3 +141,186 @@ def _positions(optimizer: torch.optim.Optimizer, parameters: NumberedParameters)
     """Return deepmd-kit's number of each parameter, in the order in which torch numbers them."""
     numbers = {id(parameter): i for i, (_, parameter) in enumerate(parameters)}
     return [numbers[id(p)] for group in optimizer.param_groups for p in group["params"]]
+
+
+PARTS = ("descriptor", "type_embedding", "repinit", "three_body", "repformer", "fitting_net")
+"""What a factor can be given for, beside single layers: `repformer.0`, `repformer.1` ..."""
+
+_LAYER = re.compile(r"\.repformers\.layers\.(\d+)\.")
+_LAYER_PART = re.compile(r"repformer\.\d+")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How freely the parts of a pretrained model are trained.
+
+    Attributes:
+        freeze_descriptor: Train the fitting net alone.
+        freeze_layers: Keep everything before the repformer layers and the first so many of these;
+            None keeps nothing.
+        lr_scale: Factors of the learning rate, by part of the model; the most specific one counts.
+        layer_decay: Factor from each repformer layer to the one before it, beginning with the
+            last; what comes before the layers is one layer further.
+
+    Raises:
+        ConfigError: For parts that do not exist and factors that are not positive.
+    """
+
+    freeze_descriptor: bool = False
+    freeze_layers: int | None = None
+    lr_scale: Mapping[str, float] = field(default_factory=dict)
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        for part, factor in {**self.lr_scale, "layer_decay": self.layer_decay}.items():
+            if not 0.0 < factor < float("inf"):
+                raise ConfigError(
+                    f"the factor {factor} of the learning rate of {part} is not positive",
+                    hint="to leave a part as it is, freeze it",
+                )
+        for part in self.lr_scale:
+            if part not in PARTS and not _LAYER_PART.fullmatch(part):
+                meant = nearest(part, PARTS)
+                listed = f"parts are {', '.join(PARTS)} and single layers, repformer.0"
+                raise ConfigError(
+                    f"`{part}` is no part of the model",
+                    hint=f"did you mean `{meant}`? {listed}" if meant else listed,
+                )
+
+    def freeze(self, model: EnergyModel) -> None:
+        """Exclude from training what is to stay as it is.
+
+        Raises:
+            ConfigError: When the model has fewer layers than are to be frozen.
+        """
+        parameters = [(name, p) for _, name, p in deepmd_parameters(model) if p is not None]
+        num_layers = _count_layers(name for name, _ in parameters)
+        if self.freeze_layers is not None and not 0 <= self.freeze_layers <= num_layers:
+            raise ConfigError(
+                f"{self.freeze_layers} layers cannot be frozen: the repformer has {num_layers}",
+                hint=f"give a number from 0 to {num_layers}",
+            )
+        for name, parameter in parameters:
+            if self._is_frozen(name):
+                parameter.requires_grad_(False)
+
+    def factors(self, names: Iterable[str]) -> list[float]:
+        """Return the factor of the learning rate of each parameter.
+
+        Args:
+            names: deepmd-kit's, of all parameters; a branch may stand before them.
+        """
+        listed = list(names)
+        num_layers = _count_layers(listed)
+        return [self._factor(name, num_layers) for name in listed]
+
+    def document(self) -> dict[str, Any]:
+        """Return what a checkpoint stores, so that a restart goes on in the same way."""
+        return asdict(self)
+
+    def _is_frozen(self, name: str) -> bool:
+        if DESCRIPTOR not in name:
+            return False
+        if self.freeze_layers is None:
+            return self.freeze_descriptor
+        return self.freeze_descriptor or _depth(name) <= self.freeze_layers
+
+    def _factor(self, name: str, num_layers: int) -> float:
+        factor = next((self.lr_scale[part] for part in _parts(name) if part in self.lr_scale), 1.0)
+        if DESCRIPTOR in name:
+            factor *= self.layer_decay ** (num_layers + 1 - _depth(name))
+        return factor
+
+
+def _parts(name: str) -> list[str]:
+    """Return the parts to which a parameter belongs, the most specific first."""
+    layer = _LAYER.search(name)
+    if layer:
+        return [f"repformer.{layer[1]}", "repformer", "descriptor"]
+    if ".type_embedding." in name:
+        return ["type_embedding", "descriptor"]
+    if ".repinit_three_body." in name:
+        return ["three_body", "descriptor"]
+    if ".repformers." in name:
+        return ["repformer", "descriptor"]
+    return ["repinit", "descriptor"] if DESCRIPTOR in name else ["fitting_net"]
+
+
+def _depth(name: str) -> int:
+    """Return 0 for what comes before the repformer layers, then the number of the layer from 1."""
+    layer = _LAYER.search(name)
+    return int(layer[1]) + 1 if layer else 0
+
+
+def _count_layers(names: Iterable[str]) -> int:
+    return max((_depth(name) for name in names), default=0)
+
+
+class ParameterAverage:
+    """Exponential moving average: mean <- mean + (1 - decay) (parameter - mean) after each step.
+
+    Args:
+        parameters: The model's parameters under deepmd-kit's names.
+        decay: Close to 1 averages over many steps.
+    """
+
+    def __init__(self, parameters: NumberedParameters, decay: float) -> None:
+        self.decay = float(decay)
+        self._parameters = [(name, p) for name, p in parameters if p is not None]
+        self._empty = [name for name, p in parameters if p is None]
+        self._order = [name for name, _ in parameters]
+        self.means = {name: p.detach().clone() for name, p in self._parameters}
+        self.validation_state: dict[str, Any] = {}
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Begin anew at the current parameters."""
+        for name, parameter in self._parameters:
+            self.means[name].copy_(parameter)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the means towards the current parameters."""
+        for name, parameter in self._parameters:
+            self.means[name].lerp_(parameter, 1.0 - self.decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the means into the model for the duration of the block."""
+        kept = [parameter.detach().clone() for _, parameter in self._parameters]
+        try:
+            with torch.no_grad():
+                for name, parameter in self._parameters:
+                    parameter.copy_(self.means[name])
+            yield
+        finally:
+            with torch.no_grad():
+                for (_, parameter), value in zip(self._parameters, kept, strict=True):
+                    parameter.copy_(value)
+
+    def section(self) -> dict[str, Any]:
+        """Return the `ema` section of a checkpoint; deepmd-kit's empty parameters included."""
+        empty: dict[str, Tensor] = dict.fromkeys(self._empty, torch.zeros(0, dtype=torch.float64))
+        means = {**self.means, **empty}
+        return {
+            "decay": self.decay,
+            "model": {name: means[name].detach().cpu().clone() for name in self._order},
+            "validation_state": self.validation_state,
+        }
+
+    @torch.no_grad()
+    def load(self, section: Mapping[str, Any]) -> None:
+        """Restore the means from a checkpoint; the decay stays that of the input.
+
+        Raises:
+            CheckpointError: When the section is of another model.
+        """
+        stored = section.get("model", {})
+        for name, mean in self.means.items():
+            if name not in stored or stored[name].shape != mean.shape:
+                raise CheckpointError(
+                    f"the checkpoint's moving average has no {name} of shape {tuple(mean.shape)}",
+                    hint="the model section of the input differs from the checkpoint's",
+                )
+            mean.copy_(stored[name])
+        self.validation_state = dict(section.get("validation_state") or {})

@@ -8,16 +8,15 @@ from typing import Any
 
 import torch
 
-from dpa2.io.checkpoint import Checkpoint
-from dpa2.model.seeds import mix
-from schemas.check import check_file, check_text, checked
+from dpa2.formats.checkpoint import Checkpoint
+from dpa2.model.layers import mix
+from schemas.base.errors import CheckpointError, ConfigError, TrainingError
+from schemas.check.finetune import check_start, targets_of
+from schemas.check.input_file import check_file, check_text, checked
 from schemas.checkpoint.header import SETTINGS
-from schemas.errors import CheckpointError, ConfigError, TrainingError
-from schemas.finetune import check_start, targets_of
-from schemas.input import Input
-from schemas.multitask import MultiTaskInput
-from schemas.start import Start, StartOption
-from schemas.unsupported import (
+from schemas.input.root import Input, MultiTaskInput
+from schemas.input.start import Start, StartOption
+from schemas.input.unsupported import (
     foreign_distribution,
     foreign_optimizer,
     foreign_parts,

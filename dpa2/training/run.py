@@ -9,20 +9,15 @@ from typing import Any
 
 import torch
 
-from dpa2.finetune.beginning import FromPretrained
-from dpa2.finetune.provenance import Provenance
-from dpa2.finetune.tuning import Tuning
-from dpa2.io.checkpoint import read_checkpoint
-from dpa2.model.sharing import share
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.model.build import share
 from dpa2.training.assembly import Assembled, assemble, joined_model_params, links_of
-from dpa2.training.average import ParameterAverage
-from dpa2.training.beginning import Beginning, FromCheckpoint, FromScratch
-from dpa2.training.choice import BranchChoice, RunLength, run_length
-from dpa2.training.display import Display, TensorBoard
-from dpa2.training.final_bias import change_final_bias
+from dpa2.training.bias import change_final_bias
+from dpa2.training.display import Display, Progress, TensorBoard, choose_progress
+from dpa2.training.environment_statistics import InputMoments, merge_statistics
 from dpa2.training.full_validation import full_validations
 from dpa2.training.lcurve import LearningCurve
-from dpa2.training.optimizer import build_optimizer
+from dpa2.training.optimizer import ParameterAverage, Tuning, build_optimizer
 from dpa2.training.preparation import (
     choose_device,
     read_input,
@@ -33,21 +28,18 @@ from dpa2.training.preparation import (
     start_from,
     stream_seed,
 )
-from dpa2.training.progress import Progress, choose_progress
+from dpa2.training.provenance import Provenance
 from dpa2.training.run_folder import RunFolder
-from dpa2.training.shared_statistics import InputMoments, merge_statistics
-from dpa2.training.snapshot import Snapshot, all_parameters
-from dpa2.training.task import Task
+from dpa2.training.start import Finetune, FromCheckpoint, RunStart, Scratch
+from dpa2.training.task import RunLength, Task, TaskSampler, run_length
+from dpa2.training.train_state import TrainState, all_parameters
 from dpa2.training.trainer import Trainer
-from schemas.atomic import write_json
-from schemas.errors import ConfigError
-from schemas.input import Input
-from schemas.lasting_output import lasting_output
-from schemas.multitask import MultiTaskInput
-from schemas.normalize import normalized
-from schemas.schedule import Schedule, build_schedule, jump
-from schemas.semantic_diff import settings_of
-from schemas.start import BiasMode, StartOption
+from schemas.base.errors import ConfigError
+from schemas.base.writing import lasting_output, write_json
+from schemas.input.root import Input, MultiTaskInput, normalized
+from schemas.input.schedule import Schedule, build_schedule, jump
+from schemas.input.semantic_diff import settings_of
+from schemas.input.start import BiasMode, StartOption
 
 
 @dataclass(frozen=True)
@@ -156,10 +148,10 @@ def train(
             use_pretrain_script=use_pretrain_script,
         )
     checked_input, notes = read_input(config, overrides, start)
-    beginning: Beginning = FromScratch()
+    beginning: RunStart = Scratch()
     if checkpoint is not None and start is not None and is_finetuned:
         chosen = tuning or Tuning()
-        beginning = FromPretrained(checked_input, checkpoint, start, bias_mode, chosen)
+        beginning = Finetune(checked_input, checkpoint, start, bias_mode, chosen)
     elif checkpoint is not None:
         beginning = FromCheckpoint(checkpoint, restart=not is_new)
     run = _Run(
@@ -175,7 +167,7 @@ def train(
     with lasting_output(), torch.random.fork_rng(devices=[]):
         seed_global_generator(checked_input.training.seed)
         result = run.execute()
-    if isinstance(beginning, FromPretrained):
+    if isinstance(beginning, Finetune):
         return replace(result, provenance=beginning.provenance)
     return result
 
@@ -188,7 +180,7 @@ class _Run:
         config: Input | MultiTaskInput,
         files: RunFolder,
         device: torch.device,
-        beginning: Beginning,
+        beginning: RunStart,
         *,
         notes: list[str],
         force: bool,
@@ -224,9 +216,9 @@ class _Run:
         factors = tuning.factors(name for name, _ in parameters)
         optimizer = build_optimizer(self.config.optimizer, parameters, schedule.start_lr, factors)
         average = ParameterAverage(parameters, config.ema_decay) if config.enable_ema else None
-        choice = BranchChoice(length.probabilities, stream_seed(config.seed, 2 * len(tasks)))
+        choice = TaskSampler(length.probabilities, stream_seed(config.seed, 2 * len(tasks)))
         settings = settings_of(self.config)
-        snapshot = Snapshot(tasks, optimizer, average, model_params, {}, choice, tuning, settings)
+        snapshot = TrainState(tasks, optimizer, average, model_params, {}, choice, tuning, settings)
         start_step = self.beginning.resume(snapshot)
         self._write_normalised_input(model_params)  # what cannot go on leaves nothing
         self._note_jump(schedule, start_step)

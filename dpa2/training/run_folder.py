@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dpa2.io.checkpoint import Checkpoint
-from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
-from schemas.errors import TrainingError, WriteError
-from schemas.input import Input
-from schemas.marker import Marker
-from schemas.multitask import MultiTaskInput
+from dpa2.formats.checkpoint import Checkpoint
+from dpa2.training.checkpoint_store import CheckpointStore, ema_prefix, keep_count
+from schemas.base.errors import TrainingError, WriteError
+from schemas.base.file_lock import Marker
+from schemas.input.root import Input, MultiTaskInput
 
 Say = Callable[[str], None]
 

@@ -12,23 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpa2.data.checks import check_labels
+from dpa2.data.cells import check_labels
 from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
-from dpa2.model.electron_configuration import SYMBOLS
 from dpa2.model.energy import EnergyModel
-from dpa2.training.drawn_frames import draw_frames
+from dpa2.model.type_embedding import SYMBOLS
+from dpa2.training.drawn_frames import draw_frames, shortest_distance
 from dpa2.training.energy_bias import EnergyBias, fit_energy_bias
 from dpa2.training.environment_statistics import (
     BlockMoments,
+    InputMoments,
+    Moments,
+    ParameterMoments,
     environment_moments,
     set_normalisation,
-)
-from dpa2.training.moments import Moments
-from dpa2.training.neighbor_statistics import shortest_distance
-from dpa2.training.shared_statistics import (
-    InputMoments,
-    ParameterMoments,
     set_parameter_normalisation,
 )
 from dpa2.training.stat_file import (
@@ -39,8 +36,8 @@ from dpa2.training.stat_file import (
     statistics_fingerprint,
     statistics_settings,
 )
-from schemas.errors import DataError
-from schemas.given_energies import preset_energies
+from schemas.base.errors import DataError
+from schemas.input.model import preset_energies
 
 Say = Callable[[str], None]
 

@@ -1,25 +1,126 @@
-"""The training loop."""
+"""The training loop, with its reaction to signals and to numbers that are not finite."""
 
 import contextlib
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-from dpa2.io.store import CheckpointStore
-from dpa2.training.display import Display, TensorBoard
+from dpa2.training.checkpoint_store import CheckpointStore
+from dpa2.training.display import Display, Progress, TensorBoard
 from dpa2.training.full_validation import FullValidation
-from dpa2.training.interrupt import StopRequest
-from dpa2.training.nonfinite import FiniteGuard
 from dpa2.training.optimizer import clip_gradients, set_learning_rate
-from dpa2.training.progress import Progress
-from dpa2.training.snapshot import Snapshot
-from dpa2.training.task import Task, as_numbers
-from schemas.errors import WriteError
-from schemas.schedule import Schedule
+from dpa2.training.task import Batch, Task, as_numbers
+from dpa2.training.train_state import TrainState
+from schemas.base.errors import TrainingError, WriteError
+from schemas.input.schedule import Schedule
+
+
+class StopRequest:
+    """Turns the first signal into a flag; a second SIGINT interrupts at once.
+
+    Attributes:
+        signal_name: Name of the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal_name: str | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __bool__(self) -> bool:
+        return self.signal_name is not None
+
+    def __enter__(self) -> Self:
+        # Python delivers signals to the main thread only; elsewhere the caller has to stop us.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal_name is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal_name = signal.Signals(number).name
+
+
+class FiniteGuard:
+    """Watches the loss without making a GPU wait.
+
+    On a CPU each loss is looked at immediately. On a GPU a step's loss is looked at while the next
+    step is already queued: its value is there by then, so that nothing stalls.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[int, Task, Batch, Tensor] | None = None
+
+    def watch(self, step: int, task: Task, batch: Batch, loss: Tensor) -> None:
+        """Look at this step's loss (CPU) or at the one before (GPU).
+
+        Raises:
+            TrainingError: When it is NaN or infinite.
+        """
+        previous, self._last = self._last, (step, task, batch, loss)
+        if loss.device.type == "cpu":
+            self.settle()
+        elif previous is not None and not bool(torch.isfinite(previous[3])):
+            raise explain(*previous[:3])
+
+    def settle(self) -> None:
+        """Look at the last loss now; called before anything is saved.
+
+        Raises:
+            TrainingError: When it is NaN or infinite.
+        """
+        last, self._last = self._last, None
+        if last is not None and not bool(torch.isfinite(last[3])):
+            raise explain(*last[:3])
+
+
+def explain(step: int, task: Task, batch: Batch) -> TrainingError:
+    """Return the error that names system, frame and atom behind a loss that is not finite."""
+    where = _culprit(task, batch)
+    return TrainingError(
+        f"the loss is not a number at step {step}: {where}",
+        hint="nothing of this step was saved; look at that structure (atoms too close? units?), "
+        "lower learning_rate.start_lr, or set training.gradient_max_norm",
+    )
+
+
+def _culprit(task: Task, batch: Batch) -> str:
+    broken = [
+        name
+        for name, parameter in task.model.named_parameters()
+        if not bool(torch.isfinite(parameter).all())
+    ]
+    frames = batch.frames
+    names = ", ".join(
+        f"frame {int(frames.indices[f])} of {frames.source(f)}" for f in range(frames.num_frames)
+    )
+    if broken:
+        return f"the weights themselves are no numbers any more (batch: {names})"
+    prediction = batch.predict(task.model, create_graph=False)
+    for quantity, values in (
+        ("predicted energy", prediction.atom_energy),
+        ("predicted force", prediction.force.sum(-1)),
+    ):
+        bad = (~torch.isfinite(values)).nonzero()
+        if len(bad):
+            f, atom = (int(i) for i in bad[0])
+            frame = int(frames.indices[f])
+            place = frames.place(f, atom)
+            return f"{quantity} of atom {place} in frame {frame} of {frames.source(f)}"
+    return f"predictions are finite, their errors overflow (batch: {names})"
 
 
 @dataclass(frozen=True)
@@ -64,7 +165,7 @@ class Trainer:
         config: Any,
         tasks: Mapping[str, Task],
         schedule: Schedule,
-        snapshot: Snapshot,
+        snapshot: TrainState,
         store: CheckpointStore,
         ema_store: CheckpointStore,
         display: Display,

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import dpa2
-from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = Path(__file__).resolve().parent / "build"

@@ -1,10 +1,4 @@
-"""The zip archive of a PyTorch checkpoint or program, read strictly.
-
-PyTorch writes uncompressed entries below one folder, one after the other; only the code of a
-program may be compressed. Python's `zipfile` reads much more: entries that overlap or have one
-name, whatever stands before the archive. Each of these lets two programs see different content in
-one file, and a compressed entry lets a small file stand for a large one.
-"""
+"""The zip archive of a checkpoint, read strictly in bounded memory."""
 
 import os
 import re
@@ -14,9 +8,48 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from schemas.checkpoint.other_formats import other_format
+from schemas.base.errors import CheckpointError, DamagedError
 from schemas.checkpoint.random_access import LocalFile, RandomAccess
-from schemas.errors import CheckpointError, DamagedError
+
+_DOWNLOAD = "the download failed; get the file again"
+
+
+def other_format(name: str, size: int, beginning: bytes) -> CheckpointError:
+    """Return the error that says what a file is instead of a checkpoint.
+
+    Args:
+        name: What messages call it.
+        size: Its bytes in all.
+        beginning: Its first few hundred bytes.
+    """
+    return CheckpointError(_what_it_is(name, size, beginning), hint=_hint(beginning))
+
+
+def _what_it_is(name: str, size: int, beginning: bytes) -> str:
+    text = beginning.lstrip().lower()
+    if not beginning:
+        return f"{name} is empty"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return f"{name} is a web page ({size} bytes), not a checkpoint"
+    if text.startswith(b"version https://git-lfs"):
+        return f"{name} is a pointer of Git LFS ({size} bytes), not the file itself"
+    if text.startswith((b"{", b"[")):
+        return f"{name} is a JSON text, not a checkpoint"
+    if beginning.startswith(b"\x89HDF"):
+        return f"{name} is an HDF5 file (a .dp or .hlo model?), not a PyTorch checkpoint"
+    if beginning.startswith(b"\x80\x02"):
+        return f"{name} is a pickle, perhaps a checkpoint of PyTorch before 1.6"
+    return f"{name} is not a PyTorch checkpoint"
+
+
+def _hint(beginning: bytes) -> str:
+    text = beginning.lstrip().lower()
+    if text.startswith(b"version https://git-lfs"):
+        return "fetch it with `git lfs pull`"
+    if not text or text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return _DOWNLOAD
+    return "use a .pt file that deepmd-kit or `zoo train` wrote"
+
 
 _END = struct.Struct("<4s4H2IH")
 _END_64 = struct.Struct("<4sQ2H2I4Q")
@@ -32,7 +65,6 @@ _PIECE = 4 * 2**20
 _DEFLATED = 8
 _FOLDER = 0x10
 """The attribute of MS-DOS, which counts whatever system an entry is from."""
-_DOWNLOAD = "the download failed; get the file again"
 _UNTRUSTED = "no program writes such a file; use one from a source that you trust"
 
 

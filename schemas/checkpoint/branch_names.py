@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import CheckpointError
-from schemas.suggest import nearest
+from schemas.base.errors import CheckpointError
+from schemas.base.suggest import nearest
 
 SINGLE_TASK_BRANCH = "Default"
 """deepmd-kit's name of the only branch of a single-task model."""

@@ -10,22 +10,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.base.errors import CheckpointError
 from schemas.checkpoint.archive import (
     ArchiveEntry,
     check_contents,
     damaged,
     locate,
+    other_format,
     pieces,
     read_directory,
 )
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, branch_names
 from schemas.checkpoint.kinds import check_name
-from schemas.checkpoint.other_formats import other_format
-from schemas.checkpoint.pickle_machine import read_pickle
-from schemas.checkpoint.pickle_values import ITEM_SIZES, Tensor
+from schemas.checkpoint.pickle_values import ITEM_SIZES, Tensor, TooLargeError, check_tree
 from schemas.checkpoint.random_access import LocalFile, RandomAccess
-from schemas.checkpoint.tree import TooLargeError, check_tree
-from schemas.errors import CheckpointError
+from schemas.checkpoint.unpickler import read_pickle
 
 EXTRA = "_extra_state"
 """Where a state dict of deepmd-kit keeps what is no tensor: the model section and the step."""

@@ -8,9 +8,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.base.errors import CheckpointError
 from schemas.checkpoint.archive import entry_names
 from schemas.checkpoint.random_access import LocalFile
-from schemas.errors import CheckpointError
 
 _SAVEDMODEL_MARK = "saved_model.pb"
 _COMPILED_MARKS = ("/extra/metadata.json", "/extra/model.json", "/archive_format", "/aotinductor/")

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Protocol, Self
 
-from schemas.errors import CheckpointError
-from schemas.special_files import refuse_special
+from schemas.base.errors import CheckpointError
+from schemas.base.foreign_files import refuse_special
 
 
 class RandomAccess(Protocol):

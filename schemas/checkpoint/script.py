@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.base.errors import CheckpointError
 from schemas.checkpoint.archive import (
     ArchiveEntry,
     check_contents,
@@ -25,10 +26,9 @@ from schemas.checkpoint.header import (
     refuse_expansion,
     tensor_entries,
 )
-from schemas.checkpoint.pickle_machine import Machine, read_pickle
 from schemas.checkpoint.pickle_values import CALLS, CONSTANTS, Name, Tensor
 from schemas.checkpoint.random_access import LocalFile, RandomAccess
-from schemas.errors import CheckpointError
+from schemas.checkpoint.unpickler import Machine, read_pickle
 
 _CLASS = re.compile(r"__torch__(\.[A-Za-z_]\w*)+")
 _MEMBERS = re.compile(

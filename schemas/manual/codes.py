@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from schemas.diagnostics import CODES
-from schemas.rules.rule import RULES
-from schemas.suggest import nearest
+from schemas.base.diagnostics import CODES
+from schemas.base.suggest import nearest
+from schemas.check.rule import RULES
 
 _FOLDER = Path(__file__).parent
 REMOVED = "<remove>"
@@ -106,7 +106,7 @@ def entries() -> dict[str, Entry]:
 
 def meanings() -> dict[str, str]:
     """Return what each code means, in one sentence, for every code in the tables."""
-    import schemas.rules.run  # noqa: F401 - registers the rules
+    import schemas.check.run_rules  # noqa: F401 - registers the rules
 
     return CODES | {rule.code: rule.demand for rule in RULES}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.base.errors import CheckpointError
 from schemas.checkpoint.header import read_header
-from schemas.errors import CheckpointError
 from tests.commands import zoo
 
 GOLDEN = Path(__file__).parents[1] / "golden"

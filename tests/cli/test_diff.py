@@ -121,7 +121,7 @@ def test_a_faulty_input_or_a_missing_file_cannot_be_compared(compare):
 
 
 def test_one_task_and_several_cannot_be_compared(compare, workspace, example):
-    from schemas.errors import ZooError
+    from schemas.base.errors import ZooError
 
     Path("b.json").write_text(example("multi-task", {}))
     Path("a.json").write_text(example("single-task", {}))

@@ -8,7 +8,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from schemas.errors import CheckpointError, DataError, RegistryError
+from schemas.base.errors import CheckpointError, DataError, RegistryError
 from tests.commands import zoo
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from schemas.check import check_text
+from schemas.check.input_file import check_text
+from schemas.input.paths import places
+from schemas.input.root import normalized
+from schemas.input.start import Start
 from schemas.manual.codes import REMOVED, entries, meanings
 from schemas.manual.keys import explain_path
-from schemas.normalize import normalized
-from schemas.outline import places
-from schemas.start import Start
 
 
 @pytest.mark.parametrize("base", ["single-task", "multi-task"])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from schemas.check import check_text
-from schemas.fixes import fix_text
+from schemas.check.fixes import fix_text
+from schemas.check.input_file import check_text
 
 OLD = """{
     // an input of long ago

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.check import check_file
-from schemas.errors import ZooError
-from schemas.model import parse_model
-from schemas.normalize import normalized
-from schemas.start import Start
+from schemas.base.errors import ZooError
+from schemas.check.input_file import check_file
+from schemas.input.model import parse_model
+from schemas.input.root import normalized
+from schemas.input.start import Start
 from tests.commands import outcome
 from zoo.checkpoint_file import read_header
 

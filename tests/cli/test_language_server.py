@@ -131,8 +131,8 @@ def test_json_files_that_are_no_inputs_are_left_in_peace(client, tmp_path):
 
 
 def test_without_pygls_there_is_a_sentence_and_the_command(monkeypatch):
-    from cli.lsp import lsp
-    from schemas.errors import ConfigError
+    from cli.inputs import lsp
+    from schemas.base.errors import ConfigError
 
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="pygls") as caught:

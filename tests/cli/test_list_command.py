@@ -7,14 +7,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from cli.catalog import shown_size
 from cli.main import app
-from cli.model_facts import shown_size
-from cli.model_names import complete_model, complete_registry
-from schemas.errors import RegistryError, TransferError
+from cli.options import complete_model, complete_registry
+from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import Registry
 from tests.cli.test_startup import modules_after
-from zoo.known_models import KnownModel
-from zoo.search import search
+from zoo.known_models import KnownModel, search
 
 HEAVY = {"torch", "numpy", "httpx2", "huggingface_hub", "modelscope_hub", "rich.console", "h5py"}
 
@@ -176,7 +175,7 @@ def test_the_catalogues_are_not_asked_without_the_network(monkeypatch):
 
 def test_what_the_catalogues_have_stands_below(monkeypatch):
     from zoo.hubs import catalogue
-    from zoo.hubs.aissquare import ListedFile
+    from zoo.hubs.catalogue import ListedFile
 
     file = ListedFile("w.pt", "hf://owner/water/w.pt", 5_000_000)
     found = catalogue.Found(
@@ -237,7 +236,7 @@ def test_completing_imports_nothing_heavy():
     import subprocess
 
     program = (
-        "import sys; from cli.model_names import complete_model; "
+        "import sys; from cli.options import complete_model; "
         f"assert list(complete_model('DPA')); assert not {HEAVY!r} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dpa2.plan.epochs import branches_of
-from dpa2.plan.rates import milestones, step_at_rate
 from dpa2.training.loss import EnergyLoss
-from schemas.check import check_text
-from schemas.learning_rate import ExponentialDecay
-from schemas.loss import EnergyLoss as LossConfig
-from schemas.schedule import build_schedule
+from dpa2.training.plan import branches_of, milestones, step_at_rate
+from schemas.check.input_file import check_text
+from schemas.input.learning_rate import ExponentialDecay
+from schemas.input.loss import EnergyLoss as LossConfig
+from schemas.input.schedule import build_schedule
 from tests.commands import outcome
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +174,7 @@ def test_a_faulty_input_is_diagnosed_as_by_validate(run, written):
 def test_a_plan_needs_no_torch(workspace, written):
     name = written()
     code = (
-        "import sys; from cli.plan import plan; from schemas.check import check_file;"
+        "import sys; from cli.plan import plan; from schemas.check.input_file import check_file;"
         f"plan({name!r}, None, False, None, None, True); assert 'torch' not in sys.modules"
     )
     command = [sys.executable, "-c", code]

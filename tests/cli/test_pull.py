@@ -9,9 +9,9 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.main import app
-from schemas import environment
+from schemas.base import environment
+from schemas.base.errors import CheckpointError, RegistryError, TransferError, WriteError
 from schemas.checkpoint.header import read_header
-from schemas.errors import CheckpointError, RegistryError, TransferError, WriteError
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.registry import PACKAGE
 

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.render import render
-from cli.render.color import Colors, colors_of
-from cli.render.sarif import sarif
-from schemas.check import check_text
+from cli.render import Colors, colors_of, render, sarif
+from schemas.check.input_file import check_text
 
 TEXT = '{\n  "loss": {"nope": 1},\n  "loss": {\n    "start_pref_e": "1"}\n}'
 

@@ -20,19 +20,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.descriptor import Descriptor
-from schemas.diagnostics import CODES
-from schemas.export import EXPORTED
-from schemas.input import Input
-from schemas.learning_rate import ExponentialDecay
-from schemas.loss import EnergyLoss
-from schemas.model import Model
-from schemas.multitask import MultiTaskInput, MultiTaskModel, MultiTaskTraining
-from schemas.multitask_check import check_branches
-from schemas.multitask_draft import Draft
-from schemas.outline import child
-from schemas.section import Section, aliases
-from schemas.training import TaskData
+from schemas.base.diagnostics import CODES
+from schemas.check.multitask import check_branches
+from schemas.input.branches import Draft
+from schemas.input.descriptor import Descriptor
+from schemas.input.learning_rate import ExponentialDecay
+from schemas.input.loss import EnergyLoss
+from schemas.input.model import Model
+from schemas.input.paths import child
+from schemas.input.root import Input, MultiTaskInput, MultiTaskModel, MultiTaskTraining
+from schemas.input.section import Section, aliases
+from schemas.input.training import TaskData
+from schemas.json_schema import INPUT_SCHEMA
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed
 
 FORMS = {"activation_function", "batch_size", "auto_prob"}
@@ -50,7 +49,7 @@ VALUES = st.one_of(
 
 @pytest.fixture(scope="module")
 def validator():
-    return jsonschema.Draft202012Validator(json.loads(EXPORTED.read_text(encoding="utf-8")))
+    return jsonschema.Draft202012Validator(json.loads(INPUT_SCHEMA.read_text(encoding="utf-8")))
 
 
 def sections(section: type[Section], data: dict[str, Any]):

@@ -93,8 +93,8 @@ def test_warnings_fail_only_when_strict(run, tmp_path):
 
 def test_checking_needs_neither_torch_nor_numpy():
     code = (
-        "import sys, schemas.check, cli.render, cli.validate;"
-        "schemas.check.check_text('{}');"
+        "import sys, schemas.check.input_file, cli.render, cli.validate;"
+        "schemas.check.input_file.check_text('{}');"
         "sys.exit(bool({'torch', 'numpy', 'h5py'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemas.check import check_file
-from schemas.normalize import normalized
+from schemas.check.input_file import check_file
+from schemas.input.root import normalized
 
 
 @pytest.fixture

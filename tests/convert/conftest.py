@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
-from schemas.model import parse_model
+from schemas.input.model import parse_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

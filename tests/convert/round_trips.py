@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from cli.safetensors_format import register_safetensors
-from dpa2.convert.convert import convert
-from dpa2.convert.deepmd import to_deepmd_state
-from dpa2.convert.files import read_pt
+from dpa2.formats.conversion import convert
+from dpa2.formats.files import read_pt
+from dpa2.formats.weights import to_deepmd_state
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))

@@ -7,12 +7,18 @@ import h5py
 import numpy as np
 import pytest
 
-from dpa2.convert.archive_file import read_archive
-from dpa2.convert.convert import convert
-from dpa2.convert.dictionary import from_dictionary, to_dictionary
-from dpa2.convert.hdf5_file import read_hdf5, write_hdf5
-from dpa2.convert.yaml_file import _changed, _to_text, read_yaml, write_yaml
-from schemas.errors import CheckpointError, ConversionError, WriteError
+from dpa2.formats.conversion import convert
+from dpa2.formats.dictionary import from_dictionary, to_dictionary
+from dpa2.formats.dictionary_files import (
+    _changed,
+    _to_text,
+    read_archive,
+    read_hdf5,
+    read_yaml,
+    write_hdf5,
+    write_yaml,
+)
+from schemas.base.errors import CheckpointError, ConversionError, WriteError
 from tests.convert.test_dictionary import GOLDEN, HERE, assert_same_state, open_case
 
 TREE = {

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.convert.convert import convert
-from dpa2.convert.files import read_pt
-from dpa2.convert.formats import FORMATS, format_of, formats
-from dpa2.freeze.torchscript import freeze
-from schemas.errors import CheckpointError, ConversionError
+from dpa2.formats.conversion import convert
+from dpa2.formats.files import read_pt
+from dpa2.formats.freezing import freeze
+from dpa2.formats.table import FORMATS, format_of, formats
+from schemas.base.errors import CheckpointError, ConversionError
 from tests.commands import outcome
 from tests.convert.test_dictionary import GOLDEN, HERE, assert_same_state, open_case
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.convert.deepmd import deepmd_parameters, load_deepmd_state, to_deepmd_state
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.weights import deepmd_parameters, load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
-from schemas.errors import CheckpointError
-from schemas.model import parse_model
+from schemas.base.errors import CheckpointError
+from schemas.input.model import parse_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))

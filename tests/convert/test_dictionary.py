@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.convert.deepmd import load_deepmd_state, to_deepmd_state
-from dpa2.convert.dictionary import from_dictionary, to_dictionary
-from dpa2.convert.hdf5_file import read_hdf5
-from dpa2.convert.yaml_file import read_yaml
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.dictionary import from_dictionary, to_dictionary
+from dpa2.formats.dictionary_files import read_hdf5, read_yaml
+from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
-from schemas.errors import ConversionError
-from schemas.model import parse_model
+from schemas.base.errors import ConversionError
+from schemas.input.model import parse_model
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden"

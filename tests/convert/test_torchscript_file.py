@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.convert.convert import convert
-from dpa2.convert.torchscript_file import declare_operators, read_torchscript
-from schemas.errors import CheckpointError
+from dpa2.formats.conversion import convert
+from dpa2.formats.torchscript import declare_operators, read_torchscript
+from schemas.base.errors import CheckpointError
 from tests.convert.test_dictionary import GOLDEN, HERE
 
 

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from dpa2.data.checks import check_labels
+from dpa2.data.cells import check_labels
 from dpa2.data.systems import open_systems
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 
 def save(path, name, values):

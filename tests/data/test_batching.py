@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from dpa2.data.batching import apply_batch_size
-from dpa2.data.probabilities import system_probabilities
+from dpa2.data.batching import apply_batch_size, system_probabilities
 from dpa2.data.systems import open_systems
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 
-from dpa2.data.structures.boxes import in_a_box
-from dpa2.data.structures.structure import FileReport, Structure
+from dpa2.data.structures.structure import FileReport, Structure, in_a_box
 
 RCUT = 5.0
 

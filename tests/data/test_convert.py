@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from dpa2.data.convert import convert, parse_split
 from dpa2.data.systems import open_systems
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 from tests.commands import zoo
 
 

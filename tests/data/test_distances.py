@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from dpa2.data.distances import far_enough
+from dpa2.data.cells import far_enough
 from dpa2.data.frames import Frames
 
 

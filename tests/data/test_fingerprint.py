@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 
-from dpa2.data.fingerprint import fingerprint
+from dpa2.data.system import fingerprint
 from dpa2.data.systems import open_systems
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpa2.data.systems import open_systems
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 
 def encode(array):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpa2.data.systems import open_systems
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 
 def open_one(path, type_map=("O", "H")):

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpa2.data.preflight.report import check_data
 from dpa2.data.preflight.request import (
     REPFORMER,
     REPINIT,
@@ -16,8 +15,8 @@ from dpa2.data.preflight.request import (
     Entry,
     Task,
 )
-from dpa2.data.preflight.run import preflight
-from schemas.diagnostics import CODES, Finding
+from dpa2.data.preflight.run import check_data, preflight
+from schemas.base.diagnostics import CODES, Finding
 
 BOHR = 0.529177210903
 SYSTEMS = ("training", "training_data", "systems")

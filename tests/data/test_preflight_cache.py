@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpa2.data.preflight import cache
-from dpa2.data.preflight.cache import cached_survey, default_folder
+from dpa2.data.preflight import opened
+from dpa2.data.preflight.opened import cached_survey, default_folder
 from dpa2.data.systems import open_systems
 
 
@@ -22,7 +22,7 @@ def look(folder: Path, kept: Path):
 
 def test_a_survey_is_the_same_from_the_cache(folder, tmp_path, monkeypatch):
     first = look(folder, tmp_path / "kept")
-    monkeypatch.setattr(cache, "survey", None)  # would fail if it were called
+    monkeypatch.setattr(opened, "survey", None)  # would fail if it were called
     second = look(folder, tmp_path / "kept")
     for name in first.__slots__:
         np.testing.assert_equal(getattr(first, name), getattr(second, name))

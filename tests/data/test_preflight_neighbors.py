@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from dpa2.data.preflight import neighbors
-from dpa2.data.preflight.neighbors import census, heights
-from dpa2.data.preflight.radii import covalent_radii
+from dpa2.data.preflight.neighbors import census, covalent_radii, heights
 
 RADII = [4.0, 3.0]
 

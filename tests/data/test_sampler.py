@@ -8,7 +8,7 @@ import pytest
 
 from dpa2.data.sampler import Sampler, iterate
 from dpa2.data.systems import open_systems
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from dpa2.data.systems import open_systems
-from dpa2.evaluate.run import read_list, run_test, run_test_with_files
-from schemas.errors import DataError
+from dpa2.evaluate.testing import read_list, run_test, run_test_with_files
+from schemas.base.errors import DataError
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_nothing_is_left_behind_when_a_test_fails(water, system, tmp_path):
     def fail(comparison):
         raise DataError("no")
 
-    from dpa2.evaluate.details import DetailFiles
+    from dpa2.evaluate.testing import DetailFiles
 
     folder = tmp_path / "out"
     systems = open_systems([system], water.type_map)

@@ -10,8 +10,8 @@ from dpa2.data.frames import Frames
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
 from dpa2.evaluate.shared_heads import open_heads
-from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import CheckpointError
+from dpa2.formats.checkpoint import read_checkpoint
+from schemas.base.errors import CheckpointError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MULTI_TASK = GOLDEN / "multitask" / "model.pt"

@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from dpa2.evaluate.learning_curve import read_learning_curve
-from dpa2.evaluate.learning_curve_plot import plot_learning_curve, terminal_learning_curve
-from schemas.errors import DataError
+from dpa2.evaluate.learning_curve import (
+    plot_learning_curve,
+    read_learning_curve,
+    terminal_learning_curve,
+)
+from schemas.base.errors import DataError
 
 HEADER = """\
 # step       rmse_val    rmse_trn    rmse_e_val  rmse_e_trn   lr

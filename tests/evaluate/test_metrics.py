@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from dpa2.data.frames import Frames
-from dpa2.evaluate.evaluation import Evaluation
-from dpa2.evaluate.metrics import ErrorStat, error_stat, errors_of, merge
-from dpa2.evaluate.quantities import compare
+from dpa2.evaluate.errors import ErrorStat, compare, error_stat, errors_of, merge
+from dpa2.formats.structures import Evaluation
 
 
 def labelled(num_frames=2, num_atoms=3, **changes):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dpa2.evaluate.potential import DroppedNeighborsWarning, Potential, load
-from dpa2.evaluate.structures import ModelInputs, check_structures
-from schemas.errors import CheckpointError, DataError
+from dpa2.formats.structures import ModelInputs, check_structures
+from schemas.base.errors import CheckpointError, DataError
 
 CASES = ["small", "cluster", "fparam_aparam", "virtual_atoms", "triclinic_five_elements"]
 

@@ -7,15 +7,14 @@ import pytest
 import torch
 
 from dpa2.data.systems import open_systems
-from dpa2.evaluate.frame_choice import choose_frames
-from dpa2.evaluate.metrics import error_stat
+from dpa2.evaluate.errors import error_stat
+from dpa2.evaluate.frames import choose_frames
 from dpa2.evaluate.potential import load
 from dpa2.evaluate.recommend import recommend
-from dpa2.evaluate.recommendation import BranchFit, Recommendation, rank
-from dpa2.evaluate.recommendation_plot import plot_recommendation
+from dpa2.evaluate.recommendation import BranchFit, Recommendation, plot_recommendation, rank
 from dpa2.evaluate.shared_heads import SharedHeads
-from dpa2.freeze.torchscript import freeze
-from schemas.errors import CheckpointError, DataError
+from dpa2.formats.freezing import freeze
+from schemas.base.errors import CheckpointError, DataError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MULTI_TASK = GOLDEN / "multitask" / "model.pt"

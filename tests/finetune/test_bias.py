@@ -4,12 +4,11 @@ import torch
 
 import dpa2
 from dpa2.data.systems import open_systems
-from dpa2.finetune.checkpoint_bias import rebias
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
-from dpa2.training.bias import adjust_bias
-from schemas.errors import CheckpointError, DataError
-from schemas.model import parse_model
+from dpa2.training.bias import adjust_bias, rebias
+from schemas.base.errors import CheckpointError, DataError
+from schemas.input.model import parse_model
 from tests.finetune.cases import MODEL
 
 FIVE = "data/five"

@@ -8,14 +8,13 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.convert.deepmd import DESCRIPTOR
-from dpa2.finetune.origin import Origin
-from dpa2.finetune.transfer import transfer
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.weights import DESCRIPTOR
 from dpa2.model.build import build_model
-from schemas.check import check_text
-from schemas.errors import CheckpointError, ConfigError
-from schemas.model import parse_model
+from dpa2.training.transfer import Origin, transfer
+from schemas.base.errors import CheckpointError, ConfigError
+from schemas.check.input_file import check_text
+from schemas.input.model import parse_model
 from tests.finetune.cases import MODEL
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.convert.deepmd import DESCRIPTOR
-from dpa2.finetune.tuning import Tuning
-from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import ConfigError
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.weights import DESCRIPTOR
+from dpa2.training.optimizer import Tuning
+from schemas.base.errors import ConfigError
 from tests.finetune.cases import MODEL
 
 LAYERS = DESCRIPTOR + "repformers.layers."

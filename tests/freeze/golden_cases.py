@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dpa2.freeze.border import declare_border_operator
+from dpa2.lower.ghost_exchange import declare_border_operator
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dpa2.freeze.border import declare_border_operator
-from dpa2.freeze.images import all_pairs, extend
+from dpa2.lower.ghost_exchange import declare_border_operator
+from dpa2.lower.periodic_images import all_pairs, extend
 from tests.freeze.golden_cases import golden_inputs
 
 # Stand-in for deepmd-kit's operator on one process: a ghost has the features of its atom.

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from dpa2.evaluate.potential import load
-from dpa2.freeze.torchscript import freeze
-from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import CheckpointError, WriteError
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.freezing import freeze
+from schemas.base.errors import CheckpointError, WriteError
 from tests.commands import zoo
 from tests.freeze.golden_cases import GOLDEN, golden_inputs, load_module
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dpa2.evaluate.potential import load
-from dpa2.freeze.images import all_pairs, extend
+from dpa2.lower.periodic_images import all_pairs, extend
 from tests.freeze.golden_cases import GOLDEN, golden_inputs
 
 CASES = [

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.convert.convert import convert
-from dpa2.evaluate.compiled_engine import OtherTorchWarning, is_compiled, open_compiled
 from dpa2.evaluate.potential import load
-from dpa2.freeze import aot
-from dpa2.freeze.pt2_metadata import OUTPUTS, Build
-from dpa2.freeze.pt2_package import read_package
-from dpa2.freeze.torchscript import freeze
-from schemas.errors import CheckpointError, ConversionError, WriteError
+from dpa2.formats import pt2
+from dpa2.formats.aotinductor import OtherTorchWarning, is_compiled, open_compiled
+from dpa2.formats.conversion import convert
+from dpa2.formats.freezing import freeze
+from dpa2.formats.pt2 import OUTPUTS, Build, read_package
+from schemas.base.errors import CheckpointError, ConversionError, WriteError
 from tests.commands import outcome
 from tests.freeze.golden_cases import GOLDEN, golden_inputs
 
@@ -39,9 +38,9 @@ def nothing(*_, **__):
 @pytest.fixture
 def without_compiler(monkeypatch):
     """Leave out the minutes of tracing and compiling: an archive without a program is written."""
-    monkeypatch.setattr(aot, "_need_compiler", lambda: None)
-    monkeypatch.setattr(aot, "export_model", nothing)
-    monkeypatch.setattr(aot, "_compile", lambda *arguments: archive(arguments[1]))
+    monkeypatch.setattr(pt2, "_need_compiler", lambda: None)
+    monkeypatch.setattr(pt2, "export_model", nothing)
+    monkeypatch.setattr(pt2, "_compile", lambda *arguments: archive(arguments[1]))
 
 
 @pytest.fixture
@@ -109,8 +108,8 @@ def test_the_precision_can_be_chosen(without_compiler, tmp_path):
 
 
 def test_a_missing_folder_is_found_before_the_work(monkeypatch, tmp_path):
-    monkeypatch.setattr(aot, "_need_compiler", lambda: None)
-    monkeypatch.setattr(aot, "export_model", None)
+    monkeypatch.setattr(pt2, "_need_compiler", lambda: None)
+    monkeypatch.setattr(pt2, "export_model", None)
     with pytest.raises(WriteError, match="cannot be written"):
         freeze(CHECKPOINT, tmp_path / "missing" / "model.pt2")
 
@@ -119,8 +118,8 @@ def test_a_compiler_that_fails_leaves_no_file(monkeypatch, tmp_path):
     def fail(*_, **__):
         raise RuntimeError("\n  no such instruction\nmany more lines")
 
-    monkeypatch.setattr(aot, "_need_compiler", lambda: None)
-    monkeypatch.setattr(aot, "export_model", nothing)
+    monkeypatch.setattr(pt2, "_need_compiler", lambda: None)
+    monkeypatch.setattr(pt2, "export_model", nothing)
     monkeypatch.setattr("torch._inductor.aoti_compile_and_package", fail)
     with pytest.raises(ConversionError, match="no such instruction") as error:
         freeze(CHECKPOINT, tmp_path / "model.pt2")

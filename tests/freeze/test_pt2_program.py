@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.convert.files import read_pt
-from dpa2.evaluate.compiled_engine import CompiledEngine
 from dpa2.evaluate.potential import Potential, load
-from dpa2.freeze.export_program import LowerModel, export_model
-from dpa2.freeze.pt2_metadata import OUTPUTS, metadata_of
-from dpa2.freeze.pt2_package import Package
+from dpa2.formats.aotinductor import CompiledEngine
+from dpa2.formats.files import read_pt
+from dpa2.formats.pt2 import OUTPUTS, Package, metadata_of
+from dpa2.lower.export_program import LowerModel, export_model
 from tests.freeze.golden_cases import GOLDEN, golden_inputs
 
 CASES = [

@@ -10,7 +10,7 @@ from ase.units import fs
 
 from dpa2.ase import Calculator
 from dpa2.evaluate.potential import DroppedNeighborsWarning, NotCompiledWarning
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 
 def test_the_calculator_gives_the_numbers_of_the_model(atoms, frames):

@@ -11,8 +11,8 @@ from dpa2.evaluate.deviation import (
     virial_deviation,
 )
 from dpa2.evaluate.potential import load
-from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
-from schemas.errors import DataError
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
+from schemas.base.errors import DataError
 from tests.evaluate.conftest import write_system
 
 

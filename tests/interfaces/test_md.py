@@ -7,14 +7,13 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
 
-from dpa2.freeze.torchscript import freeze
-from dpa2.interfaces.ase import box_of
+from dpa2.formats.freezing import freeze
+from dpa2.interfaces.ase import Parameters, box_of
 from dpa2.interfaces.lammps_data import lammps_structure
 from dpa2.interfaces.lammps_input import lammps_script
-from dpa2.interfaces.parameters import Parameters
 from dpa2.interfaces.simulation import MdSettings
 from dpa2.model.neighbors import pairs_within
-from schemas.errors import DataError, TrainingError
+from schemas.base.errors import DataError, TrainingError
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from dpa2.model.neighbors import pairs_within
-from dpa2.model.skin import SkinSearch
-from schemas.errors import DataError
+from dpa2.model.neighbors import SkinSearch, pairs_within
+from schemas.base.errors import DataError
 
 
 def sorted_pairs(pairs):

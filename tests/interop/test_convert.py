@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.convert.convert import convert
-from dpa2.convert.deepmd import to_deepmd_state
-from dpa2.convert.formats import format_of
+from dpa2.formats.conversion import convert
+from dpa2.formats.table import format_of
+from dpa2.formats.weights import to_deepmd_state
 
 pytestmark = pytest.mark.interop
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.freeze.torchscript import freeze
-from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.formats.freezing import freeze
 
 pytestmark = pytest.mark.interop
 

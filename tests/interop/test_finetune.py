@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.finetune.checkpoint_bias import rebias
-from dpa2.finetune.tuning import Tuning
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.training.bias import rebias
+from dpa2.training.optimizer import Tuning
 from tests.finetune.cases import CASES, MODEL, case_input, write_data
 
 pytestmark = pytest.mark.interop

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 import dpa2
-from dpa2.convert.deepmd import load_deepmd_state, to_deepmd_state
-from dpa2.evaluate.evaluation import Evaluation
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.formats.structures import Evaluation
+from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.interfaces.simulation import MdSettings, write_simulation
-from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
 from dpa2.jax.export import write_hlo, write_savedmodel
 from dpa2.model.build import build_model
-from schemas.errors import CheckpointError
-from schemas.model import parse_model
+from schemas.base.errors import CheckpointError
+from schemas.input.model import parse_model
 from tests.interop.lammps import ROOT, assert_ours, run_lammps, water_box
 from tests.jax.systems import assert_agree, evaluated
 from tests.model.conftest import GOLDEN, load_case

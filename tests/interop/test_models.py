@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import dpa2
-from dpa2.convert.deepmd import load_deepmd_state, to_deepmd_state
-from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
-from schemas.model import parse_model
+from schemas.input.model import parse_model
 
 pytestmark = pytest.mark.interop
 

@@ -7,10 +7,10 @@ import onnxruntime
 import pytest
 import torch
 
-from dpa2.convert.convert import convert
-from dpa2.convert.files import read_pt
-from dpa2.freeze.export_program import LowerModel
-from dpa2.freeze.pt2_metadata import OUTPUTS
+from dpa2.formats.conversion import convert
+from dpa2.formats.files import read_pt
+from dpa2.formats.pt2 import OUTPUTS
+from dpa2.lower.export_program import LowerModel
 
 pytestmark = pytest.mark.interop
 

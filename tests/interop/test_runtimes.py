@@ -14,10 +14,10 @@ from ase.io import write
 
 import dpa2
 from dpa2.ase import Calculator
-from dpa2.convert.deepmd import to_deepmd_state
-from dpa2.io.checkpoint import write_checkpoint
+from dpa2.formats.checkpoint import write_checkpoint
+from dpa2.formats.weights import to_deepmd_state
 from dpa2.model.build import build_model
-from schemas.model import parse_model
+from schemas.input.model import parse_model
 
 pytestmark = pytest.mark.interop
 

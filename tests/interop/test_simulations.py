@@ -8,10 +8,9 @@ from ase.constraints import FixAtoms, FixCartesian
 
 from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
-from dpa2.freeze.torchscript import freeze
-from dpa2.interfaces.parameters import Parameters
-from dpa2.interfaces.simulation import MdSettings, write_simulation
-from dpa2.interfaces.start import starting_structure
+from dpa2.formats.freezing import freeze
+from dpa2.interfaces.ase import Parameters
+from dpa2.interfaces.simulation import MdSettings, starting_structure, write_simulation
 from tests.interop.conftest import GOLDEN
 
 pytestmark = pytest.mark.interop

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from tests.train.multitask_cases import MODEL, write_system
 
 pytestmark = pytest.mark.interop

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import torch
 
-from dpa2.freeze.images import all_pairs, extend
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.jax.energy import System, evaluate
-from dpa2.jax.from_torch import weights_of
+from dpa2.jax.weights import weights_of
+from dpa2.lower.periodic_images import all_pairs, extend
 from dpa2.model.energy import Prediction
 from tests.model.conftest import GOLDEN
 

@@ -6,10 +6,9 @@ import h5py
 import jax
 import pytest
 
-from dpa2.jax import requirements
-from dpa2.jax.export import write_hlo, write_savedmodel
-from dpa2.jax.folder import replaced_folder
-from schemas.errors import ConversionError, WriteError
+from dpa2.jax import export
+from dpa2.jax.export import replaced_folder, write_hlo, write_savedmodel
+from schemas.base.errors import ConversionError, WriteError
 from tests.jax.systems import section_of
 from tests.model.conftest import load_case
 
@@ -68,7 +67,7 @@ def test_a_model_in_half_precision_is_refused(tmp_path):
 def test_a_missing_package_is_named_with_the_command_that_brings_it(
     monkeypatch, tmp_path, write, missing, extra
 ):
-    monkeypatch.setattr(requirements, "find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == missing else name)
     with pytest.raises(ConversionError, match=missing) as caught:
         write(load_case("small").model, {}, tmp_path / "model")
     assert caught.value.hint == f"pip install 'dpa-zoo[{extra}]'"

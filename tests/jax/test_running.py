@@ -10,11 +10,10 @@ from typer.testing import CliRunner
 
 import dpa2
 from cli.main import app
-from dpa2.convert.hdf5_file import write_hdf5
-from dpa2.evaluate.lower import LowerFacts, LowerInput
-from dpa2.evaluate.xla import fixed_shapes
-from dpa2.jax import requirements
-from schemas.errors import CheckpointError
+from dpa2.formats.dictionary_files import write_hdf5
+from dpa2.formats.engine import LowerFacts, LowerInput, fixed_shapes
+from dpa2.jax import export
+from schemas.base.errors import CheckpointError
 from tests.evaluate.conftest import write_system
 from tests.model.conftest import GOLDEN
 
@@ -212,7 +211,7 @@ def test_a_folder_without_its_graph_is_no_savedmodel(tmp_path):
 def test_a_missing_package_is_named_with_the_command_that_brings_it(
     monkeypatch, tmp_path, name, missing, extra
 ):
-    monkeypatch.setattr(requirements, "find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == missing else name)
     path = tmp_path / name
     if path.suffix == ".hlo":
         write_programs(path, mask_only)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.convert.deepmd import load_deepmd_state
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.weights import load_deepmd_state
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel, Prediction
-from schemas.model import parse_model
+from schemas.input.model import parse_model
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

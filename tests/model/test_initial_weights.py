@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from dpa2.convert.deepmd import to_deepmd_state
+from dpa2.formats.weights import to_deepmd_state
 from dpa2.model.build import build_model
-from schemas.model import parse_model
+from schemas.input.model import parse_model
 
 MODELS = (
     "published sizes",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpa2.model.neighbors import Cutoffs, pairs_within, search
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 CELLS = {
     "no cell": None,

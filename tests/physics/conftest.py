@@ -13,7 +13,7 @@ import torch
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
 from dpa2.model.neighbors import pairs_within
-from schemas.model import parse_model
+from schemas.input.model import parse_model
 
 NUM_DRAWS = 14
 SMOOTH_ACTIVATIONS = [

@@ -1,7 +1,7 @@
 """The random models leave no option of the architecture out."""
 
-from schemas.descriptor import Descriptor, Repformer, Repinit
-from schemas.fitting import EnergyFitting
+from schemas.input.descriptor import Descriptor, Repformer, Repinit
+from schemas.input.model import EnergyFitting
 
 # What is not a matter of architecture, or has tests of its own (tests/model/test_golden.py).
 FIXED = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.check import Report, check_text
+from schemas.check.input_file import Report, check_text
 
 WATER: dict[str, Any] = {
     "model": {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.check import check_file
+from schemas.check.input_file import check_file
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "water" / "input.json"
 

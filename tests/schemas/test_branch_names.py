@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.base.errors import CheckpointError
 from schemas.checkpoint.branch_names import resolve_branch
-from schemas.errors import CheckpointError
 
 FILE = Path("model.pt")
 PARAMS = {

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.check import check_file, check_text, load_input
-from schemas.errors import ConfigError
+from schemas.base.errors import ConfigError
+from schemas.check.input_file import check_file, check_text, load_input
 
 REPINIT = "model.descriptor.repinit"
 

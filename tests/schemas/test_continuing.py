@@ -4,18 +4,15 @@ from typing import get_args
 
 import pytest
 
-from schemas.continuing import EXCEPTIONS, Effect, effect_of
-from schemas.data import TrainingData, ValidationData
-from schemas.descriptor import Descriptor, Repformer, Repinit
-from schemas.fitting import EnergyFitting
-from schemas.input import Input
-from schemas.learning_rate import CosineDecay, ExponentialDecay, StableDecay
-from schemas.loss import EnergyLoss
-from schemas.model import Model
-from schemas.multitask import MultiTaskInput, MultiTaskTraining
-from schemas.optimizer import Adam, AdaMuon, AdamW, HybridMuon, KalmanFilter
-from schemas.training import TaskData, Training
-from schemas.validating import Validating
+from schemas.input.descriptor import Descriptor, Repformer, Repinit
+from schemas.input.effects import EXCEPTIONS, Effect, effect_of
+from schemas.input.learning_rate import CosineDecay, ExponentialDecay, StableDecay
+from schemas.input.loss import EnergyLoss
+from schemas.input.model import EnergyFitting, Model
+from schemas.input.optimizer import Adam, AdaMuon, AdamW, HybridMuon, KalmanFilter
+from schemas.input.root import Input, MultiTaskInput, MultiTaskTraining
+from schemas.input.training import TaskData, Training, TrainingData, ValidationData
+from schemas.input.validating import Validating
 
 PLACES = {
     (): (Input, MultiTaskInput),

@@ -5,16 +5,18 @@ import json
 import jsonschema
 import pytest
 
-from schemas.export import EXPORTED, text
+from schemas.json_schema import INPUT_SCHEMA, input_schema_text
 
 
 def test_the_committed_schema_is_fresh():
-    assert EXPORTED.read_text(encoding="utf-8") == text(), "run `python -m schemas.export`"
+    assert INPUT_SCHEMA.read_text(encoding="utf-8") == input_schema_text(), (
+        "run `python -m schemas.json_schema`"
+    )
 
 
 @pytest.fixture(scope="module")
 def validator():
-    schema = json.loads(EXPORTED.read_text(encoding="utf-8"))
+    schema = json.loads(INPUT_SCHEMA.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 

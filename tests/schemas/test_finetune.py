@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.check import check_text
-from schemas.finetune import check_finetune
-from schemas.normalize import normalized
-from schemas.start import Start
+from schemas.check.finetune import check_finetune
+from schemas.check.input_file import check_text
+from schemas.input.root import normalized
+from schemas.input.start import Start
 
 TWO_BRANCHES = json.loads((Path(__file__).parent / "multitask_by_deepmd.json").read_text())
 DESCRIPTOR = "model.descriptor"

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.check import check_text
-from schemas.fields import fields
-from schemas.input import Input
-from schemas.marks import WrittenTo
-from schemas.outline import sections_of
-from schemas.section import Section
+from schemas.check.input_file import check_text
+from schemas.input.fields import fields
+from schemas.input.paths import sections_of
+from schemas.input.root import Input
+from schemas.input.section import Section, WrittenTo
 
 UNLIMITED = {
     "rcond": "ignored",

@@ -2,9 +2,9 @@ import copy
 
 import pytest
 
-from schemas.memory_estimate import Neighbors, memory_estimate
-from schemas.model import Model
-from schemas.presets import FITTING_NET, descriptor
+from schemas.input.model import Model
+from schemas.input.new_input import FITTING_NET, descriptor
+from schemas.input.size import Neighbors, memory_estimate
 
 WATER = Neighbors(82.0, 25.6, 25.6)
 

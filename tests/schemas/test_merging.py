@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from schemas.check import check_text
-from schemas.fixes import apply_edits
-from schemas.merging import HERE_TOO
+from schemas.check.fixes import apply_edits
+from schemas.check.input_file import check_text
+from schemas.check.merging import HERE_TOO
 
 DESCRIPTOR = "model.descriptor"
 

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.check import check_text
-from schemas.multitask import MultiTaskInput
-from schemas.normalize import normalized
+from schemas.check.input_file import check_text
+from schemas.input.root import MultiTaskInput, normalized
 
 RECORDED = json.loads((Path(__file__).parent / "multitask_by_deepmd.json").read_text())
 TWO_BRANCHES = RECORDED["input"]

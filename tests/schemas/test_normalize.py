@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.check import check_text
-from schemas.errors import ConfigError
-from schemas.model import parse_model
-from schemas.normalize import normalized
+from schemas.base.errors import ConfigError
+from schemas.check.input_file import check_text
+from schemas.input.model import parse_model
+from schemas.input.root import normalized
 
 GOLDEN = json.loads((Path(__file__).parent / "normalized_by_deepmd.json").read_text())
 CASES = {case["name"]: case for case in GOLDEN["cases"]}
@@ -16,7 +16,7 @@ CASES = {case["name"]: case for case in GOLDEN["cases"]}
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_normalised_input_is_that_of_deepmd(name, with_changes, monkeypatch):
-    monkeypatch.setattr("schemas.examine.run_rules", lambda *_: [])
+    monkeypatch.setattr("schemas.check.task.run_rules", lambda *_: [])
     document = with_changes(CASES[name]["changes"])
     report = check_text(json.dumps(document))
     assert report.config is not None, report.diagnostics

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
-from schemas.model import parse_model
-from schemas.parameter_count import parameter_counts
+from schemas.input.model import parse_model
+from schemas.input.size import parameter_counts
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

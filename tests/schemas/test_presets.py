@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.check import check_text
-from schemas.presets import FITTING_NET, SIZES, descriptor
+from schemas.check.input_file import check_text
+from schemas.input.new_input import FITTING_NET, SIZES, descriptor
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "water"
 FILES = {"small": "input.json", "medium": "input_medium.json", "large": "input_large.json"}

@@ -13,8 +13,8 @@ from cli.main import app
 from cli.preflight import with_data
 from dpa2.training.assembly import assemble
 from dpa2.training.preparation import refuse_unsupported
-from schemas.check import check_text
-from schemas.schedule import build_schedule
+from schemas.check.input_file import check_text
+from schemas.input.schedule import build_schedule
 from tests.schemas.random_inputs import mutated, valid_input
 
 VALID = 300

@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.check import check_text
-from schemas.fixes import fix_text
+from schemas.check.fixes import fix_text
+from schemas.check.input_file import check_text
 
 OLD = """# of long ago
 model:

@@ -12,7 +12,7 @@ import pytest
 
 from dpa2.evaluate.potential import load
 from dpa2.training.run import train
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 from tests.commands import zoo
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import MODEL, write_system

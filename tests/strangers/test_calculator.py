@@ -10,7 +10,7 @@ from ase import Atoms
 
 from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 from tests.interfaces.conftest import GOLDEN
 from tests.strangers.situations import case, situation
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cli.errors import report
 from cli.main import app
 from cli.output import Output
-from schemas.terminal import console
+from schemas.base.terminal import console
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
 from tests.strangers.situations import case, situation
 

@@ -5,7 +5,7 @@ import pytest
 from ase.build import bulk
 from ase.cluster import Octahedron
 
-from dpa2.data.preflight.report import DataReport, check_data
+from dpa2.data.preflight.run import DataReport, check_data
 from tests.strangers.data_sets import (
     BOHR,
     GPA,

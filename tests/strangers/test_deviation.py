@@ -7,8 +7,8 @@ import torch
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.deviation import DeviationSettings, deviate
 from dpa2.evaluate.potential import load
-from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
-from schemas.errors import DataError
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
+from schemas.base.errors import DataError
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.strangers.situations import case, situation
 

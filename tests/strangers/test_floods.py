@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.language_server.translate import to_diagnostic
+from cli.language_server import to_diagnostic
 from cli.preflight import with_data
-from cli.render import render
-from cli.render.sarif import sarif
-from schemas.check import check_file, check_text
-from schemas.fixes import fix_text
+from cli.render import render, sarif
+from schemas.check.fixes import fix_text
+from schemas.check.input_file import check_file, check_text
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
 from tests.strangers.situations import case, situation
 

@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 import dpa2
 from cli.main import app
-from dpa2.convert.deepmd import load_deepmd_state, to_deepmd_state
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
-from schemas.check import check_text
-from schemas.errors import ConfigError
-from schemas.fixes import fix_text
-from schemas.model import parse_model
-from schemas.unsupported import foreign_optimizer
+from schemas.base.errors import ConfigError
+from schemas.check.fixes import fix_text
+from schemas.check.input_file import check_text
+from schemas.input.model import parse_model
+from schemas.input.unsupported import foreign_optimizer
 from tests.strangers.situations import case, situation
 from tests.strangers.test_training_numbers import SHUFFLED, training_input, write_system
 

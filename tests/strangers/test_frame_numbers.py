@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 from tests.commands import zoo
 from tests.strangers.situations import situation
 

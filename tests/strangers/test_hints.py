@@ -15,15 +15,15 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.options import split_branch
-from schemas.check import check_file, check_text
-from schemas.diagnostics import Diagnostic
-from schemas.errors import CheckpointError
-from schemas.finetune import check_start
-from schemas.fixes import apply_edits
+from schemas.base.diagnostics import Diagnostic
+from schemas.base.errors import CheckpointError
+from schemas.check.finetune import check_start
+from schemas.check.fixes import apply_edits
+from schemas.check.input_file import check_file, check_text
+from schemas.input.root import normalized
+from schemas.input.start import Start
 from schemas.manual.codes import entries
 from schemas.manual.keys import _paths, explain_path
-from schemas.normalize import normalized
-from schemas.start import Start
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
 from tests.fuzz_validate import mutated
 from tests.strangers.situations import situation

@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 import dpa2
 from cli.main import app
 from cli.safetensors_format import register_safetensors
-from dpa2.convert.convert import convert
-from dpa2.convert.formats import format_of
-from dpa2.convert.hdf5_file import read_hdf5, write_hdf5
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.conversion import convert
+from dpa2.formats.dictionary_files import read_hdf5, write_hdf5
+from dpa2.formats.table import format_of
+from schemas.base.errors import CheckpointError, ConversionError, ZooError
 from schemas.checkpoint.kinds import check_name
-from schemas.errors import CheckpointError, ConversionError, ZooError
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.strangers.situations import case, situation
 
@@ -107,8 +107,8 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.jit, "load", opened)
     monkeypatch.setattr(torch._inductor, "aoti_load_package", opened)
-    monkeypatch.setattr("dpa2.evaluate.hlo_engine.need_to_run", opened)
-    monkeypatch.setattr("dpa2.evaluate.savedmodel_engine.need_to_run", opened)
+    monkeypatch.setattr("dpa2.formats.hlo.need_to_run", opened)
+    monkeypatch.setattr("dpa2.formats.savedmodel.need_to_run", opened)
 
 
 @pytest.fixture

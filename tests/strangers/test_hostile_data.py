@@ -14,19 +14,18 @@ import numpy as np
 import pytest
 import yaml
 
-from dpa2.convert.hdf5_file import read_hdf5
-from dpa2.convert.yaml_file import read_yaml
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, ReadOptions
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.learning_curve import read_learning_curve
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.dictionary_files import read_hdf5, read_yaml
 from dpa2.training.stat_file import StatisticsFile
-from schemas.check import check_file
+from schemas.base.errors import CheckpointError, DataError, RegistryError, ZooError
+from schemas.base.writing import file_sha256
+from schemas.check.input_file import check_file
 from schemas.checkpoint.header import read_header
-from schemas.digest import file_sha256
-from schemas.errors import CheckpointError, DataError, RegistryError, ZooError
-from schemas.yaml_text import RepeatedError, load_yaml
+from schemas.text.yaml_reader import RepeatedError, load_yaml
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.fuzz_readers import KINDS, fuzz, hdf5_system, lmdb_system
 from tests.strangers.situations import case, situation

@@ -9,7 +9,7 @@ import pytest
 from cli.start import without_neighbors
 from dpa2.data.preflight.capacity import Neighborhood, check_capacities
 from dpa2.data.preflight.request import REPINIT, Cutoff
-from schemas.check import check_file, check_text
+from schemas.check.input_file import check_file, check_text
 from tests.schemas.random_inputs import valid_input
 from tests.strangers.situations import case, situation
 

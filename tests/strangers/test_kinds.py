@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from cli.errors import report
 from cli.main import app
-from schemas.check import check_file
-from schemas.errors import ConfigError
-from schemas.model import parse_model
-from schemas.normalize import normalized
+from schemas.base.errors import ConfigError
+from schemas.check.input_file import check_file
+from schemas.input.model import parse_model
+from schemas.input.root import normalized
 from tests.cli.conftest import SINGLE_TASK, changed, write_system
 from tests.strangers.situations import case
 

@@ -13,11 +13,10 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.trainer import Trainer
-from schemas.atomic import append_text
-from schemas.errors import WriteError
-from schemas.lasting_output import LastingStream, lasting_output
+from schemas.base.errors import WriteError
+from schemas.base.writing import LastingStream, append_text, lasting_output
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import MODEL, write_system
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.drawn_frames import draw_frames
 from dpa2.training.run import train
 from tests.strangers.situations import situation

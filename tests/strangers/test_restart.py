@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 import dpa2
 from cli.main import app
-from dpa2.finetune.tuning import Tuning
-from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import CheckpointError, ConfigError, DataError
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.training.optimizer import Tuning
+from schemas.base.errors import CheckpointError, ConfigError, DataError
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import MODEL, multitask_input, write_system, write_systems
 

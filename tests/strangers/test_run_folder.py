@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 import dpa2
 from cli.main import app
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training import run_folder
 from dpa2.training.preparation import read_input
-from schemas.errors import DataError, TrainingError
+from schemas.base.errors import DataError, TrainingError
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import MODEL, write_system
 
@@ -234,7 +234,7 @@ def test_a_shared_folder_of_checkpoints_is_locked_too(config, tmp_path):
 HOLD = """
 import os, sys
 from pathlib import Path
-from schemas.marker import Marker
+from schemas.base.file_lock import Marker
 marker = Marker(Path(".zoo-train.lock"))
 assert marker.take()
 os.kill(os.getpid(), 9)

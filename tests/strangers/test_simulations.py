@@ -21,13 +21,12 @@ from ase.io import read, write
 
 from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
-from dpa2.freeze.torchscript import freeze
+from dpa2.formats.freezing import freeze
 from dpa2.interfaces import simulation
+from dpa2.interfaces.ase import Parameters
 from dpa2.interfaces.lammps_data import lammps_structure
-from dpa2.interfaces.parameters import Parameters
-from dpa2.interfaces.simulation import MdSettings, write_simulation
-from dpa2.interfaces.start import starting_structure
-from schemas.errors import DataError
+from dpa2.interfaces.simulation import MdSettings, starting_structure, write_simulation
+from schemas.base.errors import DataError
 from tests.interfaces.conftest import GOLDEN
 from tests.strangers.situations import case, situation
 

@@ -11,11 +11,10 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from dpa2.data.convert import convert
-from dpa2.data.structures.boxes import in_a_box
 from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport, ReadOptions
+from dpa2.data.structures.structure import FileReport, ReadOptions, in_a_box
 from dpa2.data.systems import open_systems
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 from tests.strangers.situations import case, situation
 
 

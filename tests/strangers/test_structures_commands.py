@@ -10,12 +10,12 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from cli.reading import Unit
-from dpa2.data.structures.stress_units import UNITS
+from cli.options import Unit
+from dpa2.data.structures.labels import UNITS
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
-from dpa2.interfaces.start import starting_structure
-from schemas.errors import DataError
+from dpa2.interfaces.simulation import starting_structure
+from schemas.base.errors import DataError
 from tests.commands import zoo
 from tests.strangers.situations import case, situation
 

@@ -11,7 +11,7 @@ from ase.db import connect
 
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 from tests.strangers.situations import case, situation
 
 FORCES = np.array([[0.64, 0.0, -0.1], [-0.3, 0.2, 0.0], [-0.34, -0.2, 0.1]])

@@ -7,8 +7,8 @@ from ase import Atoms
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
 from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
-from dpa2.interfaces.structure_files import to_atoms
-from schemas.errors import DataError
+from dpa2.interfaces.predict import to_atoms
+from schemas.base.errors import DataError
 from tests.strangers.situations import case, situation
 
 

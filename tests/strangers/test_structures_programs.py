@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from scipy.io import netcdf_file
 
-from dpa2.data.structures.dpdata_faults import compare_with_positions, periodicity_of_cp2k
-from dpa2.data.structures.formats import known_format
-from dpa2.data.structures.reader import read_structures
+from dpa2.data.structures.dpdata_files import compare_with_positions, periodicity_of_cp2k
+from dpa2.data.structures.reader import known_format, read_structures
 from dpa2.data.structures.structure import FileReport, ReadOptions
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 from tests.strangers.situations import case, situation
 
 HARTREE, BOHR = 27.211386245988, 0.529177210903

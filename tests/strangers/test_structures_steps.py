@@ -5,7 +5,7 @@ import pytest
 
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import FileReport, ReadOptions
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 from tests.strangers.situations import case, situation
 from tests.strangers.test_structures_programs import END, outcar_head, outcar_step
 

@@ -16,8 +16,8 @@ from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
 from dpa2.training.run import train
 from dpa2.training.stat_file import StatisticsFile
-from schemas.errors import CheckpointError, DataError, ZooError
-from schemas.rules.data_folders import systems_below
+from schemas.base.errors import CheckpointError, DataError, ZooError
+from schemas.check.data_folders import systems_below
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import MODEL, write_system
 

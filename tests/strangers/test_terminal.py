@@ -16,9 +16,16 @@ from rich.progress import Progress, TextColumn
 
 from cli.main import main
 from cli.output import Output
-from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
-from schemas.lasting_output import LastingStream
-from schemas.terminal import GuardedStream, console, guard_streams, harmless, one_line, unguarded
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
+from schemas.base.terminal import (
+    GuardedStream,
+    console,
+    guard_streams,
+    harmless,
+    one_line,
+    unguarded,
+)
+from schemas.base.writing import LastingStream
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.strangers.situations import situation
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dpa2.io.checkpoint import read_checkpoint, write_checkpoint
-from dpa2.io.store import CheckpointStore, ema_prefix, keep_count
-from schemas.atomic import atomic_write, remove_leftovers
-from schemas.errors import CheckpointError, WriteError
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.training.checkpoint_store import CheckpointStore, ema_prefix, keep_count
+from schemas.base.errors import CheckpointError, WriteError
+from schemas.base.writing import atomic_write, remove_leftovers
 
 PARAMS = {"type_map": ["O", "H"], "descriptor": {"type": "dpa2"}}
 

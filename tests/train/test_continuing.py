@@ -1,4 +1,4 @@
-"""What `schemas.continuing` says of keys of the model, measured on weights that are there."""
+"""What `schemas.input.effects` says of keys of the model, measured on weights that are there."""
 
 import copy
 
@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.convert.deepmd import load_deepmd_state, to_deepmd_state
+from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
-from schemas.continuing import effect_of_key
-from schemas.descriptor import Descriptor, Repformer, Repinit
-from schemas.errors import CheckpointError
-from schemas.fitting import EnergyFitting
-from schemas.model import Model, parse_model
+from schemas.base.errors import CheckpointError
+from schemas.input.descriptor import Descriptor, Repformer, Repinit
+from schemas.input.effects import effect_of_key
+from schemas.input.model import EnergyFitting, Model, parse_model
 
 SECTIONS = {
     (): Model,

@@ -8,13 +8,12 @@ from typer.testing import CliRunner
 
 import dpa2
 from cli.main import app
-from dpa2.io.checkpoint import read_checkpoint
-from dpa2.model.build import build_model
-from dpa2.model.sharing import share
-from dpa2.training.choice import BranchChoice
-from schemas.errors import CheckpointError, ConfigError
-from schemas.model import parse_model
-from schemas.multitask import Link
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.model.build import build_model, share
+from dpa2.training.task import TaskSampler
+from schemas.base.errors import CheckpointError, ConfigError
+from schemas.input.model import parse_model
+from schemas.input.root import Link
 from tests.train.multitask_cases import CASES, multitask_input, write_systems
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "multitask.json").read_text())
@@ -137,12 +136,12 @@ def test_a_step_of_one_branch_leaves_the_head_of_the_other(systems):
 
 
 def test_branches_are_drawn_as_often_as_asked_and_a_state_goes_on():
-    choice = BranchChoice({"a": 0.25, "b": 0.75}, seed=3)
+    choice = TaskSampler({"a": 0.25, "b": 0.75}, seed=3)
     drawn = [choice.next() for _ in range(4000)]
     assert 0.22 < drawn.count("a") / 4000 < 0.28
     state = choice.state_dict()
     following = [choice.next() for _ in range(20)]
-    other = BranchChoice({"a": 0.25, "b": 0.75}, seed=None)
+    other = TaskSampler({"a": 0.25, "b": 0.75}, seed=None)
     other.load_state_dict(state)
     assert [other.next() for _ in range(20)] == following
 

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from dpa2.training.progress import BarProgress, LineProgress, Progress, choose_progress
+from dpa2.training.display import BarProgress, LineProgress, Progress, choose_progress
 
 
 def test_without_a_terminal_there_are_plain_lines(capsys):

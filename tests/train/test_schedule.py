@@ -7,9 +7,9 @@ from typing import get_args
 import pytest
 from pydantic import TypeAdapter
 
-from schemas.errors import ConfigError
-from schemas.learning_rate import LearningRate
-from schemas.schedule import build_schedule
+from schemas.base.errors import ConfigError
+from schemas.input.learning_rate import LearningRate
+from schemas.input.schedule import build_schedule
 
 CASES = json.loads((Path(__file__).parent / "data" / "schedule.json").read_text())
 

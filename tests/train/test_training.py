@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.io.checkpoint import read_checkpoint
+from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.run import train
-from schemas.errors import CheckpointError, ConfigError, DataError, TrainingError
-from schemas.input import Input
+from schemas.base.errors import CheckpointError, ConfigError, DataError, TrainingError
+from schemas.input.root import Input
 
 SCRIPT = Path(__file__).with_name("run_training.py")
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from schemas.model import parse_model
-from schemas.parameter_count import parameter_counts
+from schemas.input.model import parse_model
+from schemas.input.size import parameter_counts
 from zoo.branches import num_parameters, summarize
 from zoo.checkpoint_file import read_header
 

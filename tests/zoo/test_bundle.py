@@ -10,18 +10,16 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.main import app
-from schemas.errors import CheckpointError, RegistryError, WriteError
+from schemas.base.errors import CheckpointError, RegistryError, WriteError
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.branches import summarize
-from zoo.bundle import BundledModel, bundle
-from zoo.bundle_branch import branch_of_place
+from zoo.bundle import BundledModel, branch_of_place, bundle
+from zoo.cache import Store
 from zoo.checkpoint_file import read_header
 from zoo.hubs.fetch import fetch_file
 from zoo.model_card import CardFacts, model_card
-from zoo.registries import add
-from zoo.registry import find_model, read_registry
+from zoo.registry import add, find_model, read_registry
 from zoo.resolve import located, model_file
-from zoo.store import Store
 
 FILE = Path(__file__).parents[2] / "zoo" / "models" / "DPA2_water_tiny.pt"
 SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()

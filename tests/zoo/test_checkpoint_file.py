@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from schemas.base.errors import CheckpointError
 from schemas.checkpoint.random_access import LocalFile
-from schemas.errors import CheckpointError
 from zoo.checkpoint_file import locate, read_header
 
 PREFIX = "model.Default.atomic_model"

@@ -8,9 +8,9 @@ import torch
 
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
-from dpa2.freeze.torchscript import freeze
-from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import CheckpointError
+from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.freezing import freeze
+from schemas.base.errors import CheckpointError
 from zoo.branch_file import extract_branch
 from zoo.branches import summarize
 from zoo.checkpoint_file import read_header

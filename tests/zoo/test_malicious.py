@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 import dpa2
 from cli.main import app
-from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import CheckpointError
+from dpa2.formats.checkpoint import read_checkpoint
+from schemas.base.errors import CheckpointError
 from tests.zoo.malicious import CANARY, NAME, archive, cases
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.checkpoint_file import read_header
@@ -91,8 +91,8 @@ def test_commands_say_so_in_a_sentence(case, command, tmp_path):
 READ_ALL = """
 import json, re, sys
 from pathlib import Path
-from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import CheckpointError
+from dpa2.formats.checkpoint import read_checkpoint
+from schemas.base.errors import CheckpointError
 
 
 def peak():

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from cli.main import app
-from schemas.errors import CheckpointError, ConfigError, TransferError
+from schemas.base.errors import CheckpointError, ConfigError, TransferError
 from schemas.lock import Lock, LockedData, LockedInput, LockedResult
 from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
 from zoo.push import prepare, push

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import RegistryError
+from schemas.base.errors import RegistryError
 from zoo.reference import Address, HubPath, LocalPath, ModelName, parse_reference
 
 

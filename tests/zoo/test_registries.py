@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from schemas import environment
-from schemas.errors import RegistryError, TransferError
+from schemas.base import environment
+from schemas.base.errors import RegistryError, TransferError
 from tests.zoo.transfer.faulty_server import FaultyServer
-from zoo import registries
+from zoo import registry as registries
 from zoo.known_models import known_models
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from schemas.errors import RegistryError
+from schemas.base.errors import RegistryError
 from zoo.checkpoint_file import read_header
 from zoo.registry import find_model, read_registry, verified
 from zoo.resolve import model_file

@@ -5,8 +5,8 @@ import jsonschema
 import pytest
 import yaml
 
-from schemas.errors import RegistryError
-from schemas.export_registry import EXPORTED, text
+from schemas.base.errors import RegistryError
+from schemas.json_schema import REGISTRY_SCHEMA, registry_schema_text
 from zoo.registry import built_in_path, parse_registry, read_registry
 
 MODEL = {
@@ -20,7 +20,7 @@ MODEL = {
 
 @pytest.fixture(scope="module")
 def validator():
-    schema = json.loads(EXPORTED.read_text(encoding="utf-8"))
+    schema = json.loads(REGISTRY_SCHEMA.read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 
@@ -36,7 +36,9 @@ def changed(path, value):
 
 
 def test_the_committed_schema_is_the_models_own():
-    assert EXPORTED.read_text(encoding="utf-8") == text(), "python -m schemas.export_registry"
+    assert REGISTRY_SCHEMA.read_text(encoding="utf-8") == registry_schema_text(), (
+        "python -m schemas.json_schema"
+    )
 
 
 def test_the_registry_of_the_program_passes_and_names_its_schema(validator):
@@ -44,7 +46,7 @@ def test_the_registry_of_the_program_passes_and_names_its_schema(validator):
     assert list(validator.iter_errors(yaml.safe_load(content))) == []
     first = content.splitlines()[0]
     assert first.startswith("# yaml-language-server: $schema=")
-    assert (built_in_path().parent / first.partition("=")[2]).samefile(EXPORTED)
+    assert (built_in_path().parent / first.partition("=")[2]).samefile(REGISTRY_SCHEMA)
 
 
 def test_every_key_of_the_schema_is_described(validator):

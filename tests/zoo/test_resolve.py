@@ -7,15 +7,14 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.options import find_file, find_model
-from schemas import environment
-from schemas.errors import RegistryError, TransferError
+from schemas.base import environment
+from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import AisSquareSource, ModelFile
 from tests.zoo.transfer.faulty_server import FaultyServer
-from zoo import registries
+from zoo import registry as registries
 from zoo.local_copies import first_use, local_file
-from zoo.placing import place
 from zoo.registry import read_registry
-from zoo.resolve import Located, fetch, located, model_file
+from zoo.resolve import Located, fetch, located, model_file, place
 
 CONTENT = b"PK\x03\x04" + b"numbers" * 1000
 

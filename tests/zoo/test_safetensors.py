@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from cli.main import app
-from dpa2.io.checkpoint import read_checkpoint
-from schemas.errors import CheckpointError, ConversionError
+from dpa2.formats.checkpoint import read_checkpoint
+from schemas.base.errors import CheckpointError, ConversionError
 from zoo.checkpoint_file import read_header
 from zoo.safetensors_file import from_safetensors, to_safetensors
 

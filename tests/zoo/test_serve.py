@@ -18,14 +18,14 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from schemas.errors import ZooError
+from schemas.base.errors import ZooError
 from schemas.registry import ModelFile
 from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
 from zoo.bundle import BundledModel, bundle
+from zoo.cache import Store
 from zoo.hubs.fetch import fetch_file
 from zoo.registry import find_model
 from zoo.server import MirrorServer
-from zoo.store import Store
 
 ROOT = Path(__file__).parents[2]
 CONTENT = random.Random(3).randbytes(200_000)

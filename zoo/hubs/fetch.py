@@ -1,11 +1,12 @@
-"""A model's file from wherever it can be had: the right bytes, or what each place answered."""
+"""Fetching a model's file from whichever place has it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from schemas.errors import RegistryError, TransferError
+from schemas.base.errors import RegistryError, TransferError
+from schemas.base.writing import file_sha256
 from schemas.registry import (
     BundledSource,
     FileSource,
@@ -14,17 +15,69 @@ from schemas.registry import (
     ModelScopeSource,
     Source,
 )
+from zoo.cache import Store
 from zoo.hubs import huggingface, modelscope
-from zoo.hubs.content import checked, refuse_another, refuse_superseded, sha256_of
-from zoo.hubs.counting import Counting
-from zoo.hubs.refusal import RefusedError
-from zoo.hubs.remotes import remotes_of
+from zoo.hubs.addresses import remotes_of
 from zoo.registry import PACKAGE
-from zoo.store import Store
 from zoo.transfer.client import check_url
-from zoo.transfer.errors import UnreachableError, WrongContentError
-from zoo.transfer.latency import by_latency
-from zoo.transfer.remote import Download, Progress, Remote
+from zoo.transfer.mirror_order import by_latency
+from zoo.transfer.remote import (
+    Counting,
+    Download,
+    Progress,
+    RefusedError,
+    Remote,
+    UnreachableError,
+    WrongContentError,
+)
+
+
+def checked(
+    path: Path, file: ModelFile, source: str, *, received: int = 0, sha256: str | None = None
+) -> Download:
+    """Return what is known of a file whose content is right.
+
+    Args:
+        path: Where it is.
+        file: What it should be.
+        source: Where it comes from.
+        received: Bytes that came over the network.
+        sha256: Of what is there; None: it is computed.
+
+    Raises:
+        RefusedError: When it is another file; says so if it is one that was replaced.
+    """
+    found = sha256 or sha256_of(path)
+    refuse_another(file, found)
+    return Download(path, found, path.stat().st_size, received=received, source=source)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        RefusedError: When it cannot be read.
+    """
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise RefusedError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def refuse_another(file: ModelFile, sha256: str) -> None:
+    """Raise RefusedError when a hash is not that of the file, or is one that was replaced."""
+    refuse_superseded(file, sha256)
+    if file.sha256 not in (None, sha256):
+        raise RefusedError(f"it has another {file.name}: SHA-256 {sha256}, {file.sha256} expected")
+
+
+def refuse_superseded(file: ModelFile, sha256: str) -> None:
+    """Raise RefusedError when a hash is that of an earlier file, which was replaced."""
+    for old in file.superseded:
+        if old.sha256 == sha256:
+            reason = old.reason.rstrip(".")
+            raise RefusedError(f"it has a {file.name} that was replaced: {reason} ({sha256})")
+
 
 _HERE = "this machine"
 _T = TypeVar("_T")

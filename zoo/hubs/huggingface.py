@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
-from schemas.errors import TransferError
+from schemas.base.errors import TransferError
 from schemas.registry import HuggingFaceSource
-from zoo.hubs.refusal import RefusedError
 from zoo.transfer.client import check_url
-from zoo.transfer.remote import Progress, Remote
+from zoo.transfer.remote import Progress, RefusedError, Remote
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -7,10 +7,9 @@ from contextlib import contextmanager, redirect_stderr
 from importlib.util import find_spec
 from pathlib import Path
 
-from schemas.errors import TransferError
+from schemas.base.errors import TransferError
 from schemas.registry import ModelScopeSource
-from zoo.hubs.refusal import RefusedError
-from zoo.transfer.remote import Progress
+from zoo.transfer.remote import Progress, RefusedError
 
 
 def has_client() -> bool:

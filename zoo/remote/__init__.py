@@ -7,8 +7,7 @@ from zoo.remote.branch_pull import (
     pull_branch,
     read_remote_header,
 )
-from zoo.remote.errors import ChangedError, NoRangeError
-from zoo.remote.range_file import RangeFile, open_remote
+from zoo.remote.remote_file import ChangedError, NoRangeError, RangeFile, open_remote
 
 __all__ = [
     "BranchCost",

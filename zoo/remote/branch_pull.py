@@ -6,18 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.base.errors import WriteError
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.checkpoint.header import CheckpointHeader
-from schemas.errors import WriteError
 from zoo.branch_file import BranchFile, extract_branch, tensors_of, write_branch
 from zoo.remote.description import RemoteDescription
-from zoo.remote.errors import NoRangeError
-from zoo.remote.range_file import RangeFile, open_remote
-from zoo.remote.spans import Span
+from zoo.remote.remote_file import NoRangeError, RangeFile, Span, open_remote
 from zoo.transfer.download import download
-from zoo.transfer.patience import PATIENT, Patience
-from zoo.transfer.remote import Progress, Remote
-from zoo.transfer.silent import Silent
+from zoo.transfer.remote import PATIENT, Progress, Remote, RetryPolicy, Silent
 
 # Of a header in place: the name's length is known, that of the padding is not.
 _LONGEST_HEADER = 30 + 64 + 32
@@ -67,7 +63,7 @@ def read_remote_header(
     remotes: Sequence[Remote],
     *,
     progress: Progress | None = None,
-    patience: Patience = PATIENT,
+    patience: RetryPolicy = PATIENT,
 ) -> CheckpointHeader:
     """Read what a checkpoint on the network says about itself, without its numbers.
 
@@ -93,7 +89,7 @@ def branch_cost(
     branch: str | None,
     *,
     progress: Progress | None = None,
-    patience: Patience = PATIENT,
+    patience: RetryPolicy = PATIENT,
 ) -> BranchCost:
     """Return what `pull_branch` would fetch; only the file's description is fetched.
 
@@ -121,7 +117,7 @@ def pull_branch(
     target: Path,
     *,
     progress: Progress | None = None,
-    patience: Patience = PATIENT,
+    patience: RetryPolicy = PATIENT,
     sha256: str | None = None,
 ) -> BranchPull:
     """Write one branch of a checkpoint on the network as a single-task checkpoint.

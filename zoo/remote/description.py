@@ -11,6 +11,7 @@ import io
 import re
 from typing import Any
 
+from schemas.base.errors import CheckpointError
 from schemas.checkpoint.archive import locate
 from schemas.checkpoint.branch_names import branch_names
 from schemas.checkpoint.header import (
@@ -21,11 +22,10 @@ from schemas.checkpoint.header import (
     header_of,
     open_archive,
 )
-from schemas.checkpoint.pickle_machine import Machine
 from schemas.checkpoint.pickle_values import Tensor
 from schemas.checkpoint.random_access import Stream
-from schemas.errors import CheckpointError
-from zoo.remote.range_file import RangeFile
+from schemas.checkpoint.unpickler import Machine
+from zoo.remote.remote_file import RangeFile
 
 _TAIL = 48 * 1024
 _READ_AHEAD = 16 * 1024

@@ -1,4 +1,4 @@
-"""The HTTP client of every transfer: whom it talks to, whom it trusts, where redirects may lead."""
+"""The HTTP client of every transfer: allowed addresses, certificates, redirects."""
 
 import ipaddress
 import ssl
@@ -10,11 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 
-from schemas.environment import certificate_authorities
-from schemas.errors import TransferError
-from zoo.transfer.errors import ForbiddenAddressError
-from zoo.transfer.patience import PATIENT
-from zoo.transfer.remote import Remote
+from schemas.base.environment import certificate_authorities
+from schemas.base.errors import TransferError
+from zoo.transfer.remote import PATIENT, ForbiddenAddressError, Remote
 
 _LONGEST_WAY = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

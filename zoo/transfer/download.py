@@ -1,17 +1,60 @@
-"""A file from one of several sources: complete and right under its name, or not there at all."""
+"""Download of a file from one of several sources: complete and right, or not there at all."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.digest import file_sha256
-from schemas.errors import TransferError
+from schemas.base.errors import TransferError
+from schemas.base.file_lock import Marker
+from schemas.base.writing import file_sha256
 from zoo.transfer.client import check_url
 from zoo.transfer.partial import Partial
-from zoo.transfer.patience import PATIENT, Patience
-from zoo.transfer.remote import Download, Progress, Remote
+from zoo.transfer.remote import PATIENT, Download, Progress, Remote, RetryPolicy, Silent
 from zoo.transfer.session import Session
-from zoo.transfer.silent import Silent
-from zoo.transfer.turn import turn
+
+
+@contextmanager
+def file_lock(target: Path, patience: RetryPolicy, progress: Progress) -> Iterator[None]:
+    """Hold the lock of a file that is to be made.
+
+    A marker left by another machine is taken over after `patience.silence` without a touch,
+    measured by the waiter's own clock, so machines need not agree on the time.
+
+    Nothing relies on the lock for correctness. Should two processes ever hold it, each still writes
+    a partial file of its own (`zoo.transfer.partial`): the price is a second transfer.
+
+    Raises:
+        TransferError: When the folder cannot be written.
+    """
+    marker = Marker(target.with_name(f".{target.name}.lock"))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _acquire(marker, target, patience, progress)
+    except OSError as error:
+        raise TransferError(
+            f"{target.parent} cannot be written: {error.strerror or error}",
+            hint="choose another folder, or make this one writable",
+        ) from error
+    with marker.kept(patience.heartbeat):
+        yield
+
+
+def _acquire(marker: Marker, target: Path, patience: RetryPolicy, progress: Progress) -> None:
+    told = False
+    seen: int | None = None
+    since = time.monotonic()
+    while not marker.take():
+        if not told:
+            progress.say(f"waiting for {marker.holder()}, which is fetching {target.name}")
+            told = True
+        touched = marker.touched()
+        if touched != seen:
+            seen, since = touched, time.monotonic()
+        elif touched is not None and time.monotonic() - since > patience.silence:
+            progress.say(f"{marker.holder()} shows no sign of life; going on without it")
+            marker.take_from_the_dead()
+        time.sleep(patience.poll)
 
 
 def download(
@@ -21,7 +64,7 @@ def download(
     sha256: str | None,
     size: int | None,
     progress: Progress | None = None,
-    patience: Patience = PATIENT,
+    patience: RetryPolicy = PATIENT,
 ) -> Download:
     """Fetch a file, going on with what an earlier attempt left.
 
@@ -60,7 +103,7 @@ def download(
         there = _present(target, sha256)
         if there is not None:
             return there
-    with turn(target, patience, watcher):
+    with file_lock(target, patience, watcher):
         now = _state(target)
         if now is not None and now != before:
             there = _present(target, sha256)

@@ -1,42 +1,138 @@
-"""Partial files that another process can go on with, on file systems that cannot lock.
-
-The protocol, for a file `model.pt`:
-
-1. A process writes only into a partial file of its own, `.model.pt.<key>.<token>.part`, whose name
-   no other process uses. `<key>` begins the expected hash, so files of different content never mix.
-   Two writers of one file cannot exist, whether or not locks work.
-2. Beside it lies a journal (`zoo.transfer.journal`): expected hash and size, which sources
-   contributed, the last one's ETag, how many bytes were synced to the disk, and the writer. It is
-   replaced atomically, and written before the partial file it belongs to exists.
-3. A process that starts looks for a partial file that was left. If its writer let go of it, or has
-   certainly ended (same machine, same boot, same counting of processes), the file is renamed to a
-   name of the new process: a rename succeeds for one process only. If the writer's fate is unknown
-   (another machine), the bytes are copied and the original stays: a writer that still lives
-   disturbs nobody and is not disturbed.
-4. What may be believed of it: all of its length if this machine has been up ever since, because
-   what a killed process wrote is the kernel's to keep; else only the bytes that the journal says
-   were synced. The file is cut there, and new bytes are appended.
-5. At the end the file is read back from the disk and hashed as a whole, and compared where the
-   hash is known. Then it is synced and renamed over the target. Where no hash is known, a partial
-   file is continued only from the same address, with If-Range and a strong validator.
-"""
+"""The hash of a file that is still being written."""
 
 import errno
 import glob
+import hashlib
 import os
 import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from schemas.errors import TransferError, WriteError
-from zoo.transfer.digest import FollowingDigest
-from zoo.transfer.journal import Journal
-from zoo.transfer.patience import Patience
+from schemas.base.errors import TransferError, WriteError
+from zoo.transfer.remote import RetryPolicy
+from zoo.transfer.resume_state import ResumeState
+
+# Small enough for the cache of a core, large enough that Python's own time does not count.
+_PIECE = 256 << 10
+_STEP = 4 << 20
+
+
+class FollowingDigest:
+    """Hashes a growing file in a thread that reads back what was written, from the first byte.
+
+    What is hashed is what the file system returns, not what the network brought; the reading
+    overlaps with the transfer, so little is left to do at its end. The thread also syncs the file
+    from time to time and reports how far that went.
+
+    Args:
+        descriptor: Open for reading; stays open until `finish` or `abandon` has returned.
+        begin: Bytes that are there already.
+        patience: How often to sync.
+        on_sync: Called in the thread with the number of bytes that are on the disk for sure.
+    """
+
+    def __init__(
+        self, descriptor: int, begin: int, patience: RetryPolicy, on_sync: Callable[[int], None]
+    ) -> None:
+        self._descriptor = descriptor
+        self._written = begin
+        self._patience = patience
+        self._on_sync = on_sync
+        self._digest = hashlib.sha256()
+        self._buffer = memoryview(bytearray(_PIECE))
+        self._change = threading.Condition()
+        self._announced = begin
+        self._complete = False
+        self._abandoned = False
+        self._error: BaseException | None = None
+        self._synced = begin
+        self._last_sync = time.monotonic()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def advance(self, written: int) -> None:
+        """Say how many bytes the file has now."""
+        if written - self._announced >= _STEP:
+            with self._change:
+                self._announced = written
+                self._change.notify()
+
+    def finish(self, written: int) -> str:
+        """Return the SHA-256 of the whole file, synced to the disk.
+
+        Raises:
+            OSError: When reading back or syncing fails.
+        """
+        with self._change:
+            self._announced = written
+            self._complete = True
+            self._change.notify()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        os.fsync(self._descriptor)
+        return self._digest.hexdigest()
+
+    def abandon(self) -> None:
+        """Stop without a result."""
+        with self._change:
+            self._abandoned = True
+            self._change.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        # The writer gives positions of its own, so the offset of the descriptor is
+        # free for reading.
+        position = 0
+        try:
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            while True:
+                with self._change:
+                    while (
+                        position >= self._announced and not self._complete and not self._abandoned
+                    ):
+                        self._change.wait()
+                    until = self._announced
+                    last = self._complete
+                    if self._abandoned:
+                        return
+                position = self._hash(position, until)
+                if last:
+                    return
+                self._sync(position)
+        except OSError as error:
+            self._error = error
+
+    def _hash(self, position: int, until: int) -> int:
+        while position < until and not self._abandoned:
+            count = self._read(min(_PIECE, until - position))
+            if not count:
+                raise OSError(f"the partial file is shorter than the {until} bytes written to it")
+            self._digest.update(self._buffer[:count])
+            position += count
+        return position
+
+    def _read(self, most: int) -> int:
+        """Read the next bytes into the buffer; one buffer for all, for new pages cost time."""
+        return os.readv(self._descriptor, [self._buffer[:most]])
+
+    def _sync(self, position: int) -> None:
+        now = time.monotonic()
+        due = (
+            position - self._synced >= self._patience.sync_bytes
+            or now - self._last_sync >= self._patience.sync_seconds
+        )
+        if due and position > self._synced and not self._abandoned:
+            os.fsync(self._descriptor)
+            self._synced, self._last_sync = position, now
+            self._on_sync(position)
+
 
 _LEAST_SPARE, _MOST_SPARE = 1 << 20, 32 << 20
 _OLD = 7 * 24 * 3600.0
@@ -52,7 +148,9 @@ class Partial:
         patience: How often to sync.
     """
 
-    def __init__(self, target: Path, path: Path, journal: Journal, patience: Patience) -> None:
+    def __init__(
+        self, target: Path, path: Path, journal: ResumeState, patience: RetryPolicy
+    ) -> None:
         self.target = target
         self.path = path
         self.journal = journal
@@ -64,24 +162,24 @@ class Partial:
 
     @classmethod
     def claim(
-        cls, target: Path, *, sha256: str | None, size: int | None, patience: Patience
+        cls, target: Path, *, sha256: str | None, size: int | None, patience: RetryPolicy
     ) -> Self:
         """Return a partial file to go on with, or an empty one.
 
-        The caller holds the file's turn (`zoo.transfer.turn`).
+        The caller holds the file's turn (`zoo.transfer.download`).
         """
         key = sha256[:8] if sha256 else "unknown"
         mine = target.with_name(f".{target.name}.{key}.{os.getpid()}-{secrets.token_hex(4)}.part")
         for path in _by_length(leftovers(target, key)):
-            found = Journal.read(journal_of(path))
+            found = ResumeState.read(journal_of(path))
             if found is None or found.sha256 != sha256:
                 continue
             if size is not None and found.size not in (None, size):
                 continue
             if _take(path, mine, found):
-                journal = Journal.read(journal_of(mine)) or found.claimed()
+                journal = ResumeState.read(journal_of(mine)) or found.claimed()
                 return cls(target, mine, journal, patience)
-        journal = Journal(sha256=sha256, size=size)
+        journal = ResumeState(sha256=sha256, size=size)
         journal.write(journal_of(mine))
         return cls(target, mine, journal, patience)
 
@@ -101,7 +199,7 @@ class Partial:
         os.ftruncate(self._descriptor, 0)
         self.length = 0
         with self._journal_lock:
-            self._write(Journal(sha256=self.journal.sha256, size=None))
+            self._write(ResumeState(sha256=self.journal.sha256, size=None))
 
     def append(self, data: bytes) -> None:
         """Add bytes at the end; they are the kernel's when this returns.
@@ -197,7 +295,7 @@ class Partial:
         with suppress(WriteError), self._journal_lock:
             self._write(replace(self.journal, synced=position))
 
-    def _write(self, journal: Journal) -> None:
+    def _write(self, journal: ResumeState) -> None:
         journal.write(journal_of(self.path))
         self.journal = journal
 
@@ -240,7 +338,7 @@ def is_abandoned(path: Path) -> bool:
 
     Where that cannot be known, a week without a change counts as an end.
     """
-    found = Journal.read(path if path.suffix == ".json" else journal_of(path))
+    found = ResumeState.read(path if path.suffix == ".json" else journal_of(path))
     if found is not None and (found.owner is None or found.owner.certainly_gone()):
         return True
     try:
@@ -249,7 +347,7 @@ def is_abandoned(path: Path) -> bool:
         return False
 
 
-def _take(path: Path, mine: Path, found: Journal) -> bool:
+def _take(path: Path, mine: Path, found: ResumeState) -> bool:
     """Make the bytes of a partial file ours; False when another process was faster."""
     owner = found.owner
     free = owner is None or owner.certainly_gone()

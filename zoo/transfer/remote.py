@@ -1,9 +1,85 @@
-"""The words of a transfer: where a file is, who watches, what came of it."""
+"""The terms of a transfer: places, progress, results, waits and failures."""
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+
+from schemas.base.errors import TransferError
+
+
+class ForbiddenAddressError(TransferError):
+    """An address, or one that it redirects to, would go over the network in the clear."""
+
+
+class UnreachableError(TransferError):
+    """No host that has a file can be connected to: there is no network, or not the right one."""
+
+
+class WrongContentError(TransferError):
+    """A file arrived complete and is not the one that was asked for.
+
+    Args:
+        message: What differs.
+        found: SHA-256 of what arrived.
+        hint: What to do.
+    """
+
+    def __init__(self, message: str, *, found: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.found = found
+
+
+class RefusedError(TransferError):
+    """A place does not have the file, has another one, or does not let this user read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Waits and limits of a transfer; all times in seconds.
+
+    Args:
+        connect: For a connection to open.
+        stall: Without a byte before the connection is given up and opened again.
+        slowest: Bytes a second, averaged over `stall`; a slower connection counts as stalled.
+        attempts: Failures of one source without progress in between before it is given up.
+        first_wait: Before the second attempt; each further one waits twice as long.
+        longest_wait: Between two attempts.
+        longest_retry_after: A server that asks for a longer pause than this is given up.
+        poll: Between two looks at a lock that another process holds.
+        heartbeat: Between two signs of life of the process that holds a lock.
+        silence: Without a sign of life before a lock of another machine is taken over.
+        restarts: Times that a transfer begins again because the file changed meanwhile.
+        sync_bytes: Between two syncs of a partial file to the disk.
+        sync_seconds: Likewise.
+    """
+
+    connect: float = 15.0
+    stall: float = 30.0
+    slowest: float = 128.0
+    attempts: int = 6
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    longest_retry_after: float = 120.0
+    poll: float = 0.2
+    heartbeat: float = 5.0
+    silence: float = 90.0
+    restarts: int = 4
+    sync_bytes: int = 64 << 20
+    sync_seconds: float = 5.0
+
+    def wait(self, failures: int) -> float:
+        """Return the pause after so many failures in a row.
+
+        It doubles each time and has a random share, so that many processes that lost the same
+        server do not come back together.
+        """
+        longest = min(self.first_wait * 2.0 ** max(0, failures - 1), self.longest_wait)
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+
+
+PATIENT = RetryPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +137,48 @@ class Download:
     source: str
     url: str | None = field(default=None, repr=False)
     etag: str | None = None
+
+
+class Silent:
+    """A `Progress` that shows nothing."""
+
+    def start(self, name: str, total: int | None, done: int) -> None:
+        """A file begins."""
+
+    def advance(self, amount: int) -> None:
+        """More bytes have arrived."""
+
+    def say(self, message: str) -> None:
+        """Something a person should know."""
+
+    def finish(self) -> None:
+        """The file is complete, or given up."""
+
+
+class Counting:
+    """A `Progress` that knows how much came.
+
+    Args:
+        watcher: Told everything as well.
+    """
+
+    def __init__(self, watcher: Progress | None) -> None:
+        self._watcher = watcher or Silent()
+        self.received = 0
+
+    def start(self, name: str, total: int | None, done: int) -> None:
+        """A file begins."""
+        self._watcher.start(name, total, done)
+
+    def advance(self, amount: int) -> None:
+        """More bytes have arrived."""
+        self.received += amount
+        self._watcher.advance(amount)
+
+    def say(self, message: str) -> None:
+        """Something a person should know."""
+        self._watcher.say(message)
+
+    def finish(self) -> None:
+        """The file is complete, or given up."""
+        self._watcher.finish()

@@ -1,4 +1,4 @@
-"""What a server's reply to the wish for a file (or the rest of one) means."""
+"""Meaning of a server's reply to a request for a file or a part of one."""
 
 import email.utils
 import re

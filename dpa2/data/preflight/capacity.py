@@ -8,7 +8,7 @@ import numpy as np
 from dpa2.data.frames import IntArray
 from dpa2.data.preflight.opened import Surveyed
 from dpa2.data.preflight.request import REPFORMER, REPINIT, THREE_BODY, Cutoff
-from schemas.diagnostics import Finding, Group
+from schemas.base.diagnostics import Finding, Group
 
 _DEFAULT_FACTOR = 1.1
 _ABSURD = 20

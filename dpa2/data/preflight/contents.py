@@ -1,12 +1,16 @@
-"""Numbers that no training survives: NaN, overlapping atoms, odd cells."""
+"""Checks of what systems hold: numbers, elements, repeated frames, batches."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from dpa2.data.batching import apply_batch_size, system_probabilities
+from dpa2.data.preflight.neighbors import covalent_radii
 from dpa2.data.preflight.opened import Opened, Surveyed
-from dpa2.data.preflight.radii import covalent_radii
-from schemas.diagnostics import Finding, Severity
+from dpa2.data.stored_system import StoredSystem
+from schemas.base.diagnostics import Finding, Path, Severity
+from schemas.base.errors import DataError
 
 _OVERLAP = 0.1
 """Å; no two nuclei are as close as this."""
@@ -94,3 +98,180 @@ def _cells(item: Surveyed) -> Iterator[Finding]:
 
 def _range(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
     return f"{values.min():.3g} to {values.max():.3g} Å apart"
+
+
+_RARE = 0.05
+"""Part of all frames; statistics may miss an element that is in fewer."""
+_MANY_ELEMENTS = 20
+"""A longer type_map is meant for more than these data."""
+
+
+def formula(elements: Sequence[str], counts: Sequence[int]) -> str:
+    """Return a formula such as O64H128, in the order of the elements."""
+    return "".join(f"{name}{n}" for name, n in zip(elements, counts, strict=False) if n)
+
+
+def check_names(sections: Sequence[Opened], type_map: Sequence[str] | None) -> Iterator[Finding]:
+    """Warn of systems whose type numbers have no names; an error where others say otherwise."""
+    named = _named_numbers(sections)
+    for section in sections:
+        for item in section.systems:
+            if type_map is None or not _is_nameless(item):
+                continue
+            counts = item.facts.composition[0].tolist()
+            here = formula(type_map, counts)
+            numbers = _trimmed(counts)
+            message = f"{item.name} has no type_map.raw: with this type_map it is {here}"
+            hint = f"write type_map.raw: {' '.join(type_map)}, if that is right"
+            others = named.get(numbers, {})
+            there = next((text for text in others if text != here), None)
+            if there is None or here in others:
+                yield Finding("ZOO438", item.entry.path, message, hint, severity="warning")
+                continue
+            message = f"{message} instead of {there} as in {others[there]}"
+            hint = "write type_map.raw in the order of the numbers in type.raw"
+            yield Finding("ZOO438", item.entry.path, message, hint)
+
+
+def check_coverage(
+    training: Opened | None, validation: Opened | None, type_map: Sequence[str], path: Path
+) -> Iterator[Finding]:
+    """Note elements that the training data do not have."""
+    if training is None or not training.whole or not training.systems:
+        return
+    learned = _present(training)
+    unlearned = [name for number, name in enumerate(type_map) if number not in learned]
+    if unlearned and len(type_map) <= _MANY_ELEMENTS:
+        message = f"no training data have {', '.join(unlearned)}"
+        hint = "the model learns nothing about it" if len(unlearned) == 1 else None
+        yield Finding("ZOO445", path, message, hint, severity="note")
+    yield from _rare(training, type_map, path)
+    for item in validation.systems if validation is not None else ():
+        new = [
+            type_map[number]
+            for number in np.flatnonzero(item.facts.composition.sum(axis=0)).tolist()
+            if number not in learned and number < len(type_map)
+        ]
+        if new:
+            message = f"{item.name} has {', '.join(new)}, which no training data have"
+            yield Finding("ZOO445", item.entry.path, message, severity="warning")
+
+
+def _rare(training: Opened, type_map: Sequence[str], path: Path) -> Iterator[Finding]:
+    """Note elements that a choice of frames for statistics may miss."""
+    systems = {item.name: item.facts.composition for item in training.systems}.values()
+    total = sum(len(rows) for rows in systems)
+    for number, name in enumerate(type_map):
+        frames = [int((rows[:, number] > 0).sum()) for rows in systems if number < rows.shape[1]]
+        whole = any(rows[:, number].all() for rows in systems if number < rows.shape[1])
+        if whole or not 0 < sum(frames) < _RARE * total:
+            continue
+        message = f"{name} is in {sum(frames)} of {total} frames"
+        hint = (
+            "statistics are of some frames only; zoo adds some with it where it is missing, "
+            "deepmd-kit 3.2 then gives it the energy 0: raise model.data_stat_nbatch there"
+        )
+        yield Finding("ZOO463", path, message, hint, severity="note")
+
+
+def _present(section: Opened) -> set[int]:
+    return {
+        number
+        for item in section.systems
+        for number in np.flatnonzero(item.facts.composition.sum(axis=0)).tolist()
+    }
+
+
+def _is_nameless(item: Surveyed) -> bool:
+    return isinstance(item.system, StoredSystem) and item.system.elements is None
+
+
+def _named_numbers(sections: Sequence[Opened]) -> dict[tuple[int, ...], dict[str, str]]:
+    """Return, for atoms of each number in type.raw, the formulas of systems that name them."""
+    found: dict[tuple[int, ...], dict[str, str]] = {}
+    for section in sections:
+        for item in section.systems:
+            system = item.system
+            if not isinstance(system, StoredSystem) or system.elements is None or system.mixed:
+                continue
+            names = system.type_map or system.elements
+            counts = Counter(dict(zip(names, item.facts.composition[0].tolist(), strict=False)))
+            numbers = _trimmed([counts[name] for name in system.elements])
+            here = formula(names, item.facts.composition[0].tolist())
+            found.setdefault(numbers, {}).setdefault(here, item.name)
+    return found
+
+
+def _trimmed(counts: Sequence[int]) -> tuple[int, ...]:
+    """Return counts without zeros at the end."""
+    last = max((place for place, count in enumerate(counts) if count), default=-1)
+    return tuple(counts[: last + 1])
+
+
+def check_repeats(section: Opened) -> Iterator[Finding]:
+    """Warn of frames that occur twice; a system listed twice is for a rule of the schemas."""
+    seen: dict[int, tuple[str, int]] = {}
+    listed: set[str] = set()
+    for item in section.systems:
+        if item.name in listed:
+            continue
+        listed.add(item.name)
+        repeated: list[tuple[int, str, int]] = []
+        for frame, value in enumerate(item.facts.hashes.tolist()):
+            known = seen.setdefault(value, (item.name, frame))
+            if known != (item.name, frame):
+                repeated.append((frame, *known))
+        if repeated:
+            frame, other, first = repeated[0]
+            where = f"frame {first}" + ("" if other == item.name else f" of {other}")
+            message = (
+                f"{item.name}: {len(repeated)} of {item.facts.num_frames} frames occur before, "
+                f"such as frame {frame}, which is {where}"
+            )
+            hint = "they weigh double; remove them"
+            yield Finding("ZOO440", item.entry.path, message, hint, severity="warning")
+
+
+def check_independence(training: Opened | None, validation: Opened | None) -> Iterator[Finding]:
+    """Warn of validation frames that are trained on; the same system is for a rule."""
+    if training is None or validation is None:
+        return
+    trained = _hashes(training.systems)
+    names = {item.system.path.resolve() for item in training.systems}
+    for item in validation.systems:
+        common = np.flatnonzero(np.isin(item.facts.hashes, trained))
+        if len(common) and item.system.path.resolve() not in names:
+            message = (
+                f"{item.name}: {len(common)} of {item.facts.num_frames} frames are in "
+                f"training_data too, such as frame {common[0]}"
+            )
+            hint = "their error says nothing; validate on other frames"
+            yield Finding("ZOO441", item.entry.path, message, hint, severity="warning")
+
+
+def _hashes(systems: Sequence[Surveyed]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    parts = [item.facts.hashes for item in systems]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
+
+
+def check_batches(section: Opened) -> Iterator[Finding]:
+    """Ask the sampler's own functions; what a rule has said about folders is not repeated."""
+    request = section.request
+    if not section.whole or not section.systems or request.batch_size is None:
+        return
+    systems = [item.system for item in section.systems]
+    try:
+        batching = apply_batch_size(systems, request.batch_size)
+    except DataError as error:
+        yield Finding("ZOO411", request.batch_size_path, str(error), error.hint)
+        return
+    if batching.warnings:
+        message = batching.warnings[0]
+        yield Finding("ZOO412", request.batch_size_path, message, severity="warning")
+    try:
+        system_probabilities(batching.num_batches(), request.auto_prob, request.sys_probs)
+    except DataError as error:
+        if request.sys_probs is None:
+            yield Finding("ZOO414", request.auto_prob_path, str(error), error.hint)
+        else:
+            yield Finding("ZOO415", request.sys_probs_path, str(error), error.hint)

@@ -4,16 +4,15 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from dpa2.data.frames import FloatArray
-from dpa2.data.labels import LABELS
-from dpa2.data.npy import NpyFolder
+from dpa2.data.frames import LABELS, FloatArray
 from dpa2.data.preflight.opened import Opened, Surveyed, element_names
 from dpa2.data.preflight.survey import Survey
-from dpa2.data.preflight.units import energy_reason
+from dpa2.data.preflight.virials import energy_reason
 from dpa2.data.preflight.work import factors_of, unexplained
+from dpa2.data.store import NpyFolder
 from dpa2.data.stored_system import StoredSystem
-from schemas.diagnostics import Finding
-from schemas.rules.labels import ADD_ENERGIES
+from schemas.base.diagnostics import Finding
+from schemas.check.sampling import ADD_ENERGIES
 
 _FEW = 5
 _FAR = 20.0

@@ -1,9 +1,16 @@
-"""What the preflight is asked to look at: data sections, cutoffs and elements of each task."""
+"""What the preflight is asked to look at, from a checked input; imports neither numpy nor torch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
 
-from schemas.diagnostics import Path
+from schemas.base.diagnostics import Path
+from schemas.check.loss import term_is_on
+from schemas.input.root import Input
+from schemas.input.start import Start
+from schemas.input.training import DataSection, TrainingData
+from schemas.input.view import UnusableError
 
 REPINIT, THREE_BODY, REPFORMER = "repinit", "three-body block", "repformer"
 
@@ -85,3 +92,119 @@ class Task:
     cutoffs: tuple[Cutoff, ...] = ()
     learned: frozenset[str] = field(default_factory=frozenset)
     name: str = ""
+
+
+_LABELS = {
+    "e": "energy",
+    "f": "force",
+    "v": "virial",
+    "ae": "atom_energy",
+    "pf": "atom_pref",
+    "gf": "drdq",
+}
+_DESCRIPTOR: Path = ("model", "descriptor")
+
+Place = Callable[[Path], Path]
+"""Returns where in the file a path of an input of one task is written."""
+
+
+def task_of(
+    config: Input,
+    name: str = "",
+    place: Place = lambda path: path,
+    start: Start | None = None,
+) -> Task:
+    """Return what there is to look at in an input of one task, or in one branch of several.
+
+    Args:
+        config: The input; it may be partial, what is missing is not looked at.
+        name: Name of the branch.
+        place: Where in the file things are written.
+        start: The checkpoint from which the training starts.
+    """
+    training = validation = None
+    with suppress(UnusableError):
+        training = _request(config.training.training_data, "training_data", place)
+    with suppress(UnusableError):
+        section = config.training.validation_data
+        if section is not None:
+            validation = _request(section, "validation_data", place)
+    type_map = None
+    with suppress(UnusableError):
+        type_map = tuple(config.model.type_map)
+    return Task(
+        training=training,
+        validation=validation,
+        type_map=type_map,
+        type_map_path=place(("model", "type_map")),
+        cutoffs=tuple(
+            replace(item, fixed_by=None if start is None else start.file)
+            for item in _cutoffs(config, place)
+        ),
+        learned=frozenset(_learned(config)),
+        name=name,
+    )
+
+
+def has_data(task: Task) -> bool:
+    """Return whether any entry of a task exists."""
+    return any(
+        FilePath(entry.written.partition("#")[0]).exists()
+        for request in (task.training, task.validation)
+        if request is not None
+        for entry in request.entries
+    )
+
+
+def _request(section: DataSection, key: str, place: Place) -> DataRequest:
+    written = section.systems
+    path: Path = ("training", key)
+    where: Path = (*path, "systems")
+    entries = (
+        (Entry(written, place(where)),)
+        if isinstance(written, str)
+        else tuple(Entry(item, place((*where, index))) for index, item in enumerate(written))
+    )
+    patterns = section.rglob_patterns
+    request = DataRequest(entries, None if patterns is None else tuple(patterns))
+    with suppress(UnusableError):
+        probabilities = section.sys_probs
+        request = replace(
+            request,
+            batch_size=section.batch_size,
+            batch_size_path=place((*path, "batch_size")),
+            auto_prob=section.auto_prob,
+            auto_prob_path=place((*path, "auto_prob")),
+            sys_probs=None if probabilities is None else tuple(probabilities),
+            sys_probs_path=place((*path, "sys_probs")),
+        )
+    with suppress(UnusableError):
+        if isinstance(section, TrainingData):
+            request = replace(request, min_pair_dist=section.min_pair_dist)
+    return request
+
+
+def _cutoffs(config: Input, place: Place) -> Iterator[Cutoff]:
+    def cutoff(name: str, rcut: float, nsel: int | str, *keys: str) -> Cutoff:
+        section, rcut_key, nsel_key = keys
+        above = (*_DESCRIPTOR, section)
+        return Cutoff(name, rcut, nsel, place((*above, rcut_key)), place((*above, nsel_key)))
+
+    with suppress(UnusableError):
+        block = config.model.descriptor.repinit
+        yield cutoff(REPINIT, block.rcut, block.nsel, "repinit", "rcut", "nsel")
+    with suppress(UnusableError):
+        block = config.model.descriptor.repinit
+        if block.use_three_body:
+            keys = ("repinit", "three_body_rcut", "three_body_sel")
+            yield cutoff(THREE_BODY, block.three_body_rcut, block.three_body_sel, *keys)
+    with suppress(UnusableError):
+        layers = config.model.descriptor.repformer
+        yield cutoff(REPFORMER, layers.rcut, layers.nsel, "repformer", "rcut", "nsel")
+
+
+def _learned(config: Input) -> Iterator[str]:
+    for suffix, label in _LABELS.items():
+        with suppress(UnusableError):
+            if term_is_on(config.loss, suffix):
+                yield label

@@ -7,13 +7,18 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.frames import FloatArray, Frames, IntArray
-from dpa2.data.labels import LABELS
-from dpa2.data.preflight.neighbors import Census, census, heights
-from dpa2.data.preflight.pair_forces import is_lopsided, virial_sums
-from dpa2.data.preflight.radii import covalent_radii
-from dpa2.data.preflight.unit_guess import are_pulled, bond_ratios, guess_unit, is_bonded
-from dpa2.data.preflight.work import NUM_SUMS, work_sums
+from dpa2.data.frames import LABELS, FloatArray, Frames, IntArray
+from dpa2.data.preflight.neighbors import (
+    Census,
+    are_pulled,
+    bond_ratios,
+    census,
+    covalent_radii,
+    guess_unit,
+    heights,
+    is_bonded,
+)
+from dpa2.data.preflight.work import NUM_SUMS, is_lopsided, virial_sums, work_sums
 from dpa2.data.system import System
 
 _ATOMS_AT_ONCE = 65_536

@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dpa2.data.frames import PADDING
-from dpa2.data.labels import LABELS
+from dpa2.data.frames import LABELS, PADDING
 from dpa2.data.structures.structure import FileReport, ReadOptions, Structure
 from dpa2.data.system import System
 from dpa2.data.systems import open_systems
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 _FRAMES_PER_READ = 256
 _TAKEN = ("energy", "force", "virial")

@@ -1,12 +1,51 @@
-"""What people write for an element: `H1`, `H+`, `h`, `D`; and what is none: `X`, `Bq`."""
+"""What people write for an element: `H1`, `H+`, `h`, `D`; what is none: `X`, `Bq`; text columns."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 from ase.data import chemical_symbols
 
 from dpa2.data.structures.structure import FileReport
-from schemas.errors import DataError
+from schemas.base.errors import DataError
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file as it comes: any line ends, a byte order mark, bytes that are no UTF-8."""
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+        yield stream
+
+
+def with_word(line: str, column: int, word: str) -> str:
+    """Return a line of words with one of them replaced."""
+    words = line.split()
+    words[column] = word
+    return " ".join(words) + "\n"
+
+
+def column_of(lines: Sequence[str], column: int) -> list[str]:
+    """Return one word of each line; empty where a line is too short."""
+    found = []
+    for line in lines:
+        words = line.split(None, column + 1)
+        found.append(words[column] if len(words) > column else "")
+    return found
+
+
+def short_reason(error: BaseException) -> str:
+    """Return what an exception of another library says, in one short line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
+    if isinstance(error, AssertionError | StopIteration):
+        return "a part of it is missing"
+    if not text or isinstance(error, KeyError):
+        text = f"{type(error).__name__} {text}".strip()
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
 
 _ELEMENTS = frozenset(chemical_symbols[1:])
 _ISOTOPES = {"D": "H", "T": "H"}

@@ -14,8 +14,16 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ase.io.lammpsdata import read_lammps_data
 from ase.io.lammpsrun import read_lammps_dump_text
 
-from dpa2.data.structures.ase_frames import from_ase, quiet
-from dpa2.data.structures.elements import element_of, numbered, symbols_of
+from dpa2.data.structures.ase_files import from_ase, quiet
+from dpa2.data.structures.elements import (
+    column_of,
+    element_of,
+    numbered,
+    open_text,
+    short_reason,
+    symbols_of,
+    with_word,
+)
 from dpa2.data.structures.structure import (
     Dropped,
     FileReport,
@@ -23,8 +31,7 @@ from dpa2.data.structures.structure import (
     ReadOptions,
     Structure,
 )
-from dpa2.data.structures.text_files import column_of, open_text, short_reason, with_word
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 _HEADS = ("ITEM: TIMESTEP", "ITEM: UNITS", "ITEM: TIME")
 _STYLES = {"lj", "real", "metal", "si", "cgs", "electron", "micro", "nano"}

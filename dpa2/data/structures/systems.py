@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from dpa2.data import typemap
+from dpa2.data import type_map as typemap
 from dpa2.data.frames import Frames, IntArray
-from dpa2.data.structures.boxes import VACUUM, in_a_box
 from dpa2.data.structures.deepmd_files import is_deepmd
-from dpa2.data.structures.formats import guess_format
-from dpa2.data.structures.reader import read_structures, split_index
-from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions, Structure
+from dpa2.data.structures.reader import guess_format, read_structures, split_index
+from dpa2.data.structures.structure import (
+    VACUUM,
+    FileReport,
+    LabelKeys,
+    ReadOptions,
+    Structure,
+    in_a_box,
+)
 from dpa2.data.system import System
 from dpa2.data.systems import open_systems
 

@@ -10,13 +10,12 @@ import numpy as np
 from ase.data import atomic_numbers
 from ase.io.vasp import read_vasp
 
-from dpa2.data.structures import ase_frames
-from dpa2.data.structures.ase_frames import quiet
-from dpa2.data.structures.elements import element_of, symbols_of
-from dpa2.data.structures.stress_units import UNITS, volume_of
+from dpa2.data.structures import ase_files
+from dpa2.data.structures.ase_files import quiet
+from dpa2.data.structures.elements import element_of, open_text, short_reason, symbols_of
+from dpa2.data.structures.labels import UNITS, volume_of
 from dpa2.data.structures.structure import NONE, Dropped, FileReport, ReadOptions, Structure
-from dpa2.data.structures.text_files import open_text, short_reason
-from schemas.errors import DataError
+from schemas.base.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -171,7 +170,7 @@ def read_poscar(
                 raise DataError(f"it counts {word[:20]} atoms and has {len(lines)} lines")
     words = lines[5].split() if len(lines) > 6 else []
     if not words or words[0].isdecimal():  # its names are in the first line, or in a POTCAR
-        yield from ase_frames.read(path, "vasp", options, report)
+        yield from ase_files.read(path, "vasp", options, report)
         return
     counts = [int(word) for word in lines[6].split() if word.isdecimal()]
     labels = [word.partition("/")[0] for word in words[: len(counts)]]  # behind: POTCAR hashes
@@ -187,9 +186,9 @@ def read_poscar(
         raise DataError(f"it cannot be read: {short_reason(error)}") from error
     if len(atoms) != len(every):
         raise DataError(f"it counts {len(every)} atoms and places {len(atoms)}")
-    ase_frames.set_masses_of_isotopes(atoms, every)
+    ase_files.set_masses_of_isotopes(atoms, every)
     symbols = tuple(named[label] for label in every)
-    yield ase_frames.from_ase(atoms, f"{report.file} frame 0", options, report, symbols)
+    yield ase_files.from_ase(atoms, f"{report.file} frame 0", options, report, symbols)
 
 
 def read_vasprun(

@@ -7,25 +7,24 @@ import socket
 import pytest
 from huggingface_hub import constants
 
-from schemas.errors import RegistryError, TransferError
+from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import ModelFile
 from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
 from tests.zoo.hubs.fake_modelscope import FakeModelScope
 from tests.zoo.hubs.loopback import Loopback, Reply, ranged
 from tests.zoo.hubs.watcher import Watcher
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer
+from zoo.cache import Store
 from zoo.hubs import modelscope
 from zoo.hubs.fetch import fetch_file
-from zoo.store import Store
-from zoo.transfer.errors import ForbiddenAddressError, UnreachableError
-from zoo.transfer.patience import Patience
+from zoo.transfer.remote import ForbiddenAddressError, RetryPolicy, UnreachableError
 
 CONTENT = random.Random(1).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER = random.Random(2).randbytes(300_000)
 HUB = {"kind": "huggingface", "repo": "owner/model", "path": "m.pt"}
 MODELSCOPE = {"kind": "modelscope", "repo": "owner/model", "path": "m.pt"}
-QUICK = Patience(attempts=2, first_wait=0.01, poll=0.01)
+QUICK = RetryPolicy(attempts=2, first_wait=0.01, poll=0.01)
 
 
 @pytest.fixture

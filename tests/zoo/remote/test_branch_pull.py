@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.many_branches import write_many_branches
 from dpa2.evaluate.potential import load
+from schemas.base.errors import CheckpointError, TransferError, WriteError
 from schemas.checkpoint.random_access import LocalFile
-from schemas.errors import CheckpointError, TransferError, WriteError
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, Seen
 from zoo.branch_file import extract_branch, write_branch
 from zoo.branches import summarize
@@ -25,11 +25,10 @@ from zoo.remote import (
     pull_branch,
     read_remote_header,
 )
-from zoo.transfer.patience import Patience
-from zoo.transfer.remote import Remote
+from zoo.transfer.remote import Remote, RetryPolicy
 
 GOLDEN = Path(__file__).parents[2] / "golden"
-HASTY = Patience(attempts=3, first_wait=0.001, stall=5.0)
+HASTY = RetryPolicy(attempts=3, first_wait=0.001, stall=5.0)
 ALLOWANCE = 512 * 1024
 
 

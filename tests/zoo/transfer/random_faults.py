@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from schemas.errors import ZooError
+from schemas.base.errors import ZooError
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, http_date
 from tests.zoo.transfer.watcher import SHORT, content
 from zoo.transfer.download import download

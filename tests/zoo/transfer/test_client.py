@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import TransferError
+from schemas.base.errors import TransferError
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply
 from tests.zoo.transfer.proxy import ConnectProxy
 from tests.zoo.transfer.watcher import SHORT, content

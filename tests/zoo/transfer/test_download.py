@@ -8,13 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from schemas.errors import TransferError
+from schemas.base.errors import TransferError
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, http_date
 from tests.zoo.transfer.random_faults import run_cases
 from tests.zoo.transfer.watcher import SHORT, Watcher, content
 from zoo.transfer.download import download
-from zoo.transfer.errors import WrongContentError
-from zoo.transfer.remote import Download, Remote
+from zoo.transfer.remote import Download, Remote, WrongContentError
 
 DATA = content(300_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()

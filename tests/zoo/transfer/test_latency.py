@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer
-from zoo.transfer.errors import UnreachableError
-from zoo.transfer.latency import by_latency, order
-from zoo.transfer.remote import Remote
+from zoo.transfer.mirror_order import by_latency, order
+from zoo.transfer.remote import Remote, UnreachableError
 
 
 @pytest.mark.parametrize(

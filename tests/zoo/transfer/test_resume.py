@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import TransferError
+from schemas.base.errors import TransferError
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer
 from tests.zoo.transfer.random_kills import MEBIBYTE, kill_and_resume
 from tests.zoo.transfer.watcher import SHORT, Watcher, content
 from zoo.transfer.download import download
-from zoo.transfer.owner import Owner
 from zoo.transfer.partial import is_abandoned
 from zoo.transfer.remote import Download, Remote
+from zoo.transfer.resume_state import ProcessId
 
 DATA = content(400_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -55,7 +55,9 @@ def edit_journal(part: Path, **changes: Any) -> None:
 
 def elsewhere(**changes: Any) -> dict[str, Any]:
     """Return the owner that a process on another machine would be."""
-    return replace(Owner.current(), **({"host": "node17", "boot": "another"} | changes)).document()
+    return replace(
+        ProcessId.current(), **({"host": "node17", "boot": "another"} | changes)
+    ).document()
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -142,7 +144,7 @@ def test_after_a_crash_of_the_machine_only_synced_bytes_are_believed(
 ) -> None:
     url, part = left_half(server, tmp_path)
     part.write_bytes(DATA[:QUARTER] + bytes(QUARTER))
-    edit_journal(part, synced=QUARTER, owner=elsewhere(host=Owner.current().host))
+    edit_journal(part, synced=QUARTER, owner=elsewhere(host=ProcessId.current().host))
     assert fetch(url, tmp_path).received == len(DATA) - QUARTER
     assert (tmp_path / "model.pt").read_bytes() == DATA
 
@@ -153,7 +155,7 @@ def test_after_a_kill_on_a_running_machine_all_written_bytes_are_believed(
     url, part = left_half(server, tmp_path)
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    gone = replace(Owner.current(), process=process.pid, started="1").document()
+    gone = replace(ProcessId.current(), process=process.pid, started="1").document()
     edit_journal(part, synced=0, owner=gone)
     assert fetch(url, tmp_path).received == HALF
     assert not part.exists()

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import TransferError
+from schemas.base.errors import TransferError
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer
 from tests.zoo.transfer.watcher import SHORT, content
-from zoo.store import Store
-from zoo.transfer.errors import WrongContentError
-from zoo.transfer.remote import Remote
+from zoo.cache import Store
+from zoo.transfer.remote import Remote, WrongContentError
 
 DATA = content(100_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()

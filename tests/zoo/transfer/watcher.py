@@ -3,9 +3,9 @@
 import random
 from dataclasses import dataclass, field
 
-from zoo.transfer.patience import Patience
+from zoo.transfer.remote import RetryPolicy
 
-SHORT = Patience(
+SHORT = RetryPolicy(
     connect=5.0,
     stall=1.0,
     first_wait=0.005,

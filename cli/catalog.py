@@ -1,0 +1,239 @@
+"""`zoo list` and `zoo search`: the pretrained models that are known by name."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.options import Json
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from schemas.registry import RegisteredModel, Source
+    from zoo.hubs.catalogue import Found
+    from zoo.known_models import Hit, KnownModel
+    from zoo.local_copies import LocalCopy
+
+
+_UNIT = 1000.0
+
+
+def shown_size(num_bytes: int | None) -> str:
+    """Return a number of bytes as people read it; `?` where nobody knows it."""
+    if num_bytes is None:
+        return "?"
+    amount = float(num_bytes)
+    for unit in ("B", "kB", "MB"):
+        if amount < _UNIT:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= _UNIT
+    return f"{amount:.2f} GB"
+
+
+def num_branches(model: "RegisteredModel") -> int | None:
+    """Return how many branches a model is known to have; None where only its file says it."""
+    return model.num_branches or len(model.branches) or None
+
+
+def known_size(known: "KnownModel", local: "LocalCopy | None") -> int | None:
+    """Return the bytes of a model's file, as registered or as it lies here."""
+    if known.model.file.size is not None or local is None:
+        return known.model.file.size
+    return local.path.stat().st_size
+
+
+def document(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:
+    """Return what `--json` says about a model in a list."""
+    model = known.model
+    return {
+        "name": model.name,
+        "reference": model.reference,
+        "aliases": model.aliases,
+        "revision": model.revision,
+        "description": model.description,
+        "family": model.family,
+        "trainable": model.trainable,
+        "elements": model.elements,
+        "num_branches": num_branches(model),
+        "branches": [branch.name for branch in model.branches],
+        "size": known_size(known, local),
+        "sha256": model.file.sha256,
+        "where": local.where if local else "remote",
+        "path": str(local.path) if local else None,
+        "registry": known.registry,
+        "shadowed_by": known.shadowed_by,
+    }
+
+
+def shown_source(source: "Source") -> str:
+    """Return a source in a line, in the words that a person could give as a reference."""
+    match source.kind:
+        case "bundled":
+            return "comes with the program"
+        case "huggingface":
+            at = "" if source.revision == "main" else f"@{source.revision}"
+            via = f" (through {source.endpoint})" if source.endpoint else ""
+            return f"hf://{source.repo}{at}/{source.path}{via}"
+        case "modelscope":
+            at = "" if source.revision == "master" else f"@{source.revision}"
+            return f"ms://{source.repo}{at}/{source.path}"
+        case "file":
+            return f"{source.path}, beside the registry"
+        case _:
+            return source.url
+
+
+def list_models(
+    family: Annotated[
+        str | None, typer.Option("--family", help="Only models of this family, such as DPA-2.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the pretrained models of all registries; nothing is asked over the network.
+
+    Example: zoo list --family DPA-2
+    """
+    from zoo.known_models import known_models
+    from zoo.local_copies import local_copy
+
+    out = Output(json_mode=as_json)
+    everything = known_models()
+    for fault in everything.faults:
+        out.warning(fault.message)
+    shown = [known for known in everything.models if family is None or known.model.is_of(family)]
+    if family is not None and not shown:
+        raise _unknown_family(family, [known.model.family for known in everything.models])
+    found = [(known, local_copy(known)) for known in shown]
+    out.result({"ok": True, "models": [document(known, local) for known, local in found]})
+    if not as_json:
+        _show(out, found)
+
+
+def _show(out: Output, found: "list[tuple[KnownModel, LocalCopy | None]]") -> None:
+
+    several = len({known.registry for known, _ in found}) > 1
+    columns = ["name", "family", "trained here", "branches", "size", "where"]
+    rows = []
+    for known, local in found:
+        model = known.model
+        row = [
+            ", ".join([model.reference, *([] if model.revision else model.aliases[:1])]),
+            model.family,
+            "yes" if model.trainable else "no",
+            str(num_branches(model) or "?"),
+            shown_size(known_size(known, local)),
+            local.where if local else "remote",
+        ]
+        if several:
+            by = f" (shadowed by {known.shadowed_by})" if known.shadowed_by else ""
+            row.append(known.registry + by)
+        rows.append(row)
+    out.plain_table([*columns, "registry"] if several else columns, rows)
+    out.info("more about one: zoo show MODEL; get it: zoo pull MODEL")
+
+
+def _unknown_family(family: str, families: list[str]) -> Exception:
+    from schemas.base.errors import RegistryError
+    from schemas.base.suggest import did_you_mean
+
+    known = sorted(set(families))
+    return RegistryError(f"no model is of the family `{family}`", hint=did_you_mean(family, known))
+
+
+def register_list(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(name="list")(list_models)
+
+
+def search(
+    text: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT", help="Names, elements, domains, functionals: models that fit all words."
+        ),
+    ],
+    online: Annotated[
+        bool,
+        typer.Option("--online", help="Look through Hugging Face and AIS Square as well."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Find pretrained models by name, element, domain, functional or branch.
+
+    Example: zoo search water SCAN
+    """
+    from zoo.known_models import known_models
+    from zoo.known_models import search as search_registries
+    from zoo.local_copies import local_copy
+
+    out = Output(json_mode=as_json)
+    everything = known_models()
+    for fault in everything.faults:
+        out.warning(fault.message)
+    words = " ".join(text)
+    hits = search_registries(everything.models, words)
+    online_found = _ask_catalogues(out, words) if online else []
+    result = [
+        document(hit.known, local_copy(hit.known))
+        | {"score": hit.score, "matches": [list(match) for match in hit.matches]}
+        for hit in hits
+    ]
+    out.result(
+        {"ok": True, "models": result}
+        | ({"online": [_online_document(found) for found in online_found]} if online else {})
+    )
+    if hits:
+        out.plain_table(("model", "family", "found in"), [_row(hit) for hit in hits])
+        out.info(f"more about it: zoo show {hits[0].known.model.reference}")
+    if online_found:
+        _show_online(out, online_found)
+    if not hits and not online_found:
+        out.text(f"no model fits `{words}`")
+        if not online:
+            out.info(f"more may be on the hubs: zoo search --online {words}")
+
+
+def _ask_catalogues(out: Output, words: str) -> "list[Found]":
+    """Return what the hubs have; one that fails is a warning, all of them an error."""
+    from schemas.base import environment
+    from zoo.hubs.catalogue import search_online
+
+    environment.demand_network("the catalogues of --online cannot be asked")
+    with out.status("asking the catalogues"):
+        answer = search_online(words)
+    for hub, error in answer.failures.items():
+        out.warning(f"{hub}: {error.message}")
+    return answer.found
+
+
+def _row(hit: "Hit") -> list[str]:
+    model = hit.known.model
+    matches = [
+        text if kind in {"description", "domain"} else f"{kind} {text}"
+        for kind, text in hit.matches
+        if (kind, text) != ("name", model.name)
+    ]
+    return [model.reference, model.family, "; ".join(matches) or model.description]
+
+
+def _show_online(out: Output, found: "list[Found]") -> None:
+
+    out.text()
+    rows = []
+    for item in found:
+        licence = item.licence or "?"
+        rows += [[file.url or item.url, shown_size(file.size), licence] for file in item.files]
+        if not item.files:
+            rows.append([item.url, "no model file listed", licence])
+    out.plain_table(("on the hubs", "size", "licence"), rows)
+
+
+def _online_document(found: "Found") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    updated = found.updated.isoformat() if found.updated else None
+    return asdict(found) | {"updated": updated}
+
+
+def register_search(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(search)

@@ -1,1 +1,0 @@
-"""A language server for input files: diagnostics, hover, quick fixes."""

@@ -1,0 +1,261 @@
+"""`zoo push`, `bundle` and `serve`: models for other people and machines."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import FileArgument, Json, Offline, Quiet
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from zoo.bundle import BundledModel
+    from zoo.server import MirrorServer, Served
+    from zoo.transfer.remote import Progress
+
+
+def push(
+    model: FileArgument,
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository; made if missing.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; write the card and list the files.")
+    ] = False,
+    card: Annotated[
+        Path, typer.Option("--card", metavar="FILE", help="Where --dry-run writes the card.")
+    ] = Path("MODEL_CARD.md"),
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.")
+    ] = False,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Branch of the repository; made if missing.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", "--license", help="Such as CC-BY-4.0.")
+    ] = None,
+    description: Annotated[
+        str | None, typer.Option("--description", help="A sentence: what the model is for.")
+    ] = None,
+    citation: Annotated[
+        str | None, typer.Option("--citation", help="What to cite besides the architecture.")
+    ] = None,
+    training_input: Annotated[
+        Path | None, typer.Option("--input", metavar="FILE", help="The training input.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", metavar="FILE", help="Output of `zoo test --json`.")
+    ] = None,
+    json_mode: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Upload a trained model with a generated card to Hugging Face.
+
+    A zoo.lock beside the model is sent along: look at it first with --dry-run.
+
+    Example: zoo push model.pt me/water-dpa2 --licence CC-BY-4.0 --metrics test.json
+    """
+    from zoo.push import prepare
+    from zoo.push import push as send
+
+    out = Output(json_mode=json_mode, quiet=quiet)
+    upload = prepare(
+        model,
+        repo,
+        revision=revision,
+        licence=licence,
+        description=description,
+        citation=citation,
+        training_input=training_input,
+        metrics=metrics,
+    )
+    document = {"ok": True, "repo": repo, "revision": revision, "files": upload.sizes}
+    if licence is None:
+        out.warning("without a --licence nobody may use the model")
+    if dry_run:
+        upload.write_card(card)
+        out.result({**document, "pushed": False, "card": str(card)})
+        for name, size in upload.sizes.items():
+            out.text(f"{size:>13,} bytes  {name}")
+        out.info(f"nothing was sent; the card is in {card}")
+        return
+    out.info(f"sending {sum(upload.sizes.values()):,} bytes to {repo}")
+    bars = out.console().is_terminal and not (quiet or json_mode)
+    address = send(upload, private=private, bars=bars)
+    out.result({**document, "pushed": True, "commit": address})
+    out.text(address)
+
+
+def register_push(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(push)
+
+
+def bundle(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names, addresses or checkpoints.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER|FILE.tar", help="Where the bundle goes."),
+    ],
+    branch: Annotated[
+        str | None,
+        typer.Option(
+            "--branch",
+            "--head",
+            help="Only this branch of a multi-task model; no more than it needs is fetched.",
+        ),
+    ] = None,
+    offline: Offline = False,
+    json_mode: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write models, their cards and a registry into a folder or an archive to carry elsewhere.
+
+    There: `zoo registry add FOLDER`, or `zoo serve FOLDER` for a whole network. Models are added
+    to a bundle that is in the folder already. The bytes of an archive depend on the models only.
+
+    Example: zoo bundle DPA-2.4-7M my_model.pt -o models.tar
+    """
+    import tempfile
+
+    from cli.transfer_progress import transfer_progress
+    from schemas.base import environment
+    from zoo.bundle import bundle as write
+
+    out = Output(json_mode=json_mode, quiet=quiet)
+    offline = offline or environment.is_offline()
+    with tempfile.TemporaryDirectory(prefix="zoo-bundle-") as folder:
+        with transfer_progress(out) as progress:
+            chosen = [
+                _find(model, progress, offline=offline)
+                if branch is None
+                else _find_branch(model, branch, Path(folder), progress, offline=offline)
+                for model in models
+            ]
+        with out.status("writing"):
+            made = write(chosen, output)
+    out.result(
+        {
+            "ok": True,
+            "bundle": str(made.place),
+            "files": made.files,
+            "size": made.size,
+            "models": [model.model_dump(mode="json") for model in made.models],
+        }
+    )
+    names = ", ".join(model.name for model in made.models)
+    out.text(f"{made.place}: {names} ({made.size:,} bytes written)")
+    if output.suffix == ".tar":
+        out.info(
+            f"there: mkdir models && tar -xf {output.name} -C models && zoo registry add models"
+        )
+    else:
+        out.info(f"there: zoo registry add {output}, or for a network: zoo serve {output}")
+
+
+def _find(reference: str, progress: "Progress", *, offline: bool) -> "BundledModel":
+    """Return a model's file, fetched if it is not here, and what its registry says of it."""
+    from zoo.bundle import BundledModel
+    from zoo.reference import LocalPath, parse_reference
+    from zoo.resolve import fetch, located
+
+    parsed = parse_reference(reference)
+    if isinstance(parsed, LocalPath):
+        return BundledModel(parsed.path)
+    place = located(parsed)
+    found = fetch(place, progress=progress, offline=offline)
+    known = place.known.model if place.known else None
+    return BundledModel(found.path, known, origin=reference)
+
+
+def _find_branch(
+    reference: str, branch: str, folder: Path, progress: "Progress", *, offline: bool
+) -> "BundledModel":
+    """Return a branch of a model; of one that is not here no more is fetched than it needs."""
+    from zoo.bundle import branch_of_file, branch_of_place
+    from zoo.reference import LocalPath, parse_reference
+    from zoo.resolve import located
+
+    parsed = parse_reference(reference)
+    if isinstance(parsed, LocalPath):
+        return branch_of_file(parsed.path, branch, folder)
+    return branch_of_place(
+        located(parsed), reference, branch, folder, progress=progress, offline=offline
+    )
+
+
+def register_bundle(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(bundle)
+
+
+_EVERYWHERE = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to
+
+
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made by `zoo bundle`.")],
+    host: Annotated[
+        str,
+        typer.Option("--host", help="Address to listen at; 0.0.0.0: everyone on the network."),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 8765,
+    quiet: Quiet = False,
+) -> None:
+    """Serve a bundle to other machines, until Ctrl-C; interrupted downloads go on.
+
+    Example: zoo serve models/ --host 0.0.0.0
+    """
+    from zoo.bundle import REGISTRY
+    from zoo.server import MirrorServer
+
+    out = Output(quiet=quiet)
+    server = MirrorServer(
+        folder, host=host, port=port, report=lambda served: out.info(_line(served))
+    )
+    with server:
+        if not (server.folder / REGISTRY).is_file():
+            out.warning(
+                f"{folder} has no {REGISTRY}: clients must know the names of the files; "
+                "zoo bundle writes one"
+            )
+        _introduce(out, server, host)
+        sys.stdout.flush()
+        try:
+            server.serve_forever(poll_interval=0.1)
+        except KeyboardInterrupt:
+            out.info("stopped")
+
+
+def _introduce(out: Output, server: "MirrorServer", host: str) -> None:
+    """Say what a client runs, and who can be one."""
+    import socket
+
+    from zoo.bundle import REGISTRY
+    from zoo.transfer.client import is_loopback
+
+    local = is_loopback(host)
+    name = socket.gethostname() if host in _EVERYWHERE else host
+    place = f"[{name}]" if ":" in name else name
+    address = f"http://{place}:{server.port}/{REGISTRY}"
+    out.text(f"zoo registry add {address}" if local else f"zoo registry add {address} --insecure")
+    out.info(f"serving {server.folder}; a client runs the command above, then `zoo pull NAME`")
+    if local:
+        out.info("this machine only; --host 0.0.0.0 serves the network")
+    else:
+        out.warning(
+            f"everyone who reaches {place} can read these files, and nothing is encrypted; "
+            "clients compare hashes with a registry that came the same way"
+        )
+
+
+def _line(served: "Served") -> str:
+    return (
+        f"{served.client} {served.method} {served.path} {served.status} "
+        f"{served.sent:,} bytes {served.seconds:.2f} s"
+    )
+
+
+def register_serve(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(serve)

@@ -1,0 +1,207 @@
+"""`zoo lock` and `zoo reproduce`: all that decides a run, written down and checked."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.options import Json, find_model
+from cli.output import Output
+from cli.version import VERSION
+
+if TYPE_CHECKING:
+    from dpa2.training.reproduce import Difference
+    from schemas.input.start import Start
+    from schemas.lock import Lock
+
+
+_TRAINING = ("train", "finetune")
+_STARTS = ("model", "finetune", "init_model", "restart")
+"""Parameters that name a checkpoint, of either command."""
+
+_LockFile = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The lock file.")]
+
+
+def lock(
+    context: typer.Context,
+    output: _LockFile = Path("zoo.lock"),
+    result: Annotated[
+        Path | None,
+        typer.Option("--result", metavar="CKPT", help="The checkpoint that came out of it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write down all that decides a run: input, data, model, branch, seeds, versions.
+
+    The run is given as its command; options of zoo lock come before it.
+
+    Example: zoo lock --result model.ckpt.pt finetune input.json --model DPA2_water_tiny
+    """
+    from schemas.base.writing import write_json
+    from zoo.checkpoint_file import read_header
+
+    if result is not None:
+        read_header(result)  # the lock would hold fast what no run has written
+    found = _lock(context.args, result)
+    write_json(output, found.model_dump(), indent=2)
+    out = Output(json_mode=as_json)
+    out.result({"ok": True, "file": str(output), **found.model_dump()})
+    out.text(f"{output}: {_summary(found)}")
+    for place, seed in found.seeds.items():
+        if seed is None:
+            out.warning(f"{place} is not set: every run draws its own numbers")
+
+
+def reproduce(
+    lock_file: Annotated[Path, typer.Argument(metavar="LOCK")] = Path("zoo.lock"),
+    run: Annotated[
+        bool, typer.Option("--run", help="Train again, and compare the checkpoint.")
+    ] = False,
+    output_dir: Annotated[
+        Path,
+        typer.Option("--output-dir", metavar="FOLDER", help="Where the new run writes."),
+    ] = Path("reproduced"),
+    as_json: Json = False,
+) -> None:
+    """Check that input, data, model and versions are those of a lock file; train again.
+
+    A checkpoint is the same to the last bit on the same kind of machine with the same versions.
+    """
+    from dpa2.training.reproduce import differences
+    from schemas.lock import read_lock
+
+    out = Output(json_mode=as_json)
+    locked = read_lock(lock_file)
+    found = differences(locked, _lock(locked.command, None))
+    same = all(item.weight != "error" for item in found)
+    _show(out, found)
+    document: dict[str, Any] = {
+        "ok": same,
+        "command": locked.command,
+        "differences": [item.document() for item in found],
+    }
+    if same and run:
+        document |= _run(out, locked, output_dir)
+    elif same:
+        out.text(f"the same run; start it with: zoo reproduce {shlex.quote(str(lock_file))} --run")
+    out.result(document)
+    if not document["ok"]:
+        raise typer.Exit(1)
+
+
+def _lock(command: list[str], result: Path | None) -> "Lock":
+    """Return the lock of a training command, for what is there now."""
+    from dpa2.training.reproduce import locked_data, locked_input, model_sha256, seeds, versions
+    from schemas.check.input_file import check_file, checked
+    from schemas.lock import Lock, LockedModel, LockedResult
+
+    given = _parsed(command)
+    option = next((name for name in _STARTS if given.get(name)), None)
+    model, start = None, None
+    if option is not None:
+        reference, branch = str(given[option]), given.get("branch")
+        file = find_model(reference)
+        model = LockedModel(reference=reference, branch=branch, sha256=model_sha256(Path(file)))
+        start = _start(option, file, branch, bool(given.get("use_pretrain_script")))
+    path = str(given["input_file"])
+    config = checked(check_file(path, given.get("overrides") or [], start))
+    content = locked_input(path, config)
+    return Lock(
+        command=command,
+        made_with=versions(VERSION),
+        input=content,
+        seeds=seeds(content.content),
+        model=model,
+        data=locked_data(config),
+        result=None
+        if result is None
+        else LockedResult(path=str(result), sha256=model_sha256(result)),
+    )
+
+
+def _parsed(command: list[str]) -> dict[str, Any]:
+    """Return the parameters of a training command as they are written on the command line."""
+    from cli.main import app
+
+    if not command or command[0] not in _TRAINING:
+        raise typer.BadParameter(
+            f"say how the run was started: zoo lock {' or '.join(_TRAINING)} INPUT ..."
+        )
+    known: Any = typer.main.get_command(app)
+    parser = known.commands[command[0]]
+    context = parser.make_context(command[0], list(command[1:]))  # says what is wrong with them
+    given, _, _ = parser.make_parser(context).parse_args(list(command[1:]))
+    return dict(given)
+
+
+def _start(option: str, file: str, branch: str | None, use_pretrain_script: bool) -> "Start":
+    """Return the checkpoint that a run starts from, as the checks of an input need it."""
+    from cli.start import StartOptions, read_start
+    from schemas.base.errors import CheckpointError
+
+    options = StartOptions(
+        finetune=file if option in ("model", "finetune") else None,
+        restart=file if option == "restart" else None,
+        init_model=file if option == "init_model" else None,
+        branch=branch,
+        use_pretrain_script=use_pretrain_script,
+    )
+    start, faults = read_start(options)
+    if start is None:
+        raise CheckpointError(faults[0].message, hint=faults[0].hint)
+    return start
+
+
+def _run(out: Output, locked: "Lock", folder: Path) -> dict[str, Any]:
+    """Train again into a folder of its own; compare the checkpoint with that of the lock."""
+    from dpa2.training.reproduce import model_sha256
+
+    command = [*locked.command, "--output-dir", str(folder)]  # of two, the last one counts
+    out.info(f"zoo {shlex.join(command)}")
+    words = [sys.executable, "-m", "cli.main", *command]
+    kept_apart = subprocess.DEVNULL if out.json_mode else None  # one document on stdout, ours
+    done = subprocess.run(words, stdout=kept_apart, check=False)  # noqa: S603 - our own program
+    if done.returncode:
+        raise typer.Exit(done.returncode)
+    if locked.result is None:
+        out.text("trained; the lock names no checkpoint to compare with (--result)")
+        return {"ok": True, "result": None}
+    path = folder / os.path.relpath(
+        locked.result.path, _parsed(locked.command).get("output_dir") or os.curdir
+    )
+    digest = model_sha256(path)
+    same = digest == locked.result.sha256
+    out.text(
+        f"{path}: "
+        + ("the same to the last bit" if same else f"SHA-256 {digest}, not {locked.result.sha256}")
+    )
+    return {"ok": same, "result": {"path": str(path), "sha256": digest, "same": same}}
+
+
+def _show(out: Output, found: "list[Difference]") -> None:
+    rows = [
+        [f"{item.what} {item.where}".strip(), item.locked, item.found, item.weight]
+        for item in found
+    ]
+    if rows:
+        out.table("", ["differs", "locked", "here", "weight"], rows)
+
+
+def _summary(found: "Lock") -> str:
+    """Return one line about a lock."""
+    frames = sum(item.frames for item in found.data)
+    line = f"input {found.input.sha256[:12]}, {frames} frames in {len(found.data)} places"
+    if found.model is not None:
+        line += f", {found.model.reference} {found.model.sha256[:12]}"
+    return line + (f", result {found.result.sha256[:12]}" if found.result else "")
+
+
+def register_lock(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    as_given = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command(name="lock", context_settings=as_given)(lock)
+    app.command(name="reproduce")(reproduce)

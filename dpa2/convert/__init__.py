@@ -1,1 +1,0 @@
-"""deepmd-kit's names and layouts to and from ours."""

@@ -1,0 +1,211 @@
+"""XYZ and extended XYZ in every dialect, a frame at a time."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from ase.io.extxyz import read_xyz
+
+from dpa2.data.structures.ase_files import from_ase, quiet, set_masses_of_isotopes
+from dpa2.data.structures.elements import column_of, open_text, short_reason, symbols_of, with_word
+from dpa2.data.structures.structure import (
+    Dropped,
+    FileReport,
+    FrameFaultError,
+    ReadOptions,
+    Structure,
+)
+from schemas.base.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+_QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\'[^\']*\'|\{[^}]*\}')
+_KEY = re.compile(r"(?:^|\s)([A-Za-z_][\w.-]*)\s*=")
+_PROPERTIES = re.compile(r'(?:^|\s)Properties\s*=\s*"?([^\s"]+)')
+_SPECIES = ("species", "element", "elements", "symbols", "symbol")
+# Some programs write these in lower case, and ASE knows one spelling.
+_KNOWN_KEYS = re.compile(r"(?i)(?:(?<=\s)|^)(lattice|properties|pbc)(?=\s*=)")
+_SPELLING = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+# ASE wants nine numbers here, in quotes.
+_TENSOR = re.compile(
+    r"(?P<key>(?:^|\s)(?:stress|virial)\s*=\s*)"
+    r"(?P<value>\"[^\"]*\"|'[^']*'|\{[^}]*\}|\[\[.*?\]\]|\[[^\]]*\])"
+)
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf")
+# What i-PI writes: a cell, and units that are Bohr's unless it says so.
+_IPI = re.compile(r"CELL[({](?:abcABC|H|GENH)[)}]|\b(?:positions|forces|velocities)\{\w+\}")
+_OTHER_CELL = re.compile(r"(?i)\b(?:unit)?(?:cell|box|cryst1?|crystal)\b[^\w-]*-?\d+\.?\d*\s")
+# The vectors of a cell that some programs write after the atoms.
+_VECTOR = re.compile(r"VEC[123]\b")
+
+
+def read(path: Path, options: ReadOptions, report: FileReport) -> Iterator[Structure | Dropped]:
+    """Yield the frames of an XYZ file, and those that cannot be read as `Dropped`.
+
+    Raises:
+        DataError: If it does not begin as XYZ does, or labels are not clear.
+    """
+    with open_text(path) as stream:
+        for number, frame in enumerate(_frames(stream)):
+            if isinstance(frame, str):
+                yield Dropped(number, frame)
+                continue
+            try:
+                yield _structure(frame, f"{report.file} frame {number}", options, report)
+            except FrameFaultError as error:
+                yield Dropped(number, error.message, error.hint)
+
+
+def _frames(stream: TextIO) -> Iterator[list[str] | str]:
+    """Yield the lines of each frame, or why there is none; what follows a lost count is lost."""
+    first = True
+    pending = ""
+    while line := pending or stream.readline():
+        pending = ""
+        if not line.strip():
+            continue
+        if not line.strip().isdecimal():
+            shown = " ".join(line.split())[:40]
+            lost = f"a number of atoms should be where {shown!r} is"
+            if first:
+                raise DataError(lost, hint="the first line of XYZ is the number of atoms alone")
+            yield f"{lost}; the rest of the file is lost"
+            return
+        first = False
+        count = int(line) if len(line.strip()) < 12 else 10**12
+        lines = [line, *islice(stream, count + 1)]
+        if len(lines) < count + 2:
+            yield f"the file ends after {max(len(lines) - 2, 0)} of its {line.strip()} atoms"
+            return
+        if _is_cut(lines[2:]):
+            yield "the file ends in the middle of its last line"
+            return
+        while len(lines) < count + 5 and _VECTOR.match(pending := stream.readline()):
+            lines.append(pending)
+            pending = ""
+        yield lines
+
+
+def _is_cut(rows: list[str]) -> bool:
+    """Tell whether the last number of a file has fewer digits than those above it."""
+    if len(rows) < 2 or rows[-1].endswith("\n") or not rows[-1].split():
+        return False
+    others = [row.split()[-1] for row in rows[:-1] if row.split()]
+    return len(rows[-1].split()[-1].lstrip("-")) < min(len(word.lstrip("-")) for word in others)
+
+
+def _structure(lines: list[str], where: str, options: ReadOptions, report: FileReport) -> Structure:
+    count = int(lines[0])
+    if count == 0:
+        raise FrameFaultError("it has no atoms")
+    comment = _KNOWN_KEYS.sub(lambda found: _SPELLING[found[1].lower()], lines[1])
+    _look_for_other_cells(comment, report)
+    _refuse_repeated_keys(comment)
+    _check_columns(comment, len(lines[2].split()))
+    lines[1] = _TENSOR.sub(_nine_numbers, comment)
+    column = _species_column(comment)
+    symbols: tuple[str, ...] | None = None
+    labels: list[str] = []
+    if column is not None:
+        labels = column_of(lines[2 : count + 2], column)
+        symbols = _names(labels, options, report)
+        for atom in range(count):
+            # What ASE does not know as an element keeps its name in `symbols`.
+            if labels[atom] and symbols[atom] != labels[atom]:
+                lines[atom + 2] = with_word(lines[atom + 2], column, symbols[atom])
+        for atom, name in enumerate(symbols):
+            if not _known_to_ase(name):
+                lines[atom + 2] = with_word(lines[atom + 2], column, "X")
+    try:
+        with quiet():
+            atoms: Atoms = next(iter(read_xyz(io.StringIO("".join(lines)), index=0)))
+    except Exception as error:
+        raise FrameFaultError(f"it cannot be read: {short_reason(error)}") from error
+    if len(atoms) != count:
+        raise FrameFaultError(f"it has {len(atoms)} atoms in place of {count}")
+    set_masses_of_isotopes(atoms, labels)
+    return from_ase(atoms, where, options, report, symbols)
+
+
+def _names(labels: list[str], options: ReadOptions, report: FileReport) -> tuple[str, ...]:
+    if options.type_names and all(label.isdecimal() for label in labels):
+        from dpa2.data.structures.elements import numbered
+
+        report.note(f"types 1, 2, ... are taken as {' '.join(options.type_names)} (--type-map)")
+        return numbered(map(int, labels), options.type_names, "file", 1)
+    try:
+        return symbols_of(labels, options.known_names, report)
+    except DataError as error:
+        raise FrameFaultError(error.message, hint=error.hint) from error
+
+
+def _known_to_ase(name: str) -> bool:
+    from ase.data import atomic_numbers
+
+    return name in atomic_numbers
+
+
+def _species_column(comment: str) -> int | None:
+    """Return which word of a line names the element; None where numbers of elements do."""
+    found = _PROPERTIES.search(comment)
+    if found is None:
+        return 0
+    fields = found[1].split(":")
+    column = 0
+    for name, width in zip(fields[::3], fields[2::3], strict=False):
+        if name.lower() in _SPECIES:
+            return column
+        column += int(width) if width.isdecimal() and len(width) < 6 else 1
+    return None
+
+
+def _check_columns(comment: str, words: int) -> None:
+    """Refuse a comment line that promises more columns than there are, or gigabytes of them."""
+    found = _PROPERTIES.search(comment)
+    widths = found[1].split(":")[2::3] if found else []
+    if any(not width.isdecimal() or len(width) > 6 for width in widths):
+        raise FrameFaultError("its Properties have a column count that is none")
+    if sum(map(int, widths)) > words:
+        total = sum(map(int, widths))
+        raise FrameFaultError(f"its Properties name {total} columns and its first line has {words}")
+
+
+def _nine_numbers(found: re.Match[str]) -> str:
+    """Return a stress or virial of nine numbers, or of six (xx yy zz yz xz xy), as nine."""
+    numbers = _NUMBER.findall(found["value"])
+    if len(numbers) == 6:
+        numbers = [numbers[i] for i in (0, 5, 4, 5, 1, 3, 4, 3, 2)]
+    return f'{found["key"]}"{" ".join(numbers)}"' if len(numbers) == 9 else found[0]
+
+
+def _look_for_other_cells(comment: str, report: FileReport) -> None:
+    """Refuse a comment line of i-PI; note one with a cell in another form than `Lattice`."""
+    if _IPI.search(comment):
+        raise FrameFaultError(
+            "its comment line is i-PI's, which has a cell and units of its own",
+            hint="let i-PI write it for ASE (format='ase'), or convert it to extended XYZ in Å",
+        )
+    if "Lattice" not in comment and (found := _OTHER_CELL.search(comment)):
+        report.note(
+            f"its comment line has {found[0].strip()[:20]!r}: a cell is read from Lattice only, "
+            "and without it the structure is not periodic"
+        )
+
+
+def _refuse_repeated_keys(comment: str) -> None:
+    """Refuse a comment line that gives a key twice: which of its values is meant?"""
+    counts = Counter(_KEY.findall(_QUOTED.sub("", comment)))
+    twice = [key for key, count in counts.items() if count > 1]
+    if twice:
+        raise FrameFaultError(f"its comment line gives {', '.join(twice)} more than once")
+    found = _PROPERTIES.search(comment)
+    columns = Counter(found[1].split(":")[::3] if found else ())
+    twice = [name for name, count in columns.items() if count > 1]
+    if twice:
+        raise FrameFaultError(f"its Properties name the column {', '.join(twice)} twice")

@@ -1,1 +1,0 @@
-"""Fine-tuning: which branch each branch starts from, what is copied, how the energies shift."""

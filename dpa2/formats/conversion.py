@@ -1,0 +1,189 @@
+"""A model read from one file format and written in another (`zoo convert`)."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dpa2.formats.table import format_of
+from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
+from dpa2.model.build import build_model
+from dpa2.model.energy import EnergyModel
+from schemas.base.errors import ConversionError
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
+from schemas.input.model import parse_model
+
+SOFTWARE = "dpa-zoo"
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class PortableModel:
+    """A model of one task, and where it comes from.
+
+    Attributes:
+        model: The network with its weights and statistics.
+        model_params: The `model` section it was trained with.
+        path: The file it was read from.
+        branch: Its name there; `Default` in a single-task model.
+        step: 0-based index of the last training step, None where the file does not say.
+        learning_rate: Rate of that step.
+        left_behind: What the file held beside the model, in words.
+        notes: What was odd about the file, in words.
+        history: Earlier conversions, oldest first (see `with_history`).
+    """
+
+    model: EnergyModel
+    model_params: dict[str, Any]
+    path: Path
+    branch: str = SINGLE_TASK_BRANCH
+    step: int | None = None
+    learning_rate: float | None = None
+    left_behind: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def with_history(self) -> list[dict[str, Any]]:
+        """Return the conversions that lead to a file written now: name and digest, no time."""
+        digest = hashlib.sha256()
+        with self.path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        step = {
+            "software": SOFTWARE,
+            "version": software_version(),
+            "source": self.path.name,
+            "sha256": digest.hexdigest(),
+            "branch": self.branch,
+        }
+        return [*self.history, step]
+
+
+def in_precision(portable: PortableModel, dtype: str) -> PortableModel:
+    """Return the model with parameters of another floating-point type.
+
+    Raises:
+        ConversionError: If there is no such type.
+    """
+    if dtype not in DTYPES:
+        raise ConversionError(
+            f"parameters cannot be of type `{dtype}` here", hint=f"use one of: {', '.join(DTYPES)}"
+        )
+    section = dict(portable.model_params)
+    for name in ("descriptor", "fitting_net"):
+        section[name] = {**section[name], "precision": dtype}
+    model = build_model(parse_model(section))
+    load_deepmd_state(model, to_deepmd_state(portable.model))
+    changed = dict(portable.__dict__) | {"model": model, "model_params": section}
+    return PortableModel(**changed)
+
+
+def software_version() -> str:
+    """Return the version of this program."""
+    try:
+        return version(SOFTWARE)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What was written.
+
+    Attributes:
+        source: The file that was read.
+        path: The file (or folder) that was written.
+        source_format: Usual suffix of the format of the source.
+        format: Usual suffix of the format that was written.
+        branch: Branch of the source; `Default` for a single-task model.
+        type_map: Element of each type.
+        precision: Floating-point type of the descriptor's parameters.
+        num_parameters: Trainable numbers in it.
+        num_bytes: Size of the file, or of all files of the folder.
+        left_behind: What the source holds beside the model, in words.
+        notes: What was odd about the source, in words.
+    """
+
+    source: Path
+    path: Path
+    source_format: str
+    format: str
+    branch: str
+    type_map: list[str]
+    precision: str
+    num_parameters: int
+    num_bytes: int
+    left_behind: list[str]
+    notes: list[str]
+
+
+def convert(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    branch: str | None = None,
+    dtype: str | None = None,
+    force: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> Converted:
+    """Write a model in the format that the output's suffix names (`dpa2.formats.table`).
+
+    Weights and statistics keep their bits unless `dtype` asks for others.
+
+    Args:
+        source: A model of this project or of deepmd-kit.
+        output: What to write.
+        branch: Which branch of a multi-task checkpoint: its name or an alias, in any case.
+        dtype: `float32` or `float64`: precision of the parameters; None keeps it.
+        force: Replace a file that is there.
+        report: Told what is being done where that takes long.
+
+    Raises:
+        CheckpointError: If the source or the branch cannot be used.
+        ConversionError: If the model cannot be represented in the format asked for.
+        ConfigError: If the model is none that this engine runs.
+        WriteError: If the output cannot be written; an older file of that name is untouched.
+    """
+    given, target = Path(source), Path(output)
+    reader, writer = format_of(given), format_of(target, to_write=True)
+    writer.check_writable(target)
+    _refuse_overwriting(given, target, force=force)
+    portable = reader.read(given, branch)
+    if dtype is not None:
+        portable = in_precision(portable, dtype)
+    model = portable.model
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    precision = str(model.descriptor.dtype).removeprefix("torch.")
+    type_map = list(model.type_map)
+    writer.write(portable, target, report)
+    return Converted(
+        portable.path,
+        target,
+        reader.name,
+        writer.name,
+        portable.branch,
+        type_map,
+        precision,
+        num_parameters,
+        _size(target),
+        portable.left_behind,
+        portable.notes,
+    )
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+    return path.stat().st_size
+
+
+def _refuse_overwriting(source: Path, target: Path, *, force: bool) -> None:
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ConversionError(f"{target} is the file to convert", hint="name another file to write")
+    if target.exists() and not force:
+        raise ConversionError(
+            f"{target} is there already", hint="name another one, or add --force to replace it"
+        )

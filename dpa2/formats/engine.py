@@ -1,0 +1,417 @@
+"""The interface of everything that evaluates, and programs with deepmd-kit's lower interface.
+
+TorchScript, AOTInductor, StableHLO and SavedModel differ in what runs the program, and in nothing
+else: pairs become ghosts and lists here, and what the program says of ghosts goes to their atoms.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from torch import Tensor
+
+from dpa2.data.frames import each_frame
+from dpa2.formats.structures import Evaluation, ModelInputs, Structures, join
+from dpa2.model.neighbors import PairFinder, Pairs, pairs_within
+from schemas.base.errors import CheckpointError
+
+
+class Engine(ABC):
+    """A model that can be evaluated.
+
+    Args:
+        inputs: What the model takes.
+        rcut: Cutoff of the neighbour search, Å.
+        device: Where it computes.
+        model_params: The `model` section that it was trained with.
+    """
+
+    def __init__(
+        self,
+        inputs: ModelInputs,
+        rcut: float,
+        device: torch.device,
+        model_params: dict[str, Any],
+    ) -> None:
+        self.inputs = inputs
+        self.rcut = rcut
+        self.device = device
+        self.model_params = model_params
+
+    @abstractmethod
+    def evaluate(
+        self,
+        structures: Structures,
+        *,
+        atomic: bool,
+        descriptor: bool,
+        find_pairs: PairFinder | None = None,
+    ) -> tuple[Evaluation, int]:
+        """Evaluate some frames; also return the number of neighbour pairs beyond `nsel`.
+
+        Args:
+            structures: Frames of equal numbers of atoms.
+            atomic: Also virials of atoms, where the model has them.
+            descriptor: Also the descriptor.
+            find_pairs: What searches neighbours; None: a new search each time.
+
+        Raises:
+            CheckpointError: If the model does not give its descriptor.
+        """
+
+    def compile(self, backend: str) -> str | None:
+        """Compile the network; return why not, or None where it was done."""
+        del backend
+        return "frozen models are compiled already; load the checkpoint (.pt) instead"
+
+    def tensor(self, array: NDArray[Any] | None, *shape: int) -> Tensor | None:
+        """Return an array on the model's device, in another shape where one is given."""
+        if array is None:
+            return None
+        return torch.tensor(array.reshape(shape or array.shape), device=self.device)
+
+
+def array_of(tensor: Tensor, *shape: int) -> NDArray[np.float64]:
+    """Return a tensor as float64 on the CPU, in another shape where one is given."""
+    array = tensor.detach().to("cpu", torch.float64).numpy()
+    return np.asarray(array.reshape(shape or array.shape))
+
+
+# Axes:  N atoms   M atoms and ghosts   E pairs   W longest list
+
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class WithGhosts:
+    """A structure with the images that its pairs reach.
+
+    Attributes:
+        coord: (M, 3) Å; the N atoms come first.
+        mapping: (M,) the atom of which each is an image.
+        nlist: (N, W) neighbours among the M; -1 in empty slots.
+    """
+
+    coord: Floats
+    mapping: Integers
+    nlist: Integers
+
+
+def with_ghosts(coord: Floats, box: Floats | None, pairs: Pairs) -> WithGhosts:
+    """Return a structure with one ghost for every image that is some atom's neighbour.
+
+    Args:
+        coord: (N, 3) Å.
+        box: (3, 3) Å, rows are vectors; None: not periodic.
+        pairs: (i, j, displacement (E, 3), distance (E,)), all ordered pairs.
+    """
+    i, j, displacement, distance = pairs
+    num_atoms = len(coord)
+    order = np.lexsort((distance, i))
+    i, j, displacement = i[order], j[order], displacement[order]
+    neighbor, mapping, everywhere = j, np.arange(num_atoms), coord
+    if box is not None:
+        between = displacement - (coord[j] - coord[i])
+        shift = np.rint(between @ np.linalg.inv(box)).astype(np.int64)
+        outside = shift.any(axis=1)
+        images, found = np.unique(np.column_stack((j, shift))[outside], axis=0, return_inverse=True)
+        neighbor = j.copy()
+        neighbor[outside] = num_atoms + found.reshape(-1)
+        ghosts = coord[images[:, 0]] + (images[:, 1:, None] * box).sum(axis=1)
+        everywhere = np.concatenate((coord, ghosts))
+        mapping = np.concatenate((mapping, images[:, 0]))
+    counts = np.bincount(i, minlength=num_atoms)
+    nlist = np.full((num_atoms, max(1, int(counts.max(initial=0)))), -1, dtype=np.int64)
+    nlist[i, np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)] = neighbor
+    return WithGhosts(everywhere, mapping.astype(np.int64), nlist)
+
+
+def folded(values: Floats, mapping: Integers, num_atoms: int) -> Floats:
+    """Return what belongs to atoms and ghosts summed up over the images of each atom.
+
+    Args:
+        values: (M, C) forces or virials.
+        mapping: (M,) the atom of which each is an image.
+        num_atoms: N.
+
+    Returns:
+        (N, C).
+    """
+    columns = [np.bincount(mapping, weights=column, minlength=num_atoms) for column in values.T]
+    return np.stack(columns, axis=-1)
+
+
+# Axes:  N atoms   M atoms and ghosts   K neighbour slots   P, Q parameters of frames, atoms
+
+
+class LowerFacts(BaseModel):
+    """What a file says about its program, in deepmd-kit's words.
+
+    Attributes:
+        type_map: Element of each type.
+        rcut: Å.
+        sel: Neighbour capacity, one entry for all types.
+        dim_fparam: Frame parameters that it takes.
+        dim_aparam: Parameters per atom that it takes.
+        has_default_fparam: Whether `default_fparam` stands for frame parameters that are not given.
+        model_output_type: What it predicts for atoms.
+        mixed_types: Whether one neighbour list holds all types.
+        dim_chg_spin: Conditions of charge and spin that it takes.
+        pair_exclude_types: Pairs of types that the caller must leave out of the list.
+        do_atomic_virial: Whether it can split the virial among atoms.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    type_map: list[str] = Field(min_length=1)
+    rcut: float = Field(gt=0, allow_inf_nan=False)
+    sel: list[int] = Field(min_length=1)
+    dim_fparam: int = Field(default=0, ge=0)
+    dim_aparam: int = Field(default=0, ge=0)
+    has_default_fparam: bool = False
+    default_fparam: list[float] | None = None
+    model_output_type: list[str] = ["energy"]
+    mixed_types: bool = True
+    dim_chg_spin: int = 0
+    pair_exclude_types: list[tuple[NonNegativeInt, NonNegativeInt]] = []
+    do_atomic_virial: bool = True
+
+    @classmethod
+    def parse(cls, said: Mapping[str, Any], path: object) -> Self:
+        """Return what the file `path` says.
+
+        Raises:
+            CheckpointError: If it says nonsense, or is no energy model with one list for all types.
+        """
+        try:
+            facts = cls.model_validate(said)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise CheckpointError(
+                f"{path} describes itself wrongly: {place}: {first['msg']}",
+                hint="the file is damaged or of a newer kind; make it again from the checkpoint",
+            ) from error
+        types = (number for pair in facts.pair_exclude_types for number in pair)
+        if max(types, default=0) >= len(facts.type_map):
+            raise CheckpointError(
+                f"{path} leaves out pairs of types that it does not have",
+                hint="the file is damaged; make it again from the checkpoint",
+            )
+        if "energy" not in facts.model_output_type:
+            raise CheckpointError(
+                f"{path} predicts {', '.join(facts.model_output_type)}, not energies",
+                hint="give an energy model",
+            )
+        if not facts.mixed_types or facts.dim_chg_spin:
+            needs = "conditions of charge and spin" if facts.mixed_types else "a list for each type"
+            raise CheckpointError(
+                f"{path} is no DPA-2 model: it takes {needs}", hint="evaluate it with deepmd-kit"
+            )
+        return facts
+
+    @property
+    def nsel(self) -> int:
+        """Neighbour capacity."""
+        return sum(self.sel)
+
+    @property
+    def inputs(self) -> ModelInputs:
+        """What structures must bring."""
+        return ModelInputs(
+            tuple(self.type_map),
+            dim_fparam=self.dim_fparam,
+            dim_aparam=self.dim_aparam,
+            has_default_fparam=self.has_default_fparam,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LowerInput:
+    """One frame, as a program takes it.
+
+    Attributes:
+        coord: (M, 3) Å; the N atoms come first.
+        types: (M,) -1 where there is no atom.
+        nlist: (N, K) neighbours among the M, nearest first, not more than the capacity; -1 in empty
+            slots.
+        mapping: (M,) the atom of which each is an image.
+        fparam: (P,), or None where the model takes none.
+        aparam: (N, Q), or None where the model takes none.
+    """
+
+    coord: Floats
+    types: Integers
+    nlist: Integers
+    mapping: Integers
+    fparam: Floats | None
+    aparam: Floats | None
+
+    def with_slots(self, count: int) -> Integers:
+        """Return the list with at least so many slots."""
+        lacking = max(0, count - self.nlist.shape[1])
+        return np.pad(self.nlist, ((0, 0), (0, lacking)), constant_values=-1)
+
+
+_NEEDED = ("energy", "energy_redu", "energy_derv_r", "energy_derv_c_redu", "energy_derv_c")
+
+Program = Callable[[LowerInput, bool], Mapping[str, Floats]]
+"""From a frame, and whether virials of atoms are wanted, to deepmd-kit's outputs by their names:
+
+`energy` (N), `energy_redu`, `energy_derv_r` (M, 3), `energy_derv_c` (M, 9), `energy_derv_c_redu`
+(9); axes of length one do not matter. Where the program adds ghosts, these come last.
+"""
+
+
+def evaluate_frame(
+    program: Program,
+    facts: LowerFacts,
+    frame: Structures,
+    find_pairs: PairFinder | None,
+    *,
+    atomic: bool,
+) -> tuple[Evaluation, int]:
+    """Evaluate one frame; also return the number of neighbour pairs beyond the capacity."""
+    coord, types = frame.coord[0], frame.atom_types[0]
+    box = None if frame.box is None else frame.box[0]
+    num_atoms = len(coord)
+    real = np.flatnonzero(types >= 0)
+    if len(real) == 0:
+        return _nothing(num_atoms, atomic=atomic), 0
+    i, j, displacement, distance = (find_pairs or pairs_within)(coord[real], box, facts.rcut)
+    counts = np.bincount(i)
+    dropped = int(np.maximum(counts - facts.nsel, 0).sum())
+    extended = with_ghosts(coord, box, (real[i], real[j], displacement, distance))
+    types_M = types[extended.mapping]
+    nlist = _without_excluded(facts, types_M, extended.nlist[:, : facts.nsel])
+    fparam = None if frame.fparam is None else frame.fparam[0]
+    if fparam is None and facts.default_fparam:
+        fparam = np.array(facts.default_fparam, dtype=np.float64)
+    aparam = None if frame.aparam is None else frame.aparam[0]
+    lower_input = LowerInput(extended.coord, types_M, nlist, extended.mapping, fparam, aparam)
+    found = program(lower_input, atomic)
+    lacking = [name for name in _NEEDED[: 4 + atomic] if name not in found]
+    if lacking:
+        raise CheckpointError(
+            f"the model's program does not return {', '.join(lacking)}",
+            hint="give an energy model that was made by zoo or deepmd-kit",
+        )
+
+    def of_atoms(name: str) -> Floats:
+        rows = found[name].reshape(-1, found[name].shape[-1])
+        # There may be rows for ghosts that only fill up.
+        return folded(rows[: len(extended.mapping)], extended.mapping, num_atoms)
+
+    evaluation = Evaluation(
+        energy=found["energy_redu"].reshape(1),
+        force=of_atoms("energy_derv_r").reshape(1, num_atoms, 3),
+        virial=found["energy_derv_c_redu"].reshape(1, 3, 3),
+        atom_energy=found["energy"].reshape(1, num_atoms),
+        atom_virial=of_atoms("energy_derv_c").reshape(1, num_atoms, 3, 3) if atomic else None,
+    )
+    return evaluation, dropped
+
+
+class LowerEngine(Engine):
+    """Evaluates through a program that a file holds, frame by frame.
+
+    Args:
+        program: What is in the file.
+        facts: What the file says about it.
+        device: Where it computes.
+        model_params: The `model` section that the file holds.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        facts: LowerFacts,
+        device: torch.device,
+        model_params: dict[str, Any],
+    ) -> None:
+        super().__init__(facts.inputs, facts.rcut, device, model_params)
+        self.program = program
+        self.facts = facts
+
+    def evaluate(
+        self,
+        structures: Structures,
+        *,
+        atomic: bool,
+        descriptor: bool,
+        find_pairs: PairFinder | None = None,
+    ) -> tuple[Evaluation, int]:
+        """Evaluate; virials of atoms are None where the program does not compute them."""
+        if descriptor:
+            raise CheckpointError(
+                "a frozen model of this format does not give its descriptor",
+                hint="use the checkpoint that it was made from",
+            )
+        atomic = atomic and self.facts.do_atomic_virial
+
+        def evaluated(f: int) -> tuple[Evaluation, int]:
+            frame = structures.frames(f, f + 1)
+            return evaluate_frame(self.program, self.facts, frame, find_pairs, atomic=atomic)
+
+        parts, dropped = zip(*each_frame(structures.num_frames, evaluated), strict=True)
+        return join(parts), sum(dropped)
+
+
+def _without_excluded(facts: LowerFacts, types_M: Integers, nlist_NK: Integers) -> Integers:
+    """Empty the slots of pairs that the caller must leave out; as in training, after the cut."""
+    if not facts.pair_exclude_types:
+        return nlist_NK
+    num_types = len(facts.type_map)
+    keep_TT = np.ones((num_types, num_types), dtype=np.bool_)
+    for a, b in facts.pair_exclude_types:
+        keep_TT[a, b] = keep_TT[b, a] = False
+    centers_N1 = types_M[: len(nlist_NK), None]
+    return np.where(keep_TT[centers_N1, types_M[nlist_NK]], nlist_NK, -1)
+
+
+def _nothing(num_atoms: int, *, atomic: bool) -> Evaluation:
+    return Evaluation(
+        energy=np.zeros(1),
+        force=np.zeros((1, num_atoms, 3)),
+        virial=np.zeros((1, 3, 3)),
+        atom_energy=np.zeros((1, num_atoms)),
+        atom_virial=np.zeros((1, num_atoms, 3, 3)) if atomic else None,
+    )
+
+
+_LEAST_GHOSTS = 64
+
+
+def fixed_shapes(frame: LowerInput, facts: LowerFacts) -> list[NDArray[Any]]:
+    """Return the six arguments of such a program, in few different shapes.
+
+    Compiling takes seconds, and the number of ghosts changes as atoms move. So there are ghosts
+    that nobody is near, up to 64 or a quarter more: a simulation compiles once or twice.
+
+    Returns:
+        coord (1, M, 3), types (1, M) int32, nlist (1, N, nsel), mapping (1, M), fparam (1, P) and
+        aparam (1, N, Q); the latter of no columns where the model takes none.
+    """
+    num_atoms = len(frame.nlist)
+    nobody = _more(len(frame.mapping) - num_atoms)
+    return [
+        np.pad(frame.coord, ((0, nobody), (0, 0)))[None],
+        np.pad(frame.types, (0, nobody), constant_values=-1).astype(np.int32)[None],
+        frame.with_slots(facts.nsel)[None],
+        np.pad(frame.mapping, (0, nobody))[None],
+        np.zeros((1, 0)) if frame.fparam is None else frame.fparam[None],
+        np.zeros((1, num_atoms, 0)) if frame.aparam is None else frame.aparam[None],
+    ]
+
+
+def _more(num_ghosts: int) -> int:
+    """Return how many ghosts are missing to the next of the few numbers that are used."""
+    step = max(_LEAST_GHOSTS, 1 << max(0, num_ghosts.bit_length() - 3))
+    return max(1, -(-num_ghosts // step)) * step - num_ghosts

@@ -1,1 +1,0 @@
-"""Deployable files made from a trained model."""

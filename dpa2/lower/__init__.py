@@ -1,0 +1,1 @@
+"""Programs of a model with deepmd-kit's lower interface: TorchScript, and exported operators."""

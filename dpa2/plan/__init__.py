@@ -1,1 +1,0 @@
-"""A run explained before it starts; torch only where steps are really run."""

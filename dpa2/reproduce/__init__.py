@@ -1,1 +1,0 @@
-"""Runs held fast, and done again."""

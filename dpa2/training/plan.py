@@ -1,0 +1,408 @@
+"""What can be said about a run before it starts: steps, epochs, rates, disk and memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from dpa2.data.batching import epoch_length
+from dpa2.data.sampler import Sampler
+from dpa2.data.systems import open_systems
+from dpa2.training.checkpoint_store import keep_count
+from schemas.base.errors import ConfigError
+from schemas.check.loss import term_is_on
+from schemas.input.loss import PREFACTORS, EnergyLoss
+from schemas.input.model import Model
+from schemas.input.root import Input, MultiTaskInput
+from schemas.input.schedule import Schedule, build_schedule
+from schemas.input.size import (
+    MemoryEstimate,
+    Neighbors,
+    Shared,
+    distinct_parameters,
+    memory_estimate,
+    parameter_counts,
+    shared_parts,
+)
+from schemas.input.start import DEFAULT_BRANCH
+from schemas.input.training import DataSection, RunSettings
+
+
+@dataclass(frozen=True, slots=True)
+class SystemPlan:
+    """One system of the training data.
+
+    Attributes:
+        name: Its path.
+        num_frames: Frames of an epoch, repetitions included.
+        num_atoms: Atom slots per frame.
+        batch_size: Frames per batch.
+        num_batches: Batches per epoch.
+        probability: Of being drawn at a step of its branch.
+        epochs: How often the run passes over it, on average.
+    """
+
+    name: str
+    num_frames: int
+    num_atoms: int
+    batch_size: int
+    num_batches: int
+    probability: float
+    epochs: float
+
+
+@dataclass(frozen=True, slots=True)
+class BranchPlan:
+    """The training data of a branch, or of the only task.
+
+    What follows from the data is None where nobody looked at them.
+
+    Attributes:
+        name: The branch.
+        probability: Of being trained at a step.
+        steps: Steps of the run that train it, on average.
+        steps_per_epoch: Steps after which every system was seen once, on average.
+        epochs: How often the run passes over its data.
+        systems: Its systems.
+        labels: Labels that all systems have.
+    """
+
+    name: str
+    probability: float | None
+    steps: float | None
+    steps_per_epoch: int | None
+    epochs: float | None
+    systems: list[SystemPlan]
+    labels: list[str]
+
+    @property
+    def largest_batch(self) -> int:
+        """Atoms of the largest batch."""
+        return max(item.batch_size * item.num_atoms for item in self.systems)
+
+
+def branches_of(config: Input | MultiTaskInput) -> tuple[int, list[BranchPlan]]:
+    """Return the number of steps of a run, and how often each branch sees its data.
+
+    Raises:
+        DataError: The data cannot be read, or a batch size or a probability does not fit them.
+    """
+    if isinstance(config, Input):
+        training = config.training
+        sampler = sampler_of(training.training_data, config.model.type_map)
+        num_steps = training.numb_steps
+        if num_steps is None:
+            assert training.numb_epoch is not None
+            num_steps = ceil(training.numb_epoch * sampler.steps_per_epoch)
+        return num_steps, [_branch(DEFAULT_BRANCH, sampler, 1.0, num_steps)]
+    samplers = {
+        name: sampler_of(branch.training_data, branch.model.type_map)
+        for name, branch in config.branches.items()
+    }
+    num_steps, probabilities = _shares(config, samplers)
+    return num_steps, [
+        _branch(name, sampler, probabilities[name], num_steps) for name, sampler in samplers.items()
+    ]
+
+
+def branches_without_data(config: Input | MultiTaskInput) -> tuple[int, list[BranchPlan]]:
+    """Return the number of steps of a run, and what the input alone says about its branches.
+
+    Raises:
+        ConfigError: The length of the run is given in epochs.
+    """
+    num_steps = config.training.numb_steps
+    if num_steps is None:
+        raise ConfigError(
+            "the run is as long as some epochs, and only the data say how many steps that is",
+            hint="leave out --no-data, or plan with --set training.numb_steps=N",
+        )
+    if isinstance(config, Input):
+        return num_steps, [_unseen(DEFAULT_BRANCH, 1.0, num_steps)]
+    given = config.training.model_prob
+    total = sum(given.values())
+    return num_steps, [
+        _unseen(name, given.get(name, 0.0) / total if given else None, num_steps)
+        for name in config.branches
+    ]
+
+
+def _unseen(name: str, probability: float | None, num_steps: int) -> BranchPlan:
+    steps = None if probability is None else probability * num_steps
+    return BranchPlan(name, probability, steps, None, None, [], [])
+
+
+def sampler_of(section: DataSection, type_map: list[str]) -> Sampler:
+    """Open the systems of a section and apply its batch size and probabilities."""
+    systems = open_systems(section.systems, type_map, section.rglob_patterns)
+    return Sampler(
+        systems, section.batch_size, auto_prob=section.auto_prob, sys_probs=section.sys_probs
+    )
+
+
+def _shares(
+    config: MultiTaskInput, samplers: Mapping[str, Sampler]
+) -> tuple[int, dict[str, float]]:
+    """Return the number of steps, and the probability of each branch.
+
+    docs/deepmd-format.md, 6.4.
+    """
+    epochs = config.training.num_epoch_dict
+    if epochs:
+        weights = {name: epochs[name] * item.steps_per_epoch for name, item in samplers.items()}
+        num_steps = ceil(sum(weights.values()))
+    else:
+        assert config.training.numb_steps is not None
+        num_steps = config.training.numb_steps
+        given = config.training.model_prob
+        weights = {
+            name: given.get(name, 0.0) if given else float(len(sampler.systems))
+            for name, sampler in samplers.items()
+        }
+    total = sum(weights.values())
+    return num_steps, {name: weight / total for name, weight in weights.items()}
+
+
+def _branch(name: str, sampler: Sampler, probability: float, num_steps: int) -> BranchPlan:
+    steps = probability * num_steps
+    systems = [
+        SystemPlan(
+            system.name,
+            epoch_length(system),
+            system.num_atoms,
+            size,
+            sampler.num_batches(number),
+            float(chance),
+            steps * float(chance) / sampler.num_batches(number),
+        )
+        for number, (system, size, chance) in enumerate(
+            zip(sampler.systems, sampler.batch_sizes, sampler.probabilities, strict=True)
+        )
+    ]
+    labels = frozenset.intersection(*(system.labels for system in sampler.systems))
+    per_epoch = sampler.steps_per_epoch
+    return BranchPlan(
+        name, probability, steps, per_epoch, steps / per_epoch, systems, sorted(labels)
+    )
+
+
+PERCENTAGES = (0, 1, 10, 25, 50, 75, 90, 100)
+_REACHED = 1 + 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Milestone:
+    """What holds at one step of a run.
+
+    Attributes:
+        name: Why this step is shown.
+        step: Number of the step; the first is 1, as in `lcurve.out`.
+        learning_rate: The rate that the optimiser sees.
+        prefactors: Weight of each term of the loss, by branch and by name of the term.
+    """
+
+    name: str
+    step: int
+    learning_rate: float
+    prefactors: dict[str, dict[str, float]]
+
+
+def milestones(
+    schedule: Schedule, losses: Mapping[str, EnergyLoss], last_lr: float
+) -> list[Milestone]:
+    """Return the milestones of a run in the order of their steps.
+
+    Args:
+        schedule: The learning rate.
+        losses: The loss of each branch.
+        last_lr: Where the schedule is meant to stop.
+    """
+    if schedule.num_steps == 0:
+        return []
+    names: dict[int, list[str]] = {}
+    for percentage in PERCENTAGES:
+        step = max(1, round(schedule.num_steps * percentage / 100))
+        names.setdefault(step, []).append(f"{percentage} %")
+    if schedule.warmup_steps:
+        names.setdefault(schedule.warmup_steps + 1, []).append("warm-up ends")
+    reached = step_at_rate(schedule, last_lr)
+    if reached is not None:
+        names.setdefault(reached, []).append("stop_lr reached")
+    return [_milestone(schedule, losses, step, ", ".join(names[step])) for step in sorted(names)]
+
+
+def step_at_rate(schedule: Schedule, rate: float) -> int | None:
+    """Return the first step (from 1) after the warm-up with a rate this small; None: no step.
+
+    The rate never rises after the warm-up, so that bisection finds it.
+    """
+    low, high = schedule.warmup_steps, schedule.num_steps - 1
+    if high < low or schedule.value(high) > rate * _REACHED:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if schedule.value(middle) <= rate * _REACHED:
+            high = middle
+        else:
+            low = middle + 1
+    return low + 1
+
+
+def _milestone(
+    schedule: Schedule, losses: Mapping[str, EnergyLoss], step: int, name: str
+) -> Milestone:
+    rate = schedule.applied(step - 1)
+    progress = rate / schedule.start_lr
+    return Milestone(
+        name, step, rate, {branch: _prefactors(loss, progress) for branch, loss in losses.items()}
+    )
+
+
+def _prefactors(loss: EnergyLoss, progress: float) -> dict[str, float]:
+    """Return limit + (start - limit) * lr / start_lr of the terms that are on."""
+    found = {}
+    for suffix, name in PREFACTORS.items():
+        if term_is_on(loss, suffix):
+            start = float(getattr(loss, f"start_pref_{suffix}"))
+            limit = float(getattr(loss, f"limit_pref_{suffix}"))
+            found[name] = limit + (start - limit) * progress
+    return found
+
+
+_BYTES = 8
+_MOMENTS = 2
+"""Moments of Adam, stored beside each parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUse:
+    """What a run leaves on the disk.
+
+    Attributes:
+        checkpoint: Bytes of a checkpoint: parameters and both moments of Adam.
+        num_checkpoints: Checkpoints that are there at the end.
+        averaged: Bytes of a checkpoint of the running mean; 0 without one.
+        num_averaged: Checkpoints of the running mean.
+    """
+
+    checkpoint: int
+    num_checkpoints: int
+    averaged: int
+    num_averaged: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all checkpoints."""
+        return self.checkpoint * self.num_checkpoints + self.averaged * self.num_averaged
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run explained.
+
+    Attributes:
+        num_steps: Steps.
+        warmup_steps: Steps in which the learning rate rises.
+        stop_step: First step at the last learning rate; None: the run ends before.
+        last_lr: Where the schedule is meant to stop.
+        milestones: Learning rate and weights of the loss.
+        branches: Data and how often they are seen.
+        parameters: Parameters of each part, by branch.
+        num_parameters: All parameters, shared ones counted once.
+        shared: What branches have in common.
+        disk: Checkpoints.
+        memory: Memory of a training step, of the branch that needs most; None without data.
+    """
+
+    num_steps: int
+    warmup_steps: int
+    stop_step: int | None
+    last_lr: float
+    milestones: list[Milestone]
+    branches: list[BranchPlan]
+    parameters: dict[str, dict[str, int]]
+    num_parameters: int
+    shared: list[Shared]
+    disk: DiskUse
+    memory: MemoryEstimate | None
+
+
+def plan(
+    config: Input | MultiTaskInput, neighbors: Mapping[str, Neighbors], *, with_data: bool = True
+) -> RunPlan:
+    """Explain a run.
+
+    Args:
+        config: The checked input.
+        neighbors: Mean number of neighbours, by branch; where it is missing, the capacities count.
+        with_data: Whether to look at the data, which may be elsewhere.
+
+    Raises:
+        ConfigError: The warm-up is not shorter than the run; the run is counted in epochs, and the
+            data are not looked at.
+        DataError: The data cannot be read.
+    """
+    num_steps, branches = branches_of(config) if with_data else branches_without_data(config)
+    schedule = build_schedule(config.learning_rate, num_steps)
+    if isinstance(config, Input):
+        models = {DEFAULT_BRANCH: config.model}
+        losses = {DEFAULT_BRANCH: config.loss}
+        links = []
+    else:
+        models, losses, links = config.model.model_dict, config.loss_dict, config.links
+    last_lr = config.learning_rate.last_lr
+    total = distinct_parameters(links, models)
+    return RunPlan(
+        num_steps=num_steps,
+        warmup_steps=schedule.warmup_steps,
+        stop_step=step_at_rate(schedule, last_lr),
+        last_lr=last_lr,
+        milestones=milestones(schedule, losses, last_lr),
+        branches=branches,
+        parameters={name: parameter_counts(model) for name, model in models.items()},
+        num_parameters=total,
+        shared=shared_parts(links, models),
+        disk=disk_use(config.training, num_steps, total),
+        memory=_memory(models, branches, total, neighbors) if with_data else None,
+    )
+
+
+def disk_use(training: RunSettings, num_steps: int, num_parameters: int) -> DiskUse:
+    """Return what checkpoints take, all numbers in double precision."""
+    ratio, every = training.ckpt_keep_ratio, training.save_freq
+    written = max(1, -(-num_steps // every))
+    keep = keep_count(ratio, num_steps, every, training.max_ckpt_keep)
+    average = training.ema_ckpt_keep or training.max_ckpt_keep
+    keep_average = keep_count(ratio, num_steps, every, average) if training.enable_ema else 0
+    plain = num_parameters * _BYTES
+    moments = plain * (_MOMENTS + training.enable_ema)  # restarts need the running mean too
+    return DiskUse(
+        checkpoint=plain + moments,
+        num_checkpoints=min(keep, written),
+        averaged=plain if training.enable_ema else 0,
+        num_averaged=min(keep_average, written),
+    )
+
+
+def _memory(
+    models: Mapping[str, Model],
+    branches: list[BranchPlan],
+    num_parameters: int,
+    neighbors: Mapping[str, Neighbors],
+) -> MemoryEstimate:
+    estimates = [
+        memory_estimate(
+            models[branch.name],
+            num_parameters,
+            branch.largest_batch,
+            neighbors.get(branch.name) or _capacities(models[branch.name]),
+        )
+        for branch in branches
+    ]
+    return max(estimates, key=lambda item: item.total)
+
+
+def _capacities(model: Model) -> Neighbors:
+    """Return `nsel` of each block: more neighbours than that are never looked at."""
+    repinit, repformer = model.descriptor.repinit, model.descriptor.repformer
+    most = (repinit.nsel, repinit.three_body_sel, repformer.nsel)
+    return Neighbors(*(float(number) if isinstance(number, int) else 0.0 for number in most))

@@ -1,0 +1,315 @@
+"""Inputs of earlier versions: keys that have moved since, and former layouts of DPA-2."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from schemas.base.diagnostics import Finding, Group, Move, Path, Remove, Rewrite
+from schemas.input.descriptor import Repformer, Repinit
+from schemas.input.paths import child
+from schemas.input.root import Input
+from schemas.input.section import Section, aliases
+
+WITHOUT_EFFECT = {
+    "load_ckpt": "training goes on with --restart",
+    "set_prefix": "sets are called set.*",
+    "coord_norm": "it is of version 0",
+}
+"""Keys of old and of generated inputs that deepmd-kit once accepted and does not any more."""
+
+_ALWAYS = "rcut"
+"""A key that every block has: where it is flat, the file is of that time and no mixture."""
+_BLOCKS: dict[str, type[Section]] = {"repinit": Repinit, "repformer": Repformer}
+_RENAMED = {"axis_dim": "axis_neuron", "activation": "activation_function", "sel": "nsel"}
+_GONE: dict[str, tuple[str, ...] | None] = {"do_bn_mode": ("no",), "bn_momentum": None}
+"""Keys of a batch normalisation that is gone, and which of their values ask for none of it."""
+FORMER_DEFAULTS = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
+"""What repformer did before 3.0.0b4 where it has a key today; all other defaults are the same."""
+
+
+def is_flat(name: str, path: Path) -> bool:
+    """Return whether an unknown key is one of the flat layout: `repinit_rcut`."""
+    return name.startswith(("repinit_", "repformer_")) and "descriptor" in path[:-1]
+
+
+def nested_layout(section: Mapping[str, Any], path: Path) -> Move | None:
+    """Return the change that puts `repinit_*` and `repformer_*` keys into their blocks.
+
+    The network stays the one it was: what repformer did then and does not do unasked today is
+    written out, and a layout that asks for batch normalisation, which is gone, has no such change.
+
+    Args:
+        section: The descriptor.
+        path: Where it is.
+    """
+    pairs: list[tuple[Path, Path]] = []
+    drop: list[Path] = []
+    for written in section:
+        block, underscore, name = written.partition("_")
+        if not underscore or block not in _BLOCKS:
+            continue
+        if name in _GONE:
+            if _asks_for_more(name, section[written]):
+                return None
+            drop.append((*path, written))
+            continue
+        name = _RENAMED.get(name, name)
+        present = section.get(block)
+        if name in fields_of(block) and not (isinstance(present, dict) and name in present):
+            pairs.append(((*path, written), (*path, block, name)))
+    if not pairs and not drop:
+        return None
+    add: tuple[tuple[Path, bool], ...] = ()
+    is_of_then = "repformer" not in section and f"repformer_{_ALWAYS}" in section
+    if is_of_then:
+        missing = FORMER_DEFAULTS.keys() - {new[-1] for _, new in pairs}
+        add = tuple(
+            ((*path, "repformer", name), value)
+            for name, value in FORMER_DEFAULTS.items()
+            if name in missing
+        )
+    return Move(tuple(pairs), tuple(drop), add)
+
+
+def _asks_for_more(name: str, value: Any) -> bool:
+    """Return whether a key asks for something that repformer does not do any more."""
+    harmless = _GONE.get(name)
+    return harmless is not None and value not in harmless
+
+
+def hybrid_layout(section: Mapping[str, Any]) -> Rewrite | None:
+    """Return the present layout of a hybrid of `se_atten` and `se_uni`, which DPA-2 once was.
+
+    Args:
+        section: The descriptor; None is returned unless it is such a hybrid without attention.
+    """
+    parts = section.get("list")
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        return None
+    if [part.get("type") for part in parts] not in (["se_atten", "se_uni"], ["dpa1", "se_uni"]):
+        return None
+    first, second = parts
+    if first.get("attn_layer", 2) != 0:
+        return None  # repinit has no attention
+    if any(_asks_for_more(name, value) for name, value in second.items()):
+        return None
+    document = {
+        "type": "dpa2",
+        "repinit": _block("repinit", first),
+        "repformer": {**FORMER_DEFAULTS, **_block("repformer", second)},
+    }
+    for name in ("smooth", "seed", "precision"):
+        if name in second or name in first:
+            document[name] = second.get(name, first.get(name))
+    if "add_type_ebd_to_seq" in second:
+        document["add_tebd_to_repinit_out"] = second["add_type_ebd_to_seq"]
+    return Rewrite(json.dumps(document, ensure_ascii=False))
+
+
+def _block(block: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    named = {_RENAMED.get(name, name): value for name, value in section.items()}
+    return {name: value for name, value in named.items() if name in fields_of(block)}
+
+
+@cache
+def fields_of(block: str) -> frozenset[str]:
+    """Return the keys of `repinit` or `repformer`."""
+    return frozenset(_BLOCKS[block].model_fields)
+
+
+_WARMUP = ("warmup_steps", "warmup_ratio", "warmup_start_factor")
+_OPTIMIZER = (
+    "opt_type",
+    "kf_blocksize",
+    "kf_start_pref_e",
+    "kf_limit_pref_e",
+    "kf_start_pref_f",
+    "kf_limit_pref_f",
+    "weight_decay",
+    "momentum",
+    "muon_momentum",
+    "adam_beta1",
+    "adam_beta2",
+    "lr_adjust",
+    "lr_adjust_coeff",
+    "muon_2d_only",
+    "min_2d_dim",
+)
+_DATA = ("systems", "set_prefix", "batch_size", "sys_probs", "sys_weights", "auto_prob")
+_DATA_ALIASES = ("auto_prob_style",)
+
+
+def _other_names(section: type[Section], data: dict[str, Any], path: Path) -> Iterator[Finding]:
+    """Yield a note for each key that is written under another of its names."""
+    names = aliases(section)
+    for key, value in data.items():
+        canonical = names.get(key)
+        if (
+            canonical is not None
+            and sum(names.get(other, other) == canonical for other in data) == 1
+        ):
+            message = f"`{key}` is another name of `{canonical}`"
+            hint = f"`{canonical}` is the usual one"
+            yield Finding(
+                "ZOO114", (*path, key), message, hint, severity="note", at="key", fix=canonical
+            )
+        if isinstance(value, dict) and (inner := child(section, key, value)) is not None:
+            yield from _other_names(inner, value, (*path, key))
+
+
+class Migration:
+    """Rewrites the data of an input in place and keeps account of what it moved.
+
+    `moved` maps each new path to the one in the file; `findings` are its warnings.
+    """
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+        self.moved: dict[Path, Path] = {}
+        self.findings: list[Finding] = []
+
+    def run(self) -> None:
+        """Apply every migration, in deepmd-kit's order."""
+        self.findings += _other_names(Input, self.data, ())
+        training = self.data.get("training")
+        if not isinstance(training, dict):
+            return
+        self._version_1_data(training)
+        self._without_effect(training)
+        self._warmup(training)
+        self._optimizer(training)
+
+    def _version_1_data(self, training: dict[str, Any]) -> None:
+        """`training.systems` of version 1 becomes `training.training_data.systems`."""
+        if "systems" not in training:
+            return
+        if "training_data" in training:
+            message = "`systems` is given both here and in `training_data`"
+            other = ("training", "training_data")
+            self._refuse(training, "systems", message, "keep the one in `training_data`", other)
+            return
+        training["training_data"] = {}
+        self.moved[("training", "training_data")] = ("training", "systems")
+        present = [key for key in (*_DATA, *_DATA_ALIASES) if key in training]
+        section = ("training", "training_data")
+        kept = [key for key in present if key != "set_prefix"]
+        pairs = tuple((("training", key), (*section, key)) for key in kept)
+        dropped = (("training", "set_prefix"),) if "set_prefix" in present else ()
+        for key in present:
+            self._move(training, key, section, key, Move(pairs, dropped))
+        self._decay_rate(training)
+
+    def _decay_rate(self, training: dict[str, Any]) -> None:
+        """Version 1 inputs have their decay rate turned into a last learning rate."""
+        schedule = self.data.get("learning_rate")
+        if not isinstance(schedule, dict) or "decay_rate" not in schedule:
+            return
+        rate, start = schedule.get("decay_rate"), schedule.get("start_lr")
+        steps, decay = training.get("stop_batch"), schedule.get("decay_steps")
+        if all(isinstance(x, (int, float)) and x > 0 for x in (rate, start, steps, decay)):
+            del schedule["decay_rate"]
+            assert rate is not None
+            assert start is not None
+            assert steps is not None
+            assert decay is not None
+            schedule["stop_lr"] = math.exp(math.log(rate) * (steps / decay)) * start
+            self.moved[("learning_rate", "stop_lr")] = ("learning_rate", "decay_rate")
+
+    def _without_effect(self, training: dict[str, Any]) -> None:
+        if "numb_test" in training:
+            del training["numb_test"]
+            self._ignored(("training", "numb_test"), "use `validation_data.batch_size`")
+        for name in ("training_data", "validation_data"):
+            section = training.get(name)
+            if isinstance(section, dict) and "set_prefix" in section:
+                del section["set_prefix"]
+                path = ("training", name, "set_prefix")
+                if path not in self.moved:  # else it goes with the rest of version 1
+                    self._ignored(path, "sets are called set.*")
+
+    def _ignored(self, path: Path, hint: str) -> None:
+        message = f"`{path[-1]}` has had no effect since version 2"
+        self.findings.append(
+            Finding(
+                "ZOO111",
+                path,
+                message,
+                f"remove it; {hint}",
+                severity="warning",
+                at="key",
+                fix=Remove((path,)),
+            )
+        )
+
+    def _warmup(self, training: dict[str, Any]) -> None:
+        schedule = self.data.get("learning_rate")
+        for key in _WARMUP:
+            if key not in training:
+                continue
+            if isinstance(schedule, dict) and key in schedule:
+                message = f"`{key}` is given both here and in `learning_rate`"
+                other = ("learning_rate", key)
+                self._refuse(training, key, message, "keep the one in `learning_rate`", other)
+            elif isinstance(schedule, dict):
+                self._move(training, key, ("learning_rate",), key)
+            else:
+                del training[key]
+
+    def _optimizer(self, training: dict[str, Any]) -> None:
+        present = [key for key in _OPTIMIZER if key in training]
+        if not present:
+            return
+        optimizer = self.data.get("optimizer", {})
+        if not isinstance(optimizer, dict):
+            return
+        self.data["optimizer"] = dict(optimizer)
+        names = {key: "type" if key == "opt_type" else key for key in present}
+        pairs = tuple((("training", key), ("optimizer", name)) for key, name in names.items())
+        for key, name in names.items():
+            if optimizer.get(name, training[key]) != training[key]:
+                message = f"`{key}` is given here, and otherwise in `optimizer`"
+                hint = "keep the one in `optimizer`; deepmd-kit takes this one"
+                self._refuse(training, key, message, hint, ("optimizer", name))
+            else:
+                self._move(training, key, ("optimizer",), name, Move(pairs))
+
+    def _move(
+        self,
+        training: dict[str, Any],
+        key: str,
+        section: Path,
+        name: str,
+        change: Move | None = None,
+    ) -> None:
+        target: Any = self.data
+        for part in section:
+            target = target[part]
+        target[name] = training.pop(key)
+        self.moved[(*section, name)] = ("training", key)
+        where = ".".join(str(part) for part in (*section, name))
+        message = f"`training.{key}` is the place of an earlier version"
+        hint = f"it is read as `{where}`; write it there"
+        self.findings.append(
+            Finding(
+                "ZOO110",
+                ("training", key),
+                message,
+                hint,
+                severity="warning",
+                at="key",
+                fix=change or Move(((("training", key), (*section, name)),)),
+                group=Group(f"moved to {'.'.join(map(str, section))}"),
+            )
+        )
+
+    def _refuse(
+        self, training: dict[str, Any], key: str, message: str, hint: str, other: Path
+    ) -> None:
+        del training[key]
+        related = (("the other one", other),)
+        finding = Finding(
+            "ZOO106", ("training", key), message, hint, at="key", related_paths=related
+        )
+        self.findings.append(finding)

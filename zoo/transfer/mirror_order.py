@@ -1,0 +1,164 @@
+"""The order of mirrors by their latency, and whether any of them can be reached at all."""
+
+import errno
+import queue
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import httpx2
+
+from zoo.transfer.client import check_url, new_client, open_reply
+from zoo.transfer.remote import Remote, UnreachableError
+
+CLEARLY_FASTER = 0.5
+"""A mirror overtakes those before it only if it answers in less than this share of their time."""
+NOTICEABLE = 0.05
+"""And is faster by this many seconds: less than that is noise."""
+_TIMEOUT = 3.0
+# A name server that does not answer keeps a thread busy beyond any timeout of the client.
+_GRACE = 1.0
+# Between the first question and the second.
+_PAUSE = 0.5
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+
+
+@dataclass
+class _Answer:
+    """What a remote did: seconds until it answered, or why it cannot be reached, or neither."""
+
+    seconds: float | None = None
+    unreachable: str | None = "it does not answer"
+
+
+def by_latency(remotes: Sequence[Remote], *, timeout: float = _TIMEOUT) -> list[Remote]:
+    """Return the remotes, the quickest to answer first; the given order unless there is a reason.
+
+    All are asked at the same time for one byte of the file, redirects included; of a single one
+    only the host is asked whether it is there. A later remote overtakes an earlier one only if it
+    is clearly faster (`CLEARLY_FASTER`, `NOTICEABLE`). Those that do not answer in time, or with an
+    error, come last: they may have recovered by the time they are needed.
+
+    Where no host of all can even be connected to there is no network, and trying again for long
+    would not help: they are asked once more, with twice the time, since a name server may miss a
+    question and the way to a host may be slow, and no more.
+
+    Args:
+        remotes: In the order of preference.
+        timeout: Seconds for an answer.
+
+    Raises:
+        UnreachableError: When no remote can be connected to; says why each cannot.
+    """
+    begin = time.monotonic()
+    answers = _asked(remotes, timeout)
+    if _none_is_reached(answers):
+        time.sleep(max(0.0, begin + _PAUSE - time.monotonic()))
+        answers = _asked(remotes, 2.0 * timeout)
+    if _none_is_reached(answers):
+        raise _unreachable(remotes, answers)
+    return [remotes[index] for index in order([answer.seconds for answer in answers])]
+
+
+def order(times: Sequence[float | None]) -> list[int]:
+    """Return the indices of latencies (seconds; None: no answer) in the order to try them."""
+    ranked: list[int] = []
+    for index, latency in enumerate(times):
+        place = len(ranked)
+        while place and _overtakes(latency, times[ranked[place - 1]]):
+            place -= 1
+        ranked.insert(place, index)
+    return ranked
+
+
+def _overtakes(later: float | None, earlier: float | None) -> bool:
+    if later is None:
+        return False
+    if earlier is None:
+        return True
+    return later < earlier * CLEARLY_FASTER and earlier - later > NOTICEABLE
+
+
+def _asked(remotes: Sequence[Remote], timeout: float) -> list[_Answer]:
+    """Ask all at the same time; whoever has not answered in the end is not waited for."""
+    answers = [_Answer() for _ in remotes]
+    done: queue.SimpleQueue[None] = queue.SimpleQueue()
+    ask = _latency if len(remotes) > 1 else _is_there
+
+    def run(remote: Remote, answer: _Answer) -> None:
+        try:
+            ask(remote, answer, timeout)
+        except httpx2.HTTPError as error:
+            if answer.unreachable is not None:
+                answer.unreachable = _why_unreachable(error)
+        except Exception:  # noqa: BLE001 - the transfer meets it again, and says what it is
+            answer.unreachable = None
+        finally:
+            done.put(None)
+
+    for pair in zip(remotes, answers, strict=True):
+        threading.Thread(target=run, args=pair, daemon=True).start()
+    end = time.monotonic() + timeout + _GRACE
+    try:
+        for _ in remotes:
+            done.get(timeout=max(0.0, end - time.monotonic()))
+    except queue.Empty:
+        pass
+    return answers
+
+
+def _latency(remote: Remote, answer: _Answer, timeout: float) -> None:
+    def reached(_: httpx2.Response) -> None:
+        answer.unreachable = None
+
+    begin = time.monotonic()
+    with new_client(timeout=timeout) as client:
+        client.event_hooks = {"response": [reached]}
+        with open_reply(client, "GET", remote, {"Range": "bytes=0-0"}) as reply:
+            if reply.status_code < 400:
+                answer.seconds = time.monotonic() - begin
+
+
+def _is_there(remote: Remote, answer: _Answer, timeout: float) -> None:
+    """Ask the host alone, not for the file: an address may be good for one use only."""
+    check_url(remote)
+    with new_client(timeout=timeout) as client:
+        client.head(httpx2.URL(remote.url).join("/"))
+    answer.unreachable = None
+
+
+def _why_unreachable(error: httpx2.HTTPError) -> str | None:
+    """Return why there is no way to a host; None for what may pass, and for what a host said."""
+    if isinstance(error, httpx2.ConnectTimeout):
+        return "it does not answer"
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, socket.gaierror):
+            return "its name is not found"
+        if isinstance(seen, ConnectionRefusedError):
+            return "it refuses connections"
+        if isinstance(seen, OSError) and seen.errno in _NO_WAY:
+            return "no network leads to it"
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _none_is_reached(answers: Sequence[_Answer]) -> bool:
+    return bool(answers) and all(answer.unreachable for answer in answers)
+
+
+def _unreachable(remotes: Sequence[Remote], answers: Sequence[_Answer]) -> UnreachableError:
+    name = PurePosixPath(unquote(urlsplit(remotes[0].url).path)).name
+    reasons = "; ".join(
+        f"{remote.label}: {answer.unreachable}"
+        for remote, answer in zip(remotes, answers, strict=True)
+    )
+    return UnreachableError(
+        f"{name} cannot be fetched, since no host that has it can be reached: {reasons}",
+        hint="there may be no network here, or only one through a proxy (HTTPS_PROXY); `zoo "
+        "bundle` and `zoo serve` carry models to machines without a network",
+    )
