@@ -14,13 +14,14 @@ from torch import Tensor
 
 from dpa2.data.frames import Frames, named
 from dpa2.formats.checkpoint import Checkpoint
-from dpa2.formats.weights import DESCRIPTOR, load_deepmd_state
+from dpa2.formats.weights import load_deepmd_state
 from dpa2.model import derivatives
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.model.graph import Graph
 from schemas.base.errors import ZooError
 from schemas.input.model import parse_model
+from schemas.input.weights import DESCRIPTOR
 
 FloatArray = NDArray[np.float64]
 

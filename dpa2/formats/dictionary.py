@@ -12,34 +12,17 @@ from typing import Any
 
 from dpa2.formats.conversion import SOFTWARE, software_version
 from dpa2.formats.dictionary_matching import collect_tensors, same, to_array
-from dpa2.formats.dictionary_tree import Part, Slot, Tree, descriptor_tree, fitting_tree, per_layer
-from dpa2.formats.weights import (
-    ATOMIC,
-    DESCRIPTOR,
-    FITTING,
-    entries,
-    load_deepmd_state,
-    to_deepmd_state,
-)
-from dpa2.model.build import build_model, dtype_of
+from dpa2.formats.dictionary_tree import DESCRIPTOR_KEYS, Slot, Tree, model_tree
+from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
+from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError, ConfigError, ConversionError
 from schemas.input.model import OURS, other_kind, parse_model
 from schemas.input.root import normalized
+from schemas.input.weights import weights
 
 # What files of these versions of the descriptor do not say (docs/deepmd-format.md, 10.3).
 _BEFORE_VERSION_3 = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
-_OF_DESCRIPTOR = (
-    "concat_output_tebd",
-    "precision",
-    "smooth",
-    "exclude_types",
-    "env_protection",
-    "trainable",
-    "add_tebd_to_repinit_out",
-    "use_econf_tebd",
-    "use_tebd_bias",
-)
 _OF_FITTING = (
     "neuron",
     "resnet_dt",
@@ -107,7 +90,7 @@ def _decided(model: Mapping[str, Any]) -> dict[str, Any]:
             "type": "dpa2",
             "repinit": dict(descriptor["repinit_args"]),
             "repformer": repformer,
-            **_present(descriptor, _OF_DESCRIPTOR),
+            **_present(descriptor, DESCRIPTOR_KEYS),
             **tebd_bias,
         },
         "fitting_net": {
@@ -187,7 +170,7 @@ def to_dictionary(model: EnergyModel, model_params: Mapping[str, Any]) -> Tree:
         "software": SOFTWARE,
         "version": software_version(),
         "backend": "PyTorch",
-        "model": _filled(_model_tree(model, model_params), state),
+        "model": _filled(_tree(model, model_params), state),
         "model_def_script": dict(model_params),
         "@variables": {_MIN_DISTANCE: to_array(distance)} if known else {},
     }
@@ -203,8 +186,8 @@ def from_dictionary(dictionary: Mapping[str, Any]) -> tuple[EnergyModel, dict[st
     """
     section, notes = section_of(dictionary)
     model = build_model(parse_model(section))
-    shapes = {entry.name: entry.shape for entry in entries(model)}
-    tree = _model_tree(model, section)
+    shapes = {weight.name: weight.shape for weight in weights(model.config)}
+    tree = _tree(model, section)
     tensors = dict(to_deepmd_state(model))  # what the dictionary does not hold: placeholders
     tensors |= collect_tensors(tree, dictionary["model"], shapes)
     variables = dictionary.get("@variables")
@@ -219,42 +202,9 @@ def from_dictionary(dictionary: Mapping[str, Any]) -> tuple[EnergyModel, dict[st
     return model, section, notes
 
 
-def _model_tree(model: EnergyModel, model_params: Mapping[str, Any]) -> Tree:
-    """Return the `model` entry with a `Slot` for every tensor."""
-    config = model.config
-    shapes = {e.name: e.shape for e in entries(model) if e.tensor is not None}
-    of_descriptor = _part(
-        shapes, DESCRIPTOR, config.descriptor.precision, trainable=config.descriptor.trainable
-    )
-    f = config.fitting_net
-    of_fitting = _part(
-        shapes, FITTING, f.precision, trainable=all(per_layer(f.trainable, len(f.neuron) + 1))
-    )
+def _tree(model: EnergyModel, model_params: Mapping[str, Any]) -> Tree:
     rcond = (model_params.get("fitting_net") or {}).get("rcond")
-    return {
-        "@class": "Model",
-        "@version": 2,
-        "type": "standard",
-        "type_map": list(config.type_map),
-        "atom_exclude_types": list(config.atom_exclude_types),
-        "pair_exclude_types": [list(pair) for pair in config.pair_exclude_types],
-        "rcond": None,
-        "preset_out_bias": config.preset_out_bias,
-        "@variables": {
-            "out_bias": Slot(ATOMIC + "out_bias"),
-            "out_std": Slot(ATOMIC + "out_std"),
-        },
-        "descriptor": descriptor_tree(config, of_descriptor),
-        "fitting": fitting_tree(config, of_fitting, rcond=rcond),
-    }
-
-
-def _part(
-    shapes: Mapping[str, tuple[int, ...]], prefix: str, precision: str, *, trainable: bool
-) -> Part:
-    own = {name: shape for name, shape in shapes.items() if name.startswith(prefix)}
-    # Written out, because what `default` means depends on the reader's environment.
-    return Part(own, str(dtype_of(precision)).removeprefix("torch."), trainable)
+    return model_tree(model.config, rcond=rcond)
 
 
 def _filled(value: Any, state: Mapping[str, Any]) -> Any:

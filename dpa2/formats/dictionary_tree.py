@@ -1,7 +1,7 @@
-"""deepmd-kit's backend-independent spelling of a model's parts (docs/deepmd-format.md, 10.3).
+"""deepmd-kit's backend-independent spelling of a model (docs/deepmd-format.md, 10.3).
 
-Where a tensor belongs, these dictionaries hold a `Slot`: one description serves to write a model
-and to read one.
+Where a tensor belongs, the tree holds a `Slot`: one description serves to write a model and to read
+one. Which tensors a model has is in `schemas.input.weights`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,35 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import Any
 
-from dpa2.formats.weights import DESCRIPTOR, FITTING
 from dpa2.model.attention import ATTENTION_SHIFT
-from dpa2.model.build import DEFAULT_LN_EPS
+from dpa2.model.build import DEFAULT_LN_EPS, dtype_of
 from schemas.input.model import Model
 from schemas.input.root import normalized
+from schemas.input.weights import ATOMIC, DESCRIPTOR, FITTING, weights
 
 Tree = dict[str, Any]
+
+DESCRIPTOR_KEYS = (
+    "concat_output_tebd",
+    "precision",
+    "smooth",
+    "exclude_types",
+    "env_protection",
+    "trainable",
+    "add_tebd_to_repinit_out",
+    "use_econf_tebd",
+    "use_tebd_bias",
+)
+"""Options of the descriptor that its entry repeats as they are."""
+_LAYER_KEYS = (
+    *("rcut", "rcut_smth", "sel", "ntypes", "g1_dim", "g2_dim", "axis_neuron", "update_chnnl_2"),
+    *("update_g1_has_conv", "update_g1_has_drrd", "update_g1_has_grrg", "update_g1_has_attn"),
+    *("update_g2_has_g1g1", "update_g2_has_attn", "update_h2"),
+    *("attn1_hidden", "attn1_nhead", "attn2_hidden", "attn2_nhead", "attn2_has_gate"),
+    *("activation_function", "update_style", "smooth", "precision", "trainable_ln"),
+    *("use_sqrt_nnei", "g1_out_conv", "g1_out_mlp", "ln_eps"),
+)
+_OF_PAIRS = ("update_g2_has_g1g1", "update_g2_has_attn", "update_h2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +45,51 @@ class Slot:
     """The place of one tensor.
 
     Attributes:
-        name: Its key in deepmd-kit's state dictionary (`dpa2.formats.weights`).
+        name: Its key in deepmd-kit's state dictionary.
     """
 
     name: str
 
 
+def model_tree(config: Model, *, rcond: float | None) -> Tree:
+    """Return the `model` entry of a dictionary, with a `Slot` for every tensor.
+
+    Args:
+        config: The model.
+        rcond: Cut-off of the fit of energy biases, which this engine does not use.
+    """
+    shapes = {w.name: w.shape for w in weights(config) if not w.is_empty}
+    d, f = config.descriptor, config.fitting_net
+    trained = all(_per_layer(f.trainable, len(f.neuron) + 1))
+    return {
+        "@class": "Model",
+        "@version": 2,
+        "type": "standard",
+        "type_map": list(config.type_map),
+        "atom_exclude_types": list(config.atom_exclude_types),
+        "pair_exclude_types": [list(pair) for pair in config.pair_exclude_types],
+        "rcond": None,
+        "preset_out_bias": config.preset_out_bias,
+        "@variables": {
+            "out_bias": Slot(ATOMIC + "out_bias"),
+            "out_std": Slot(ATOMIC + "out_std"),
+        },
+        "descriptor": _descriptor(config, _Part(shapes, _precision(d.precision), d.trainable)),
+        "fitting": _fitting(config, _Part(shapes, _precision(f.precision), trained), rcond),
+    }
+
+
+def _precision(name: str) -> str:
+    """Write a precision out, because what `default` means depends on the reader's environment."""
+    return str(dtype_of(name)).removeprefix("torch.")
+
+
 @dataclass(frozen=True, slots=True)
-class Part:
+class _Part:
     """What the layers of the descriptor, or of the fitting net, have in common.
 
     Attributes:
-        shapes: Shape of every tensor of the state dictionary; optional ones may be absent.
+        shapes: Shape of every tensor of the state dictionary.
         precision: Name of the floating-point type of its parameters.
         trainable: Whether they are trained.
     """
@@ -56,7 +111,7 @@ class Part:
         trainable: bool | None = None,
     ) -> Tree:
         """Return a linear layer with what follows it; `skip` adds the input where widths allow."""
-        bias, timestep = self.slot(prefix + "bias"), self.slot(prefix + "idt")
+        bias, timestep = self.slot(prefix + ".bias"), self.slot(prefix + ".idt")
         return {
             "@class": "Layer",
             "@version": 2,
@@ -66,7 +121,7 @@ class Part:
             "resnet": skip,
             "precision": self.precision,
             "trainable": self.trainable if trainable is None else trainable,
-            "@variables": {"w": Slot(prefix + "matrix"), "b": bias, "idt": timestep},
+            "@variables": {"w": Slot(prefix + ".matrix"), "b": bias, "idt": timestep},
         }
 
     def embedding_network(
@@ -76,31 +131,20 @@ class Part:
         return {
             "@class": "EmbeddingNetwork",
             "@version": 2,
-            "in_dim": self.shapes[prefix + "layers.0.matrix"][0],
+            "in_dim": self.shapes[prefix + ".layers.0.matrix"][0],
             "neuron": list(neuron),
             "activation_function": activation,
             "resnet_dt": timestep,
-            "bias": prefix + "layers.0.bias" in self.shapes,
+            "bias": prefix + ".layers.0.bias" in self.shapes,
             "precision": self.precision,
             "layers": [
-                self.layer(f"{prefix}layers.{index}.", activation=activation, skip=True)
+                self.layer(f"{prefix}.layers.{index}", activation=activation, skip=True)
                 for index in range(len(neuron))
             ],
         }
 
-    def norm(self, prefix: str, *, eps: float, trainable: bool) -> Tree:
-        """Return a layer normalisation."""
-        return {
-            "@class": "LayerNorm",
-            "@version": 1,
-            "eps": eps,
-            "trainable": trainable,
-            "precision": self.precision,
-            "@variables": {"w": Slot(prefix + "matrix"), "b": Slot(prefix + "bias")},
-        }
 
-
-def collection(network: Tree, kind: str, num_types: int) -> Tree:
+def _collection(network: Tree, kind: str, num_types: int) -> Tree:
     """Return the one network of all types as the collection that deepmd-kit keeps it in."""
     return {
         "@class": "NetworkCollection",
@@ -112,169 +156,59 @@ def collection(network: Tree, kind: str, num_types: int) -> Tree:
     }
 
 
-def repformer_layer(config: Model, part: Part, index: int) -> Tree:
-    """Return a layer; parts that it does not have are left out."""
-    d, r = config.descriptor, config.descriptor.repformer
-    prefix = f"{DESCRIPTOR}repformers.layers.{index}."
-    is_last = index == r.nlayers - 1
-    tree: Tree = {
-        "@class": "RepformerLayer",
-        "@version": 2,
-        "rcut": r.rcut,
-        "rcut_smth": r.rcut_smth,
-        "sel": [r.nsel],
-        "ntypes": len(config.type_map),
-        "g1_dim": r.g1_dim,
-        "g2_dim": r.g2_dim,
-        "axis_neuron": r.axis_neuron,
-        "update_chnnl_2": not is_last,
-        "update_g1_has_conv": r.update_g1_has_conv,
-        "update_g1_has_drrd": r.update_g1_has_drrd,
-        "update_g1_has_grrg": r.update_g1_has_grrg,
-        "update_g1_has_attn": r.update_g1_has_attn,
-        # pairs are not updated in the last layer
-        "update_g2_has_g1g1": r.update_g2_has_g1g1 and not is_last,
-        "update_g2_has_attn": r.update_g2_has_attn and not is_last,
-        "update_h2": r.update_h2 and not is_last,
-        "attn1_hidden": r.attn1_hidden,
-        "attn1_nhead": r.attn1_nhead,
-        "attn2_hidden": r.attn2_hidden,
-        "attn2_nhead": r.attn2_nhead,
-        "attn2_has_gate": r.attn2_has_gate,
-        "activation_function": r.activation_function,
-        "update_style": r.update_style,
-        "smooth": d.smooth,
-        "precision": part.precision,
-        "trainable_ln": r.trainable_ln,
-        "use_sqrt_nnei": r.use_sqrt_nnei,
-        "g1_out_conv": r.g1_out_conv,
-        "g1_out_mlp": r.g1_out_mlp,
-        "ln_eps": DEFAULT_LN_EPS if r.ln_eps is None else r.ln_eps,
-    }
-    for name in ("linear1", "linear2", "g1_self_mlp", "proj_g1g2", "proj_g1g1g2"):
-        if f"{prefix}{name}.matrix" in part.shapes:
-            tree[name] = part.layer(f"{prefix}{name}.")
-    tree |= _pair_attention(config, part, prefix) | _local_attention(config, part, prefix)
-    if r.update_style == "res_residual":
-        tree["@variables"] = {
-            name: _numbered(part, f"{prefix}{name}.")
-            for name in ("g1_residual", "g2_residual", "h2_residual")
-        }
-    return tree
-
-
-def _pair_attention(config: Model, part: Part, prefix: str) -> Tree:
-    d, r = config.descriptor, config.descriptor.repformer
-    tree: Tree = {}
-    if prefix + "attn2g_map.mapqk.matrix" in part.shapes:
-        tree["attn2g_map"] = {
-            "@class": "Atten2Map",
-            "@version": 1,
-            "input_dim": r.g2_dim,
-            "hidden_dim": r.attn2_hidden,
-            "head_num": r.attn2_nhead,
-            "has_gate": r.attn2_has_gate,
-            "smooth": d.smooth,
-            "attnw_shift": ATTENTION_SHIFT,
-            "precision": part.precision,
-            "mapqk": part.layer(prefix + "attn2g_map.mapqk."),
-        }
-    if prefix + "attn2_mh_apply.mapv.matrix" in part.shapes:
-        eps = DEFAULT_LN_EPS if r.ln_eps is None else r.ln_eps
-        tree["attn2_mh_apply"] = {
-            "@class": "Atten2MultiHeadApply",
-            "@version": 1,
-            "input_dim": r.g2_dim,
-            "head_num": r.attn2_nhead,
-            "precision": part.precision,
-            "mapv": part.layer(prefix + "attn2_mh_apply.mapv."),
-            "head_map": part.layer(prefix + "attn2_mh_apply.head_map."),
-        }
-        tree["attn2_lm"] = part.norm(prefix + "attn2_lm.", eps=eps, trainable=r.trainable_ln)
-    if prefix + "attn2_ev_apply.head_map.matrix" in part.shapes:
-        tree["attn2_ev_apply"] = {
-            "@class": "Atten2EquiVarApply",
-            "@version": 1,
-            "input_dim": r.g2_dim,
-            "head_num": r.attn2_nhead,
-            "precision": part.precision,
-            "head_map": part.layer(prefix + "attn2_ev_apply.head_map."),
-        }
-    return tree
-
-
-def _local_attention(config: Model, part: Part, prefix: str) -> Tree:
-    if prefix + "loc_attn.mapq.matrix" not in part.shapes:
-        return {}
-    r = config.descriptor.repformer
-    return {
-        "loc_attn": {
-            "@class": "LocalAtten",
-            "@version": 1,
-            "input_dim": r.g1_dim,
-            "hidden_dim": r.attn1_hidden,
-            "head_num": r.attn1_nhead,
-            "smooth": config.descriptor.smooth,
-            "attnw_shift": ATTENTION_SHIFT,
-            "precision": part.precision,
-            "mapq": part.layer(prefix + "loc_attn.mapq."),
-            "mapkv": part.layer(prefix + "loc_attn.mapkv."),
-            "head_map": part.layer(prefix + "loc_attn.head_map."),
-        }
-    }
-
-
-def _numbered(part: Part, prefix: str) -> list[Slot]:
-    names = (f"{prefix}{index}" for index in count())
-    return [Slot(name) for name in takewhile(lambda name: name in part.shapes, names)]
-
-
-DESCRIPTOR_VERSION = 3
-
-
-def descriptor_tree(config: Model, part: Part) -> Tree:
-    """Return the `descriptor` entry of a model, with a `Slot` for every tensor."""
+def _descriptor(config: Model, part: _Part) -> Tree:
     d = config.descriptor
-    repinit: dict[str, Any] = normalized(d.repinit)
-    repformer: dict[str, Any] = normalized(d.repformer)
+    r, f = d.repinit, d.repformer
+    options = normalized(d) | {
+        "precision": part.precision,
+        "exclude_types": [list(pair) for pair in d.exclude_types],
+    }
+    repformer = normalized(f)
     if repformer["ln_eps"] is None:
         repformer["ln_eps"] = DEFAULT_LN_EPS
+    has_shape_map = DESCRIPTOR + "g1_shape_tranform.matrix" in part.shapes
     tree: Tree = {
         "@class": "Descriptor",
         "type": "dpa2",
-        "@version": DESCRIPTOR_VERSION,
+        "@version": 3,
         "ntypes": len(config.type_map),
-        "repinit_args": repinit,
+        "repinit_args": normalized(r),
         "repformer_args": repformer,
-        "concat_output_tebd": d.concat_output_tebd,
-        "precision": part.precision,
-        "smooth": d.smooth,
-        "exclude_types": [list(pair) for pair in d.exclude_types],
-        "env_protection": d.env_protection,
-        "trainable": d.trainable,
-        "add_tebd_to_repinit_out": d.add_tebd_to_repinit_out,
-        "use_econf_tebd": d.use_econf_tebd,
-        "use_tebd_bias": d.use_tebd_bias,
+        **{key: options[key] for key in DESCRIPTOR_KEYS},
         "type_map": list(config.type_map),
         "type_embedding": _type_embedding(config, part),
-        "g1_shape_tranform": _layer_or_identity(part, DESCRIPTOR + "g1_shape_tranform."),
+        "g1_shape_tranform": part.layer(DESCRIPTOR + "g1_shape_tranform")
+        if has_shape_map
+        else {"@class": "Identity", "@version": 1},
     }
     if d.add_tebd_to_repinit_out:
-        tree["tebd_transform"] = part.layer(DESCRIPTOR + "tebd_transform.")
-    tree["repinit_variable"] = _repinit(config, part)
-    tree["repformers_variable"] = _repformer(config, part)
-    if d.repinit.use_three_body:
-        tree["repinit_three_body_variable"] = _three_body(config, part)
+        tree["tebd_transform"] = part.layer(DESCRIPTOR + "tebd_transform")
+    tree["repinit_variable"] = _embeddings(config, part, "repinit", r.neuron) | _environment(
+        config, "repinit", r.rcut, r.rcut_smth
+    )
+    tree["repformers_variable"] = {
+        "g2_embd": part.layer(DESCRIPTOR + "repformers.g2_embd"),
+        "repformer_layers": [
+            _repformer_layer(config, part, repformer, index) for index in range(f.nlayers)
+        ],
+        **_environment(config, "repformers", f.rcut, f.rcut_smth),
+    }
+    if r.use_three_body:
+        block = "repinit_three_body"
+        tree[block + "_variable"] = _embeddings(
+            config, part, block, r.three_body_neuron
+        ) | _environment(config, block, r.three_body_rcut, r.three_body_rcut_smth)
     return tree
 
 
-def _type_embedding(config: Model, part: Part) -> Tree:
+def _type_embedding(config: Model, part: _Part) -> Tree:
     d = config.descriptor
+    neuron = [d.repinit.tebd_dim]
     return {
         "@class": "TypeEmbedNet",
         "@version": 2,
         "ntypes": len(config.type_map),
-        "neuron": [d.repinit.tebd_dim],
+        "neuron": neuron,
         "resnet_dt": False,
         "precision": part.precision,
         "activation_function": "Linear",
@@ -284,60 +218,32 @@ def _type_embedding(config: Model, part: Part) -> Tree:
         "use_tebd_bias": d.use_tebd_bias,
         "type_map": list(config.type_map),
         "embedding": part.embedding_network(
-            DESCRIPTOR + "type_embedding.embedding.embedding_net.",
-            [d.repinit.tebd_dim],
+            DESCRIPTOR + "type_embedding.embedding.embedding_net",
+            neuron,
             activation="Linear",
             timestep=False,
         ),
     }
 
 
-def _layer_or_identity(part: Part, prefix: str) -> Tree:
-    if prefix + "matrix" in part.shapes:
-        return part.layer(prefix)
-    return {"@class": "Identity", "@version": 1}
-
-
-def _repinit(config: Model, part: Part) -> Tree:
+def _embeddings(config: Model, part: _Part, block: str, neuron: list[int]) -> Tree:
     r = config.descriptor.repinit
-    embeddings = _embeddings(config, part, "repinit.", r.neuron)
-    return embeddings | _environment(config, "repinit.", r.rcut, r.rcut_smth)
-
-
-def _three_body(config: Model, part: Part) -> Tree:
-    r = config.descriptor.repinit
-    embeddings = _embeddings(config, part, "repinit_three_body.", r.three_body_neuron)
-    return embeddings | _environment(
-        config, "repinit_three_body.", r.three_body_rcut, r.three_body_rcut_smth
-    )
-
-
-def _repformer(config: Model, part: Part) -> Tree:
-    r = config.descriptor.repformer
-    prefix = DESCRIPTOR + "repformers."
-    return {
-        "g2_embd": part.layer(prefix + "g2_embd."),
-        "repformer_layers": [repformer_layer(config, part, k) for k in range(r.nlayers)],
-        **_environment(config, "repformers.", r.rcut, r.rcut_smth),
-    }
-
-
-def _embeddings(config: Model, part: Part, block: str, neuron: list[int]) -> Tree:
-    r = config.descriptor.repinit
-
-    def net(name: str) -> Tree:
-        network = part.embedding_network(
-            f"{DESCRIPTOR}{block}{name}.networks.0.",
-            neuron,
-            activation=r.activation_function,
-            timestep=r.resnet_dt,
-        )
-        return collection(network, "embedding_network", len(config.type_map))
-
-    tree = {"embeddings": net("filter_layers")}
+    names = {"embeddings": "filter_layers"}
     if r.tebd_input_mode == "strip":
-        tree["embeddings_strip"] = net("filter_layers_strip")
-    return tree
+        names["embeddings_strip"] = "filter_layers_strip"
+    return {
+        theirs: _collection(
+            part.embedding_network(
+                f"{DESCRIPTOR}{block}.{name}.networks.0",
+                neuron,
+                activation=r.activation_function,
+                timestep=r.resnet_dt,
+            ),
+            "embedding_network",
+            len(config.type_map),
+        )
+        for theirs, name in names.items()
+    }
 
 
 def _environment(config: Model, block: str, rcut: float, rcut_smth: float) -> Tree:
@@ -349,37 +255,89 @@ def _environment(config: Model, block: str, rcut: float, rcut_smth: float) -> Tr
             "use_exp_switch": False,
         },
         "@variables": {
-            "davg": Slot(f"{DESCRIPTOR}{block}mean"),
-            "dstd": Slot(f"{DESCRIPTOR}{block}stddev"),
+            "davg": Slot(f"{DESCRIPTOR}{block}.mean"),
+            "dstd": Slot(f"{DESCRIPTOR}{block}.stddev"),
         },
     }
 
 
-FITTING_VERSION = 4
+def _repformer_layer(config: Model, part: _Part, options: Tree, index: int) -> Tree:
+    """Return a layer; parts that it does not have are left out."""
+    r, smooth = config.descriptor.repformer, config.descriptor.smooth
+    prefix = f"{DESCRIPTOR}repformers.layers.{index}."
+    is_last = index == r.nlayers - 1
+    values = options | {
+        "sel": [r.nsel],
+        "ntypes": len(config.type_map),
+        "update_chnnl_2": not is_last,
+        "smooth": smooth,
+        "precision": part.precision,
+    }
+    if is_last:  # pairs are not updated in the last layer
+        values |= dict.fromkeys(_OF_PAIRS, False)
+    tree: Tree = {"@class": "RepformerLayer", "@version": 2}
+    tree |= {key: values[key] for key in _LAYER_KEYS}
+    for name in ("linear1", "linear2", "g1_self_mlp", "proj_g1g2", "proj_g1g1g2"):
+        if f"{prefix}{name}.matrix" in part.shapes:
+            tree[name] = part.layer(prefix + name)
+    pairs = {"input_dim": r.g2_dim, "head_num": r.attn2_nhead}
+    of_pairs = {
+        "input_dim": r.g2_dim,
+        "hidden_dim": r.attn2_hidden,
+        "head_num": r.attn2_nhead,
+        "has_gate": r.attn2_has_gate,
+    }
+    of_atoms = {"input_dim": r.g1_dim, "hidden_dim": r.attn1_hidden, "head_num": r.attn1_nhead}
+    shift = {"smooth": smooth, "attnw_shift": ATTENTION_SHIFT}
+    for name, kind, described, layers in (
+        ("attn2g_map", "Atten2Map", of_pairs | shift, ("mapqk",)),
+        ("attn2_mh_apply", "Atten2MultiHeadApply", pairs, ("mapv", "head_map")),
+        ("attn2_ev_apply", "Atten2EquiVarApply", pairs, ("head_map",)),
+        ("loc_attn", "LocalAtten", of_atoms | shift, ("mapq", "mapkv", "head_map")),
+    ):
+        if f"{prefix}{name}.{layers[0]}.matrix" not in part.shapes:
+            continue
+        tree[name] = {"@class": kind, "@version": 1, **described, "precision": part.precision}
+        tree[name] |= {layer: part.layer(f"{prefix}{name}.{layer}") for layer in layers}
+        if name == "attn2_mh_apply":
+            tree["attn2_lm"] = {
+                "@class": "LayerNorm",
+                "@version": 1,
+                "eps": options["ln_eps"],
+                "trainable": r.trainable_ln,
+                "precision": part.precision,
+                "@variables": {
+                    "w": Slot(prefix + "attn2_lm.matrix"),
+                    "b": Slot(prefix + "attn2_lm.bias"),
+                },
+            }
+    if r.update_style == "res_residual":
+        tree["@variables"] = {
+            name: _numbered(part, f"{prefix}{name}.")
+            for name in ("g1_residual", "g2_residual", "h2_residual")
+        }
+    return tree
 
 
-def fitting_tree(config: Model, part: Part, *, rcond: float | None) -> Tree:
-    """Return the `fitting` entry of a model, with a `Slot` for every tensor.
+def _numbered(part: _Part, prefix: str) -> list[Slot]:
+    names = (f"{prefix}{index}" for index in count())
+    return [Slot(name) for name in takewhile(lambda name: name in part.shapes, names)]
 
-    Args:
-        config: The model.
-        part: Its fitting net's tensors.
-        rcond: Cut-off of the fit of energy biases, which this engine does not use.
-    """
-    f = config.fitting_net
-    num_types = len(config.type_map)
-    trainable = per_layer(f.trainable, len(f.neuron) + 1)
+
+def _fitting(config: Model, part: _Part, rcond: float | None) -> Tree:
+    f, d, num_types = config.fitting_net, config.descriptor, len(config.type_map)
+    trainable = _per_layer(f.trainable, len(f.neuron) + 1)
     prefix = FITTING + "filter_layers.networks.0.layers."
     layers = [
         part.layer(
-            f"{prefix}{index}.",
+            f"{prefix}{index}",
             activation=f.activation_function,
             skip=True,
             trainable=trainable[index],
         )
         for index in range(len(f.neuron))
     ]
-    layers.append(part.layer(f"{prefix}{len(f.neuron)}.", trainable=trainable[-1]))
+    layers.append(part.layer(f"{prefix}{len(f.neuron)}", trainable=trainable[-1]))
     network: Tree = {
         "@class": "FittingNetwork",
         "@version": 1,
@@ -392,13 +350,14 @@ def fitting_tree(config: Model, part: Part, *, rcond: float | None) -> Tree:
         "bias_out": True,
         "layers": layers,
     }
+    scaled = ("case_embd", "fparam_avg", "fparam_inv_std", "aparam_avg", "aparam_inv_std")
     return {
         "@class": "Fitting",
-        "@version": FITTING_VERSION,
+        "@version": 4,
         "type": "ener",
         "var_name": "energy",
         "ntypes": num_types,
-        "dim_descrpt": _descriptor_width(config),
+        "dim_descrpt": d.repformer.g1_dim + (d.repinit.tebd_dim if d.concat_output_tebd else 0),
         "neuron": list(f.neuron),
         "resnet_dt": f.resnet_dt,
         "numb_fparam": f.numb_fparam,
@@ -408,21 +367,12 @@ def fitting_tree(config: Model, part: Part, *, rcond: float | None) -> Tree:
         "activation_function": f.activation_function,
         "precision": part.precision,
         "mixed_types": True,
-        "nets": collection(network, "fitting_network", num_types),
+        "nets": _collection(network, "fitting_network", num_types),
         "rcond": rcond,
         "exclude_types": list(config.atom_exclude_types),
         "@variables": {
             "bias_atom_e": Slot(FITTING + "bias_atom_e"),
-            **{
-                name: part.slot(FITTING + name)
-                for name in (
-                    "case_embd",
-                    "fparam_avg",
-                    "fparam_inv_std",
-                    "aparam_avg",
-                    "aparam_inv_std",
-                )
-            },
+            **{name: part.slot(FITTING + name) for name in scaled},
         },
         "type_map": list(config.type_map),
         "tot_ener_zero": False,
@@ -435,11 +385,6 @@ def fitting_tree(config: Model, part: Part, *, rcond: float | None) -> Tree:
     }
 
 
-def per_layer(trainable: bool | list[bool], num_layers: int) -> list[bool]:
+def _per_layer(trainable: bool | list[bool], num_layers: int) -> list[bool]:
     """Return the flag of every layer, given one flag for all or a list."""
     return list(trainable) if isinstance(trainable, list) else [trainable] * num_layers
-
-
-def _descriptor_width(config: Model) -> int:
-    d = config.descriptor
-    return d.repformer.g1_dim + (d.repinit.tebd_dim if d.concat_output_tebd else 0)

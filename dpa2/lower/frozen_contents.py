@@ -14,8 +14,9 @@ from typing import Any, Dict, List, Optional
 import torch
 from torch import Tensor, nn
 
-from dpa2.formats.weights import entries, to_deepmd_state
+from dpa2.formats.weights import held_tensors, to_deepmd_state
 from dpa2.model.energy import EnergyModel
+from schemas.input.weights import weights
 
 # ruff: noqa: SLF001 - the tables of tensors and children of torch's modules
 
@@ -34,24 +35,18 @@ class NamedTensors(nn.Module):
 
 def named_weights(model: EnergyModel) -> NamedTensors:
     """Return the model's tensors in a tree whose state dict is deepmd-kit's."""
-    is_parameter: dict[str, bool] = {}
-    twin_of: dict[str, str] = {}
-    shared: dict[str, Tensor] = {}
-    for entry in entries(model):
-        is_parameter[entry.name] = entry.is_parameter
-        if entry.tensor is not None and tuple(entry.tensor.shape) == entry.shape:
-            # The very storage our network uses, so that the file holds it once.
-            shared[entry.name] = entry.tensor.detach()
-        if entry.twin is not None:
-            twin_of[entry.twin] = entry.name
     root = NamedTensors()
+    held, state = held_tensors(model), to_deepmd_state(model)
     made: dict[str, Tensor] = {}
-    for key, value in to_deepmd_state(model).items():
-        name = twin_of.get(key, key)
-        if name not in made:
-            tensor = shared.get(name, value.detach())
-            made[name] = nn.Parameter(tensor) if is_parameter[name] else tensor
-        _attach(root, key, made[name])
+    for weight in weights(model.config):
+        key = weight.name if weight.is_empty else weight.place
+        if key not in made:
+            tensor = state[weight.name].detach()
+            if not weight.is_empty and held[weight.place].shape == tensor.shape:
+                # The very storage our network uses, so that the file holds it once.
+                tensor = held[weight.place].detach()
+            made[key] = nn.Parameter(tensor) if weight.is_parameter else tensor
+        _attach(root, weight.name, made[key])
     return root
 
 

@@ -15,7 +15,7 @@ from dpa2.data.frames import Frames, named
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from dpa2.formats.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from dpa2.formats.weights import ATOMIC, load_deepmd_state, to_deepmd_state
+from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.training.drawn_frames import draw_frames
@@ -25,6 +25,7 @@ from schemas.base.errors import CheckpointError, DataError
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.input.model import parse_model, preset_energies
 from schemas.input.start import BiasMode
+from schemas.input.weights import ATOMIC
 
 # Axes:  F frames   N atoms   T types
 

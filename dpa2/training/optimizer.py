@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from dpa2.formats.weights import DESCRIPTOR, deepmd_parameters
+from dpa2.formats.weights import deepmd_parameters
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError, ConfigError
 from schemas.base.suggest import nearest
 from schemas.input.unsupported import foreign_optimizer
+from schemas.input.weights import DESCRIPTOR
 
 NumberedParameters = Sequence[tuple[str, Parameter | None]]
 """All parameters in deepmd-kit's order. None stands for one of its zero-length parameters, which

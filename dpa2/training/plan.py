@@ -20,11 +20,11 @@ from schemas.input.size import (
     Shared,
     distinct_parameters,
     memory_estimate,
-    parameter_counts,
     shared_parts,
 )
 from schemas.input.start import DEFAULT_BRANCH
 from schemas.input.training import DataSection, RunSettings
+from schemas.input.weights import parameter_counts
 
 
 @dataclass(frozen=True, slots=True)

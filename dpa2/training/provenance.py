@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dpa2.formats.weights import ATOMIC, DESCRIPTOR, FITTING, deepmd_parameters
+from dpa2.formats.weights import deepmd_parameters
 from dpa2.model.energy import EnergyModel
 from dpa2.training.bias import BiasShift
 from dpa2.training.transfer import Origin, TransferredTensor
+from schemas.input.weights import ATOMIC, DESCRIPTOR, FITTING
 
 GROUPS = (
     "type embedding",

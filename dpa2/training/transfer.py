@@ -9,12 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dpa2.formats.weights import ATOMIC, DESCRIPTOR, FITTING, load_deepmd_state, to_deepmd_state
+from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError, ConfigError
 from schemas.check.finetune import check_start, targets_of
 from schemas.input.root import Input, Link, MultiTaskInput
 from schemas.input.start import DEFAULT_BRANCH, Departure, Source, Start
+from schemas.input.weights import ATOMIC, DESCRIPTOR, FITTING
 
 NO_BRANCH_CHOSEN = "ZOO612"
 """A warning about inputs for deepmd-kit, which goes on at random."""

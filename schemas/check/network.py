@@ -8,8 +8,8 @@ from schemas.input.descriptor import Repformer, Repinit
 from schemas.input.model import preset_faults
 from schemas.input.root import Input
 from schemas.input.section import canonical_precision
-from schemas.input.size import parameter_counts
 from schemas.input.view import UnusableError
+from schemas.input.weights import parameter_counts
 
 _DESCRIPTOR = "model.descriptor"
 _REPINIT = f"{_DESCRIPTOR}.repinit"

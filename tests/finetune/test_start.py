@@ -9,12 +9,12 @@ import torch
 
 import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.formats.weights import DESCRIPTOR
 from dpa2.model.build import build_model
 from dpa2.training.transfer import Origin, transfer
 from schemas.base.errors import CheckpointError, ConfigError
 from schemas.check.input_file import check_text
 from schemas.input.model import parse_model
+from schemas.input.weights import DESCRIPTOR
 from tests.finetune.cases import MODEL
 
 

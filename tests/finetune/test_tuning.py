@@ -5,9 +5,9 @@ import torch
 
 import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.formats.weights import DESCRIPTOR
 from dpa2.training.optimizer import Tuning
 from schemas.base.errors import ConfigError
+from schemas.input.weights import DESCRIPTOR
 from tests.finetune.cases import MODEL
 
 LAYERS = DESCRIPTOR + "repformers.layers."

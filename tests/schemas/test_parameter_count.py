@@ -5,7 +5,7 @@ import pytest
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
 from schemas.input.model import parse_model
-from schemas.input.size import parameter_counts
+from schemas.input.weights import parameter_counts
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from schemas.input.model import parse_model
-from schemas.input.size import parameter_counts
+from schemas.input.weights import parameter_counts
 from zoo.branches import num_parameters, summarize
 from zoo.checkpoint_file import read_header
 
