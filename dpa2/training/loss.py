@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schemas.base.errors import ConfigError
-from schemas.input.unsupported import foreign_terms
+from schemas.input.loss import PREFACTORS, term_is_on
+from schemas.input.unsupported import refuse
 
 
 @dataclass(frozen=True)
@@ -89,37 +89,11 @@ class EnergyLoss:
         self.start_lr = start_lr
         self.rounds_factors = rounds_factors
         # A term exists only if both its prefactors are non-zero: deepmd-kit's rule.
-        self.active = {
-            term
-            for term in ("e", "f", "v", "ae", "pf", "gf")
-            if getattr(config, f"start_pref_{term}") != 0.0
-            and getattr(config, f"limit_pref_{term}") != 0.0
-        }
+        self.active = {term for term in PREFACTORS if term_is_on(config, term)}
         delta = config.huber_delta
         self._deltas = list(delta) if isinstance(delta, list | tuple) else [delta] * 3
         self._kind = "mae" if config.loss_func == "mae" else "rmse"
-        self._refuse_nonsense()
-
-    def _refuse_nonsense(self) -> None:
-        config = self.config
-        for fault in foreign_terms(config):
-            raise ConfigError(fault.message, hint=fault.hint)
-        if "gf" in self.active and config.numb_generalized_coord < 1:
-            raise ConfigError(
-                "start_pref_gf asks for a generalized-force loss, but numb_generalized_coord is "
-                f"{config.numb_generalized_coord}",
-                hint="set loss.numb_generalized_coord to the number of generalized coordinates",
-            )
-        if config.f_use_norm and not (config.use_huber or config.loss_func == "mae"):
-            raise ConfigError(
-                "loss.f_use_norm needs loss_func: mae or use_huber: true",
-                hint="remove f_use_norm, or choose one of these losses",
-            )
-        if config.use_huber and (self.active & {"pf", "gf"} or config.relative_f is not None):
-            raise ConfigError(
-                "use_huber cannot be combined with start_pref_pf, start_pref_gf or relative_f",
-                hint="switch use_huber off, or drop the other option",
-            )
+        refuse(config, "loss")
 
     @property
     def trains_energies(self) -> bool:

@@ -14,7 +14,7 @@ from dpa2.formats.weights import deepmd_parameters
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError, ConfigError
 from schemas.base.suggest import nearest
-from schemas.input.unsupported import foreign_optimizer
+from schemas.input.unsupported import refuse
 from schemas.input.weights import DESCRIPTOR
 
 NumberedParameters = Sequence[tuple[str, Parameter | None]]
@@ -44,8 +44,7 @@ def build_optimizer(
     Raises:
         ConfigError: For the optimisers that only deepmd-kit itself has.
     """
-    for fault in foreign_optimizer(config):
-        raise ConfigError(fault.message, hint=fault.hint)
+    refuse(config, "optimizer")
     groups: dict[float, list[Parameter]] = {}
     for (_, parameter), factor in zip(parameters, factors or [1.0] * len(parameters), strict=True):
         if parameter is not None:

@@ -9,8 +9,7 @@ from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from dpa2.training.checkpoint_store import keep_count
 from schemas.base.errors import ConfigError
-from schemas.check.loss import term_is_on
-from schemas.input.loss import PREFACTORS, EnergyLoss
+from schemas.input.loss import PREFACTORS, EnergyLoss, term_is_on
 from schemas.input.model import Model
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.schedule import Schedule, build_schedule

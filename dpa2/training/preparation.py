@@ -16,14 +16,7 @@ from schemas.check.input_file import check_file, check_text, checked
 from schemas.checkpoint.header import SETTINGS
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.start import Start, StartOption
-from schemas.input.unsupported import (
-    foreign_distribution,
-    foreign_optimizer,
-    foreign_parts,
-    foreign_records,
-    foreign_terms,
-    unequal_trainable,
-)
+from schemas.input.unsupported import refuse
 
 
 def start_from(
@@ -171,25 +164,16 @@ def refuse_unsupported(config: Input | MultiTaskInput) -> None:
     A checked input has none of it (the validator asks the same functions); one that was built
     otherwise may.
     """
-    found = [
-        *(("optimizer", item) for item in foreign_optimizer(config.optimizer)),
-        *(("training", item) for item in foreign_distribution(config.training)),
-        *(("training", item) for item in foreign_records(config.training)),
-    ]
-    if isinstance(config, MultiTaskInput):
-        sections = [
-            (f"model.model_dict.{name}", branch.model, f"loss_dict.{name}", branch.loss)
-            for name, branch in config.branches.items()
-        ]
-    else:
-        sections = [("model", config.model, "loss", config.loss)]
-    for model_place, model, loss_place, loss in sections:
-        found += [(model_place, item) for item in foreign_parts(model)]
-        found += [(model_place, item) for item in unequal_trainable(model)]
-        found += [(loss_place, item) for item in foreign_terms(loss)]
-    for place, item in found:
-        where = ".".join([place, *map(str, item.path)])
-        raise ConfigError(f"{where} is not supported: {item.message}", hint=item.hint)
+    refuse(config.optimizer, "optimizer")
+    refuse(config.training, "training")
+    if isinstance(config, Input):
+        refuse(config.nvnmd, "nvnmd")
+        refuse(config.model, "model")
+        refuse(config.loss, "loss")
+        return
+    for name, branch in config.branches.items():
+        refuse(branch.model, "model", f"model.model_dict.{name}")
+        refuse(branch.loss, "loss", f"loss_dict.{name}")
 
 
 def seed_global_generator(seed: Any) -> None:

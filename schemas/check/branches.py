@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from schemas.base.diagnostics import Finding
 from schemas.base.suggest import did_you_mean, nearest
-from schemas.check.rule import Fault, note, rule, warning
+from schemas.check.rule import fault, note, rule, warning
 from schemas.check.schema_faults import shown
 from schemas.input.branches import BRANCH_DATA, LEGACY_KEYS, ROOT_KEYS, Draft
 from schemas.input.section import is_comment
@@ -83,29 +84,29 @@ _OF_MODULES = frozenset(
 
 
 @rule("ZOO504", "names of branches are usable", scope="multi-task")
-def names_are_usable(draft: Draft) -> Iterator[Fault]:
+def names_are_usable(draft: Draft) -> Iterator[Finding]:
     """Refuse names with a meaning of their own; warn of those that make trouble later."""
     for name in draft.branches:
         path = ("model", "model_dict", name)
         if name == "RANDOM":
             hint = "it stands for a random fitting net in fine-tuning; choose another name"
-            yield Fault(path, "`RANDOM` cannot be the name of a branch", hint, at="key")
+            yield fault(path, "`RANDOM` cannot be the name of a branch", hint, at="key")
         elif not name or "." in name:
             message = f"{shown(name)} cannot be the name of a branch: it is a part of tensor names"
-            yield Fault(path, message, _PLAIN, at="key")
+            yield fault(path, message, _PLAIN, at="key")
         elif name in _OF_MODULES:
             message = (
                 f"`{name}` cannot be the name of a branch: deepmd-kit keeps branches as attributes "
                 "of a module that has one of this name"
             )
-            yield Fault(path, message, "choose another name, such as one of the data", at="key")
+            yield fault(path, message, "choose another name, such as one of the data", at="key")
         elif not name.isprintable() or set(name) & {"/", "\\"}:
             what = "a slash" if name.isprintable() else "control characters"
             message = f"{shown(name)} has {what}: it cannot be the name of a file or a group"
-            yield Fault(path, message, _PLAIN, at="key")
+            yield fault(path, message, _PLAIN, at="key")
         elif len(name.encode()) > _LONGEST:
             message = f"{shown(name)} has {len(name.encode())} bytes: no file can have that name"
-            yield Fault(path, message, f"names of files have up to {_LONGEST}", at="key")
+            yield fault(path, message, f"names of files have up to {_LONGEST}", at="key")
         elif name == "Default":
             message = "`Default` is what the only branch of a single-task model is called"
             yield _named(path, message, "choose another name, or make it an alias")
@@ -120,12 +121,12 @@ def names_are_usable(draft: Draft) -> Iterator[Fault]:
             yield _named(path, message, _PLAIN)
 
 
-def _named(path: tuple[str, ...], message: str, hint: str) -> Fault:
-    return Fault(path, message, hint, severity="warning", at="key")
+def _named(path: tuple[str, ...], message: str, hint: str) -> Finding:
+    return fault(path, message, hint, severity="warning", at="key")
 
 
 @rule("ZOO505", "names and aliases of branches are distinct", scope="multi-task")
-def aliases_are_distinct(draft: Draft) -> Iterator[Fault]:
+def aliases_are_distinct(draft: Draft) -> Iterator[Finding]:
     """Demand that each name leads to one branch."""
     owners = {name: name for name in draft.branches}
     for name, config in draft.sound.items():
@@ -133,18 +134,18 @@ def aliases_are_distinct(draft: Draft) -> Iterator[Fault]:
             path = ("model", "model_dict", name, "model_branch_alias", index)
             if alias in owners:
                 message = f"`{alias}` is a name of branch `{owners[alias]}` already"
-                yield Fault(path, message, "each name leads to one branch")
+                yield fault(path, message, "each name leads to one branch")
             elif alias == "RANDOM":
-                yield Fault(path, "`RANDOM` cannot be the name of a branch")
+                yield fault(path, "`RANDOM` cannot be the name of a branch")
             elif not alias.strip() or not alias.isprintable():
-                yield Fault(path, f"{shown(alias)} cannot be the name of a branch", _PLAIN)
+                yield fault(path, f"{shown(alias)} cannot be the name of a branch", _PLAIN)
             elif "/" in alias or any(c.isspace() for c in alias):
                 yield warning(path, f"`{alias}` is awkward on the command line", _PLAIN)
             owners.setdefault(alias, name)
 
 
 @rule("ZOO543", "names of branches differ by more than case", scope="multi-task")
-def names_differ(draft: Draft) -> Iterator[Fault]:
+def names_differ(draft: Draft) -> Iterator[Finding]:
     """Warn of names that are one where case does not count: in files, in `--head`."""
     seen: dict[str, str] = {}
     for name in draft.branches:
@@ -163,7 +164,7 @@ _EXAMPLES = {
 
 
 @rule("ZOO501", "the sections of a multi-task input are there", scope="multi-task")
-def sections_exist(draft: Draft) -> Iterator[Fault]:
+def sections_exist(draft: Draft) -> Iterator[Finding]:
     """Demand `model_dict` with branches, `loss_dict` and `data_dict`, all of them objects."""
     for holder, path, key in (
         (draft.model, ("model",), "model_dict"),
@@ -178,13 +179,13 @@ def sections_exist(draft: Draft) -> Iterator[Fault]:
             meant = key == "loss_dict" and "loss" in holder
             if meant or (key == "model_dict" and "fitting_net_dict" in holder):
                 continue  # the key in its place is refused with a hint
-            yield Fault(
+            yield fault(
                 here, f"required key `{key}` is missing", "it has a section for each branch"
             )
         elif not isinstance(holder[key], dict):
-            yield Fault(here, f"`{key}` must be an object, not {shown(holder[key])}")
+            yield fault(here, f"`{key}` must be an object, not {shown(holder[key])}")
         elif not any(not is_comment(name) for name in holder[key]):
-            yield Fault(here, f"`{key}` has no branch", "it has a section for each branch")
+            yield fault(here, f"`{key}` has no branch", "it has a section for each branch")
     for key in ("model_dict", "data_dict", "loss_dict"):
         holder = draft.model if key == "model_dict" else draft.data
         path = ("model",) if key == "model_dict" else ()
@@ -193,11 +194,11 @@ def sections_exist(draft: Draft) -> Iterator[Fault]:
         entries = holder.get(key)
         for name, value in entries.items() if isinstance(entries, dict) else ():
             if not isinstance(value, dict) and not is_comment(name):
-                yield Fault((*path, key, name), f"`{name}` must be an object, not {shown(value)}")
+                yield fault((*path, key, name), f"`{name}` must be an object, not {shown(value)}")
     shared = draft.model.get("shared_dict", {})
     if not isinstance(shared, dict):
         message = f"`shared_dict` must be an object, not {shown(shared)}"
-        yield Fault(("model", "shared_dict"), message)
+        yield fault(("model", "shared_dict"), message)
 
 
 def _meant(holder: dict[str, Any], key: str) -> bool:
@@ -209,7 +210,7 @@ def _meant(holder: dict[str, Any], key: str) -> bool:
 
 
 @rule("ZOO502", "a multi-task input has only keys of one", scope="multi-task")
-def keys_are_known(draft: Draft) -> Iterator[Fault]:
+def keys_are_known(draft: Draft) -> Iterator[Finding]:
     """Refuse unknown keys, and those of a single task in the wrong place."""
     for key in draft.data:
         if key in ROOT_KEYS or is_comment(key):
@@ -221,7 +222,7 @@ def keys_are_known(draft: Draft) -> Iterator[Fault]:
         elif key == "learning_rate_dict":
             message = "`learning_rate_dict` is of version 2: all branches have one learning_rate"
             hint = "write one `learning_rate`"
-        yield Fault((key,), message, hint, at="key")
+        yield fault((key,), message, hint, at="key")
     for key in draft.model:
         if key in ("shared_dict", "model_dict") or key in draft.common or is_comment(key):
             continue
@@ -230,7 +231,7 @@ def keys_are_known(draft: Draft) -> Iterator[Fault]:
         if key == "fitting_net_dict":
             message = "`fitting_net_dict` is of version 2: branches are in `model_dict` now"
             hint = "see the multi-task example: `zoo init --multi-task` writes one"
-        yield Fault(("model", key), message, hint, at="key")
+        yield fault(("model", key), message, hint, at="key")
     known = draft.training_keys
     for key in _object(draft.data.get("training")):
         if key in known or is_comment(key):
@@ -242,17 +243,17 @@ def keys_are_known(draft: Draft) -> Iterator[Fault]:
         elif key in ("numb_epoch", "num_epoch", "num_epochs", "numb_epochs"):
             message = f"`{key}` is for a single task; branches have `num_epoch_dict`"
             hint = "give passes over the data by branch in `num_epoch_dict`"
-        yield Fault(("training", key), message, hint, at="key")
+        yield fault(("training", key), message, hint, at="key")
     for name, section in draft.per_branch("data_dict").items():
         for key in section if isinstance(section, dict) else ():
             if key not in BRANCH_DATA and not is_comment(key):
                 hint = did_you_mean(key, BRANCH_DATA)
                 path = ("training", "data_dict", name, key)
-                yield Fault(path, f"unknown key `{key}`", hint, at="key")
+                yield fault(path, f"unknown key `{key}`", hint, at="key")
 
 
 @rule("ZOO503", "each branch has a section in each of the dictionaries", scope="multi-task")
-def branches_agree(draft: Draft) -> Iterator[Fault]:
+def branches_agree(draft: Draft) -> Iterator[Finding]:
     """Demand that `loss_dict`, `data_dict` and the others have the branches of `model_dict`."""
     if not draft.names:
         return
@@ -269,12 +270,12 @@ def branches_agree(draft: Draft) -> Iterator[Fault]:
             meant = nearest(name, missing)
             if meant is not None:
                 missing.remove(meant)
-                yield Fault((*path, name), message, f"did you mean `{meant}`?", at="key")
+                yield fault((*path, name), message, f"did you mean `{meant}`?", at="key")
             else:
                 hint = f"the branches are {_listed(draft.names)}"
-                yield Fault((*path, name), message, hint, at="key")
+                yield fault((*path, name), message, hint, at="key")
         for name in missing:
-            yield Fault(
+            yield fault(
                 path,
                 f"branch `{name}` has no entry in `{key}`",
                 f"add `{name}` with {_EXAMPLES[key]}",
@@ -283,7 +284,7 @@ def branches_agree(draft: Draft) -> Iterator[Fault]:
 
 
 @rule("ZOO542", "branches keep their statistics apart", scope="multi-task")
-def statistics_are_apart(draft: Draft) -> Iterator[Fault]:
+def statistics_are_apart(draft: Draft) -> Iterator[Finding]:
     """Refuse one `stat_file` for two branches: the second takes the energies of the first."""
     seen: dict[str, str] = {}
     for name, file in draft.values("training.stat_file").items():
@@ -293,11 +294,11 @@ def statistics_are_apart(draft: Draft) -> Iterator[Fault]:
             message = f"stat_file is that of branch `{first}` too: its energies would be taken"
             related = (("the other one", ("training", "data_dict", first, "stat_file")),)
             hint = "give each branch a file of its own"
-            yield Fault(path, message, hint, related_paths=related)
+            yield fault(path, message, hint, related_paths=related)
 
 
 @rule("ZOO506", "numb_steps or num_epoch_dict", scope="multi-task")
-def length_is_given(draft: Draft) -> Iterator[Fault]:
+def length_is_given(draft: Draft) -> Iterator[Finding]:
     """Demand the length of the run, in one way."""
     if not isinstance(draft.data.get("training"), dict):
         return
@@ -305,12 +306,12 @@ def length_is_given(draft: Draft) -> Iterator[Fault]:
     path = "training.num_epoch_dict"
     if epochs and draft.training.get("model_prob"):
         message = "num_epoch_dict says how often each branch is trained, and so does model_prob"
-        yield Fault(path, message, "give one of them; numb_steps goes with model_prob", at="key")
+        yield fault(path, message, "give one of them; numb_steps goes with model_prob", at="key")
     elif epochs and steps is not None:
-        yield Fault(path, "give numb_steps or num_epoch_dict, not both", at="key")
+        yield fault(path, "give numb_steps or num_epoch_dict, not both", at="key")
     elif not epochs and steps is None and not _has_single_task_epochs(draft):
         hint = 'such as "numb_steps": 1000000'
-        yield Fault("training.numb_steps", "training needs numb_steps or num_epoch_dict", hint)
+        yield fault("training.numb_steps", "training needs numb_steps or num_epoch_dict", hint)
 
 
 def _has_single_task_epochs(draft: Draft) -> bool:
@@ -318,7 +319,7 @@ def _has_single_task_epochs(draft: Draft) -> bool:
 
 
 @rule("ZOO507", "model_prob has a positive sum", scope="multi-task")
-def branches_are_trained(draft: Draft) -> Iterator[Fault]:
+def branches_are_trained(draft: Draft) -> Iterator[Finding]:
     """Demand a branch to train; warn of one that never is."""
     weights = draft.per_branch("model_prob")
     numbers = [x for x in weights.values() if isinstance(x, (int, float)) and x >= 0]
@@ -326,7 +327,7 @@ def branches_are_trained(draft: Draft) -> Iterator[Fault]:
         return
     if sum(numbers) == 0:
         message = "every probability is 0: no branch is trained"
-        yield Fault("training.model_prob", message, "leave it out to weight by number of systems")
+        yield fault("training.model_prob", message, "leave it out to weight by number of systems")
         return
     shared = {link.owner for link in draft.links() if link.branch != link.owner}
     for name, weight in weights.items():
@@ -340,11 +341,11 @@ def branches_are_trained(draft: Draft) -> Iterator[Fault]:
                 "deepmd-kit divides by the probability of the first branch that has a shared part, "
                 "and ends here; for it, put another branch first"
             )
-            yield Fault(path, message, hint, severity="warning", for_deepmd="error")
+            yield fault(path, message, hint, severity="warning", for_deepmd="error")
 
 
 @rule("ZOO544", "no branch is all but left out", scope="multi-task")
-def branches_are_balanced(draft: Draft) -> Iterator[Fault]:
+def branches_are_balanced(draft: Draft) -> Iterator[Finding]:
     """Warn of a branch that is hardly ever drawn, and of passes over data without end."""
     for key, path in (("model_prob", "probability"), ("num_epoch_dict", "passes over its data")):
         weights = {
@@ -368,7 +369,7 @@ _MOST_PASSES = 1e7
 
 
 @rule("ZOO508", "branches have validation data", scope="multi-task")
-def branches_are_validated(draft: Draft) -> Iterator[Fault]:
+def branches_are_validated(draft: Draft) -> Iterator[Finding]:
     """Say which branch has no validation data: warn if none has."""
     without = [
         name
@@ -386,18 +387,18 @@ def branches_are_validated(draft: Draft) -> Iterator[Fault]:
 
 
 @rule("ZOO509", "settings for a single task are off", scope="multi-task")
-def settings_are_for_branches(draft: Draft) -> Iterator[Fault]:
+def settings_are_for_branches(draft: Draft) -> Iterator[Finding]:
     """Refuse what deepmd-kit has for a single task only."""
     for config in draft.sound.values():
         for path in ("validating.full_validation", "validating.ema_full_validation"):
             if draft.value(config, path):
-                yield Fault(path, "full validation is for a single task", "remove it")
+                yield fault(path, "full validation is for a single task", "remove it")
         if draft.value(config, "training.zero_stage"):
-            yield Fault("training.zero_stage", "zero_stage is for a single task", "write 0")
+            yield fault("training.zero_stage", "zero_stage is for a single task", "write 0")
 
 
 @rule("ZOO510", "data_stat_protect is the same in all branches", scope="multi-task")
-def protection_is_common(draft: Draft) -> Iterator[Fault]:
+def protection_is_common(draft: Draft) -> Iterator[Finding]:
     """Demand one `data_stat_protect`: statistics of branches are merged."""
     values = draft.values("model.data_stat_protect")
     for name, value in values.items():
@@ -405,7 +406,7 @@ def protection_is_common(draft: Draft) -> Iterator[Fault]:
         if value != expected:
             message = f"data_stat_protect is {value:g} here and {expected:g} in branch `{first}`"
             path = ("model", "model_dict", name, "data_stat_protect")
-            yield Fault(path, message, "it must be the same in all branches")
+            yield fault(path, message, "it must be the same in all branches")
 
 
 def _listed(names: Any) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import schemas.check.restart
+import schemas.check.start  # noqa: F401 - importing them registers their rules
 from schemas.base.diagnostics import Finding
-from schemas.check.run_rules import run_rules
+from schemas.check.rule import run_rules
 from schemas.input.root import Input, MultiTaskInput, normalized
 from schemas.input.start import Departure, Start, Target
 from schemas.input.view import View

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.base.diagnostics import Finding, Path
-from schemas.check.run_rules import run_rules
+from schemas.check.rule import run_rules
 from schemas.check.schema_faults import explain
 from schemas.check.task import examine
 from schemas.input.branches import Draft

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from schemas.base.diagnostics import Path, dotted
+from schemas.base.diagnostics import Finding, Path, dotted
 from schemas.base.errors import ConfigError
-from schemas.check.rule import Fault, note, rule, warning
+from schemas.check.rule import fault, note, rule, warning
 from schemas.check.schema_faults import shown
 from schemas.input.semantic_diff import (
     Change,
@@ -45,7 +45,7 @@ def _is_idle(item: Change, departure: Departure) -> bool:
 
 
 @rule("ZOO632", "a restart goes on with the settings of the run", scope="start")
-def settings_are_kept(departure: Departure) -> Iterator[Fault]:
+def settings_are_kept(departure: Departure) -> Iterator[Finding]:
     """Say what changes the course of the training, and what changes nothing any more."""
     start = departure.start
     jumps = _jump(departure) is not None
@@ -66,7 +66,7 @@ def settings_are_kept(departure: Departure) -> Iterator[Fault]:
 
 
 @rule("ZOO636", "a restart shares between branches what the run shared", scope="start")
-def sharing_is_kept(departure: Departure) -> Iterator[Fault]:
+def sharing_is_kept(departure: Departure) -> Iterator[Finding]:
     """Refuse other shared parts: the weights of one branch would be lost."""
     start = departure.start
     branches = {target.name for target in departure.targets}
@@ -77,11 +77,11 @@ def sharing_is_kept(departure: Departure) -> Iterator[Fault]:
                 f"{component} of branch `{branch}` was {_value(item.ours)} in {start.file} and is "
                 f"{_value(item.theirs)} here: shared otherwise, it is another model"
             )
-            yield Fault(start.path, message, "share the same parts; --finetune can share others")
+            yield fault(start.path, message, "share the same parts; --finetune can share others")
 
 
 @rule("ZOO633", "a restart goes on with the learning rate of the run", scope="start")
-def rate_goes_on(departure: Departure) -> Iterator[Fault]:
+def rate_goes_on(departure: Departure) -> Iterator[Finding]:
     """Warn of a schedule that is elsewhere at the step from which the run goes on."""
     found = _jump(departure)
     start = departure.start

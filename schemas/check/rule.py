@@ -1,45 +1,12 @@
-"""What a rule is and how it is registered."""
+"""Rules between values: a function, or a row of a table, for each code."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from schemas.base.diagnostics import Group, Path, Severity
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What a rule found; the rule's code is added by the runner.
-
-    Args:
-        path: Dotted path of the value at fault, or its parts.
-        message: One short sentence without a full stop.
-        hint: What to do, in the user's words.
-        severity: `error`, `warning` or `note`.
-        at: Whether the key or the value is marked.
-        fix: Text to put in the place of the marked text.
-        safe: Whether the fix keeps what the file means beyond doubt.
-        related_paths: Labels and paths of other places that belong to it.
-        group: Of which fault it may be a repetition.
-        for_deepmd: Its severity for a user of deepmd-kit, where that is another.
-    """
-
-    path: str | Path
-    message: str
-    hint: str | None = None
-    severity: Severity = "error"
-    at: Literal["key", "value"] = "value"
-    fix: str | None = None
-    safe: bool = True
-    related_paths: tuple[tuple[str, Path], ...] = ()
-    group: Group | None = None
-    for_deepmd: Severity | None = None
-
-    @property
-    def parts(self) -> Path:
-        """The path as keys and indices."""
-        return tuple(self.path.split(".")) if isinstance(self.path, str) else self.path
-
+from schemas.base.diagnostics import Finding, Path, Severity
+from schemas.input.view import UnusableError
 
 Scope = Literal["input", "single-task", "multi-task", "start"]
 """What a rule looks at.
@@ -49,7 +16,7 @@ Scope = Literal["input", "single-task", "multi-task", "start"]
 checkpoint from which it starts (`schemas.input.start.Departure`).
 """
 
-RuleFunction = Callable[[Any], Iterator[Fault]]
+RuleFunction = Callable[[Any], Iterator[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +44,45 @@ def rule(
     return register
 
 
-def note(path: str | Path, message: str, hint: str | None = None) -> Fault:
+def run_rules(subject: Any, scope: Scope = "input") -> list[Finding]:
+    """Return what the rules of a scope find wrong with what they look at.
+
+    An input may be partial (`schemas.input.view`): a rule that needs a value that is missing or
+    faulty itself ends there.
+    """
+    found: list[Finding] = []
+    for item in RULES:
+        if item.scope == scope:
+            with suppress(UnusableError):
+                found.extend(replace(finding, code=item.code) for finding in item.find(subject))
+    return found
+
+
+def fault(
+    path: str | Path,
+    message: str,
+    hint: str | None = None,
+    severity: Severity = "error",
+    **more: Any,
+) -> Finding:
+    """Return what a rule found; the rule's code is added when it runs.
+
+    Args:
+        path: Dotted path of the value at fault, or its parts.
+        message: One short sentence without a full stop.
+        hint: What to do, in the user's words.
+        severity: `error`, `warning` or `note`.
+        more: Other attributes of the finding.
+    """
+    parts: Path = tuple(path.split(".")) if isinstance(path, str) else path
+    return Finding("", parts, message, hint, severity=severity, **more)
+
+
+def note(path: str | Path, message: str, hint: str | None = None, **more: Any) -> Finding:
     """Return what is not wrong but good to know."""
-    return Fault(path, message, hint, severity="note")
+    return fault(path, message, hint, "note", **more)
 
 
-def warning(path: str | Path, message: str, hint: str | None = None) -> Fault:
+def warning(path: str | Path, message: str, hint: str | None = None, **more: Any) -> Finding:
     """Return a fault with which training can go on."""
-    return Fault(path, message, hint, severity="warning")
+    return fault(path, message, hint, "warning", **more)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from schemas.base.diagnostics import Group
+from schemas.base.diagnostics import Finding, Group
 from schemas.check.data_folders import (
     Root,
     array_header,
@@ -14,9 +14,8 @@ from schemas.check.data_folders import (
     sets_of,
     type_indices,
 )
-from schemas.check.loss import term_is_on
-from schemas.check.rule import Fault, rule, warning
-from schemas.input.loss import PREFACTORS
+from schemas.check.rule import fault, rule, warning
+from schemas.input.loss import PREFACTORS, term_is_on
 from schemas.input.root import Input
 from schemas.input.training import DataSection, parse_blocks
 
@@ -47,7 +46,7 @@ def _systems(config: Input) -> list[Path]:
 
 
 @rule("ZOO421", "the data have what the loss learns")
-def labels_exist(config: Input) -> Iterator[Fault]:
+def labels_exist(config: Input) -> Iterator[Finding]:
     """Warn of a term without labels: everywhere at its weight, in some systems at these."""
     systems = _systems(config)
     for suffix, file in _FILES.items():
@@ -75,17 +74,17 @@ def labels_exist(config: Input) -> Iterator[Fault]:
 
 
 @rule("ZOO634", "the training data have energies, if energies are trained")
-def trained_energies_exist(config: Input) -> Iterator[Fault]:
+def trained_energies_exist(config: Input) -> Iterator[Finding]:
     """Demand an energy somewhere: the energies of the elements are fitted to them."""
     systems = _systems(config)
     given = (has_label(system, name) for system in systems for name in ("energy", "atom_ener"))
     if systems and term_is_on(config.loss, "e") and not any(given):
         message = "energies are trained, but no training system has energy.npy"
-        yield Fault("loss.start_pref_e", message, ADD_ENERGIES)
+        yield fault("loss.start_pref_e", message, ADD_ENERGIES)
 
 
 @rule("ZOO635", "the training data have some label that the loss trains")
-def something_is_labelled(config: Input) -> Iterator[Fault]:
+def something_is_labelled(config: Input) -> Iterator[Finding]:
     """Demand a label of a term of the loss; another rule speaks of energies."""
     systems = _systems(config)
     trained = [suffix for suffix in _FILES if term_is_on(config.loss, suffix)]
@@ -99,11 +98,11 @@ def something_is_labelled(config: Input) -> Iterator[Fault]:
             return
     names = ", ".join(f"{_FILES[suffix]}.npy" for suffix in trained)
     message = f"no training system has what the loss trains ({names}): nothing would be trained"
-    yield Fault("loss", message, "add these labels, or give weight to one that the data have")
+    yield fault("loss", message, "add these labels, or give weight to one that the data have")
 
 
 @rule("ZOO422", "energies and forces that the data have are learned")
-def labels_are_learned(config: Input) -> Iterator[Fault]:
+def labels_are_learned(config: Input) -> Iterator[Finding]:
     """Warn if there are energies or forces and the loss leaves them out."""
     loss = config.loss
     if not any(term_is_on(loss, suffix) for suffix in PREFACTORS):
@@ -126,7 +125,7 @@ def labels_are_learned(config: Input) -> Iterator[Fault]:
 
 
 @rule("ZOO423", "the data have the parameters that the model takes")
-def parameters_exist(config: Input) -> Iterator[Fault]:
+def parameters_exist(config: Input) -> Iterator[Finding]:
     """Demand frame and atom parameters in every system where the model takes them."""
     fitting = config.model.fitting_net
     for number, key, file in (
@@ -141,7 +140,7 @@ def parameters_exist(config: Input) -> Iterator[Fault]:
             if lacking:
                 message = f"{key} is {number}, but {lacking[0]} has no {file}.npy"
                 hint = f"add {file}.npy to each set, or set {key} to 0"
-                yield Fault(f"model.fitting_net.{key}", message, hint)
+                yield fault(f"model.fitting_net.{key}", message, hint)
                 break
 
 
@@ -157,7 +156,7 @@ def _number_of_systems(name: str, section: DataSection) -> int | None:
 
 
 @rule("ZOO411", "a list of batch sizes has one for each system")
-def batch_sizes_fit(config: Input) -> Iterator[Fault]:
+def batch_sizes_fit(config: Input) -> Iterator[Finding]:
     """Demand as many batch sizes as there are systems."""
     for name, section in sections(config):
         number = _number_of_systems(name, section)
@@ -165,11 +164,11 @@ def batch_sizes_fit(config: Input) -> Iterator[Fault]:
         if isinstance(sizes, list) and number is not None and len(sizes) != number:
             message = f"{len(sizes)} batch sizes for {number} systems"
             hint = "write one for each system, or a single number for all"
-            yield Fault(f"training.{name}.batch_size", message, hint)
+            yield fault(f"training.{name}.batch_size", message, hint)
 
 
 @rule("ZOO412", "batches are no larger than systems")
-def batches_are_filled(config: Input) -> Iterator[Fault]:
+def batches_are_filled(config: Input) -> Iterator[Finding]:
     """Warn of a batch size that no system has frames for."""
     for name, section in sections(config):
         given = section.batch_size
@@ -192,7 +191,7 @@ def _frames(folder: object) -> int:
 
 
 @rule("ZOO416", "filter:N leaves systems")
-def systems_are_left(config: Input) -> Iterator[Fault]:
+def systems_are_left(config: Input) -> Iterator[Finding]:
     """Demand a system that is small enough; warn of those that are left out."""
     for name, section in sections(config):
         rule_name, _, limit = str(section.batch_size).partition(":")
@@ -204,25 +203,25 @@ def systems_are_left(config: Input) -> Iterator[Fault]:
         path = f"training.{name}.batch_size"
         if dropped == len(systems):
             message = f"every system has more than {limit} atoms: none is left"
-            yield Fault(path, message, f"the smallest has {min(atoms)} atoms")
+            yield fault(path, message, f"the smallest has {min(atoms)} atoms")
         elif dropped:
             message = f"{dropped} of {len(systems)} systems have more than {limit} atoms"
             yield warning(path, f"{message}: they are left out")
 
 
 @rule("ZOO413", "mix:N is for LMDB")
-def mixed_batches_need_lmdb(config: Input) -> Iterator[Fault]:
+def mixed_batches_need_lmdb(config: Input) -> Iterator[Finding]:
     """Demand a data base where batches mix frames of different sizes."""
     for name, section in sections(config):
         rule_name = section.batch_size if isinstance(section.batch_size, str) else ""
         folders = all(root.is_folder for root in roots(name, section))
         if rule_name.startswith("mix:") and folders:
             hint = 'use "auto:N", "max:N" or "mixed:N"'
-            yield Fault(f"training.{name}.batch_size", "`mix:N` works for LMDB data only", hint)
+            yield fault(f"training.{name}.batch_size", "`mix:N` works for LMDB data only", hint)
 
 
 @rule("ZOO414", "blocks of auto_prob are within the systems")
-def blocks_exist(config: Input) -> Iterator[Fault]:
+def blocks_exist(config: Input) -> Iterator[Finding]:
     """Demand that the blocks of systems are in order and there."""
     for name, section in sections(config):
         path = f"training.{name}.auto_prob"
@@ -230,15 +229,15 @@ def blocks_exist(config: Input) -> Iterator[Fault]:
         number = _number_of_systems(name, section)
         for first, end, _ in blocks:
             if first >= end:
-                yield Fault(path, f"block {first}:{end} is empty", "a block is first:end:weight")
+                yield fault(path, f"block {first}:{end} is empty", "a block is first:end:weight")
             elif number is not None and end > number:
-                yield Fault(path, f"block {first}:{end} exceeds the {number} systems")
+                yield fault(path, f"block {first}:{end} exceeds the {number} systems")
         if blocks and sum(weight for _, _, weight in blocks) <= 0:
-            yield Fault(path, "the weights of all blocks are 0")
+            yield fault(path, "the weights of all blocks are 0")
 
 
 @rule("ZOO415", "sys_probs has one for each system and sums to 1")
-def probabilities_fit(config: Input) -> Iterator[Fault]:
+def probabilities_fit(config: Input) -> Iterator[Finding]:
     """Demand probabilities that can be drawn from; negative entries share the rest."""
     for name, section in sections(config):
         given = section.sys_probs
@@ -248,19 +247,19 @@ def probabilities_fit(config: Input) -> Iterator[Fault]:
         number = _number_of_systems(name, section)
         if number is not None and len(given) != number:
             hint = "write one for each system; an entry of -1 takes the rest"
-            yield Fault(path, f"{len(given)} probabilities for {number} systems", hint)
+            yield fault(path, f"{len(given)} probabilities for {number} systems", hint)
         fixed = sum(value for value in given if value >= 0)
         negative = [index for index, value in enumerate(given) if value < 0]
         if negative and fixed >= 1 - _ROUNDING:
             message = f"negative probability: it takes the rest, but the others sum to {fixed:g}"
-            yield Fault((*path, negative[0]), message)
+            yield fault((*path, negative[0]), message)
         elif fixed > 1 + _ROUNDING or (not negative and fixed < 1 - _ROUNDING):
             hint = "they must sum to 1; an entry of -1 takes the rest"
-            yield Fault(path, f"the probabilities sum to {fixed:g}", hint)
+            yield fault(path, f"the probabilities sum to {fixed:g}", hint)
 
 
 @rule("ZOO424", "every system is drawn")
-def systems_are_drawn(config: Input) -> Iterator[Fault]:
+def systems_are_drawn(config: Input) -> Iterator[Finding]:
     """Warn of systems with probability 0: they are read, and never trained on."""
     for name, section in sections(config):
         number = _number_of_systems(name, section)
@@ -269,14 +268,14 @@ def systems_are_drawn(config: Input) -> Iterator[Fault]:
                 if value == 0:
                     message = f"system {index} has probability 0: it is never drawn"
                     place = ("training", name, "sys_probs", index)
-                    yield Fault(place, message, "remove it from `systems`", "warning", group=_NEVER)
+                    yield fault(place, message, "remove it from `systems`", "warning", group=_NEVER)
             continue
         blocks = parse_blocks(section.auto_prob)
         path = ("training", name, "auto_prob")
         for first, end, weight in blocks:
             if weight == 0:
                 message = f"block {first}:{end} has weight 0: its systems are never drawn"
-                yield Fault(path, message, "remove them from `systems`", "warning")
+                yield fault(path, message, "remove them from `systems`", "warning")
         drawn = {index for first, end, _ in blocks for index in range(first, min(end, _MANY))}
         left_out = [index for index in range(number or 0) if index not in drawn]
         if blocks and left_out:
@@ -296,7 +295,7 @@ def _listed(numbers: list[int]) -> str:
 
 
 @rule("ZOO425", "blocks of auto_prob do not overlap")
-def blocks_are_distinct(config: Input) -> Iterator[Fault]:
+def blocks_are_distinct(config: Input) -> Iterator[Finding]:
     """Refuse a system in two blocks: the later one silently counts."""
     for name, section in sections(config):
         if section.sys_probs is not None:
@@ -306,4 +305,4 @@ def blocks_are_distinct(config: Input) -> Iterator[Fault]:
             if other < end and first < end and other < last:
                 message = f"blocks {first}:{end} and {other}:{last} overlap"
                 hint = "a block ends before its `end`: 0:2 are systems 0 and 1"
-                yield Fault(f"training.{name}.auto_prob", message, hint)
+                yield fault(f"training.{name}.auto_prob", message, hint)

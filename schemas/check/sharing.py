@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.base.diagnostics import Path, Severity
+from schemas.base.diagnostics import Finding, Path, Severity
 from schemas.base.suggest import did_you_mean
-from schemas.check.rule import Fault, note, rule, warning
+from schemas.check.rule import fault, note, rule, warning
 from schemas.input.branches import LEVELS, Draft, Reference, has_kind, kind_of
 from schemas.input.model import Model
 from schemas.input.section import aliases, is_comment
@@ -14,12 +14,12 @@ _WORDS = {"type_map": "a type_map", "descriptor": "a descriptor", "fitting_net":
 
 
 @rule("ZOO521", "each name that a branch uses is in shared_dict", scope="multi-task")
-def names_exist(draft: Draft) -> Iterator[Fault]:
+def names_exist(draft: Draft) -> Iterator[Finding]:
     """Demand that names lead to a shared part of the right kind."""
     if draft.references and "shared_dict" not in draft.model:
         wanted = dict.fromkeys(f"`{item.name}`" for item in draft.references)
         message = f"`shared_dict` is missing, but branches refer to {', '.join(wanted)}"
-        yield Fault(("model", "shared_dict"), message, "define them there, by name")
+        yield fault(("model", "shared_dict"), message, "define them there, by name")
         return
     if not isinstance(draft.model.get("shared_dict", {}), dict):
         return  # another rule speaks of that
@@ -29,15 +29,15 @@ def names_exist(draft: Draft) -> Iterator[Fault]:
         fitting = [name for name in names if has_kind(draft.shared[name], item.component)]
         if item.name not in draft.shared:
             message = f"`{item.name}` is not in `shared_dict`"
-            yield Fault(item.path, message, did_you_mean(item.name, fitting or names))
+            yield fault(item.path, message, did_you_mean(item.name, fitting or names))
         elif not has_kind(shared, item.component):
             kind = _WORDS.get(kind_of(shared) or "", "something else")
             message = f"`{item.name}` is {kind}, not {_WORDS[item.component]}"
-            yield Fault(item.path, message, did_you_mean(item.name, fitting) if fitting else None)
+            yield fault(item.path, message, did_you_mean(item.name, fitting) if fitting else None)
 
 
 @rule("ZOO522", "levels of sharing exist", scope="multi-task")
-def levels_exist(draft: Draft) -> Iterator[Fault]:
+def levels_exist(draft: Draft) -> Iterator[Finding]:
     """Demand a level at which the component can be shared."""
     for item in draft.references:
         if item.level_text is None or item.level is not None:
@@ -45,7 +45,7 @@ def levels_exist(draft: Draft) -> Iterator[Fault]:
         levels, text = LEVELS[item.component], item.level_text
         if not levels:
             message = f"a type_map has no levels: write `{item.name}` without `:{text}`"
-            yield Fault(item.path, message)
+            yield fault(item.path, message)
             continue
         hint = f'write "{item.name}": it shares everything'
         if item.component == "descriptor":
@@ -53,11 +53,11 @@ def levels_exist(draft: Draft) -> Iterator[Fault]:
         allowed = " or ".join(str(level) for level in levels)
         found = f'"{text}"' if text else "nothing"
         message = f"the level of sharing a {item.component} must be {allowed}, got {found}"
-        yield Fault(item.path, message, hint)
+        yield fault(item.path, message, hint)
 
 
 @rule("ZOO523", "the branches have one shared type_map", scope="multi-task")
-def type_map_is_shared(draft: Draft) -> Iterator[Fault]:
+def type_map_is_shared(draft: Draft) -> Iterator[Finding]:
     """Demand one type_map in `shared_dict` that all branches name."""
     named = [
         item
@@ -68,7 +68,7 @@ def type_map_is_shared(draft: Draft) -> Iterator[Fault]:
     for item in named:
         if first is not None and item.name != first.name:
             message = f"type_map is `{item.name}` here and `{first.name}` in `{first.branch}`"
-            yield Fault(item.path, message, "all branches have one type_map")
+            yield fault(item.path, message, "all branches have one type_map")
     inline = [
         (value, path)
         for name, branch in draft.branches.items()
@@ -78,7 +78,7 @@ def type_map_is_shared(draft: Draft) -> Iterator[Fault]:
     if inline and first is None:
         message = "the type_map is written here, not shared: deepmd-kit refuses that"
         hint = "put it into `shared_dict` under a name, and write that name in every branch"
-        yield Fault(inline[0][1], message, hint)
+        yield fault(inline[0][1], message, hint)
         return
     shared = draft.shared.get(first.name) if first is not None else None
     links = {link.branch for link in draft.links()}
@@ -91,11 +91,11 @@ def type_map_is_shared(draft: Draft) -> Iterator[Fault]:
                 f"this type_map differs from `{first.name}`, but parts of the network are shared: "
                 f"its rows would mean one element here and another there"
             )
-            yield Fault(path, message, f'write "{first.name}"')
+            yield fault(path, message, f'write "{first.name}"')
 
 
 @rule("ZOO524", "everything in shared_dict is used", scope="multi-task")
-def shared_parts_are_used(draft: Draft) -> Iterator[Fault]:
+def shared_parts_are_used(draft: Draft) -> Iterator[Finding]:
     """Warn of a shared part that no branch names; note one that a single branch names."""
     for name in draft.shared if draft.branches else ():
         users = [item for item in draft.references if item.name == name]
@@ -104,13 +104,13 @@ def shared_parts_are_used(draft: Draft) -> Iterator[Fault]:
             continue
         if not users:
             message = f"no branch uses `{name}`: it has no effect and is not checked"
-            yield Fault(path, message, "remove it, or use it", severity="warning", at="key")
+            yield fault(path, message, "remove it, or use it", severity="warning", at="key")
         elif len(users) == 1 and len(draft.branches) > 1 and users[0].component != "type_map":
             yield note(path, f"only branch `{users[0].branch}` uses `{name}`: nothing is shared")
 
 
 @rule("ZOO525", "sharing shares more than the type embedding", scope="multi-task")
-def sharing_is_deep(draft: Draft) -> Iterator[Fault]:
+def sharing_is_deep(draft: Draft) -> Iterator[Finding]:
     """Warn if branches share no more than type embeddings; note where one does."""
     by_name: dict[str, list[Reference]] = {}
     for item in draft.references:
@@ -128,7 +128,7 @@ def sharing_is_deep(draft: Draft) -> Iterator[Fault]:
 
 
 @rule("ZOO526", "equal parts are shared", scope="multi-task")
-def copies_are_meant(draft: Draft) -> Iterator[Fault]:
+def copies_are_meant(draft: Draft) -> Iterator[Finding]:
     """Note descriptors that are equal but not shared: they are trained separately."""
     seen: list[tuple[Any, str]] = []
     common = draft.common.get("descriptor")
@@ -136,7 +136,7 @@ def copies_are_meant(draft: Draft) -> Iterator[Fault]:
     if isinstance(common, dict) and len(copied) > 1:
         message = "each branch gets a descriptor of its own from this: nothing is shared"
         hint = "put it into `shared_dict` under a name, and write that name here"
-        yield Fault(("model", "descriptor"), message, hint, severity="warning", at="key")
+        yield fault(("model", "descriptor"), message, hint, severity="warning", at="key")
     for name, branch in draft.branches.items():
         written = branch.get("descriptor")
         if not isinstance(written, dict):
@@ -151,7 +151,7 @@ def copies_are_meant(draft: Draft) -> Iterator[Fault]:
 
 
 @rule("ZOO527", "a shared fitting net can tell branches apart", scope="multi-task")
-def cases_are_told_apart(draft: Draft) -> Iterator[Fault]:
+def cases_are_told_apart(draft: Draft) -> Iterator[Finding]:
     """Demand a `dim_case_embd` that is large enough and the same everywhere."""
     widths = draft.values("model.fitting_net.dim_case_embd")
     paths = {name: _width_path(draft, name) for name in widths}
@@ -172,10 +172,10 @@ def cases_are_told_apart(draft: Draft) -> Iterator[Fault]:
     for name, width in widths.items():
         if width != expected:
             message = f"dim_case_embd is {width} here and {expected} in branch `{first}`"
-            yield Fault(paths[name], message, "it must be the same in all branches")
+            yield fault(paths[name], message, "it must be the same in all branches")
         elif width < number:
             message = f"dim_case_embd ({width}) must be >= the number of branches ({number})"
-            yield Fault(paths[name], message)
+            yield fault(paths[name], message)
 
 
 def _width_path(draft: Draft, branch: str) -> Path:
@@ -187,7 +187,7 @@ def _width_path(draft: Draft, branch: str) -> Path:
 
 
 @rule("ZOO541", "what is beside model_dict reaches a branch", scope="multi-task")
-def common_keys_have_effect(draft: Draft) -> Iterator[Fault]:
+def common_keys_have_effect(draft: Draft) -> Iterator[Finding]:
     """Refuse a key beside `model_dict` that every branch has itself: it counts for none."""
     for key, value in draft.common.items() if draft.branches else ():
         names = {key, aliases(Model).get(key, key)}
@@ -198,4 +198,4 @@ def common_keys_have_effect(draft: Draft) -> Iterator[Fault]:
         message = f"`{key}` has no effect here: every branch has {'it' if same else 'another'}"
         hint = "remove it, or write it into the branches that are to have it"
         severity: Severity = "warning" if same else "error"
-        yield Fault(("model", key), message, hint, severity, at="key")
+        yield fault(("model", key), message, hint, severity, at="key")

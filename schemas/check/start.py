@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from schemas.base.diagnostics import dotted
+from schemas.base.diagnostics import Finding, dotted
 from schemas.base.errors import ConfigError
 from schemas.base.suggest import nearest
-from schemas.check.rule import Fault, note, rule, warning
+from schemas.check.rule import fault, note, rule, warning
 from schemas.check.schema_faults import shown
 from schemas.check.systems import OTHER_ELEMENTS
 from schemas.input.effects import (
@@ -23,20 +23,20 @@ _BRANCH = ("--branch",)
 
 
 @rule("ZOO611", "the branch asked for is in the checkpoint", scope="start")
-def branch_exists(departure: Departure) -> Iterator[Fault]:
+def branch_exists(departure: Departure) -> Iterator[Finding]:
     """Demand the branch that `--branch` or `finetune_head` names."""
     start = departure.start
     if start is None:
         return
     if start.branch and start.option != "--finetune":
-        yield Fault(_BRANCH, f"--branch goes with --finetune, not with {start.option}")
+        yield fault(_BRANCH, f"--branch goes with --finetune, not with {start.option}")
         return
     if start.option != "--finetune":
         return
     if start.branch and departure.is_multitask:
         message = "--branch is for a single-task input; this one has branches"
         hint = "write `finetune_head` into each branch of `model_dict`"
-        yield Fault(_BRANCH, message, hint)
+        yield fault(_BRANCH, message, hint)
         return
     for target in departure.targets:
         if target.name in departure.sources:
@@ -46,21 +46,21 @@ def branch_exists(departure: Departure) -> Iterator[Fault]:
         yield _no_such_branch(start, path, (start.branch if by_option else target.head) or "")
 
 
-def _no_such_branch(start: Start, path: tuple[str | int, ...], asked: str) -> Fault:
+def _no_such_branch(start: Start, path: tuple[str | int, ...], asked: str) -> Finding:
     if not start.branches:
-        return Fault(start.path, f"{start.file} does not describe its model")
+        return fault(start.path, f"{start.file} does not describe its model")
     if not start.has_branches:
         message = f"`{asked}`: {start.file} is a single-task model and has no branches"
-        return Fault(path, message, "leave the branch out")
+        return fault(path, message, "leave the branch out")
     message = f"{start.file} has no branch `{asked}`"
     meant = nearest(asked, start.names)
     listed = ", ".join(f"`{name}`" for name in start.branches)
     hint = f"did you mean `{meant}`?" if meant else f"it has {listed}"
-    return Fault(path, message, hint)
+    return fault(path, message, hint)
 
 
 @rule("ZOO612", "a branch is chosen", scope="start")
-def branch_is_chosen(departure: Departure) -> Iterator[Fault]:
+def branch_is_chosen(departure: Departure) -> Iterator[Finding]:
     """Warn where none is chosen: deepmd-kit then draws a random fitting net, ours refuses to."""
     start = departure.start
     if start is None or start.option != "--finetune":
@@ -74,7 +74,7 @@ def branch_is_chosen(departure: Departure) -> Iterator[Fault]:
                 f"branch `{target.name}` is not in {start.file}, nor does it say where it starts"
             )
             hint = f'write "finetune_head": one of {listed}, or "RANDOM" for a random fitting net'
-            yield Fault(_home(target), message, hint, severity="warning", at="key")
+            yield fault(_home(target), message, hint, severity="warning", at="key")
         else:
             message = (
                 f"{start.file} has {len(start.branches)} branches and none is chosen: deepmd-kit "
@@ -97,7 +97,7 @@ def _home(target: Target) -> tuple[str | int, ...]:
 
 
 @rule("ZOO613", "finetune_head goes with --finetune", scope="start")
-def head_has_effect(departure: Departure) -> Iterator[Fault]:
+def head_has_effect(departure: Departure) -> Iterator[Finding]:
     """Warn of a branch to start from when nothing is started from."""
     if departure.start is not None and departure.start.option == "--finetune":
         return
@@ -108,7 +108,7 @@ def head_has_effect(departure: Departure) -> Iterator[Fault]:
 
 
 @rule("ZOO545", "one branch is named to start from", scope="start")
-def head_agrees(departure: Departure) -> Iterator[Fault]:
+def head_agrees(departure: Departure) -> Iterator[Finding]:
     """Warn of a `finetune_head` that `--branch` makes count for nothing."""
     start = departure.start
     if start is None or start.option != "--finetune" or not start.branch:
@@ -123,7 +123,7 @@ def head_agrees(departure: Departure) -> Iterator[Fault]:
 
 
 @rule("ZOO614", "a restart has steps left", scope="start")
-def steps_are_left(departure: Departure) -> Iterator[Fault]:
+def steps_are_left(departure: Departure) -> Iterator[Finding]:
     """Warn of a checkpoint that has done all steps."""
     start = departure.start
     if start is None or start.option != "--restart" or start.steps is None:
@@ -140,37 +140,37 @@ def steps_are_left(departure: Departure) -> Iterator[Fault]:
 
 
 @rule("ZOO550", "a restart finds the state of the optimiser", scope="start")
-def optimizer_is_there(departure: Departure) -> Iterator[Fault]:
+def optimizer_is_there(departure: Departure) -> Iterator[Finding]:
     """Refuse to continue from weights alone, such as those of a running mean."""
     start = departure.start
     if start is not None and start.option == "--restart" and start.has_optimizer is False:
         message = f"{start.file} holds weights only and cannot be restarted from"
-        yield Fault(start.path, message, "start a new run from its weights: --init-model")
+        yield fault(start.path, message, "start a new run from its weights: --init-model")
 
 
 @rule("ZOO615", "a restart has the branches of the checkpoint", scope="start")
-def branches_are_those_of_the_checkpoint(departure: Departure) -> Iterator[Fault]:
+def branches_are_those_of_the_checkpoint(departure: Departure) -> Iterator[Finding]:
     """Demand the same branches where weights are taken over one by one."""
     start = departure.start
     if start is None or start.option == "--finetune":
         return
     ours = [target.name for target in departure.targets if target.view.branch is not None]
     if not start.branches:
-        yield Fault(start.path, f"{start.file} does not describe its model")
+        yield fault(start.path, f"{start.file} does not describe its model")
     elif departure.is_multitask != start.has_branches:
         kinds = ("a single-task model", "a multi-task model")
         message = (
             f"{start.file} is {kinds[start.has_branches]}, the input describes "
             f"{kinds[departure.is_multitask]}"
         )
-        yield Fault(start.path, message, "--finetune can start from it")
+        yield fault(start.path, message, "--finetune can start from it")
     elif departure.is_multitask and set(ours) != set(start.branches):
         lacking = [name for name in ours if name not in start.branches]
         beyond = [name for name in start.branches if name not in ours]
         parts = [f"lacks {', '.join(lacking)}"] if lacking else []
         parts += [f"has {', '.join(beyond)} besides"] if beyond else []
         message = f"{start.file} {' and '.join(parts)}"
-        yield Fault(start.path, message, "the branches must be the same; --finetune can add some")
+        yield fault(start.path, message, "the branches must be the same; --finetune can add some")
 
 
 def _pairs(departure: Departure) -> Iterator[tuple[Target, Source, Model]]:
@@ -197,17 +197,17 @@ def _differences(target: Target, source: Source, theirs: Model) -> list[Differen
 
 
 @rule("ZOO601", "the checkpoint is of a model that this engine runs", scope="start")
-def checkpoint_is_ours(departure: Departure) -> Iterator[Fault]:
+def checkpoint_is_ours(departure: Departure) -> Iterator[Finding]:
     """Demand a DPA-2 energy model."""
     start = departure.start
     for branch, model in departure.models.items():
         if isinstance(model, ConfigError) and start is not None:
             message = f"{start.file}, branch `{branch}`: {model.message}"
-            yield Fault(start.path, message, model.hint)
+            yield fault(start.path, message, model.hint)
 
 
 @rule("ZOO602", "the networks are those of the checkpoint", scope="start")
-def networks_are_equal(departure: Departure) -> Iterator[Fault]:
+def networks_are_equal(departure: Departure) -> Iterator[Finding]:
     """Demand networks in which the weights of the checkpoint mean the same.
 
     Seeds, initial values and whether something is trained may differ.
@@ -235,10 +235,10 @@ def networks_are_equal(departure: Departure) -> Iterator[Fault]:
                 yield warning(path, message, f"write {_value(item.theirs)} to keep it")
             else:
                 hint = f"write {_value(item.theirs)}, or take it over with --use-pretrain-script"
-                yield Fault(path, message, hint)
+                yield fault(path, message, hint)
 
 
-def _other_function(start: Start, target: Target, item: Difference) -> Fault:
+def _other_function(start: Start, target: Target, item: Difference) -> Finding:
     path = target.path("model", *item.parts)
     message = (
         f"`{item.parts[-1]}` is {_value(item.ours)} here and {_value(item.theirs)} in "
@@ -247,11 +247,11 @@ def _other_function(start: Start, target: Target, item: Difference) -> Fault:
     keep = f"write {_value(item.theirs)}"
     if start.option == "--restart":
         hint = f"{keep} to continue the run; a new one can begin with its weights: --init-model"
-        return Fault(path, message, hint)
+        return fault(path, message, hint)
     return warning(path, message, f"{keep} to keep what was trained")
 
 
-def _does_not_fit(departure: Departure, target: Target, grave: list[Difference]) -> Fault:
+def _does_not_fit(departure: Departure, target: Target, grave: list[Difference]) -> Finding:
     assert departure.start is not None
     first = grave[0]
     where = dotted(target.path("model", *first.parts))
@@ -260,11 +260,11 @@ def _does_not_fit(departure: Departure, target: Target, grave: list[Difference])
         f"the checkpoint does not fit: {where} is {_value(first.ours)} in the input and "
         f"{_value(first.theirs)} in {departure.start.file}{others}"
     )
-    return Fault(departure.start.path, message, "use the input that it was trained with")
+    return fault(departure.start.path, message, "use the input that it was trained with")
 
 
 @rule("ZOO603", "the type_map goes with that of the checkpoint", scope="start")
-def types_are_known(departure: Departure) -> Iterator[Fault]:
+def types_are_known(departure: Departure) -> Iterator[Finding]:
     """Compare the elements: none in common is an error, new ones are drawn at random."""
     start = departure.start
     if start is None:
@@ -280,14 +280,14 @@ def types_are_known(departure: Departure) -> Iterator[Fault]:
         if start.option != "--finetune":
             message = f"type_map is {_value(ours)} here and {_value(theirs)} in {start.file}"
             hint = f"write {_value(theirs)}; --finetune can change it"
-            yield Fault(path, message, hint)
+            yield fault(path, message, hint)
             continue
         new = [name for name in ours if name not in theirs]
         dropped = [name for name in theirs if name not in ours]
         where = f"the checkpoint's type_map ({', '.join(theirs)})"
         if len(new) == len(ours):
             message = f"no element is in {where}: there is nothing to fine-tune"
-            yield Fault(path, message, group=OTHER_ELEMENTS)
+            yield fault(path, message, group=OTHER_ELEMENTS)
         elif new:
             message = f"{', '.join(new)}: not in {where}; what belongs to it starts at random"
             yield warning(path, message, "the data must teach it from scratch")
@@ -298,7 +298,7 @@ def types_are_known(departure: Departure) -> Iterator[Fault]:
 
 
 @rule("ZOO604", "what is taken from the checkpoint", scope="start")
-def weights_are_taken(departure: Departure) -> Iterator[Fault]:
+def weights_are_taken(departure: Departure) -> Iterator[Finding]:
     """Say what is loaded and what is drawn at random."""
     start = departure.start
     if start is None or start.option != "--finetune":
@@ -332,7 +332,7 @@ def _bias(start: Start, source: Source) -> str:
 
 
 @rule("ZOO605", "an empty descriptor needs --use-pretrain-script", scope="start")
-def descriptor_is_given(departure: Departure) -> Iterator[Fault]:
+def descriptor_is_given(departure: Departure) -> Iterator[Finding]:
     """Demand a descriptor, or the options that take over a checkpoint's."""
     start = departure.start
     hint = "add --use-pretrain-script to take over the checkpoint's"
@@ -346,11 +346,11 @@ def descriptor_is_given(departure: Departure) -> Iterator[Fault]:
         model = target.view.data.get("model")
         if isinstance(model, dict) and is_empty(model.get("descriptor")):
             message = "the descriptor is empty: nothing says what the network is like"
-            yield Fault(target.path("model", "descriptor"), message, hint)
+            yield fault(target.path("model", "descriptor"), message, hint)
 
 
 @rule("ZOO606", "numbers of neighbours are those of the checkpoint", scope="start")
-def selections_are_known(departure: Departure) -> Iterator[Fault]:
+def selections_are_known(departure: Departure) -> Iterator[Finding]:
     """Warn of `auto`, which may come out other than in the checkpoint."""
     for target, _, theirs in _pairs(departure):
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
-from schemas.base.diagnostics import Group
+from schemas.base.diagnostics import Finding, Group
 from schemas.base.elements import SYMBOLS, symbol_like
 from schemas.base.foreign_files import why_unreadable
 from schemas.check.data_folders import (
@@ -22,7 +22,7 @@ from schemas.check.data_folders import (
     sets_of,
     type_indices,
 )
-from schemas.check.rule import Fault, rule, warning
+from schemas.check.rule import fault, rule, warning
 from schemas.input.root import Input
 
 OTHER_ELEMENTS = Group("elements of something else", "value")
@@ -33,18 +33,18 @@ _NOTHING_LEFT = Group("systems of excluded types")
 
 
 @rule("ZOO241", "each name appears once in type_map")
-def types_are_distinct(config: Input) -> Iterator[Fault]:
+def types_are_distinct(config: Input) -> Iterator[Finding]:
     """Demand that no two types have the same name."""
     names = config.model.type_map
     for index, name in enumerate(names):
         first = names.index(name)
         if first < index:
             message = f'"{name}" is in type_map already, at index {first}'
-            yield Fault(("model", "type_map", index), message, "remove it")
+            yield fault(("model", "type_map", index), message, "remove it")
 
 
 @rule("ZOO242", "names in type_map are elements")
-def types_are_elements(config: Input) -> Iterator[Fault]:
+def types_are_elements(config: Input) -> Iterator[Finding]:
     """Warn of a name that is no element; an error if the data's elements are then missing."""
     names = config.model.type_map
     for index, name in enumerate(names):
@@ -52,7 +52,7 @@ def types_are_elements(config: Input) -> Iterator[Fault]:
             continue
         if not name.strip():
             message = "a type has no name"
-            yield Fault(("model", "type_map", index), message, "give the symbol of an element")
+            yield fault(("model", "type_map", index), message, "give the symbol of an element")
             continue
         meant = symbol_like(name)
         hint = (
@@ -65,13 +65,13 @@ def types_are_elements(config: Input) -> Iterator[Fault]:
         fix = json.dumps(meant) if meant and meant not in names else None
         if meant and meant in missing_elements(config):
             message = f"{message}, and the data have {meant}"
-            yield Fault(path, message, hint, fix=fix, group=_NAMES)
+            yield fault(path, message, hint, fix=fix, group=_NAMES)
         else:
-            yield Fault(path, message, hint, "warning", fix=fix, safe=False, group=_NAMES)
+            yield fault(path, message, hint, "warning", fix=fix, safe=False, group=_NAMES)
 
 
 @rule("ZOO243", "use_econf_tebd needs elements")
-def electron_configurations_exist(config: Input) -> Iterator[Fault]:
+def electron_configurations_exist(config: Input) -> Iterator[Finding]:
     """Demand elements where type embeddings are made from electron configurations."""
     if not config.model.descriptor.use_econf_tebd:
         return
@@ -79,11 +79,11 @@ def electron_configurations_exist(config: Input) -> Iterator[Fault]:
         if name not in SYMBOLS:
             message = f'use_econf_tebd: "{name}" has no electron configuration'
             hint = "use the symbol of an element"
-            yield Fault(("model", "type_map", index), message, hint, group=_WITHOUT)
+            yield fault(("model", "type_map", index), message, hint, group=_WITHOUT)
 
 
 @rule("ZOO244", "excluded types exist")
-def excluded_types_exist(config: Input) -> Iterator[Fault]:
+def excluded_types_exist(config: Input) -> Iterator[Finding]:
     """Demand that indices of excluded types are within type_map."""
     number = len(config.model.type_map)
     pairs = (
@@ -97,11 +97,11 @@ def excluded_types_exist(config: Input) -> Iterator[Fault]:
                 if not 0 <= index < number:
                     message = f"type index {index} is outside type_map ({number} types)"
                     hint = f"indices go from 0 to {number - 1}"
-                    yield Fault((*path, position), message, hint, group=_OUTSIDE)
+                    yield fault((*path, position), message, hint, group=_OUTSIDE)
 
 
 @rule("ZOO380", "exclusions leave atoms in each system")
-def atoms_are_left(config: Input) -> Iterator[Fault]:
+def atoms_are_left(config: Input) -> Iterator[Finding]:
     """Demand atoms of no excluded type: the energies of the others are 0, whatever is learned."""
     names = config.model.type_map
     excluded = {
@@ -112,7 +112,7 @@ def atoms_are_left(config: Input) -> Iterator[Fault]:
     if not _types(config) - set(config.model.atom_exclude_types):
         message = "every atom of the data is of an excluded type: there is no energy to learn"
         hint = "leave out of the list the types whose energies the model is to learn"
-        yield Fault("model.atom_exclude_types", message, hint)
+        yield fault("model.atom_exclude_types", message, hint)
         return
     for root in roots("training_data", config.training.training_data):
         for system in root.systems:
@@ -120,11 +120,11 @@ def atoms_are_left(config: Input) -> Iterator[Fault]:
             if present is not None and present <= excluded:
                 message = f"every atom of {system} is of an excluded type: its loss is infinite"
                 hint = "leave it out of `systems`"
-                yield Fault(root.path, message, hint, group=_NOTHING_LEFT, for_deepmd="warning")
+                yield fault(root.path, message, hint, group=_NOTHING_LEFT, for_deepmd="warning")
 
 
 @rule("ZOO381", "exclusions leave neighbours")
-def neighbors_are_left(config: Input) -> Iterator[Fault]:
+def neighbors_are_left(config: Input) -> Iterator[Finding]:
     """Warn if no atom with an energy keeps a neighbour: such energies have no forces."""
     model, present = config.model, _types(config)
     lists = {
@@ -157,7 +157,7 @@ _PER_ATOM = {"coord": 3, "force": 3, "atom_ener": 1}
 
 
 @rule("ZOO401", "each path of systems exists")
-def paths_exist(config: Input) -> Iterator[Fault]:
+def paths_exist(config: Input) -> Iterator[Finding]:
     """Demand that each entry of systems exists, relative to the current folder."""
     for name, section in sections(config):
         for root in roots(name, section):
@@ -167,11 +167,11 @@ def paths_exist(config: Input) -> Iterator[Fault]:
             hint = f"paths are relative to the current folder, {Path.cwd()}"
             if any(mark in root.written for mark in "*?["):
                 hint = "globs are not expanded here; give the folder above and rglob_patterns"
-            yield Fault(root.path, f"{place} does not exist", hint)
+            yield fault(root.path, f"{place} does not exist", hint)
 
 
 @rule("ZOO402", "each folder has systems")
-def folders_have_systems(config: Input) -> Iterator[Fault]:
+def folders_have_systems(config: Input) -> Iterator[Finding]:
     """Demand a system in or below each folder; deepmd-kit leaves such folders out silently."""
     for name, section in sections(config):
         for root in roots(name, section):
@@ -182,23 +182,23 @@ def folders_have_systems(config: Input) -> Iterator[Fault]:
             if folder.is_file():
                 message = f"{folder} is a file, not a system"
                 hint = "convert other formats with `zoo data convert`"
-                yield Fault(root.path, message, hint)
+                yield fault(root.path, message, hint)
             elif (folder.parent / "type.raw").is_file():
                 hint = f"this is a set; give the folder above it, {folder.parent}"
-                yield Fault(root.path, message, hint)
+                yield fault(root.path, message, hint)
             else:
-                yield Fault(root.path, message, "convert data with `zoo data convert`")
+                yield fault(root.path, message, "convert data with `zoo data convert`")
 
 
 @rule("ZOO403", "each system is whole")
-def systems_are_whole(config: Input) -> Iterator[Fault]:
+def systems_are_whole(config: Input) -> Iterator[Finding]:
     """Demand coordinates, cells and arrays of the right shapes."""
     for name, section in sections(config):
         for root in roots(name, section):
             for system in root.systems:
                 for message, hint in _defects(system):
                     group = _group(root) or Group(_SET.sub("/", message), "value")
-                    yield Fault(root.path, message, hint, group=group)
+                    yield fault(root.path, message, hint, group=group)
 
 
 def _group(root: Root) -> Group | None:
@@ -286,7 +286,7 @@ def _kind(dtype: str) -> str:
 
 
 @rule("ZOO404", "each element of the data is in type_map")
-def elements_are_known(config: Input) -> Iterator[Fault]:
+def elements_are_known(config: Input) -> Iterator[Finding]:
     """Demand that the model knows every name in type_map.raw, used by an atom or not.
 
     An element that a misspelt name of type_map probably means is left to the rule about names.
@@ -302,7 +302,7 @@ def elements_are_known(config: Input) -> Iterator[Fault]:
     if present and not present & known:
         message = f"no element of the data ({', '.join(sorted(present))}) is in type_map"
         hint = "list the elements of the data"
-        yield Fault("model.type_map", message, hint, group=OTHER_ELEMENTS)
+        yield fault("model.type_map", message, hint, group=OTHER_ELEMENTS)
         return
     for name, section in sections(config):
         for root in roots(name, section):
@@ -312,7 +312,7 @@ def elements_are_known(config: Input) -> Iterator[Fault]:
                     message = f"{system} has {', '.join(extra)}, which type_map has not"
                     hint = "add it to model.type_map"
                     cause = Group(f"{sorted(extra)} not in {config.model.type_map}", "file")
-                    yield Fault(root.path, message, hint, group=_group(root) or cause)
+                    yield fault(root.path, message, hint, group=_group(root) or cause)
                     break
 
 
@@ -321,7 +321,7 @@ def _meant(name: str) -> str | None:
 
 
 @rule("ZOO405", "each system is listed once")
-def systems_are_distinct(config: Input) -> Iterator[Fault]:
+def systems_are_distinct(config: Input) -> Iterator[Finding]:
     """Warn of a system that counts twice."""
     for name, section in sections(config):
         seen: dict[Path, str] = {}
@@ -337,7 +337,7 @@ def systems_are_distinct(config: Input) -> Iterator[Fault]:
 
 
 @rule("ZOO406", "validation data are not training data")
-def validation_is_independent(config: Input) -> Iterator[Fault]:
+def validation_is_independent(config: Input) -> Iterator[Finding]:
     """Warn of a system that is in both."""
     named = dict(sections(config))
     if "validation_data" not in named:

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from schemas.base.diagnostics import Finding, Path, dotted
-from schemas.check.run_rules import run_rules
+from schemas.check import (  # noqa: F401 - importing a subject registers its rules
+    branches,
+    keys,
+    loss,
+    network,
+    restart,
+    sampling,
+    sharing,
+    start,
+    systems,
+    training,
+)
+from schemas.check.rule import run_rules
 from schemas.check.schema_faults import explain, without_consequences
 from schemas.check.scope import foreign_sections, settle_variants, suspicious_comments
 from schemas.input.paths import as_written

@@ -6,56 +6,55 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
+from schemas.base.diagnostics import Finding
 from schemas.check.data_folders import exists
 from schemas.check.keys import unmet
-from schemas.check.loss import term_is_on
-from schemas.check.rule import Fault, rule, warning
+from schemas.check.rule import fault, rule, warning
 from schemas.input.fields import Field, marked
+from schemas.input.loss import term_is_on
 from schemas.input.root import Input
 from schemas.input.section import Needs, WrittenTo
-from schemas.input.unsupported import foreign_optimizer
 
 
 @rule("ZOO321", "numb_steps or numb_epoch", scope="single-task")
-def length_is_given(config: Input) -> Iterator[Fault]:
+def length_is_given(config: Input) -> Iterator[Finding]:
     """Demand the length of the run, in one way."""
     steps, epochs = config.training.numb_steps, config.training.numb_epoch
     if steps is None and epochs is None:
         hint = 'such as "numb_steps": 1000000'
-        yield Fault("training.numb_steps", "training needs numb_steps or numb_epoch", hint)
+        yield fault("training.numb_steps", "training needs numb_steps or numb_epoch", hint)
     elif steps is not None and epochs is not None:
-        yield Fault("training.numb_epoch", "give numb_steps or numb_epoch, not both")
+        yield fault("training.numb_epoch", "give numb_steps or numb_epoch, not both")
 
 
 @rule("ZOO322", "numb_steps > 0")
-def run_has_steps(config: Input) -> Iterator[Fault]:
+def run_has_steps(config: Input) -> Iterator[Finding]:
     """Warn of a run without steps."""
     if config.training.numb_steps == 0:
         yield warning("training.numb_steps", "0 steps: nothing is trained")
 
 
 @rule("ZOO323", "save_freq <= numb_steps")
-def checkpoints_are_written(config: Input) -> Iterator[Fault]:
+def checkpoints_are_written(config: Input) -> Iterator[Finding]:
     """Warn if a run writes no checkpoint before its end."""
-    steps, every = config.training.numb_steps, config.training.save_freq
-    given = "save_freq" in config.training.model_fields_set
-    if given and steps and every > steps:
-        message = f"save_freq ({every}) > numb_steps ({steps}): only the last step is saved"
-        yield warning("training.save_freq", message)
+    yield from _too_rare(config, "save_freq", "only the last step is saved")
 
 
 @rule("ZOO333", "disp_freq <= numb_steps")
-def errors_are_displayed(config: Input) -> Iterator[Fault]:
+def errors_are_displayed(config: Input) -> Iterator[Finding]:
     """Warn if a run displays its errors no more often than at its first step."""
-    steps, every = config.training.numb_steps, config.training.disp_freq
-    given = "disp_freq" in config.training.model_fields_set
-    if given and steps and every > steps:
-        message = f"disp_freq ({every}) > numb_steps ({steps}): only the first step is displayed"
-        yield warning("training.disp_freq", message)
+    yield from _too_rare(config, "disp_freq", "only the first step is displayed")
+
+
+def _too_rare(config: Input, key: str, consequence: str) -> Iterator[Finding]:
+    steps, every = config.training.numb_steps, getattr(config.training, key)
+    if key in config.training.model_fields_set and steps and every > steps:
+        message = f"{key} ({every}) > numb_steps ({steps}): {consequence}"
+        yield warning(f"training.{key}", message)
 
 
 @rule("ZOO334", "validation_freq <= numb_steps")
-def full_validation_happens(config: Input) -> Iterator[Fault]:
+def full_validation_happens(config: Input) -> Iterator[Finding]:
     """Warn of a full validation that never happens."""
     section, steps = config.validating, config.training.numb_steps
     is_on = section.full_validation or section.ema_full_validation
@@ -68,49 +67,37 @@ def full_validation_happens(config: Input) -> Iterator[Fault]:
 
 
 @rule("ZOO324", "gradient_max_norm > 0")
-def gradient_is_clipped(config: Input) -> Iterator[Fault]:
+def gradient_is_clipped(config: Input) -> Iterator[Finding]:
     """Warn of a limit of 0, which is none."""
     if config.training.gradient_max_norm == 0:
         message = "gradient_max_norm 0 switches gradient clipping off"
         yield warning("training.gradient_max_norm", message, "remove it if that is meant")
 
 
-@rule("ZOO325", "seeds are not negative")
-def seeds_are_natural(config: Input) -> Iterator[Fault]:
-    """Warn of negative seeds, which not every generator takes."""
-    for path, seed in (
-        ("training.seed", config.training.seed),
-        ("model.descriptor.seed", config.model.descriptor.seed),
-        ("model.fitting_net.seed", config.model.fitting_net.seed),
-    ):
-        if isinstance(seed, int) and seed < 0:
-            yield warning(path, f"seed ({seed}) should be >= 0")
-
-
 @rule("ZOO327", "tensorboard is installed where it is used")
-def tensorboard_is_installed(config: Input) -> Iterator[Fault]:
+def tensorboard_is_installed(config: Input) -> Iterator[Finding]:
     """Demand the package that writes for TensorBoard."""
     if config.training.tensorboard and importlib.util.find_spec("tensorboard") is None:
         hint = "pip install 'dpa-zoo[tensorboard]', or remove the key"
-        yield Fault("training.tensorboard", "the package tensorboard is not installed", hint)
+        yield fault("training.tensorboard", "the package tensorboard is not installed", hint)
 
 
 @rule("ZOO328", "enable_ema needs zero_stage < 2")
-def mean_of_whole_parameters(config: Input) -> Iterator[Fault]:
+def mean_of_whole_parameters(config: Input) -> Iterator[Finding]:
     """Refuse a running mean of parameters that no process has as a whole."""
     if config.training.enable_ema and config.training.zero_stage >= 2:
-        yield Fault("training.enable_ema", "enable_ema needs zero_stage 0 or 1")
+        yield fault("training.enable_ema", "enable_ema needs zero_stage 0 or 1")
 
 
 @rule("ZOO329", 'stat_file_mode "read" needs stat_file')
-def statistics_to_read(config: Input) -> Iterator[Fault]:
+def statistics_to_read(config: Input) -> Iterator[Finding]:
     """Demand the file from which statistics are to be read."""
     if config.training.stat_file_mode == "read" and not config.training.stat_file:
-        yield Fault("training.stat_file_mode", 'stat_file_mode "read" needs stat_file')
+        yield fault("training.stat_file_mode", 'stat_file_mode "read" needs stat_file')
 
 
 @rule("ZOO330", "there are validation data", scope="single-task")
-def validation_data_exist(config: Input) -> Iterator[Fault]:
+def validation_data_exist(config: Input) -> Iterator[Finding]:
     """Warn of a run without validation data."""
     if config.training.validation_data is None:
         message = "there is no validation_data: overfitting will not show"
@@ -118,17 +105,18 @@ def validation_data_exist(config: Input) -> Iterator[Fault]:
 
 
 @rule("ZOO331", "full validation has what it needs", scope="single-task")
-def full_validation_is_possible(config: Input) -> Iterator[Fault]:
+def full_validation_is_possible(config: Input) -> Iterator[Finding]:
     """Demand data, weights and whole parameters for full validation."""
     section, training = config.validating, config.training
     is_on = section.full_validation or (section.ema_full_validation and training.enable_ema)
     if not is_on or section.full_val_start == 1:
         return
+    path = "validating.full_validation"
     if training.validation_data is None:
         message = "full validation needs training.validation_data"
-        yield Fault("validating.full_validation", message, "add them, or switch it off")
+        yield fault(path, message, "add them, or switch it off")
     if training.zero_stage >= 2:
-        yield Fault("validating.full_validation", "full validation needs zero_stage 0 or 1")
+        yield fault(path, "full validation needs zero_stage 0 or 1")
     suffix = section.validation_metric.strip()[:1].lower()
     if not term_is_on(config.loss, suffix):
         message = (
@@ -136,14 +124,7 @@ def full_validation_is_possible(config: Input) -> Iterator[Fault]:
             f"limit_pref_{suffix} of the loss to be non-zero"
         )
         hint = "give the term a weight, or choose the metric of another, such as E:MAE"
-        yield Fault("validating.validation_metric", message, hint)
-
-
-@rule("ZOO332", "the optimiser is one that the trainer runs")
-def optimizer_is_ours(config: Input) -> Iterator[Fault]:
-    """Refuse optimisers of deepmd-kit that this trainer does not run."""
-    for item in foreign_optimizer(config.optimizer):
-        yield Fault(("optimizer", *item.path), item.message, item.hint, for_deepmd="note")
+        yield fault("validating.validation_metric", message, hint)
 
 
 RUN_FOLDER = ContextVar("RUN_FOLDER", default=Path())
@@ -152,22 +133,20 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @rule("ZOO354", "what the run writes can be written")
-def outputs_can_be_written(config: Input) -> Iterator[Fault]:
+def outputs_can_be_written(config: Input) -> Iterator[Finding]:
     """Demand folders where none is made, and no file in the place of a folder or the reverse."""
     for field, mark in _written(config):
         name, text = str(field.path[-1]), str(field.value)
         if not text or "\0" in text:
             message = f"{name} is empty" if not text else f"{name} has a NUL character in it"
-            yield Fault(field.path, message, "give a path, or remove the key for the default")
-            continue
-        obstacle = _obstacle(text, mark)
-        if obstacle is not None:
+            yield fault(field.path, message, "give a path, or remove the key for the default")
+        elif (obstacle := _obstacle(text, mark)) is not None:
             hint = f"paths are relative to {_base(mark).absolute()}"
-            yield Fault(field.path, f"{name}: {obstacle}", hint)
+            yield fault(field.path, f"{name}: {obstacle}", hint)
 
 
 @rule("ZOO326", "the folders to which the run writes exist")
-def output_folders_exist(config: Input) -> Iterator[Fault]:
+def output_folders_exist(config: Input) -> Iterator[Finding]:
     """Warn of a folder that will be made: it may be a slip of the pen."""
     for field, mark in _written(config):
         text = str(field.value)
@@ -179,6 +158,20 @@ def output_folders_exist(config: Input) -> Iterator[Fault]:
         folder = path if mark.kind == "folder" and field.given else path.parent
         if folder != Path() and not exists(_base(mark) / folder):
             yield warning(field.path, f"the folder {folder} does not exist; it will be created")
+
+
+@rule("ZOO355", "what the run writes goes to files of their own")
+def outputs_are_distinct(config: Input) -> Iterator[Finding]:
+    """Refuse two outputs in one file."""
+    seen: dict[str, Field] = {}
+    for field, mark in _written(config):
+        if mark.kind not in ("file", "statistics") or not field.value:
+            continue
+        first = seen.setdefault(os.path.normpath(field.value), field)
+        if first is not field:
+            message = f"{field.path[-1]} and {first.path[-1]} are the same file, {field.value}"
+            related = (("the other one", first.path),)
+            yield fault(field.path, message, "give each a file of its own", related_paths=related)
 
 
 def _written(config: Input) -> Iterator[tuple[Field, WrittenTo]]:
@@ -222,18 +215,3 @@ def _is_hdf5(path: Path) -> bool:
             return stream.read(len(_HDF5)) == _HDF5
     except OSError:
         return True
-
-
-@rule("ZOO355", "what the run writes goes to files of their own")
-def outputs_are_distinct(config: Input) -> Iterator[Fault]:
-    """Refuse two outputs in one file."""
-    seen: dict[str, Field] = {}
-    for field, mark in _written(config):
-        if mark.kind not in ("file", "statistics") or not field.value:
-            continue
-        place = os.path.normpath(field.value)
-        first = seen.setdefault(place, field)
-        if first is not field:
-            message = f"{field.path[-1]} and {first.path[-1]} are the same file, {field.value}"
-            related = (("the other one", first.path),)
-            yield Fault(field.path, message, "give each a file of its own", related_paths=related)

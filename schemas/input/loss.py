@@ -101,3 +101,14 @@ PREFACTORS = {
     "gf": "generalised force",
 }
 """The terms of the loss, by the suffix of their prefactors."""
+
+
+def prefactors(loss: EnergyLoss, suffix: str) -> tuple[float, float]:
+    """Return the weights of a term of the loss at the start and at the end."""
+    return getattr(loss, f"start_pref_{suffix}"), getattr(loss, f"limit_pref_{suffix}")
+
+
+def term_is_on(loss: EnergyLoss, suffix: str) -> bool:
+    """Return whether a term of the loss exists: both weights non-zero (Hessian: either)."""
+    start, limit = prefactors(loss, suffix)
+    return bool(start or limit) if suffix == "h" else bool(start and limit)

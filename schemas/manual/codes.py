@@ -106,7 +106,7 @@ def entries() -> dict[str, Entry]:
 
 def meanings() -> dict[str, str]:
     """Return what each code means, in one sentence, for every code in the tables."""
-    import schemas.check.run_rules  # noqa: F401 - registers the rules
+    import schemas.check.task  # noqa: F401 - registers the rules
 
     return CODES | {rule.code: rule.demand for rule in RULES}
 

@@ -2,8 +2,10 @@
 
 import pytest
 
-from schemas.check.rule import RULES
-from schemas.check.run_rules import run_rules  # noqa: F401 - registers the rules
+from schemas.check.rule import (
+    RULES,
+    run_rules,  # noqa: F401 - registers the rules
+)
 
 REPINIT = "model.descriptor.repinit"
 REPFORMER = "model.descriptor.repformer"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from schemas.base.diagnostics import Path
-from schemas.check.loss import term_is_on
+from schemas.input.loss import term_is_on
 from schemas.input.root import Input
 from schemas.input.start import Start
 from schemas.input.training import DataSection, TrainingData
