@@ -120,12 +120,12 @@ def info(
     quiet: Quiet = False,
 ) -> None:
     """List systems: frames, atoms, elements, labels, ranges."""
-    from dpa2.data.system import describe_all
+    from dpa2.data.system import describe
     from dpa2.data.systems import open_systems
 
     out = Output(json_mode=as_json, quiet=quiet)
     with out.status("reading data"):
-        systems = describe_all(open_systems(paths))
+        systems = [describe(system) for system in open_systems(paths)]
     for system in systems:
         for note in system.warnings:
             out.warning(note)

@@ -2,18 +2,18 @@
 
 import re
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data import cells
-from dpa2.data import type_map as typemap
-from dpa2.data.frames import LABELS, FloatArray, Frames, IntArray, Label
+from dpa2.data.cells import check_boxes
+from dpa2.data.frames import LABELS, IntArray
 from dpa2.data.system import System
+from dpa2.data.type_map import add_counts, check_range, count_types, type_index
 from schemas.base.errors import DataError
 from schemas.base.foreign_files import refuse_special, why_unreadable
 
@@ -21,17 +21,20 @@ _MAGIC = 0xBEEFC0DE
 _PAGE_HEAD = 152
 _MOST_TYPES = 10_000
 _NUMBER_FORMAT = re.compile(r"0?\d{0,3}d")
-_RENAMED = {
+_FLAG = "find_"
+# Names of a record's arrays among those read here: the fields of `Frames`, types as stored.
+_FIELDS = {
+    **{name: name for name in ("coord", "box", *LABELS)},
+    **{stem: label.field for label in LABELS.values() for stem in label.stems},
     "coords": "coord",
     "cells": "box",
     "energies": "energy",
     "forces": "force",
     "virials": "virial",
-    "atom_types": "atype",
+    "atype": "atom_types",
+    "atom_types": "atom_types",
 }
-_FIELD_OF_STEM = {stem: label.field for label in LABELS.values() for stem in label.stems}
-
-_FLAG = "find_"
+_DAMAGED = (ValueError, TypeError, LookupError, AttributeError, MemoryError, OverflowError)
 
 Record = dict[str, Any]
 
@@ -52,16 +55,15 @@ class LmdbDatabase:
         metadata = self._unpack("__metadata__")
         if "nframes" not in metadata:
             raise DataError(f"{path}: __metadata__ has no nframes")
-        ids = metadata.get("frame_system_ids")
+        ids, named = metadata.get("frame_system_ids"), metadata.get("type_map")
         try:
             self.num_frames = int(metadata["nframes"])
-            named = metadata.get("type_map")
             self.type_map = None if named is None else [str(element) for element in named]
             self._format = str(metadata.get("frame_idx_fmt", "012d"))
             self.system_ids: IntArray | None = (
                 None if ids is None else np.asarray(_decode(ids), dtype=np.int64).reshape(-1)
             )
-        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        except _DAMAGED as error:
             raise DataError(f"{path}: __metadata__ is damaged: {error}") from error
         if not _NUMBER_FORMAT.fullmatch(self._format):
             raise DataError(f"{path}: frames cannot be numbered as `{self._format[:40]}`")
@@ -78,45 +80,48 @@ class LmdbDatabase:
             )
 
     def record(self, number: int) -> Record:
-        """Read one frame: arrays `coord`, `box`, `atype` and labels under their `Frames` names.
+        """Read the arrays of a frame under their names in `Frames`, types as stored.
 
-        A label whose flag `find_NAME` is 0 is a placeholder and left out, as in deepmd-kit.
+        A label whose flag `find_NAME` is 0 is a placeholder and left out, as in deepmd-kit; so is
+        a cell of zeros, which stands for no periodic boundaries.
         """
-        raw = self._unpack(format(number, self._format))
         found: Record = {}
         placeholders: set[str] = set()
-        for key, value in raw.items():
-            name = _field(key.removeprefix(_FLAG))
+        for key, value in self._unpack(format(number, self._format)).items():
+            name = _FIELDS.get(key.removeprefix(_FLAG), "")
             if key.startswith(_FLAG):
                 if name in LABELS and not self._array(number, key, value).any():
                     placeholders.add(name)
-            elif value is not None and (name in LABELS or name in {"coord", "box", "atype"}):
+            elif value is not None and name:
                 found[name] = self._array(number, name, value)
         for name in placeholders & found.keys():
             del found[name]
-        for name in ("coord", "atype"):
+        self._check_record(number, found)
+        if "box" in found and not np.any(found["box"]):
+            del found["box"]
+        return found
+
+    def _check_record(self, number: int, found: Record) -> None:
+        """Make sure that a frame has its atoms; their types become whole numbers (N,)."""
+        where = f"{self.path} frame {number}"
+        for name, said in (("coord", "coord"), ("atom_types", "atype")):
             if name not in found:
-                raise DataError(f"{self.path} frame {number} has no {name}")
-        found["atype"] = found["atype"].reshape(-1).astype(np.int64)
-        if found["atype"].max(initial=0) >= _MOST_TYPES:
+                raise DataError(f"{where} has no {said}")
+        types = found["atom_types"] = found["atom_types"].reshape(-1).astype(np.int64)
+        if types.max(initial=0) >= _MOST_TYPES:
             raise DataError(
-                f"{self.path} frame {number} has an atom of type {found['atype'].max()}",
+                f"{where} has an atom of type {types.max()}",
                 hint="types are small numbers; the record is damaged",
             )
-        if found["coord"].size != 3 * found["atype"].size:
+        if found["coord"].size != 3 * types.size:
             raise DataError(
-                f"{self.path} frame {number} has coord of shape {found['coord'].shape} "
-                f"for {found['atype'].size} atom types"
+                f"{where} has coord of shape {found['coord'].shape} for {types.size} atom types"
             )
-        box = found.get("box")
-        if box is not None and not np.any(box):
-            del found["box"]  # an all-zero cell stands for no periodic boundaries
-        return found
 
     def _array(self, number: int, name: str, value: Any) -> NDArray[Any]:
         try:
             array = _decode(value)
-        except (ValueError, TypeError, LookupError, AttributeError, MemoryError) as error:
+        except _DAMAGED as error:
             raise DataError(
                 f"{self.path} frame {number}: {name} is damaged: {error}",
                 hint="write the data base again",
@@ -150,17 +155,34 @@ class LmdbDatabase:
         return record
 
 
+class _Kind(NamedTuple):
+    """What the frames of one system of a data base have in common."""
+
+    system: int
+    num_atoms: int
+    periodic: bool
+    labels: frozenset[str]
+
+    def texts(self) -> tuple[str, ...]:
+        """Return what tells it from other kinds, in words."""
+        return (
+            f"system {self.system}",
+            f"{self.num_atoms} atoms",
+            "with cell" if self.periodic else "no cell",
+            "+".join(sorted(self.labels)) or "no labels",
+        )
+
+
 class LmdbSystem(System):
     """The frames of a data base that agree in size, boundaries and labels.
 
     Args:
         database: Where the records are.
         name: How messages call this part.
+        kind: What the frames have in common.
         numbers: Record numbers of the frames.
-        periodic: Whether they have a cell.
-        labels: Labels that all of them have.
         counts: Atoms of each of the data base's types.
-        type_index: From the data base's type numbers to those of `type_map`.
+        index: From the data base's type numbers to those of `type_map`.
         type_map: Elements of the model, or of the data base; None where neither names them.
     """
 
@@ -170,86 +192,42 @@ class LmdbSystem(System):
         self,
         database: LmdbDatabase,
         name: str,
+        kind: _Kind,
         numbers: IntArray,
-        *,
-        periodic: bool,
-        labels: frozenset[str],
         counts: IntArray,
-        type_index: IntArray,
+        index: IntArray,
         type_map: list[str] | None,
     ) -> None:
-        self.name = name
-        self.path = database.path
-        self.num_frames = len(numbers)
-        self.num_atoms = int(database.record(int(numbers[0]))["atype"].size)
-        self.periodic = periodic
-        self.labels = labels
+        self.name, self.path = name, database.path
+        self.num_frames, self.num_atoms = len(numbers), kind.num_atoms
+        self.periodic, self.labels = kind.periodic, kind.labels
         self.warnings = []
         self.type_map = type_map
+        self._type_index, self._type_counts = index, counts
         self._database = database
         self._numbers = numbers
-        self._type_index = type_index
-        self._counts = counts
-
-    def type_counts(self) -> dict[int, int]:
-        """Count the atoms of each type over all frames."""
-        kinds = np.flatnonzero(self._counts).tolist()
-        return dict(sorted((int(self._type_index[k]), int(self._counts[k])) for k in kinds))
+        self._record_numbers = numbers if len(numbers) < database.num_frames else None
 
     @property
     def files(self) -> Sequence[Path]:
         """The file of the data base."""
         return [self.path / "data.mdb" if self.path.is_dir() else self.path]
 
-    def frames(
-        self, indices: Sequence[int] | IntArray, labels: Collection[str] | None = None
-    ) -> Frames:
-        """Read frames by number, in the given order."""
-        index = np.asarray(indices, dtype=np.int64).reshape(-1)
-        records = [self._database.record(int(self._numbers[i])) for i in index]
-        wanted = self.labels if labels is None else self.labels.intersection(labels)
-        values = {name: self._read_label(records, LABELS[name]) for name in sorted(wanted)}
-        return Frames(
-            system=self.name,
-            indices=index,
-            records=self._numbers[index]
-            if len(self._numbers) < self._database.num_frames
-            else None,
-            coord=self._join(records, "coord", (self.num_atoms, 3)),
-            box=self._join(records, "box", (3, 3)) if self.periodic else None,
-            atom_types=self._types(records),
-            mixed=self.mixed,
-            **values,  # type: ignore[arg-type] # only array fields are labels
-        )
-
-    def atom_types(self, indices: Sequence[int] | IntArray) -> IntArray:
-        """Read the types (F, N) of frames."""
-        numbers = self._numbers[np.asarray(indices, dtype=np.int64)]
-        return self._types([self._database.record(int(number)) for number in numbers])
-
-    def _types(self, records: Sequence[Record]) -> IntArray:
-        stored = np.stack([record["atype"] for record in records])
-        return typemap.translate(stored, self._type_index)
-
-    def _read_label(self, records: Sequence[Record], label: Label) -> FloatArray:
-        if not label.per_atom:
-            return self._join(records, label.field, label.shape)
-        shape = (self.num_atoms, *label.shape)
-        if label.repeats and all(np.size(r[label.field]) == self.num_atoms for r in records):
-            values = self._join(records, label.field, (self.num_atoms, 1))
-            return np.array(np.broadcast_to(values, (len(records), *shape)))
-        return self._join(records, label.field, shape)
-
-    def _join(self, records: Sequence[Record], name: str, shape: tuple[int, ...]) -> FloatArray:
-        try:
-            rows = [np.asarray(record[name], dtype=np.float64).reshape(shape) for record in records]
-            return np.stack(rows)
-        except (ValueError, TypeError) as error:
-            found = sorted({np.shape(record[name]) for record in records})
-            raise DataError(
-                f"{self.name}: {name} has shape {' or '.join(map(str, found))}, "
-                f"numbers of shape {shape} expected"
-            ) from error
+    def _read(self, index: IntArray, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+        records = [self._database.record(int(number)) for number in self._numbers[index]]
+        found = {}
+        for name in names:
+            try:
+                found[name] = np.stack([record[name].reshape(-1) for record in records])
+                if name != "atom_types":
+                    found[name] = self._shaped(name, found[name]).reshape(len(records), -1)
+            except (ValueError, DataError) as error:
+                shapes = sorted({np.shape(record[name]) for record in records})
+                raise DataError(
+                    f"{self.name}: {name} has shape {' or '.join(map(str, shapes))}, which is not "
+                    f"that of {self.num_atoms} atoms"
+                ) from error
+        return found
 
 
 def open_lmdb(
@@ -268,63 +246,47 @@ def open_lmdb(
         DataError: If it cannot be read, or an element in use is not in `type_map`.
     """
     database = LmdbDatabase(path)
-    groups: dict[tuple[int, int, bool, frozenset[str]], list[int]] = {}
-    counts_of: dict[tuple[int, int, bool, frozenset[str]], IntArray] = {}
+    groups: dict[_Kind, list[int]] = {}
+    counts: dict[_Kind, IntArray] = {}
     first: dict[int, str] = {}
     for number in range(database.num_frames):
         record = database.record(number)
-        types = record["atype"]
-        typemap.check_range(f"{path} frame {number}", types)
+        types = record["atom_types"]
+        check_range(f"{path} frame {number}", types)
         first |= dict.fromkeys(set(types.tolist()) - first.keys(), f"record {number}")
         if "box" in record and not keep_bad_frames:
             box = np.asarray(record["box"], dtype=np.float64).reshape(1, 3, 3)
-            cells.check_boxes(box, str(path), [], first=number)
-        system_id = 0 if database.system_ids is None else int(database.system_ids[number])
+            check_boxes(box, str(path), [], first=number)
+        system = 0 if database.system_ids is None else int(database.system_ids[number])
         labels = frozenset(LABELS.keys() & record.keys())
-        key = (system_id, types.size, "box" in record, labels)
-        groups.setdefault(key, []).append(number)
-        found = typemap.count_types(types)
-        counts_of[key] = typemap.add_counts(counts_of.get(key, found[:0]), found)
-    counts = reduce(typemap.add_counts, counts_of.values())
-    index, note = typemap.type_index(
+        kind = _Kind(system, types.size, "box" in record, labels)
+        groups.setdefault(kind, []).append(number)
+        found = count_types(types)
+        counts[kind] = add_counts(counts.get(kind, found[:0]), found)
+    total = reduce(add_counts, counts.values())
+    index, note = type_index(
         str(path),
         database.type_map,
         type_map,
-        counts,
+        total,
         first_with=first.__getitem__,
         source="type_map",
     )
-    systems: list[System] = [
-        LmdbSystem(
-            database,
-            _part_name(path, key, list(groups)),
-            np.array(groups[key], dtype=np.int64),
-            periodic=key[2],
-            labels=key[3],
-            counts=counts_of[key],
-            type_index=index,
-            type_map=database.type_map if type_map is None else list(type_map),
-        )
-        for key in sorted(groups, key=lambda key: (*key[:3], sorted(key[3])))
-    ]
+    names = database.type_map if type_map is None else list(type_map)
+    systems: list[System] = []
+    for kind in sorted(groups, key=lambda kind: (*kind[:3], sorted(kind.labels))):
+        numbers = np.array(groups[kind], dtype=np.int64)
+        name = _part_name(path, kind, list(groups))
+        systems.append(LmdbSystem(database, name, kind, numbers, counts[kind], index, names))
     if note:
         systems[0].warnings.append(note)
     return systems
 
 
-def _part_name(
-    path: Path,
-    key: tuple[int, int, bool, frozenset[str]],
-    keys: Sequence[tuple[int, int, bool, frozenset[str]]],
-) -> str:
+def _part_name(path: Path, kind: _Kind, kinds: Sequence[_Kind]) -> str:
     """Name a part of a data base by what tells it from the others."""
-    texts = (
-        f"system {key[0]}",
-        f"{key[1]} atoms",
-        "with cell" if key[2] else "no cell",
-        "+".join(sorted(key[3])) or "no labels",
-    )
-    parts = [text for i, text in enumerate(texts) if len({other[i] for other in keys}) > 1]
+    columns = zip(kind.texts(), zip(*(other.texts() for other in kinds), strict=True), strict=True)
+    parts = [text for text, column in columns if len(set(column)) > 1]
     return f"{path} ({', '.join(parts)})" if parts else str(path)
 
 
@@ -351,12 +313,6 @@ def _check_pages(path: Path) -> None:
         )
 
 
-def _field(key: str) -> str:
-    """Return the name of a key of a record among the fields of `Frames`, if it is one of them."""
-    name = _RENAMED.get(key, key)
-    return _FIELD_OF_STEM.get(name, name)
-
-
 def _decode(value: Any) -> NDArray[Any]:
     """Turn an encoded array, a list or a number into an array."""
     if isinstance(value, dict):
@@ -379,11 +335,11 @@ def _environment(path: Path) -> Any:
         ) from error
     for place in (path, path / "data.mdb"):
         refuse_special(place, DataError)
-    _check_pages(path / "data.mdb" if path.is_dir() else path)
+    file = path / "data.mdb" if path.is_dir() else path
+    _check_pages(file)
     try:
         return lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir(), meminit=False)
     except lmdb.Error as error:
-        file = path / "data.mdb" if path.is_dir() else path
         damaged = f"{path} is not a readable LMDB data base", "the file may be damaged or truncated"
         message, hint = why_unreadable(file, error) or damaged
         raise DataError(message, hint=hint) from error

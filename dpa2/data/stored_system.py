@@ -1,21 +1,24 @@
 """A system in the deepmd layout: several sets behind one running frame number."""
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data import cells
-from dpa2.data import type_map as typemap
-from dpa2.data.frames import LABELS, FloatArray, Frames, IntArray, Label, find_label
+from dpa2.data.cells import check_boxes
+from dpa2.data.frames import LABELS, Frames, IntArray, Label, find_label
 from dpa2.data.store import Store
 from dpa2.data.system import System
+from dpa2.data.type_map import add_counts, check_range, count_types, type_index
 from schemas.base.errors import DataError
 
 _ALWAYS_READ = {"energy", "force", "virial"}
 """Labels that must be right even where nothing is learned from them."""
+_TYPES = "real_atom_types"
+_TYPES_HINT = "types are 0, 1, ...: positions in type_map.raw"
 
 
 class StoredSystem(System):
@@ -25,6 +28,10 @@ class StoredSystem(System):
         store: Where texts and arrays are.
         type_map: Elements of the model; None takes the system's own.
         keep_bad_frames: Leave cells without volume to whoever evaluates the frames.
+
+    Attributes:
+        store: Where texts and arrays are.
+        elements: The names of `type_map.raw`; None where there is none.
 
     Raises:
         DataError: If a file is missing or unreadable, shapes disagree, the cell has no volume, or
@@ -39,14 +46,12 @@ class StoredSystem(System):
         keep_bad_frames: bool = False,
     ) -> None:
         self.store = store
-        self._keep_bad_frames = keep_bad_frames
-        self.name = store.name
-        self.path = store.path
+        self.name, self.path = store.name, store.path
         self.warnings = []
         self.periodic = not store.has("nopbc")
-        self.elements = typemap.read_type_map(store)
-        stored_types = typemap.read_types(store)
-        self.num_atoms = len(stored_types)
+        self.elements = _read_type_map(store)
+        types = _read_types(store)
+        self.num_atoms = len(types)
         self._sets = store.sets()
         if not self._sets:
             raise DataError(
@@ -59,13 +64,14 @@ class StoredSystem(System):
         if self.num_frames == 0:
             raise DataError(f"{self.name} has no frames", hint="its coord.npy have no rows")
         self.mixed = self._is_mixed()
+        self._types = None if self.mixed else types
         self._unusable: dict[str, DataError] = {}
-        self._stems = self._find_labels()
-        self.labels = frozenset(self._stems)
+        self._stems = {"atom_types": _TYPES} | self._find_labels()
+        self.labels = frozenset(self._stems.keys() & LABELS.keys())
         self._copies = self._read_copies()
         if self.periodic:
-            self._check_boxes()
-        self._map_types(stored_types, type_map)
+            self._check_boxes(keep_bad=keep_bad_frames)
+        self._map_types(types, type_map)
 
     @property
     def files(self) -> Sequence[Path]:
@@ -80,27 +86,15 @@ class StoredSystem(System):
     def frames(
         self, indices: Sequence[int] | IntArray, labels: Collection[str] | None = None
     ) -> Frames:
-        """Read frames by number, in the given order."""
-        index = self._checked_index(indices)
+        """Read frames by number, in the given order.
+
+        Raises:
+            DataError: If the file of a label that is asked for cannot be used.
+        """
         for name in labels or ():
             if name in self._unusable:
                 raise self._unusable[name]
-        wanted = self.labels if labels is None else self.labels.intersection(labels)
-        box = self._read(index, "box", (3, 3)) if self.periodic else None
-        values = {name: self._read_label(index, LABELS[name]) for name in sorted(wanted)}
-        return Frames(
-            system=self.name,
-            indices=index,
-            coord=self._read(index, "coord", (self.num_atoms, 3)),
-            box=box,
-            atom_types=self._types_of(index),
-            mixed=self.mixed,
-            **values,  # type: ignore[arg-type] # only array fields are labels
-        )
-
-    def type_counts(self) -> dict[int, int]:
-        """Count the atoms of each type over one frame, or over all frames where they differ."""
-        return dict(sorted(self._counts.items()))
+        return super().frames(indices, labels)
 
     def width(self, label: str) -> int | None:
         """Return how many numbers per frame or atom a label has; None: absent.
@@ -113,58 +107,31 @@ class StoredSystem(System):
             raise self._unusable[name]
         return super().width(label)
 
-    def atom_types(self, indices: Sequence[int] | IntArray) -> IntArray:
-        """Read the types (F, N) of frames."""
-        return self._types_of(self._checked_index(indices))
+    def _read(self, index: IntArray, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+        """Read rows of each array's sets, in the order of `index`."""
+        sets = np.searchsorted(self._ends, index, side="right")
+        found: dict[str, NDArray[Any]] = {}
+        for name in names:
+            parts, places = [], []
+            for number in np.unique(sets).tolist():
+                place = np.flatnonzero(sets == number)
+                first = self._ends[number] - self._lengths[number]
+                stem = self._stems.get(name, name)
+                parts.append(self._rows(number, stem, index[place] - first))
+                places.append(place)
+            joined = np.concatenate(parts) if parts else np.zeros((0, 0))
+            found[name] = joined if len(parts) < 2 else joined[np.argsort(np.concatenate(places))]
+        return found
 
-    def _checked_index(self, indices: Sequence[int] | IntArray) -> IntArray:
-        index = np.asarray(indices, dtype=np.int64).reshape(-1)
-        if index.size and (index.min() < 0 or index.max() >= self.num_frames):
-            raise ValueError(f"{self.name} has frames 0 to {self.num_frames - 1}")
-        return index
-
-    def _types_of(self, index: IntArray) -> IntArray:
-        if self.mixed:
-            stored = self._gather(index, "real_atom_types").reshape(len(index), -1)
-            return typemap.translate(stored, self._type_index)
-        return np.tile(self._types, (len(index), 1))
-
-    def _read(self, index: IntArray, stem: str, shape: tuple[int, ...]) -> FloatArray:
-        values = self._gather(index, stem).astype(np.float64, copy=False)
-        return values.reshape(len(index), *shape)
-
-    def _read_label(self, index: IntArray, label: Label) -> FloatArray:
-        stem = self._stems[label.field]
-        if not label.per_atom:
-            return self._read(index, stem, label.shape)
-        if label.repeats:
-            values = self._read(index, stem, (self.num_atoms, -1))
-            return np.array(np.broadcast_to(values, (len(index), self.num_atoms, *label.shape)))
-        return self._read(index, stem, (self.num_atoms, *label.shape))
-
-    def _gather(self, index: IntArray, stem: str) -> NDArray[Any]:
-        """Collect rows over the sets, in the order of `index`."""
-        set_of = np.searchsorted(self._ends, index, side="right")
-        parts: list[NDArray[Any]] = []
-        places: list[NDArray[np.intp]] = []
-        for number in np.unique(set_of).tolist():
-            place = np.flatnonzero(set_of == number)
-            local = index[place] - (self._ends[number] - self._lengths[number])
-            parts.append(self._read_rows(number, stem, local))
-            places.append(place)
-        if len(parts) == 1:
-            return parts[0]
-        joined = np.concatenate(parts) if parts else np.zeros((0, 0))
-        return joined[np.argsort(np.concatenate(places))] if parts else joined
-
-    def _read_rows(self, number: int, stem: str, rows: IntArray) -> NDArray[Any]:
+    def _rows(self, number: int, stem: str, rows: IntArray | None = None) -> NDArray[Any]:
+        """Read rows of a set's array as (rows, numbers of a frame); None reads all."""
         name, length = self._sets[number], self._lengths[number]
         shape = self.store.shape(name, stem) if length == 1 else None
         if shape is not None and (not shape or shape[0] != 1):  # one frame, saved without its axis
             whole = self.store.rows(name, stem, None).reshape(1, -1)
-            return whole[rows]
+            return whole if rows is None else whole[rows]
         values = self.store.rows(name, stem, rows)
-        return values.reshape(len(rows), -1)
+        return values.reshape(len(values), math.prod(values.shape[1:]))
 
     def _count_frames(self, set_name: str) -> int:
         shape = self.store.shape(set_name, "coord")
@@ -186,51 +153,52 @@ class StoredSystem(System):
             )
         return num_frames
 
-    def _check_shape(
-        self, number: int, stem: str, widths: Collection[int], *, per_atom: bool
-    ) -> int:
+    def _check_shape(self, number: int, stem: str, widths: Collection[int], each: int) -> int:
         """Make sure that an array fits the frames and return its numbers per frame.
 
         Args:
             number: Of the set.
             stem: Name of the file.
             widths: Numbers per atom or frame that are right; empty where any is.
-            per_atom: Whether widths count per atom.
+            each: Number of atoms where widths count per atom, else 1.
         """
         name, num_frames = self._sets[number], self._lengths[number]
         where = self.store.where(name, stem)
         shape = self.store.shape(name, stem)
         assert shape is not None
         total = int(np.prod(shape, dtype=np.int64))
-        if num_frames == 1 and (not shape or shape[0] != 1):
+        rows = shape[0] if shape else 0
+        if num_frames == 1 and rows != 1:
             rows, found = 1, total
-        elif not shape or shape[0] != num_frames:
-            rows = shape[0] if shape else 0
+        elif rows != num_frames:
             raise DataError(
                 f"{where} has {rows} frames, coord.npy has {num_frames} "
                 f"(shape {shape}, first axis {num_frames} expected)",
                 hint="all arrays of a set must have the same number of frames",
             )
         else:
-            rows, found = num_frames, total // max(num_frames, 1)
-        each = self.num_atoms if per_atom else 1
+            found = total // max(num_frames, 1)
         expected = [width * each for width in widths]
         if (expected and found not in expected) or found == 0 or found % each:
             columns = " or ".join(map(str, expected)) or f"k * {each}"
-            shown = f"({rows}, {columns})"
             raise DataError(
-                f"{where} has shape {shape}, that is {found} columns; expected {shown}",
+                f"{where} has shape {shape}, that is {found} columns; expected ({rows}, {columns})",
                 hint=f"{self.name} has {self.num_atoms} atoms a frame",
             )
         return found
+
+    def _present(self, stem: str) -> list[int]:
+        """Return the numbers of the sets that have an array."""
+        there = (self.store.shape(name, stem) is not None for name in self._sets)
+        return [number for number, is_there in enumerate(there) if is_there]
 
     def _find_labels(self) -> dict[str, str]:
         """Return the labels that all sets have, with the file name that holds each."""
         stems: dict[str, str] = {}
         for label in LABELS.values():
             for stem in label.stems:
-                present = [self.store.shape(name, stem) is not None for name in self._sets]
-                if not any(present):
+                present = self._present(stem)
+                if not present:
                     continue
                 try:
                     self._check_sets(stem, label, present)
@@ -241,22 +209,18 @@ class StoredSystem(System):
                     self._unusable[label.field] = error
                     self.warnings.append(f"{error.message}; it is ignored unless it is needed")
                     break
-                if not all(present):
-                    self.warnings.append(
-                        f"{stem}.npy is in {sum(present)} of {len(present)} sets of {self.name} "
-                        "and is ignored; put sets without it into a system of their own"
-                    )
-                    continue
-                stems[label.field] = stem
-                break
+                if len(present) == len(self._sets):
+                    stems[label.field] = stem
+                    break
+                self.warnings.append(
+                    f"{stem}.npy is in {len(present)} of {len(self._sets)} sets of {self.name} "
+                    "and is ignored; put sets without it into a system of their own"
+                )
         return stems
 
-    def _check_sets(self, stem: str, label: Label, present: Sequence[bool]) -> None:
-        widths = [
-            self._check_shape(number, stem, label.widths(), per_atom=label.per_atom)
-            for number, is_there in enumerate(present)
-            if is_there
-        ]
+    def _check_sets(self, stem: str, label: Label, present: Sequence[int]) -> None:
+        each = self.num_atoms if label.per_atom else 1
+        widths = [self._check_shape(number, stem, label.widths(), each) for number in present]
         if len(set(widths)) > 1:
             raise DataError(
                 f"{self.name}: {stem}.npy has {min(widths)} columns in one set and "
@@ -265,88 +229,118 @@ class StoredSystem(System):
             )
 
     def _is_mixed(self) -> bool:
-        present = [self.store.shape(name, "real_atom_types") is not None for name in self._sets]
-        if any(present) and not all(present):
-            missing = self._sets[present.index(False)]
+        present = self._present(_TYPES)
+        missing = [name for number, name in enumerate(self._sets) if number not in present]
+        if present and missing:
             raise DataError(
-                f"{self.store.where(missing, 'real_atom_types')} is missing, other sets have it",
+                f"{self.store.where(missing[0], _TYPES)} is missing, other sets have it",
                 hint="all sets of a system must be of mixed type, or none",
             )
-        for number in range(len(self._sets)) if all(present) else ():
-            self._check_shape(number, "real_atom_types", (1,), per_atom=True)
-        return all(present)
+        for number in present:
+            self._check_shape(number, _TYPES, (1,), self.num_atoms)
+        return bool(present)
 
     def _read_copies(self) -> IntArray | None:
-        parts: list[IntArray] = []
-        for number, name in enumerate(self._sets):
-            if self.store.shape(name, "numb_copy") is None:
-                parts.append(np.ones(self._lengths[number], dtype=np.int64))
-                continue
-            self._check_shape(number, "numb_copy", (1,), per_atom=False)
-            parts.append(self.store.rows(name, "numb_copy", None).reshape(-1).astype(np.int64))
-            if (parts[-1] < 0).any():
-                raise DataError(f"{self.store.where(name, 'numb_copy')} has negative numbers")
+        parts = [np.ones(length, dtype=np.int64) for length in self._lengths]
+        for number in self._present("numb_copy"):
+            self._check_shape(number, "numb_copy", (1,), 1)
+            parts[number] = self._rows(number, "numb_copy").reshape(-1).astype(np.int64)
+            if (parts[number] < 0).any():
+                where = self.store.where(self._sets[number], "numb_copy")
+                raise DataError(f"{where} has negative numbers")
         copies = np.concatenate(parts)
         if not copies.any():
             raise DataError(f"{self.name}: numb_copy.npy leaves no frame, all its numbers are 0")
         return None if (copies == 1).all() else copies
 
-    def _check_boxes(self) -> None:
+    def _check_boxes(self, *, keep_bad: bool) -> None:
         for number, name in enumerate(self._sets):
+            where = self.store.where(name, "box")
             if self.store.shape(name, "box") is None:
                 raise DataError(
-                    f"{self.store.where(name, 'box')} is missing and there is no file nopbc",
+                    f"{where} is missing and there is no file nopbc",
                     hint="add box.npy of shape (frames, 9), or an empty file nopbc in "
                     f"{self.name} if the system has no periodic boundaries",
                 )
-            self._check_shape(number, "box", (9,), per_atom=False)
-            boxes = self.store.rows(name, "box", None).astype(np.float64).reshape(-1, 3, 3)
-            cells.check_boxes(
-                boxes,
-                self.store.where(name, "box"),
-                self.warnings,
-                first=int(self._ends[number] - self._lengths[number]),
-                keep_bad=self._keep_bad_frames,
-            )
+            self._check_shape(number, "box", (9,), 1)
+            boxes = self._rows(number, "box").astype(np.float64).reshape(-1, 3, 3)
+            first = int(self._ends[number] - self._lengths[number])
+            check_boxes(boxes, where, self.warnings, first=first, keep_bad=keep_bad)
 
-    def _map_types(self, stored: IntArray, type_map: Sequence[str] | None) -> None:
+    def _map_types(self, types: IntArray, type_map: Sequence[str] | None) -> None:
         """Translate the system's type numbers to those of the model."""
         if self.mixed and self.elements is None:
             raise DataError(
                 f"{self.name} is of mixed type and has no type_map.raw",
                 hint="write the element names that real_atom_types numbers, one a line",
             )
-        counts = self._count_mixed() if self.mixed else typemap.count_types(stored)
-        self._type_index, note = typemap.type_index(
+        self._type_counts = self._count_mixed() if self.mixed else count_types(types)
+        self._type_index, note = type_index(
             self.name,
             self.elements,
             type_map,
-            counts,
+            self._type_counts,
             first_with=self._first_with if self.mixed else None,
         )
-        self._counts = {
-            int(self._type_index[kind]): int(counts[kind]) for kind in np.flatnonzero(counts)
-        }
-        if not self.mixed:
-            self._types = typemap.translate(stored, self._type_index)
-        if note:
-            self.warnings.append(note)
+        self.warnings += [note] if note else []
         self.type_map = list(type_map) if type_map is not None else self.elements
 
     def _count_mixed(self) -> IntArray:
         """Count the atoms of each type over all frames, set by set."""
         total = np.zeros(0, dtype=np.int64)
-        for name in self._sets:
-            types = self.store.rows(name, "real_atom_types", None).astype(np.int64)
-            typemap.check_range(self.store.where(name, "real_atom_types"), types)
-            total = typemap.add_counts(total, typemap.count_types(types))
+        for number, name in enumerate(self._sets):
+            types = self._rows(number, _TYPES).astype(np.int64)
+            check_range(self.store.where(name, _TYPES), types)
+            total = add_counts(total, count_types(types))
         return total
 
     def _first_with(self, kind: int) -> str:
         """Return which frame of a mixed system is the first with a stored type."""
-        for number, name in enumerate(self._sets):
-            types = self.store.rows(name, "real_atom_types", None)
-            rows = np.flatnonzero((types == kind).reshape(self._lengths[number], -1).any(axis=1))
+        for number, end in enumerate(self._ends.tolist()):
+            rows = np.flatnonzero((self._rows(number, _TYPES) == kind).any(axis=1))
             if len(rows):
-                return f"frame {int(self._ends[number]) - self._lengths[number] + int(rows[0])}"
+                return f"frame {end - self._lengths[number] + int(rows[0])}"
         raise AssertionError(kind)
+
+
+def _read_type_map(store: Store) -> list[str] | None:
+    """Read the element names of `type_map.raw`; None if there is no such file.
+
+    Raises:
+        DataError: If the file is empty or names an element twice.
+    """
+    if not store.has("type_map.raw"):
+        return None
+    elements = store.words("type_map.raw")
+    if not elements:
+        raise DataError(
+            f"{store.name}/type_map.raw is empty",
+            hint="write one element name per line, in the order of the numbers in type.raw",
+        )
+    repeated = sorted({name for name in elements if elements.count(name) > 1})
+    if repeated:
+        raise DataError(f"{store.name}/type_map.raw names {', '.join(repeated)} twice")
+    return elements
+
+
+def _read_types(store: Store) -> IntArray:
+    """Read the type numbers (N,) of `type.raw`.
+
+    Raises:
+        DataError: If the file is missing, empty, or has something else than numbers >= 0.
+    """
+    where = f"{store.name}/type.raw"
+    words = store.words("type.raw") if store.has("type.raw") else None
+    if not words:
+        what = "missing" if words is None else "empty"
+        raise DataError(f"{where} is {what}", hint="it lists the type number of each atom")
+    try:
+        types = np.array([int(word) for word in words], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        bad = next((x for x in words if not x.lstrip("+-").isdigit()), max(words, key=len)[:40])
+        raise DataError(
+            f"{where} has {bad!r} where a type number is expected", hint=_TYPES_HINT
+        ) from error
+    if types.min() < 0:
+        raise DataError(f"{where} has the negative type {types.min()}")
+    return types

@@ -2,13 +2,17 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dpa2.data.frames import Frames, IntArray, find_label
+from dpa2.data.frames import LABELS, FloatArray, Frames, IntArray, find_label
+from dpa2.data.type_map import translate
+from schemas.base.errors import DataError
 from schemas.base.writing import file_sha256
 
 
@@ -38,6 +42,15 @@ class System(ABC):
     type_map: list[str] | None
     warnings: list[str]
 
+    _type_index: IntArray
+    """The model's number of each stored type."""
+    _type_counts: IntArray
+    """Atoms of each stored type: of a frame, or of all frames where they differ."""
+    _types: IntArray | None = None
+    """The stored types (N,) of every frame; None where they differ."""
+    _frame_numbers: IntArray | None = None
+    _record_numbers: IntArray | None = None
+
     def has(self, label: str) -> bool:
         """Tell whether all frames carry a label (`energy`, `force`, `atom_energy`, ...)."""
         return find_label(label).field in self.labels
@@ -54,6 +67,8 @@ class System(ABC):
     @property
     def frame_numbers(self) -> IntArray:
         """What messages call the frames, (F,): their numbers in the file they come from."""
+        if self._frame_numbers is not None:
+            return self._frame_numbers
         return np.arange(self.num_frames, dtype=np.int64)
 
     @property
@@ -67,6 +82,12 @@ class System(ABC):
         return None
 
     @abstractmethod
+    def _read(self, index: IntArray, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+        """Read the arrays (F, numbers of a frame) of frames: fields of `Frames`, types as stored.
+
+        Of a label that may repeat a number for an atom, one number may stand for all.
+        """
+
     def frames(
         self, indices: Sequence[int] | IntArray, labels: Collection[str] | None = None
     ) -> Frames:
@@ -76,21 +97,63 @@ class System(ABC):
             indices: Frame numbers, 0 to `num_frames` - 1.
             labels: Which labels to read where present; None reads all.
         """
+        index = self._checked(indices)
+        wanted = self.labels if labels is None else self.labels.intersection(labels)
+        names = ["coord", *sorted(wanted)]
+        names += [
+            name for name, there in (("box", self.periodic), ("atom_types", self.mixed)) if there
+        ]
+        arrays = dict(self._read(index, names))
+        stored = arrays.pop("atom_types", None)
+        values: dict[str, Any] = {name: self._shaped(name, x) for name, x in arrays.items()}
+        return Frames(
+            system=self.name,
+            indices=index if self._frame_numbers is None else self._frame_numbers[index],
+            atom_types=self._translated(stored, len(index)),
+            mixed=self.mixed,
+            records=None if self._record_numbers is None else self._record_numbers[index],
+            **{"box": None, **values},
+        )
 
-    @abstractmethod
     def atom_types(self, indices: Sequence[int] | IntArray) -> IntArray:
         """Read the types (F, N) of frames, in the model's type_map, -1 = padding."""
+        index = self._checked(indices)
+        stored = self._read(index, ["atom_types"])["atom_types"] if self.mixed else None
+        return self._translated(stored, len(index))
+
+    def _translated(self, stored: NDArray[Any] | None, num_frames: int) -> IntArray:
+        if stored is None:
+            assert self._types is not None
+            return np.tile(translate(self._types, self._type_index), (num_frames, 1))
+        return translate(stored.reshape(num_frames, -1), self._type_index)
+
+    def _shaped(self, name: str, values: NDArray[Any]) -> FloatArray:
+        """Return an array (F, numbers of a frame) in the shape of `Frames`."""
+        shape: tuple[int, ...] = {"coord": (self.num_atoms, 3), "box": (3, 3)}.get(name, ())
+        if name in LABELS:
+            label = LABELS[name]
+            shape = (self.num_atoms, *label.shape) if label.per_atom else label.shape
+            if label.repeats and values.shape[1] == self.num_atoms:
+                values = np.repeat(values, label.width or 1, axis=1)
+        try:
+            return values.astype(np.float64, copy=False).reshape(len(values), *shape)
+        except ValueError as error:
+            raise DataError(
+                f"{self.name}: {name} has {values.shape[1]} numbers a frame, numbers of shape "
+                f"{shape} expected"
+            ) from error
+
+    def _checked(self, indices: Sequence[int] | IntArray) -> IntArray:
+        index = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if index.size and (index.min() < 0 or index.max() >= self.num_frames):
+            raise ValueError(f"{self.name} has frames 0 to {self.num_frames - 1}")
+        return index
 
     def type_counts(self) -> dict[int, int]:
         """Count the atoms of each type over one frame, or over all frames where they differ."""
-        counts: dict[int, int] = {}
-        indices = range(self.num_frames) if self.mixed else range(min(1, self.num_frames))
-        for start in range(0, len(indices), 4096):
-            types = self.atom_types(list(indices[start : start + 4096]))
-            values, numbers = np.unique(types[types >= 0], return_counts=True)
-            for value, number in zip(values.tolist(), numbers.tolist(), strict=True):
-                counts[value] = counts.get(value, 0) + number
-        return dict(sorted(counts.items()))
+        kinds = np.flatnonzero(self._type_counts).tolist()
+        found = {int(self._type_index[kind]): int(self._type_counts[kind]) for kind in kinds}
+        return dict(sorted(found.items()))
 
     def chunks(self, num_frames: int, labels: Collection[str] | None = None) -> Iterator[Frames]:
         """Read all frames in order, `num_frames` at a time."""
@@ -104,7 +167,7 @@ class System(ABC):
 
 @dataclass(frozen=True, slots=True)
 class SystemOverview:
-    """One system in numbers.
+    """One system in numbers (`zoo data info`).
 
     Attributes:
         name: The path.
@@ -142,41 +205,33 @@ def describe(system: System) -> SystemOverview:
         if frames.force is not None and frames.force.size:
             forces.append(float(np.abs(frames.force).max()))
     for label, values in (("energy", energies), ("force", forces)):
-        if values and not np.isfinite(values).all():
+        if not np.isfinite(values).all():
             notes.append(f"{label} of {system.name} has NaN or infinity")
+    finite = bool(energies) and bool(np.isfinite(energies).all())
+    names = system.type_map
     return SystemOverview(
         name=system.name,
         num_frames=system.num_frames,
         num_atoms=system.num_atoms,
         periodic=system.periodic,
         mixed=system.mixed,
-        composition={_element(system.type_map, t): n for t, n in system.type_counts().items()},
+        composition={
+            names[kind] if names else f"type {kind}": count
+            for kind, count in system.type_counts().items()
+        },
         labels=sorted(system.labels),
-        energy_per_atom=_finite((min(energies), max(energies)) if energies else None),
+        energy_per_atom=(min(energies), max(energies)) if finite else None,
         max_force=max(forces) if forces and np.isfinite(forces).all() else None,
         warnings=notes,
     )
 
 
-def describe_all(systems: Sequence[System]) -> list[SystemOverview]:
-    """Describe every system."""
-    return [describe(system) for system in systems]
-
-
-def _element(type_map: Sequence[str] | None, number: int) -> str:
-    return type_map[number] if type_map else f"type {number}"
-
-
-def _finite(values: tuple[float, float] | None) -> tuple[float, float] | None:
-    return values if values is not None and np.isfinite(values).all() else None
-
-
 def fingerprint(systems: Sequence[System]) -> str:
     """Return a SHA-256 (hexadecimal) over names, sizes and contents of the systems' files.
 
-    Folders above a system do not count, so that moved data keep their fingerprint; the order of the
-    systems does not count either, since statistics do not depend on it. Arrays that are not read
-    (`hessian.npy`) count, which only errs on the safe side.
+    It shows statistics of other data. Folders above a system do not count, so that moved data keep
+    their fingerprint; the order of the systems does not count either, since statistics do not
+    depend on it. Arrays that are not read (`hessian.npy`) count, which only errs on the safe side.
     """
     digests: dict[Path, str] = {}
     lines = []
@@ -185,12 +240,8 @@ def fingerprint(systems: Sequence[System]) -> str:
         parts = [f"system {group} {system.num_frames}x{system.num_atoms}"]
         for file in system.files:
             if file not in digests:
-                digests[file] = _digest(file)
+                digests[file] = f"{file.stat().st_size} {file_sha256(file)}"
             name = file.relative_to(system.path) if system.path.is_dir() else file.name
             parts.append(f"{name} {digests[file]}")
         lines.append("\n".join(parts))
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    return f"{path.stat().st_size} {file_sha256(path)}"

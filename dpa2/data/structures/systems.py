@@ -1,14 +1,14 @@
 """Files of structures as systems, for commands that read labelled data of deepmd-kit too."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dpa2.data import type_map as typemap
-from dpa2.data.frames import Frames, IntArray
+from dpa2.data.frames import IntArray
 from dpa2.data.structures.deepmd_files import is_deepmd
 from dpa2.data.structures.reader import guess_format, read_structures, split_index
 from dpa2.data.structures.structure import (
@@ -21,6 +21,7 @@ from dpa2.data.structures.structure import (
 )
 from dpa2.data.system import System
 from dpa2.data.systems import open_systems
+from dpa2.data.type_map import count_types, type_index
 
 
 class StructureSystem(System):
@@ -45,55 +46,33 @@ class StructureSystem(System):
         elements: Sequence[str],
         type_map: Sequence[str] | None,
     ) -> None:
-        self._structures = structures
-        own = list(elements)
         first = structures[0]
-        types = np.array([own.index(symbol) for symbol in first.symbols], dtype=np.int64)
-        index, _ = typemap.type_index(name, own, type_map, typemap.count_types(types))
-        self._types = typemap.translate(types, index)
-        self.name = name
-        self.path = path
-        self.num_frames = len(structures)
-        self.num_atoms = len(first.symbols)
-        self.periodic = first.box is not None
-        self.mixed = False
+        own = list(elements)
+        self._structures = structures
+        self._frame_numbers = np.array([structure.frame for structure in structures])
+        self._types = np.array([own.index(symbol) for symbol in first.symbols], dtype=np.int64)
+        self._type_counts = count_types(self._types)
+        self._type_index, _ = type_index(name, own, type_map, self._type_counts)
+        self.name, self.path = name, path
+        self.num_frames, self.num_atoms = len(structures), len(first.symbols)
+        self.periodic, self.mixed = first.box is not None, False
         self.labels = frozenset(first.labels)
         self.type_map = own if type_map is None else list(type_map)
         self.warnings = []
-
-    @property
-    def frame_numbers(self) -> IntArray:
-        """Their numbers in the file, where frames of other systems are between them."""
-        return np.array([structure.frame for structure in self._structures], dtype=np.int64)
 
     @property
     def files(self) -> Sequence[Path]:
         """The file."""
         return [self.path]
 
-    def frames(
-        self, indices: Sequence[int] | IntArray, labels: Collection[str] | None = None
-    ) -> Frames:
-        """Return frames by number, in the given order."""
-        index = np.asarray(indices, dtype=np.int64).reshape(-1)
+    def _read(self, index: IntArray, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         chosen = [self._structures[i] for i in index.tolist()]
-        wanted = self.labels if labels is None else self.labels.intersection(labels)
-        values: dict[str, Any] = {
-            name: np.array([structure.labels[name] for structure in chosen]) for name in wanted
-        }
-        coord = np.array([structure.coord for structure in chosen])
-        return Frames(
-            system=self.name,
-            indices=self.frame_numbers[index],
-            coord=coord.reshape(len(index), self.num_atoms, 3),
-            box=np.array([structure.box for structure in chosen]) if self.periodic else None,
-            atom_types=self.atom_types(index),
-            **values,
-        )
-
-    def atom_types(self, indices: Sequence[int] | IntArray) -> IntArray:
-        """Return the types (F, N) of frames."""
-        return np.tile(self._types, (len(indices), 1))
+        found = {}
+        for name in names:
+            held = name in {"coord", "box"}
+            rows = [getattr(x, name) if held else x.labels[name] for x in chosen]
+            found[name] = np.array([np.ravel(row) for row in rows])
+        return found
 
 
 def open_data(
