@@ -23,7 +23,7 @@ from benchmarks.many_branches import ELEMENTS, write_many_branches
 from dpa2.evaluate.potential import load
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.branch_file import extract_branch
-from zoo.remote import pull_branch, read_remote_header
+from zoo.remote_branch import fetch_branch, read_remote_header
 from zoo.transfer.remote import Remote
 
 ALLOWANCE = 512 * 1024
@@ -46,7 +46,7 @@ def main() -> None:
         for number in (0, options.branches // 2, options.branches - 1):
             before, requests = sent(), len(server.seen("/full.pt"))
             name = f"branch_{number:02d}"
-            pulled = pull_branch(remotes, name, Path(folder) / "pulled.pt")
+            pulled = fetch_branch(remotes, name, Path(folder) / "pulled.pt")
             extract_branch(full, name, Path(folder) / "extracted.pt")
             pulls[name] = {
                 "sent": sent() - before,

@@ -85,8 +85,8 @@ def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointH
     """Return where a model was read, and what its file says."""
     from schemas.checkpoint.header import read_header
     from zoo.local_copies import local_file
-    from zoo.pulled_branch import remote_header
     from zoo.reference import LocalPath, parse_reference
+    from zoo.remote_branch import remote_header
     from zoo.resolve import located
 
     reference = parse_reference(model)

@@ -232,7 +232,7 @@ def _introduce(out: Output, server: "MirrorServer", host: str) -> None:
     import socket
 
     from zoo.bundle import REGISTRY
-    from zoo.transfer.client import is_loopback
+    from zoo.transfer.remote import is_loopback
 
     local = is_loopback(host)
     name = socket.gethostname() if host in _EVERYWHERE else host

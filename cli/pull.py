@@ -10,7 +10,7 @@ from cli.options import Json, Offline, Quiet, complete_model
 from cli.output import Output
 
 if TYPE_CHECKING:
-    from zoo.remote import BranchCost
+    from zoo.remote_branch import BranchCost
     from zoo.resolve import Located, Offer
 
 
@@ -180,7 +180,7 @@ def _pull_branch(
     from cli.catalog import shown_size
     from cli.transfer_progress import transfer_progress
     from schemas.base.errors import WriteError
-    from zoo.pulled_branch import pull_branch
+    from zoo.remote_branch import pull_branch
 
     target = (folder or Path()) / _branch_file_name(place, branch)
     if target.exists() and not force:
@@ -222,7 +222,7 @@ def _dry_run(
 ) -> None:
     from schemas.base import environment
     from zoo.local_copies import local_file
-    from zoo.pulled_branch import branch_cost
+    from zoo.remote_branch import branch_cost
     from zoo.resolve import offers
 
     local = local_file(place.file, place.base)

@@ -81,7 +81,7 @@ def _header(
         return read_header(path)
     if not remote:
         return None
-    from zoo.pulled_branch import remote_header
+    from zoo.remote_branch import remote_header
     from zoo.resolve import located
 
     return remote_header(located(model), offline=offline)

@@ -20,8 +20,8 @@ from zoo.branch_file import extract_branch
 from zoo.branches import BranchSummary, summarize
 from zoo.checkpoint_file import read_header
 from zoo.model_card import CardFacts, model_card
-from zoo.pulled_branch import pull_branch
 from zoo.registry import read_registry
+from zoo.remote_branch import pull_branch
 from zoo.resolve import Located
 from zoo.transfer.remote import Progress
 

@@ -3,113 +3,31 @@
 The hash that an address had when a file first came from it is remembered (trust on first use).
 """
 
-import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
 
 from schemas.base.environment import cache_folder, is_offline
 from schemas.base.errors import TransferError, WriteError
 from schemas.base.writing import file_sha256, write_json
+from zoo.local_copies import first_use_of
 from zoo.transfer.client import shown
-from zoo.transfer.download import download, file_lock
-from zoo.transfer.partial import discard_abandoned, is_abandoned, journal_of
+from zoo.transfer.download import download
+from zoo.transfer.partial import file_lock, is_abandoned, remove
 from zoo.transfer.remote import (
     PATIENT,
+    Counted,
     Download,
     Progress,
     Remote,
     RetryPolicy,
-    Silent,
     WrongContentError,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class FirstUse:
-    """What an address delivered first.
-
-    Args:
-        key: Fingerprint of the address; the address itself may hold secrets in its query.
-        url: The address without them.
-        sha256: Of the file.
-        size: Bytes.
-        etag: What the server said to tell versions apart.
-        day: When, as `2026-11-22`.
-    """
-
-    key: str
-    url: str
-    sha256: str
-    size: int
-    etag: str | None
-    day: str
-
-    @classmethod
-    def now(cls, found: Download) -> Self:
-        """Return what to remember of a download."""
-        url = found.url or ""
-        day = time.strftime("%Y-%m-%d", time.gmtime())
-        return cls(FirstUses.key(url), shown(url), found.sha256, found.size, found.etag, day)
-
-    def changed(self, name: str, found: str) -> WrongContentError:
-        """Return the error for an address that delivers another file now."""
-        return WrongContentError(
-            f"{name} at {self.url} has changed since it was first used on {self.day}: its SHA-256 "
-            f"was {self.sha256} and is {found} now",
-            found=found,
-            hint="ask its authors which file is right; `zoo cache rm --forget` and the old hash "
-            "trusts the new one",
-        )
-
-
-class FirstUses:
-    """A folder with a small file for each address, so that processes do not share one to write.
-
-    Args:
-        folder: Made when the first one is added.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @staticmethod
-    def key(url: str) -> str:
-        """Return the fingerprint of an address."""
-        return hashlib.sha256(url.encode()).hexdigest()[:32]
-
-    def of(self, remotes: Sequence[Remote]) -> FirstUse | None:
-        """Return the first use of the first of these addresses that was used."""
-        for remote in remotes:
-            with suppress(OSError, ValueError, TypeError):
-                text = self._path(self.key(remote.url)).read_text(encoding="utf-8")
-                return FirstUse(**json.loads(text))
-        return None
-
-    def add(self, use: FirstUse) -> None:
-        """Remember one."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_json(self._path(use.key), asdict(use), indent=1)
-
-    def forget(self, sha256: str) -> list[str]:
-        """Forget all addresses that delivered a file; return them."""
-        forgotten = []
-        for path in sorted(self._folder.glob("*.json")):
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                document = json.loads(path.read_text(encoding="utf-8"))
-                if document["sha256"] == sha256:
-                    path.unlink()
-                    forgotten.append(str(document["url"]))
-        return forgotten
-
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{key}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +60,42 @@ class Pruned:
     freed: int
 
 
+@dataclass(frozen=True, slots=True)
+class FirstUse:
+    """What an address delivered first.
+
+    Args:
+        key: Fingerprint of the address; the address itself may hold secrets in its query.
+        url: The address without them.
+        sha256: Of the file.
+        size: Bytes.
+        etag: What the server said to tell versions apart.
+        day: When, as `2026-11-22`.
+    """
+
+    key: str
+    url: str
+    sha256: str
+    size: int
+    etag: str | None
+    day: str
+
+
 class Store:
     """A folder `sha256/<ab>/<hash>/<name>`, so that where a file lies says what it must contain.
 
     A file is hashed when it arrives. A mark beside it then holds its size and time of change; as
-    long as these stay the same it is not hashed again (`verify` does).
+    long as these stay the same it is not hashed again (`verify` does). Beside it, `first-use` has a
+    small file for each address, so that processes do not share one to write.
 
     Args:
         root: The folder; None: `schemas.base.environment.cache_folder()`.
-        patience: Waits and limits of transfers.
+        policy: Waits and limits of transfers.
     """
 
-    def __init__(self, root: Path | None = None, *, patience: RetryPolicy = PATIENT) -> None:
+    def __init__(self, root: Path | None = None, *, policy: RetryPolicy = PATIENT) -> None:
         self.root = root or cache_folder()
-        self._patience = patience
-        self._first_uses = FirstUses(self.root / "first-use")
+        self._policy = policy
 
     def fetch(
         self,
@@ -187,38 +126,31 @@ class Store:
             TransferError: When it is not here and cannot be fetched.
             WrongContentError: When what arrives has another hash than is known or was trusted.
         """
-        _check_name(name)
-        trusted = None if sha256 else self._first_uses.of(remotes)
-        expected = trusted.sha256 if trusted else sha256
-        if expected:
-            path = self.find(expected, name)
-            if path is not None:
-                return _here(path, expected)
+        if not name or name.startswith(".") or any(sign in name for sign in "/\\\0"):
+            raise TransferError(f"{name!r} cannot be the name of a file in the cache")
+        first = None if sha256 else self._first_use(remotes)
+        expected = first.sha256 if first else sha256
+        if expected and (path := self.find(expected, name)):
+            return Download.here(path, expected)
         if is_offline() if offline is None else offline:
             raise self._offline(remotes, name, command)
         if not remotes:
             raise TransferError(f"{name} is not in the cache, and no address of it is known")
         if expected is None:
-            return self._first(remotes, name, size, progress)
+            return self._fetch_first(remotes, name, size, progress)
+        place = self._folder(expected) / name
         try:
-            found = download(
-                remotes,
-                self._place(expected, name),
-                sha256=expected,
-                size=size,
-                progress=progress,
-                patience=self._patience,
-            )
+            found = self._download(remotes, place, expected, size, progress)
         except WrongContentError as error:
-            raise (trusted.changed(name, error.found) if trusted else error) from error
+            raise (_changed(first, name, error.found) if first else error) from error
         self._mark(found.path)
         return found
 
     def trusted(self, remotes: Sequence[Remote], name: str) -> Download | None:
         """Return the file that came when one of these addresses was first used, if it is here."""
-        first = self._first_uses.of(remotes)
+        first = self._first_use(remotes)
         path = self.find(first.sha256, name) if first else None
-        return _here(path, first.sha256) if first and path else None
+        return Download.here(path, first.sha256) if first and path else None
 
     def find(self, sha256: str, name: str | None = None) -> Path | None:
         """Return the file of a hash if it is here and whole; None if not.
@@ -247,8 +179,7 @@ class Store:
         for folder in (self.root / "sha256").glob("??/*"):
             for path in _files(folder):
                 with suppress(OSError):
-                    size = path.stat().st_size
-                    found.append(Entry(path, folder.name, size, _used(path)))
+                    found.append(Entry(path, folder.name, path.stat().st_size, _used(path)))
         return sorted(found, key=lambda entry: (-entry.used, str(entry.path)))
 
     def total_size(self) -> int:
@@ -265,9 +196,7 @@ class Store:
         damaged = []
         for entry in self.entries():
             _mark_of(entry.path).unlink(missing_ok=True)
-            if _hash(entry.path) == entry.sha256:
-                self._mark(entry.path)
-            else:
+            if not self._is_whole(entry.path, entry.sha256):
                 damaged.append(entry)
         return damaged
 
@@ -285,7 +214,14 @@ class Store:
 
     def forget(self, sha256: str) -> list[str]:
         """Trust anew the addresses that first delivered this file; return them."""
-        return self._first_uses.forget(sha256)
+        forgotten = []
+        for path in sorted((self.root / "first-use").glob("*.json")):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                document = json.loads(path.read_text(encoding="utf-8"))
+                if document["sha256"] == sha256:
+                    path.unlink()
+                    forgotten.append(str(document["url"]))
+        return forgotten
 
     def prune(self, *, older_than: float | None = None, dry_run: bool = False) -> Pruned:
         """Remove partial files that nobody writes any more, and files not used for long.
@@ -294,62 +230,72 @@ class Store:
             older_than: Seconds since the last use; None: no whole file is removed.
             dry_run: Only say what would go.
         """
-        removed: list[Path] = []
-        freed = 0
-        for path in self._partials():
-            if is_abandoned(path):
-                removed.append(path)
-                freed += path.stat().st_size
-                if not dry_run:
-                    path.unlink(missing_ok=True)
-                    journal_of(path).unlink(missing_ok=True)
-        now = time.time()
-        for entry in self.entries():
-            if older_than is not None and now - entry.used > older_than:
-                removed.append(entry.path)
-                freed += entry.size
-                if not dry_run:
-                    _mark_of(entry.path).unlink(missing_ok=True)
-                    entry.path.unlink(missing_ok=True)
+        abandoned = [path for path in self._partials() if is_abandoned(path)]
+        oldest = -1.0 if older_than is None else time.time() - older_than
+        unused = [entry.path for entry in self.entries() if entry.used < oldest]
+        freed = sum(path.stat().st_size for path in (*abandoned, *unused))
         if not dry_run:
-            self._remove_empty_folders()
-        return Pruned(removed, freed)
+            for path in abandoned:
+                remove(path)
+            for path in unused:
+                _mark_of(path).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+            for pattern in ("sha256/??/*", "sha256/??", "incoming/*"):
+                for folder in self.root.glob(pattern):
+                    with suppress(OSError):  # it is not empty
+                        folder.rmdir()
+        return Pruned([*abandoned, *unused], freed)
 
-    def _first(
+    def _fetch_first(
         self, remotes: Sequence[Remote], name: str, size: int | None, progress: Progress | None
     ) -> Download:
         """Fetch a file whose hash nobody knows, and remember the hash."""
-        folder = self.root / "incoming" / self._first_uses.key(remotes[0].url)
+        folder = self.root / "incoming" / first_use_of(remotes[0].url, self.root).stem
         target = folder / name
-        with file_lock(folder / "first-use", self._patience, progress or Silent()):
+        with file_lock(folder / "first-use", self._policy, progress or Counted()):
             there = self.trusted(remotes, name)
             if there is not None:
                 return there
             target.unlink(missing_ok=True)
-            found = download(
-                remotes,
-                target,
-                sha256=None,
-                size=size,
-                progress=progress,
-                patience=self._patience,
-            )
-            place = self._place(found.sha256, name)
+            found = self._download(remotes, target, None, size, progress)
+            place = self._folder(found.sha256) / name
             place.parent.mkdir(parents=True, exist_ok=True)
             target.replace(place)
             self._mark(place)
             if found.url is not None:
-                self._first_uses.add(FirstUse.now(found))
-            discard_abandoned(target)
+                self._remember(found, found.url)
         with suppress(OSError):
             folder.rmdir()
-        return Download(
-            place, found.sha256, found.size, found.received, found.source, found.url, found.etag
+        return replace(found, path=place)
+
+    def _download(
+        self,
+        remotes: Sequence[Remote],
+        target: Path,
+        sha256: str | None,
+        size: int | None,
+        progress: Progress | None,
+    ) -> Download:
+        return download(
+            remotes, target, sha256=sha256, size=size, progress=progress, policy=self._policy
         )
 
-    def _offline(self, remotes: Sequence[Remote], name: str, command: str | None) -> TransferError:
-        from zoo.transfer.client import shown
+    def _first_use(self, remotes: Sequence[Remote]) -> FirstUse | None:
+        """Return the first use of the first of these addresses that was used."""
+        for remote in remotes:
+            with suppress(OSError, ValueError, TypeError):
+                text = first_use_of(remote.url, self.root).read_text(encoding="utf-8")
+                return FirstUse(**json.loads(text))
+        return None
 
+    def _remember(self, found: Download, url: str) -> None:
+        path = first_use_of(url, self.root)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        day = time.strftime("%Y-%m-%d", time.gmtime())
+        use = FirstUse(path.stem, shown(url), found.sha256, found.size, found.etag, day)
+        write_json(path, asdict(use), indent=1)
+
+    def _offline(self, remotes: Sequence[Remote], name: str, command: str | None) -> TransferError:
         if command is None and remotes:
             command = f"zoo pull {shown(remotes[0].url)}"
         way = f"where there is a network, `{command}` fetches it; " if command else ""
@@ -363,9 +309,6 @@ class Store:
             raise ValueError(f"{sha256!r} is not a SHA-256 in lower-case hexadecimal")
         return self.root / "sha256" / sha256[:2] / sha256
 
-    def _place(self, sha256: str, name: str) -> Path:
-        return self._folder(sha256) / name
-
     def _is_whole(self, path: Path, sha256: str) -> bool:
         mark = _mark_of(path)
         with suppress(OSError, ValueError):
@@ -373,10 +316,11 @@ class Store:
                 with suppress(OSError):
                     os.utime(mark)
                 return True
-        if _hash(path) != sha256:
-            return False
-        self._mark(path)
-        return True
+        with suppress(OSError):
+            if file_sha256(path) == sha256:
+                self._mark(path)
+                return True
+        return False
 
     def _mark(self, path: Path) -> None:
         with suppress(WriteError):  # a cache of others that may only be read
@@ -386,15 +330,16 @@ class Store:
         yield from (self.root / "sha256").glob("??/*/.*.part")
         yield from (self.root / "incoming").glob("*/.*.part")
 
-    def _remove_empty_folders(self) -> None:
-        for pattern in ("sha256/??/*", "sha256/??", "incoming/*"):
-            for folder in self.root.glob(pattern):
-                with suppress(OSError):
-                    folder.rmdir()
 
-
-def _here(path: Path, sha256: str) -> Download:
-    return Download(path, sha256, path.stat().st_size, received=0, source="this machine")
+def _changed(first: FirstUse, name: str, found: str) -> WrongContentError:
+    """Return the error for an address that delivers another file now."""
+    return WrongContentError(
+        f"{name} at {first.url} has changed since it was first used on {first.day}: its SHA-256 "
+        f"was {first.sha256} and is {found} now",
+        found=found,
+        hint="ask its authors which file is right; `zoo cache rm --forget` and the old hash "
+        "trusts the new one",
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -418,15 +363,3 @@ def _used(path: Path) -> float:
 def _state(path: Path) -> dict[str, int]:
     found = path.stat()
     return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
-
-
-def _hash(path: Path) -> str | None:
-    try:
-        return file_sha256(path)
-    except OSError:
-        return None
-
-
-def _check_name(name: str) -> None:
-    if not name or name.startswith(".") or any(sign in name for sign in "/\\\0"):
-        raise TransferError(f"{name!r} cannot be the name of a file in the cache")

@@ -13,9 +13,7 @@ from pathlib import Path
 from schemas.base.errors import RegistryError
 from schemas.base.suggest import did_you_mean
 from schemas.registry import (
-    FileSource,
     HuggingFaceSource,
-    ModelFile,
     ModelScopeSource,
     RegisteredModel,
 )
@@ -151,15 +149,6 @@ def _with_faults(error: RegistryError, faults: list[RegistryError]) -> RegistryE
         error.message,
         hint=f"{error.hint}; a registry of yours was left out: {faults[0].message}",
     )
-
-
-def is_beside_registry(file: ModelFile, base: str | Path) -> Path | None:
-    """Return where a file lies beside its registry on this machine; None if it does not."""
-    if isinstance(base, Path):
-        for source in file.sources:
-            if isinstance(source, FileSource) and (base / source.path).is_file():
-                return base / source.path
-    return None
 
 
 _WEIGHTS = {

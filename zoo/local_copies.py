@@ -1,4 +1,9 @@
-"""Model files on this machine: where they are, and whether their content is right."""
+"""Model files on this machine: where they are, and whether their content is right.
+
+The hubs' own clients and the HTTP client take a quarter of a second to import. Where they and
+`zoo.cache` keep a file is known, and this is all that is needed to say that one is there; fetching
+goes through them.
+"""
 
 import hashlib
 import json
@@ -7,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
 
 from schemas.base import environment
 from schemas.base.errors import CheckpointError, DamagedError, RegistryError
@@ -24,11 +28,18 @@ from schemas.registry import (
     ModelScopeSource,
     Source,
 )
+from zoo.hubs.addresses import beside
 from zoo.known_models import KnownModel, KnownModels
-from zoo.registry import PACKAGE
+from zoo.registry import PACKAGE, replaced
 from zoo.resolve import Located
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_PROGRAMS = frozenset({".pth", ".pt2", ".pte"})
+_REMOVE = "its content is not what its place in the cache says; the next use fetches it again"
+
+Verdict = Literal["right", "first use", "unknown", "damaged", "superseded"]
+"""`right`: the hash of a registry, or the one under which the cache keeps it. `first use`: no
+registry has a hash, it is what came first. `unknown`: no registry has this file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,89 +53,6 @@ class LocalCopy:
 
     path: Path
     where: Literal["bundled", "local", "cached"]
-
-
-def local_copy(known: KnownModel) -> LocalCopy | None:
-    """Return where a model's file is on this machine; None if it would have to be fetched."""
-    return local_file(known.model.file, known.base)
-
-
-def local_file(file: ModelFile, base: str | Path | None) -> LocalCopy | None:
-    """Return where a file is on this machine; None if it would have to be fetched.
-
-    Args:
-        file: Its hash and sources.
-        base: Folder or address to which sources of the kind `file` are relative.
-    """
-    for source in file.sources:
-        path = _place(source, base)
-        if path is not None and path.is_file():
-            where = {"bundled": "bundled", "file": "local"}.get(source.kind, "cached")
-            return LocalCopy(path, where)  # type: ignore[arg-type]
-    hashes = [file.sha256] if file.sha256 else [first_use(url) for url in _urls(file, base)]
-    for sha256 in filter(None, hashes):
-        folder = environment.cache_folder() / "sha256" / sha256[:2] / sha256
-        found = [path for path in _files(folder) if not path.name.startswith(".")]
-        if found:
-            return LocalCopy(found[0], "cached")
-    return None
-
-
-def first_use(url: str) -> str | None:
-    """Return the hash of what an address delivered when it was first used; None: it was not."""
-    key = hashlib.sha256(url.encode()).hexdigest()[:32]
-    path = environment.cache_folder() / "first-use" / f"{key}.json"
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _urls(file: ModelFile, base: str | Path | None) -> Iterator[str]:
-    for source in file.sources:
-        if isinstance(source, (AisSquareSource, HttpsSource)):
-            yield source.url
-        elif isinstance(source, FileSource) and isinstance(base, str):
-            yield f"{base.rstrip('/')}/{quote(source.path)}"
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []
-
-
-def _place(source: Source, base: str | Path | None) -> Path | None:
-    match source:
-        case BundledSource():
-            return PACKAGE / source.path
-        case FileSource() if isinstance(base, Path):
-            return base / source.path
-        case HuggingFaceSource():
-            return _in_huggingface_cache(source)
-        case ModelScopeSource():
-            folder = environment.modelscope_cache() / "models" / source.repo.replace("/", "--")
-            return folder / "snapshots" / source.revision / source.path
-    return None
-
-
-def _in_huggingface_cache(source: HuggingFaceSource) -> Path | None:
-    folder = environment.huggingface_cache() / f"models--{source.repo.replace('/', '--')}"
-    commit = source.revision
-    if not _COMMIT.fullmatch(commit):
-        try:
-            commit = (folder / "refs" / commit).read_text(encoding="utf-8").strip()
-        except OSError:
-            return None
-    return folder / "snapshots" / commit / source.path
-
-
-_PROGRAMS = frozenset({".pth", ".pt2", ".pte"})
-
-Verdict = Literal["right", "first use", "unknown", "damaged", "superseded"]
-"""`right`: the hash of a registry, or the one under which the cache keeps it. `first use`: no
-registry has a hash, it is what came first. `unknown`: no registry has this file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +77,61 @@ class Checked:
     def is_good(self) -> bool:
         """Whether it may be used."""
         return self.verdict not in {"damaged", "superseded"}
+
+
+def local_copy(known: KnownModel) -> LocalCopy | None:
+    """Return where a model's file is on this machine; None if it would have to be fetched."""
+    return local_file(known.model.file, known.base)
+
+
+def local_file(file: ModelFile, base: str | Path | None) -> LocalCopy | None:
+    """Return where a file is on this machine; None if it would have to be fetched.
+
+    Args:
+        file: Its hash and sources.
+        base: Folder or address to which sources of the kind `file` are relative.
+    """
+    for source in file.sources:
+        path = place_of(source, base)
+        if path is not None and path.is_file():
+            where = {"bundled": "bundled", "file": "local"}.get(source.kind, "cached")
+            return LocalCopy(path, where)  # type: ignore[arg-type]
+    cache = environment.cache_folder()
+    hashes = [file.sha256] if file.sha256 else map(_first_use, _urls(file, base))
+    for sha256 in filter(None, hashes):
+        folder = cache / "sha256" / sha256[:2] / sha256
+        found = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
+        if found:
+            return LocalCopy(found[0], "cached")
+    return None
+
+
+def place_of(source: Source, base: str | Path | None) -> Path | None:
+    """Return where the file of a source would be on this machine; None for a plain address."""
+    match source:
+        case BundledSource():
+            return PACKAGE / source.path
+        case FileSource() if isinstance(base, Path):
+            return base / source.path
+        case HuggingFaceSource():
+            folder = environment.huggingface_cache() / f"models--{source.repo.replace('/', '--')}"
+            commit = source.revision
+            if not _COMMIT.fullmatch(commit):
+                try:
+                    commit = (folder / "refs" / commit).read_text(encoding="utf-8").strip()
+                except OSError:
+                    return None
+            return folder / "snapshots" / commit / source.path
+        case ModelScopeSource():
+            folder = environment.modelscope_cache() / "models" / source.repo.replace("/", "--")
+            return folder / "snapshots" / source.revision / source.path
+    return None
+
+
+def first_use_of(url: str, cache: Path) -> Path:
+    """Return the file of a cache that remembers what an address delivered first."""
+    key = hashlib.sha256(url.encode()).hexdigest()[:32]
+    return cache / "first-use" / f"{key}.json"
 
 
 def check_located(place: Located, reference: str) -> Checked:
@@ -177,12 +160,11 @@ def check_file(path: Path, models: KnownModels) -> Checked:
     """
     sha256 = file_sha256(path)
     for known in models.models:
-        file = known.model.file
+        file, reference = known.model.file, known.model.reference
         if sha256 == file.sha256:
-            return Checked(path, known.model.reference, sha256, "right")
-        for old in file.superseded:
-            if sha256 == old.sha256:
-                return _superseded(path, known.model.reference, sha256, old.reason)
+            return Checked(path, reference, sha256, "right")
+        if (reason := replaced(file, sha256)) is not None:
+            return _superseded(path, reference, sha256, reason)
     damage = _damage(path)
     if damage:
         return Checked(path, None, sha256, "damaged", damage)
@@ -208,25 +190,34 @@ def check_everything(models: KnownModels) -> Iterator[Checked]:
             yield Checked(entry.path, None, entry.sha256, "right")
 
 
-_REMOVE = "its content is not what its place in the cache says; the next use fetches it again"
+def _first_use(url: str) -> str | None:
+    """Return the hash of what an address delivered when it was first used; None: it was not."""
+    path = first_use_of(url, environment.cache_folder())
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _urls(file: ModelFile, base: str | Path | None) -> Iterator[str]:
+    for source in file.sources:
+        if isinstance(source, AisSquareSource | HttpsSource):
+            yield source.url
+        elif isinstance(source, FileSource) and isinstance(base, str):
+            yield beside(base, source.path)
 
 
 def _compared(path: Path, file: ModelFile, reference: str) -> Checked:
     sha256 = file_sha256(path)
-    for old in file.superseded:
-        if sha256 == old.sha256:
-            return _superseded(path, reference, sha256, old.reason)
+    reason = replaced(file, sha256)
+    if reason is not None:
+        return _superseded(path, reference, sha256, reason)
     expected = file.sha256 or _kept_as(path)
     if expected is None:
         return Checked(path, reference, sha256, "first use", "its hash was never published")
     if sha256 != expected:
-        return Checked(
-            path,
-            reference,
-            sha256,
-            "damaged",
-            f"{expected} expected; delete it and fetch it again: zoo pull {reference}",
-        )
+        detail = f"{expected} expected; delete it and fetch it again: zoo pull {reference}"
+        return Checked(path, reference, sha256, "damaged", detail)
     if file.sha256 is None:
         return Checked(path, reference, sha256, "first use", "as it first came")
     return Checked(path, reference, sha256, "right")

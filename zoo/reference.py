@@ -3,13 +3,13 @@
 import os
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from schemas.base.errors import RegistryError
 from schemas.base.suggest import did_you_mean
+from zoo.transfer.remote import is_loopback
 
 _SUFFIXES = frozenset(
     {".pt", ".pth", ".pt2", ".dp", ".yaml", ".hlo", ".savedmodel", ".safetensors"}
@@ -94,18 +94,6 @@ def parse_reference(text: str) -> Reference:
     return ModelName(found["name"], found["revision"])
 
 
-def is_local_host(host: str | None) -> bool:
-    """Return whether an address stays on this machine, where http needs no protection."""
-    if host is None:
-        return False
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _is_path(path: Path) -> bool:
     if path.suffix in _SUFFIXES:
         return True
@@ -135,7 +123,7 @@ def _address(text: str, scheme: str) -> Reference:
             f"an address of {host} with a password in it would end in logs and in histories",
             hint="use an address without one; tokens of hubs are read from their own settings",
         )
-    if scheme == "http" and not is_local_host(host):
+    if scheme == "http" and not is_loopback(host):
         raise RegistryError(
             f"`{text}` is not encrypted: anybody between here and {host} could change the file",
             hint=f"write https://; for a server of `zoo serve` on a local network: "

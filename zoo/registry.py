@@ -18,11 +18,10 @@ from pydantic import ValidationError
 from schemas.base import environment
 from schemas.base.errors import RegistryError, TransferError
 from schemas.base.suggest import did_you_mean
-from schemas.base.writing import file_sha256, write_json, write_text
-from schemas.registry import BundledSource, RegisteredModel, Registry
+from schemas.base.writing import write_json, write_text
+from schemas.registry import BundledSource, ModelFile, RegisteredModel, Registry
 from schemas.text.yaml_reader import load_yaml
-from zoo.reference import is_local_host
-from zoo.transfer.remote import Remote
+from zoo.transfer.remote import Remote, is_loopback
 
 PACKAGE = Path(__file__).parent
 """Bundled sources are relative to it."""
@@ -71,32 +70,6 @@ def parse_registry(text: str, name: str) -> Registry:
         ) from error
 
 
-def find_model(
-    name: str, registry: Registry | None = None, revision: str | None = None
-) -> RegisteredModel:
-    """Return the model of a name or alias, in upper or lower case.
-
-    Args:
-        name: The name.
-        registry: Where to look; None: in the one that comes with the program.
-        revision: Of the model; None: the one that stands first.
-
-    Raises:
-        RegistryError: When there is none; says which name is near.
-    """
-    models = (registry or read_registry()).models
-    found = [model for model in models if has_name(model, name)]
-    for model in found:
-        if revision is None or model.revision == revision:
-            return model
-    if found:
-        raise RegistryError(
-            f"{found[0].name} has no revision `{revision}`",
-            hint=did_you_mean(revision, [model.revision for model in found if model.revision]),
-        )
-    raise unknown_name(name, models)
-
-
 def has_name(model: RegisteredModel, name: str) -> bool:
     """Return whether a model has this name or alias, in upper or lower case."""
     return any(name.lower() == known.lower() for known in model.names)
@@ -114,67 +87,19 @@ def unknown_name(name: str, models: list[RegisteredModel]) -> RegistryError:
     return RegistryError(f"`{name}` is neither a file nor a model of the registry", hint=hint)
 
 
-def verified(path: Path, sha256: str) -> Path:
-    """Return the path of a file whose content has this hash.
-
-    Raises:
-        RegistryError: When it is missing or another file.
-    """
-    try:
-        found = file_sha256(path)
-    except OSError as error:
-        raise RegistryError(
-            f"{path} cannot be read: {error.strerror}", hint="install dpa-zoo again"
-        ) from error
-    if found != sha256:
-        raise RegistryError(
-            f"{path} is not the file that the registry names: its SHA-256 is {found}, "
-            f"{sha256} expected",
-            hint="install dpa-zoo again",
-        )
-    return path
-
-
-_SECONDS = 30.0
-
-
-def download_text(url: str, *, insecure: bool, most_bytes: int) -> str:
-    """Return a text that is small enough to be a registry.
-
-    Args:
-        url: Its address.
-        insecure: Plain http to another machine is allowed.
-        most_bytes: Above this it is no registry.
-
-    Raises:
-        TransferError: When it cannot be fetched, is too long, or no text.
-    """
-    import httpx2
-
-    from zoo.transfer.client import new_client, open_reply
-
-    environment.demand_network(f"the registry {url} cannot be fetched")
-    remote = Remote(url, label=httpx2.URL(url).host, insecure=insecure)
-    content = bytearray()
-    try:
-        with new_client(timeout=_SECONDS) as client, open_reply(client, "GET", remote) as reply:
-            if reply.status_code != httpx2.codes.OK:
-                raise TransferError(f"{url} answered {reply.status_code}, not with a registry")
-            for piece in reply.iter_bytes():
-                content += piece
-                if len(content) > most_bytes:
-                    raise TransferError(f"{url} is longer than any registry ({most_bytes} bytes)")
-        return content.decode("utf-8")
-    except httpx2.HTTPError as error:
-        raise TransferError(f"the registry {url} cannot be fetched: {error}") from error
-    except UnicodeDecodeError as error:
-        raise TransferError(f"{url} is not a registry: it is no text") from error
+def replaced(file: ModelFile, sha256: str) -> str | None:
+    """Return why a file with this hash was replaced; None where the registry does not say so."""
+    for old in file.superseded:
+        if old.sha256 == sha256:
+            return old.reason.rstrip(".")
+    return None
 
 
 BUILT_IN = "built-in"
 """Name of the registry that comes with the program."""
 _MOST_BYTES = 16 * 2**20
 """A registry describes models, it does not hold them."""
+_SECONDS = 30.0
 _NAME = re.compile(r"\w[\w\-.]{0,62}", re.ASCII)
 
 
@@ -314,7 +239,7 @@ def update(name: str | None = None) -> Iterator[tuple[UserRegistry, bool]]:
 def _new(location: str, name: str | None, *, insecure: bool) -> UserRegistry:
     if "://" in location:
         parts = urlsplit(location)
-        local = is_local_host(parts.hostname)
+        local = is_loopback(parts.hostname)
         if parts.scheme != "https" and not (parts.scheme == "http" and (local or insecure)):
             raise RegistryError(
                 f"the registry {location} would not come through https",
@@ -351,7 +276,16 @@ def _named(name: str, known: list[UserRegistry]) -> UserRegistry:
 
 def _fetch(registry: UserRegistry) -> None:
     """Fetch a registry; its copy is replaced only by one without faults."""
-    text = download_text(registry.location, insecure=registry.insecure, most_bytes=_MOST_BYTES)
+    from zoo.transfer.client import read_small
+
+    url = registry.location
+    what = f"the registry {url}"
+    environment.demand_network(f"{what} cannot be fetched")
+    remote = Remote(url, label=url, insecure=registry.insecure)
+    try:
+        text = read_small(remote, what, most_bytes=_MOST_BYTES, timeout=_SECONDS).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TransferError(f"{url} is not a registry: it is no text") from error
     _refuse_bundled(parse_registry(text, registry.location), registry)
     registry.file.parent.mkdir(parents=True, exist_ok=True)
     write_text(registry.file, text)

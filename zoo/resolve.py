@@ -17,62 +17,10 @@ from schemas.base.writing import atomic_write, file_sha256
 from schemas.registry import BundledSource, ModelFile
 from zoo.known_models import KnownModel, known_models
 from zoo.reference import Address, HubPath, LocalPath, ModelName, Reference, parse_reference
-from zoo.registry import PACKAGE, verified
+from zoo.registry import PACKAGE, replaced
 from zoo.transfer.remote import Download, Progress, Remote
 
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A file that is where the user wanted it.
-
-    Args:
-        path: Where.
-        how: `linked` to the cache (a hard link: it stays when the cache is emptied), `copied`, or
-            `there already`.
-    """
-
-    path: Path
-    how: Literal["linked", "copied", "there already"]
-
-
-def place(
-    file: Path, folder: Path, name: str, *, sha256: str, link: bool = True, replace: bool = False
-) -> Placed:
-    """Put a file of a cache into a folder.
-
-    Args:
-        file: The file, perhaps a symbolic link as the hubs' caches have them.
-        folder: Made if it is not there.
-        name: Of the new file.
-        sha256: Of the file.
-        link: A hard link will do; no for files of the program, which an editor must not reach.
-        replace: Put it in the place of another file.
-
-    Raises:
-        WriteError: When another file has the name, or the folder cannot be written.
-    """
-    target, origin = folder / name, file.resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            if target.samefile(origin) or file_sha256(target) == sha256:
-                return Placed(target, "there already")
-            if not replace:
-                raise WriteError(
-                    f"{target} is another file", hint="move it away, or allow it with --force"
-                )
-    except OSError as error:
-        raise WriteError(f"{target} cannot be written: {error.strerror or error}") from error
-    if link and not target.exists():
-        try:
-            os.link(origin, target)
-        except OSError:  # another file system, or one without links
-            pass
-        else:
-            return Placed(target, "linked")
-    with atomic_write(target) as stream, origin.open("rb") as content:
-        shutil.copyfileobj(content, stream, 4 * 2**20)
-    return Placed(target, "copied")
+_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +38,39 @@ class Located:
     base: str | Path | None = None
     insecure: bool = False
     known: KnownModel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a source says about a file.
+
+    Args:
+        label: What messages call the source.
+        url: Its address, without what may be secret.
+        size: Bytes; None where it does not say, or does not have the file.
+        problem: Why it cannot be used; None when it can.
+        in_pieces: Whether parts of the file can be asked for, as one branch needs.
+    """
+
+    label: str
+    url: str
+    size: int | None = None
+    problem: str | None = None
+    in_pieces: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A file that is where the user wanted it.
+
+    Args:
+        path: Where.
+        how: `linked` to the cache (a hard link: it stays when the cache is emptied), `copied`, or
+            `there already`.
+    """
+
+    path: Path
+    how: Literal["linked", "copied", "there already"]
 
 
 def model_file(
@@ -143,13 +124,11 @@ def refuse_superseded(path: Path) -> None:
         return
     for model in models:
         names = [*model.names, PurePosixPath(model.file.name).stem]
-        if path.stem.lower() not in (name.lower() for name in names):
-            continue
-        sha256 = file_sha256(path)
-        for old in model.file.superseded:
-            if old.sha256 == sha256:
+        if path.stem.lower() in (name.lower() for name in names):
+            reason = replaced(model.file, file_sha256(path))
+            if reason is not None:
                 raise RegistryError(
-                    f"{path} must not be used any more: {old.reason}",
+                    f"{path} must not be used any more: {reason}",
                     hint=f"the file that took its place: --model {model.reference}",
                 )
 
@@ -196,6 +175,63 @@ def fetch(
     )
 
 
+def remotes_of_file(place: Located) -> list[Remote]:
+    """Return the addresses at which a file can be had, in the order of its sources."""
+    from zoo.hubs.addresses import remotes_of
+
+    found = remotes_of(place.file, base=place.base, insecure=place.insecure)
+    return [remote for _, remote in found]
+
+
+def offers(place: Located) -> list[Offer]:
+    """Ask every source of a file for its size, all at the same time; nothing is fetched."""
+    remotes = remotes_of_file(place)
+    if not remotes:
+        return []
+    with ThreadPoolExecutor(len(remotes)) as threads:
+        return list(threads.map(_ask, remotes))
+
+
+def place(
+    file: Path, folder: Path, name: str, *, sha256: str, link: bool = True, replace: bool = False
+) -> Placed:
+    """Put a file of a cache into a folder.
+
+    Args:
+        file: The file, perhaps a symbolic link as the hubs' caches have them.
+        folder: Made if it is not there.
+        name: Of the new file.
+        sha256: Of the file.
+        link: A hard link will do; no for files of the program, which an editor must not reach.
+        replace: Put it in the place of another file.
+
+    Raises:
+        WriteError: When another file has the name, or the folder cannot be written.
+    """
+    target, origin = folder / name, file.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            if target.samefile(origin) or file_sha256(target) == sha256:
+                return Placed(target, "there already")
+            if not replace:
+                raise WriteError(
+                    f"{target} is another file", hint="move it away, or allow it with --force"
+                )
+    except OSError as error:
+        raise WriteError(f"{target} cannot be written: {error.strerror or error}") from error
+    if link and not target.exists():
+        try:
+            os.link(origin, target)
+        except OSError:  # another file system, or one without links
+            pass
+        else:
+            return Placed(target, "linked")
+    with atomic_write(target) as stream, origin.open("rb") as content:
+        shutil.copyfileobj(content, stream, 4 * 2**20)
+    return Placed(target, "copied")
+
+
 def located(reference: Reference | str) -> Located:
     """Return where the file of a reference can be had; nothing is asked over the network.
 
@@ -231,59 +267,28 @@ def _at(place: str, **source: str) -> Located:
 
 
 def _bundled(file: ModelFile) -> Download | None:
-    """Return a file that comes with the program, for which no client of a hub is imported."""
+    """Return a file that comes with the program, for which no client of a hub is imported.
+
+    Raises:
+        RegistryError: When it is missing or another file.
+    """
     for source in file.sources:
         if isinstance(source, BundledSource) and file.sha256 is not None:
-            path = verified(PACKAGE / source.path, file.sha256)
-            return Download(path, file.sha256, path.stat().st_size, 0, "the program")
+            path = PACKAGE / source.path
+            try:
+                found = file_sha256(path)
+            except OSError as error:
+                raise RegistryError(
+                    f"{path} cannot be read: {error.strerror}", hint="install dpa-zoo again"
+                ) from error
+            if found != file.sha256:
+                raise RegistryError(
+                    f"{path} is not the file that the registry names: its SHA-256 is {found}, "
+                    f"{file.sha256} expected",
+                    hint="install dpa-zoo again",
+                )
+            return Download.here(path, found, "the program")
     return None
-
-
-def _file_name(path: str) -> str:
-    """Return the last part of a path on a server, made fit to be a name here."""
-    name = re.sub(r"[^A-Za-z0-9_.\-]", "_", PurePosixPath(path).name)
-    return re.sub(r"\.{2,}", ".", name).strip(".") or "model.pt"
-
-
-_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a source says about a file.
-
-    Args:
-        label: What messages call the source.
-        url: Its address, without what may be secret.
-        size: Bytes; None where it does not say, or does not have the file.
-        problem: Why it cannot be used; None when it can.
-        in_pieces: Whether parts of the file can be asked for, as one branch needs.
-    """
-
-    label: str
-    url: str
-    size: int | None = None
-    problem: str | None = None
-    in_pieces: bool = False
-
-
-def offers(place: Located) -> list[Offer]:
-    """Ask every source of a file for its size, all at the same time.
-
-    Args:
-        place: The file.
-    """
-    from zoo.hubs.addresses import remotes_of
-
-    remotes = [
-        remote
-        for source in place.file.sources
-        for remote in remotes_of(source, base=place.base, insecure=place.insecure)
-    ]
-    if not remotes:
-        return []
-    with ThreadPoolExecutor(len(remotes)) as threads:
-        return list(threads.map(_ask, remotes))
 
 
 def _ask(remote: Remote) -> Offer:
@@ -309,3 +314,9 @@ def _ask(remote: Remote) -> Offer:
         return Offer(remote.label, url, problem=str(error) or type(error).__name__)
     except TransferError as error:
         return Offer(remote.label, url, problem=error.message)
+
+
+def _file_name(path: str) -> str:
+    """Return the last part of a path on a server, made fit to be a name here."""
+    name = re.sub(r"[^A-Za-z0-9_.\-]", "_", PurePosixPath(path).name)
+    return re.sub(r"\.{2,}", ".", name).strip(".") or "model.pt"

@@ -42,6 +42,10 @@ class Marker:
         """Remove it, for a holder on another machine that gives no sign of life any more."""
         self.path.unlink(missing_ok=True)
 
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
     @contextmanager
     def kept(self, heartbeat: float) -> Iterator[None]:
         """Touch it every `heartbeat` seconds, and give it back in the end."""
@@ -53,7 +57,7 @@ class Marker:
         finally:
             done.set()
             keeper.join()
-            self._lock.release()
+            self.release()
 
     def _keep_alive(self, done: threading.Event, every: float) -> None:
         while not done.wait(every):

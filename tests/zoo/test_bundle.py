@@ -17,8 +17,9 @@ from zoo.bundle import BundledModel, branch_of_place, bundle
 from zoo.cache import Store
 from zoo.checkpoint_file import read_header
 from zoo.hubs.fetch import fetch_file
+from zoo.known_models import known_models
 from zoo.model_card import CardFacts, model_card
-from zoo.registry import add, find_model, read_registry
+from zoo.registry import add, read_registry
 from zoo.resolve import located, model_file
 
 FILE = Path(__file__).parents[2] / "zoo" / "models" / "DPA2_water_tiny.pt"
@@ -27,7 +28,7 @@ SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
 
 @pytest.fixture
 def known():
-    return BundledModel(FILE, find_model("DPA2_water_tiny"))
+    return BundledModel(FILE, known_models().find("DPA2_water_tiny").model)
 
 
 def test_a_bundle_holds_the_file_its_card_and_a_registry(known, tmp_path):
@@ -41,7 +42,7 @@ def test_a_bundle_holds_the_file_its_card_and_a_registry(known, tmp_path):
     (model,) = read_registry(tmp_path / "b" / "registry.yaml").models
     assert model.file.sha256 == SHA256
     assert [source.kind for source in model.file.sources] == ["file"]
-    assert model.branches == find_model("DPA2_water_tiny").branches
+    assert model.branches == known_models().find("DPA2_water_tiny").model.branches
     assert SHA256 in (tmp_path / "b" / "DPA2_water_tiny" / "README.md").read_text()
 
 

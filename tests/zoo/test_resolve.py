@@ -12,7 +12,7 @@ from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import AisSquareSource, ModelFile
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo import registry as registries
-from zoo.local_copies import first_use, local_file
+from zoo.local_copies import local_file
 from zoo.registry import read_registry
 from zoo.resolve import Located, fetch, located, model_file, place
 
@@ -168,9 +168,8 @@ def test_the_cache_is_seen_where_the_store_put_a_file():
         url = server.serve("/m.pt", CONTENT).url
         source = AisSquareSource(kind="aissquare", url=url)
         file = ModelFile(name="m.pt", sources=[source])
-        assert first_use(url) is None
+        assert local_file(file, None) is None
         arrived = fetch(Located(file))
-        assert first_use(url) == arrived.sha256
         found = local_file(file, None)
         assert found is not None
         assert found.path == arrived.path
@@ -192,9 +191,11 @@ def test_offline_only_what_is_here_is_used(monkeypatch):
 
 
 def test_a_bundled_model_that_was_changed_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr("zoo.resolve.PACKAGE", tmp_path)
+    with pytest.raises(RegistryError, match="cannot be read"):
+        model_file("DPA2_water_tiny")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "DPA2_water_tiny.pt").write_bytes(CONTENT)
-    monkeypatch.setattr("zoo.resolve.PACKAGE", tmp_path)
     with pytest.raises(RegistryError, match="is not the file that the registry names"):
         model_file("DPA2_water_tiny")
 

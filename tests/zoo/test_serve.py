@@ -24,7 +24,7 @@ from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
 from zoo.bundle import BundledModel, bundle
 from zoo.cache import Store
 from zoo.hubs.fetch import fetch_file
-from zoo.registry import find_model
+from zoo.known_models import known_models
 from zoo.server import MirrorServer
 
 ROOT = Path(__file__).parents[2]
@@ -241,7 +241,11 @@ def zoo(*arguments, **settings):
 
 
 def test_a_second_process_pulls_a_bundle_that_the_first_one_serves(tmp_path):
-    carried = find_model("DPA2_water_tiny").model_copy(update={"name": "carried", "aliases": []})
+    carried = (
+        known_models()
+        .find("DPA2_water_tiny")
+        .model.model_copy(update={"name": "carried", "aliases": []})
+    )
     folder = tmp_path / "bundle"
     bundle([BundledModel(ROOT / "zoo" / "models" / "DPA2_water_tiny.pt", carried)], folder)
     serve = [sys.executable, "-m", "cli.main", "serve", str(folder), "--port", "0"]

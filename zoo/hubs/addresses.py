@@ -11,6 +11,7 @@ from schemas.registry import (
     FileSource,
     HttpsSource,
     HuggingFaceSource,
+    ModelFile,
     ModelScopeSource,
     Source,
 )
@@ -18,58 +19,62 @@ from zoo.transfer.remote import Remote
 
 
 def remotes_of(
-    source: Source, *, base: str | Path | None = None, insecure: bool = False
-) -> list[Remote]:
-    """Return the addresses at which the file of a source can be had; none for a file on this disk.
+    file: ModelFile, *, base: str | Path | None = None, insecure: bool = False
+) -> list[tuple[Source, Remote]]:
+    """Return the sources of a file on the network with their addresses; none for files on disk.
 
-    A reference such as `hf://owner/name/file` is a source as well, so that it takes the same way.
     The user's Hugging Face token goes with the address of Hugging Face, or of the `HF_ENDPOINT`
     that the user chose, and with no other: never with that of a mirror which a registry names.
 
     Args:
-        source: An entry of a registry.
+        file: An entry of a registry, or what a reference says.
         base: Folder or address of the registry, to which `file` sources are relative.
         insecure: Plain http to another machine is allowed.
 
     Raises:
-        RegistryError: When the source is relative to a registry that has no place.
+        RegistryError: When a source is relative to a registry that has no place.
     """
+    found: list[tuple[Source, Remote]] = []
+    for source in file.sources:
+        url, headers = _address(source, base)
+        if url is not None:
+            # host and port, without a name and a password
+            host = urlsplit(url).netloc.rpartition("@")[2]
+            label = "AIS Square" if isinstance(source, AisSquareSource) else host
+            found.append((source, Remote(url, label, headers, insecure)))
+    return found
+
+
+def _address(source: Source, base: str | Path | None) -> tuple[str | None, dict[str, str]]:
     match source:
         case BundledSource():
-            return []
+            return None, {}
         case FileSource():
             if base is None:
                 raise RegistryError(
                     f"the file {source.path} is said to lie beside its registry, which has no place"
                 )
-            if isinstance(base, Path):
-                return []
-            url = f"{base.rstrip('/')}/{quote(source.path)}"
-            return [Remote(url, label=_host(url), insecure=insecure)]
+            return None if isinstance(base, Path) else beside(base, source.path), {}
         case HuggingFaceSource():
-            return [_huggingface(source, insecure=insecure)]
+            return _huggingface(source)
         case ModelScopeSource():
-            url = modelscope_url(source)
-            return [Remote(url, label=_host(url), insecure=insecure)]
-        case AisSquareSource():
-            return [Remote(source.url, label="AIS Square", insecure=insecure)]
-        case HttpsSource():
-            return [Remote(source.url, label=_host(source.url), insecure=insecure)]
+            place = f"{source.repo}/resolve/{quote(source.revision, safe='')}/{quote(source.path)}"
+            return f"{environment.modelscope_endpoint()}/models/{place}", {}
+        case AisSquareSource() | HttpsSource():
+            return source.url, {}
 
 
-def modelscope_url(source: ModelScopeSource) -> str:
-    """Return the address of a file of ModelScope that any client can read."""
-    place = "/".join(quote(part, safe="") for part in ("resolve", source.revision))
-    return f"{environment.modelscope_endpoint()}/models/{source.repo}/{place}/{quote(source.path)}"
+def beside(base: str, path: str) -> str:
+    """Return the address of a file beside a registry at an address."""
+    return f"{base.rstrip('/')}/{quote(path)}"
 
 
-def _huggingface(source: HuggingFaceSource, *, insecure: bool) -> Remote:
+def _huggingface(source: HuggingFaceSource) -> tuple[str, dict[str, str]]:
     from huggingface_hub import constants, hf_hub_url
 
     endpoint = (source.endpoint or constants.ENDPOINT).rstrip("/")
     url = hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=endpoint)
-    headers = huggingface_headers() if endpoint == constants.ENDPOINT else {}
-    return Remote(url, label=_host(url), headers=headers, insecure=insecure)
+    return url, huggingface_headers() if endpoint == constants.ENDPOINT else {}
 
 
 def huggingface_headers() -> dict[str, str]:
@@ -90,8 +95,3 @@ def huggingface_headers() -> dict[str, str]:
             hint="unset HF_OIDC_RESOURCE, or set HF_TOKEN",
         ) from error
     return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _host(url: str) -> str:
-    """Return host and port, without a name and a password."""
-    return urlsplit(url).netloc.rpartition("@")[2]

@@ -1,8 +1,9 @@
-"""Fetching a model's file from whichever place has it."""
+"""Fetching a model's file from whichever place has it: the right bytes, or what each answered."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 from schemas.base.errors import RegistryError, TransferError
@@ -18,11 +19,11 @@ from schemas.registry import (
 from zoo.cache import Store
 from zoo.hubs import huggingface, modelscope
 from zoo.hubs.addresses import remotes_of
-from zoo.registry import PACKAGE
+from zoo.local_copies import place_of
+from zoo.registry import PACKAGE, replaced
 from zoo.transfer.client import check_url
-from zoo.transfer.mirror_order import by_latency
 from zoo.transfer.remote import (
-    Counting,
+    Counted,
     Download,
     Progress,
     RefusedError,
@@ -30,54 +31,7 @@ from zoo.transfer.remote import (
     UnreachableError,
     WrongContentError,
 )
-
-
-def checked(
-    path: Path, file: ModelFile, source: str, *, received: int = 0, sha256: str | None = None
-) -> Download:
-    """Return what is known of a file whose content is right.
-
-    Args:
-        path: Where it is.
-        file: What it should be.
-        source: Where it comes from.
-        received: Bytes that came over the network.
-        sha256: Of what is there; None: it is computed.
-
-    Raises:
-        RefusedError: When it is another file; says so if it is one that was replaced.
-    """
-    found = sha256 or sha256_of(path)
-    refuse_another(file, found)
-    return Download(path, found, path.stat().st_size, received=received, source=source)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file.
-
-    Raises:
-        RefusedError: When it cannot be read.
-    """
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise RefusedError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def refuse_another(file: ModelFile, sha256: str) -> None:
-    """Raise RefusedError when a hash is not that of the file, or is one that was replaced."""
-    refuse_superseded(file, sha256)
-    if file.sha256 not in (None, sha256):
-        raise RefusedError(f"it has another {file.name}: SHA-256 {sha256}, {file.sha256} expected")
-
-
-def refuse_superseded(file: ModelFile, sha256: str) -> None:
-    """Raise RefusedError when a hash is that of an earlier file, which was replaced."""
-    for old in file.superseded:
-        if old.sha256 == sha256:
-            reason = old.reason.rstrip(".")
-            raise RefusedError(f"it has a {file.name} that was replaced: {reason} ({sha256})")
-
+from zoo.transfer.sources import by_latency
 
 _HERE = "this machine"
 _T = TypeVar("_T")
@@ -111,26 +65,20 @@ def fetch_file(
         RegistryError: When the file that comes with the program or the registry is another one.
         TransferError: When no place has it; says what each of them answered.
     """
-    search = _Search(file, base, store, Counting(progress), insecure)
+    search = _Search(file, base, store, Counted(progress), insecure)
     found = search.on_this_machine(offline=offline)
     if found is not None:
         return found
     return search.in_store_only() if offline else search.over_the_network()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Place:
-    """A source on the network and its address."""
+    """A source on the network, its address, and the module of the hub's own client, if any."""
 
     source: Source
     remote: Remote
-
-    @property
-    def has_client(self) -> bool:
-        """Whether the hub's own client asks for the file."""
-        if isinstance(self.source, HuggingFaceSource):
-            return huggingface.has_client(self.source)
-        return isinstance(self.source, ModelScopeSource) and modelscope.has_client()
+    client: ModuleType | None
 
 
 @dataclass
@@ -140,7 +88,7 @@ class _Search:
     file: ModelFile
     base: str | Path | None
     store: Store
-    progress: Counting
+    progress: Counted
     insecure: bool
     failures: list[tuple[str, TransferError]] = field(default_factory=list)
 
@@ -151,20 +99,20 @@ class _Search:
         name; then a cache is asked only if there is no network.
         """
         for source in self.file.sources:
-            path = self._beside(source)
-            if path is not None:
-                return self._beside_checked(path)
+            path = place_of(source, self.base)
+            if path is not None and isinstance(source, BundledSource | FileSource):
+                return self._beside_registry(path)
         if self.file.sha256 is not None:
             kept = self.store.find(self.file.sha256, self.file.name)
             if kept is not None:
-                return Download(kept, self.file.sha256, kept.stat().st_size, 0, _HERE)
+                return Download.here(kept, self.file.sha256)
         elif not offline:
             return None
         for source in self.file.sources:
-            copy = _cached(source)
-            if copy is not None:
+            copy = place_of(source, self.base) if _client(source) else None
+            if copy is not None and copy.is_file():
                 try:
-                    return checked(copy, self.file, _HERE)
+                    return self._checked(copy, _HERE)
                 except RefusedError:
                     continue  # damaged, or another revision: it is fetched again
         return None
@@ -175,15 +123,7 @@ class _Search:
         Raises:
             TransferError: When it is not here; says what would fetch it.
         """
-        remotes = [place.remote for place in self._places()]
-        return self.store.fetch(
-            remotes,
-            self.file.name,
-            sha256=self.file.sha256,
-            size=self.file.size,
-            offline=True,
-            command=_command(self.file.sources[0]),
-        )
+        return self._from_store([place.remote for place in self._places()], offline=True)
 
     def over_the_network(self) -> Download:
         """Return the file from the first place that delivers it.
@@ -191,34 +131,32 @@ class _Search:
         Raises:
             TransferError: When none does.
         """
-        places = [place for place in self._places() if self._is_allowed(place)]
-        if self.file.sha256 is None and not any(place.has_client for place in places):
+        places = [place for place in self._places() if self._is_allowed(place.remote)]
+        if self.file.sha256 is None and not any(place.client for place in places):
             kept = self.store.trusted([place.remote for place in places], self.file.name)
             if kept is not None:
                 return kept
         try:
-            places = _quickest_first(places)
+            order = [remote.url for remote in by_latency([place.remote for place in places])]
         except UnreachableError as error:
             return self._without_network(error)
-        rest = list(places)
-        while rest and rest[0].has_client:
+        rest = sorted(places, key=lambda place: order.index(place.remote.url))
+        plain: list[Remote] = []
+        while rest and rest[0].client is not None:
+            place, *rest = rest
             # A client may try for half a minute before it gives up, and says nothing meanwhile.
-            self.progress.say(f"asking {rest[0].remote.label}")
-            found = self._attempt(rest[0].remote.label, self._through_client, rest[0])
+            self.progress.say(f"asking {place.remote.label}")
+            found = self._attempt(place.remote.label, self._through_client, place)
             if found is not None:
                 return found
-            rest = rest[1:]
+            if not isinstance(self.failures[-1][1], RefusedError):
+                plain.append(place.remote)
         # Hubs whose client failed come last: their plain addresses may still serve what is missing.
-        refused = [label for label, error in self.failures if isinstance(error, RefusedError)]
-        again = [
-            place for place in places if place not in rest and place.remote.label not in refused
-        ]
-        remotes = [place.remote for place in (*rest, *again)]
-        if remotes:
-            found = self._attempt("", self._plain, remotes)
-            if found is not None:
-                return found
-        raise self._nowhere()
+        remotes = [*(place.remote for place in rest), *plain]
+        found = self._attempt("", self._plain, remotes) if remotes else None
+        if found is None:
+            raise self._nowhere()
+        return found
 
     def _without_network(self, error: UnreachableError) -> Download:
         """Return what a cache has, right as far as anybody can tell here.
@@ -233,16 +171,9 @@ class _Search:
         self.progress.say(f"{error.message}; {self.file.name} of the cache is used")
         return found
 
-    def _beside(self, source: Source) -> Path | None:
-        if isinstance(source, BundledSource):
-            return PACKAGE / source.path
-        if isinstance(source, FileSource) and isinstance(self.base, Path):
-            return self.base / source.path
-        return None
-
-    def _beside_checked(self, path: Path) -> Download:
+    def _beside_registry(self, path: Path) -> Download:
         try:
-            return checked(path, self.file, _HERE)
+            return self._checked(path, _HERE)
         except RefusedError as error:
             raise RegistryError(
                 f"{path} is not the file that its registry names: {error.message}",
@@ -252,60 +183,65 @@ class _Search:
             ) from error
 
     def _places(self) -> list[_Place]:
-        return [
-            _Place(source, remote)
-            for source in self.file.sources
-            for remote in remotes_of(source, base=self.base, insecure=self.insecure)
-        ]
+        found = remotes_of(self.file, base=self.base, insecure=self.insecure)
+        return [_Place(source, remote, _client(source)) for source, remote in found]
 
-    def _is_allowed(self, place: _Place) -> bool:
+    def _is_allowed(self, remote: Remote) -> bool:
         """Return whether a place may be asked: never over the network in the clear."""
         try:
-            check_url(place.remote)
+            check_url(remote)
         except TransferError as error:
-            self.failures.append((place.remote.label, error))
+            self.failures.append((remote.label, error))
             return False
         return True
 
     def _through_client(self, place: _Place) -> Download:
+        assert place.client is not None
         before = self.progress.received
-        match place.source:
-            case HuggingFaceSource() as source:
-                path = huggingface.fetch(source, progress=self.progress)
-                found = sha256_of(path)
-                if huggingface.is_damaged(path, found):
-                    self.progress.say(f"{path.name} in the cache is damaged; it is fetched again")
-                    path = huggingface.fetch(source, progress=self.progress, again=True)
-                    found = sha256_of(path)
-            case ModelScopeSource() as source:
-                path = modelscope.fetch(
-                    source,
-                    sha256=self.file.sha256,
-                    size=self.file.size,
-                    progress=self.progress,
-                )
-                found = sha256_of(path)
-            case _:
-                raise AssertionError(f"{place.source.kind} has no client")
-        received = self.progress.received - before
-        label = place.remote.label
-        return checked(path, self.file, label, received=received, sha256=found)
+        path = place.client.fetch(place.source, self.file, progress=self.progress)
+        return self._checked(path, place.remote.label, self.progress.received - before)
 
     def _plain(self, remotes: Sequence[Remote]) -> Download:
         try:
-            found = self.store.fetch(
-                remotes,
-                self.file.name,
-                sha256=self.file.sha256,
-                size=self.file.size,
-                progress=self.progress,
-                offline=False,
-            )
+            found = self._from_store(remotes, offline=False)
         except WrongContentError as error:
-            refuse_superseded(self.file, error.found)
+            self._refuse_replaced(error.found)
             raise
-        refuse_another(self.file, found.sha256)
+        self._refuse_replaced(found.sha256)
         return found
+
+    def _from_store(self, remotes: Sequence[Remote], *, offline: bool) -> Download:
+        return self.store.fetch(
+            remotes,
+            self.file.name,
+            sha256=self.file.sha256,
+            size=self.file.size,
+            progress=self.progress,
+            offline=offline,
+            command=_command(self.file.sources[0]),
+        )
+
+    def _checked(self, path: Path, source: str, received: int = 0) -> Download:
+        """Return what is known of a file whose content is right.
+
+        Raises:
+            RefusedError: When it is another file; says so if it is one that was replaced.
+        """
+        try:
+            sha256 = file_sha256(path)
+        except OSError as error:
+            raise RefusedError(f"{path} cannot be read: {error.strerror or error}") from error
+        self._refuse_replaced(sha256)
+        if self.file.sha256 not in (None, sha256):
+            raise RefusedError(
+                f"it has another {self.file.name}: SHA-256 {sha256}, {self.file.sha256} expected"
+            )
+        return Download(path, sha256, path.stat().st_size, received=received, source=source)
+
+    def _refuse_replaced(self, sha256: str) -> None:
+        reason = replaced(self.file, sha256)
+        if reason is not None:
+            raise RefusedError(f"it has a {self.file.name} that was replaced: {reason} ({sha256})")
 
     def _attempt(self, label: str, way: Callable[[_T], Download], what: _T) -> Download | None:
         """Return what a way delivers, or note why it does not."""
@@ -333,6 +269,19 @@ class _Search:
         )
 
 
+def _client(source: Source) -> ModuleType | None:
+    """Return the module of the hub's own client, where it asks for the file.
+
+    Not for a mirror that the registry names: the client would send the user's token there, and
+    cannot go on with a file half way.
+    """
+    if isinstance(source, HuggingFaceSource) and source.endpoint is None:
+        return huggingface
+    if isinstance(source, ModelScopeSource) and modelscope.has_client():
+        return modelscope
+    return None
+
+
 def _command(source: Source) -> str | None:
     """Return what fetches the file of a hub; None where its address says enough."""
     if not isinstance(source, HuggingFaceSource | ModelScopeSource):
@@ -340,17 +289,3 @@ def _command(source: Source) -> str | None:
     scheme, newest = ("hf", "main") if isinstance(source, HuggingFaceSource) else ("ms", "master")
     revision = "" if source.revision == newest else f"@{source.revision}"
     return f"zoo pull {scheme}://{source.repo}{revision}/{source.path}"
-
-
-def _quickest_first(places: list[_Place]) -> list[_Place]:
-    order = [remote.url for remote in by_latency([place.remote for place in places])]
-    return sorted(places, key=lambda place: order.index(place.remote.url))
-
-
-def _cached(source: Source) -> Path | None:
-    match source:
-        case HuggingFaceSource():
-            return huggingface.cached(source) if huggingface.has_client(source) else None
-        case ModelScopeSource():
-            return modelscope.cached(source) if modelscope.has_client() else None
-    return None

@@ -4,23 +4,16 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Self
 
 from schemas.base.errors import TransferError
-from schemas.registry import HuggingFaceSource
+from schemas.base.writing import file_sha256
+from schemas.registry import HuggingFaceSource, ModelFile
 from zoo.transfer.client import check_url
 from zoo.transfer.remote import Progress, RefusedError, Remote
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-def has_client(source: HuggingFaceSource) -> bool:
-    """Return whether the client is used: not for a mirror that the registry names.
-
-    The client would send the user's token there, and cannot go on with a file half way.
-    """
-    return source.endpoint is None
 
 
 def endpoint() -> str:
@@ -35,25 +28,30 @@ def check_endpoint() -> None:
     check_url(Remote(endpoint(), label="Hugging Face"))
 
 
-def cached(source: HuggingFaceSource) -> Path | None:
-    """Return the file if the client's cache has it; nothing is asked over the network."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(source.repo, source.path, revision=source.revision)
-    return Path(found) if isinstance(found, str) else None
-
-
-def fetch(source: HuggingFaceSource, *, progress: Progress, again: bool = False) -> Path:
-    """Return the file in the client's cache, which fetches it when it is not there.
+def fetch(source: HuggingFaceSource, file: ModelFile, *, progress: Progress) -> Path:
+    """Return the file in the client's cache, which fetches it when it is not there, or is damaged.
 
     Args:
-        source: The file.
+        source: Where it is.
+        file: Its name, for messages.
         progress: Who watches.
-        again: Fetch it even if it is there, because it is damaged.
 
     Raises:
         TransferError: When it cannot be had; says what to do.
     """
+    path = _fetch(source, file.name, progress)
+    # A large file of the cache is named by its SHA-256; a small one by another hash, of which
+    # nothing can be said.
+    expected = path.resolve().name
+    if _SHA256.fullmatch(expected) and file_sha256(path) != expected:
+        progress.say(f"{path.name} in the cache is damaged; it is fetched again")
+        path = _fetch(source, file.name, progress, again=True)
+    return path
+
+
+def _fetch(
+    source: HuggingFaceSource, name: str, progress: Progress, *, again: bool = False
+) -> Path:
     from httpx2 import HTTPError
     from huggingface_hub import errors, hf_hub_download
 
@@ -65,7 +63,7 @@ def fetch(source: HuggingFaceSource, *, progress: Progress, again: bool = False)
                     source.path,
                     revision=source.revision,
                     library_name="dpa-zoo",
-                    tqdm_class=bar_class(progress, PurePosixPath(source.path).name),
+                    tqdm_class=bar_class(progress, name),
                     force_download=again,
                 )
             )
@@ -79,16 +77,6 @@ def fetch(source: HuggingFaceSource, *, progress: Progress, again: bool = False)
         errors.OIDCError,
     ) as error:
         raise explained(error, source.repo, source.revision, source.path) from error
-
-
-def is_damaged(path: Path, sha256: str) -> bool:
-    """Return whether a file of the cache with this hash is not what its own name says it is.
-
-    A large file of the cache is named by its SHA-256; a small one by another hash, of which
-    nothing can be said.
-    """
-    name = path.resolve().name
-    return _SHA256.fullmatch(name) is not None and name != sha256
 
 
 def explained(error: Exception, repo: str, revision: str | None, path: str = "") -> TransferError:

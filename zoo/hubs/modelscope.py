@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from schemas.base.errors import TransferError
-from schemas.registry import ModelScopeSource
+from schemas.registry import ModelFile, ModelScopeSource
 from zoo.transfer.remote import Progress, RefusedError
 
 
@@ -17,32 +17,12 @@ def has_client() -> bool:
     return find_spec("modelscope_hub") is not None
 
 
-def cached(source: ModelScopeSource) -> Path | None:
-    """Return the file if the client's cache has it; nothing is asked over the network."""
-    from modelscope_hub import HubApi, HubConfig
-    from modelscope_hub.errors import HubError
-
-    try:
-        return HubApi(HubConfig()).download_file(
-            source.repo,
-            "model",
-            source.path,
-            revision=source.revision,
-            local_files_only=True,
-        )
-    except (HubError, OSError, ValueError):
-        return None
-
-
-def fetch(
-    source: ModelScopeSource, *, sha256: str | None, size: int | None, progress: Progress
-) -> Path:
+def fetch(source: ModelScopeSource, file: ModelFile, *, progress: Progress) -> Path:
     """Return the file in the client's cache, which fetches it, or the rest of it.
 
     Args:
-        source: The file.
-        sha256: The client compares it.
-        size: Bytes, where known; the client compares them.
+        source: Where it is.
+        file: Hash and size, which the client compares where they are known.
         progress: Who watches.
 
     Raises:
@@ -59,8 +39,8 @@ def fetch(
                 "model",
                 source.path,
                 revision=source.revision,
-                expected_sha256=sha256,
-                file_size=size,
+                expected_sha256=file.sha256,
+                file_size=file.size,
                 progress_callbacks=_callbacks(progress),
             )
     except (HubError, RequestException, OSError, ValueError) as error:

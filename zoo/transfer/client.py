@@ -1,6 +1,5 @@
-"""The HTTP client of every transfer: allowed addresses, certificates, redirects."""
+"""The HTTP client of every transfer: allowed addresses, trust, redirects, and small answers."""
 
-import ipaddress
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import httpx2
 
 from schemas.base.environment import certificate_authorities
 from schemas.base.errors import TransferError
-from zoo.transfer.remote import PATIENT, ForbiddenAddressError, Remote
+from zoo.transfer.remote import PATIENT, ForbiddenAddressError, Remote, is_loopback
 
 _LONGEST_WAY = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -29,7 +28,7 @@ def new_client(*, timeout: httpx2.Timeout | float | None = None) -> httpx2.Clien
     from the system.
 
     Args:
-        timeout: Seconds without progress before an error; None: as `patience.PATIENT` says.
+        timeout: Seconds without progress before an error; None: as `PATIENT` says.
 
     Raises:
         TransferError: When the certificates or the proxy named in the environment are unusable.
@@ -119,14 +118,31 @@ def open_reply(
     raise ForbiddenAddressError(f"{shown(remote.url)} is redirected without end")
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether a host's name or address is this machine's own."""
-    if host.lower() == "localhost":
-        return True
+def read_small(remote: Remote, what: str, *, most_bytes: int, timeout: float) -> bytes:
+    """Return a text that is read whole, such as a catalogue.
+
+    Args:
+        remote: Its address.
+        what: What messages call it.
+        most_bytes: Above this it is not what it should be.
+        timeout: Seconds without progress.
+
+    Raises:
+        TransferError: When it cannot be fetched, or is too long.
+    """
+    content = bytearray()
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        with new_client(timeout=timeout) as client, open_reply(client, "GET", remote) as reply:
+            if reply.status_code != httpx2.codes.OK:
+                raise TransferError(f"{what} answered {reply.status_code}")
+            for piece in reply.iter_bytes():
+                content += piece
+                if len(content) > most_bytes:
+                    raise TransferError(f"{what} is longer than {most_bytes} bytes")
+    except httpx2.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        raise TransferError(f"{what} cannot be fetched: {reason}") from error
+    return bytes(content)
 
 
 def shown(url: str) -> str:

@@ -1,5 +1,6 @@
 """The terms of a transfer: places, progress, results, waits and failures."""
 
+import ipaddress
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,18 @@ class UnreachableError(TransferError):
     """No host that has a file can be connected to: there is no network, or not the right one."""
 
 
+class RefusedError(TransferError):
+    """A place does not have the file, has another one, or does not let this user read it."""
+
+
+class NoRangeError(TransferError):
+    """The server sends whole files only."""
+
+
+class ChangedError(TransferError):
+    """The file is another one than at the beginning."""
+
+
 class WrongContentError(TransferError):
     """A file arrived complete and is not the one that was asked for.
 
@@ -31,10 +44,6 @@ class WrongContentError(TransferError):
         self.found = found
 
 
-class RefusedError(TransferError):
-    """A place does not have the file, has another one, or does not let this user read it."""
-
-
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Waits and limits of a transfer; all times in seconds.
@@ -42,7 +51,6 @@ class RetryPolicy:
     Args:
         connect: For a connection to open.
         stall: Without a byte before the connection is given up and opened again.
-        slowest: Bytes a second, averaged over `stall`; a slower connection counts as stalled.
         attempts: Failures of one source without progress in between before it is given up.
         first_wait: Before the second attempt; each further one waits twice as long.
         longest_wait: Between two attempts.
@@ -51,13 +59,10 @@ class RetryPolicy:
         heartbeat: Between two signs of life of the process that holds a lock.
         silence: Without a sign of life before a lock of another machine is taken over.
         restarts: Times that a transfer begins again because the file changed meanwhile.
-        sync_bytes: Between two syncs of a partial file to the disk.
-        sync_seconds: Likewise.
     """
 
     connect: float = 15.0
     stall: float = 30.0
-    slowest: float = 128.0
     attempts: int = 6
     first_wait: float = 0.5
     longest_wait: float = 30.0
@@ -66,8 +71,6 @@ class RetryPolicy:
     heartbeat: float = 5.0
     silence: float = 90.0
     restarts: int = 4
-    sync_bytes: int = 64 << 20
-    sync_seconds: float = 5.0
 
     def wait(self, failures: int) -> float:
         """Return the pause after so many failures in a row.
@@ -116,9 +119,42 @@ class Progress(Protocol):
         """The file is complete, or given up."""
 
 
+class Counted:
+    """A `Progress` that counts what arrives, and passes everything on.
+
+    Args:
+        watcher: Told everything as well; None: nobody watches.
+    """
+
+    def __init__(self, watcher: Progress | None = None) -> None:
+        self._watcher = watcher
+        self.received = 0
+
+    def start(self, name: str, total: int | None, done: int) -> None:
+        """A file begins."""
+        if self._watcher:
+            self._watcher.start(name, total, done)
+
+    def advance(self, amount: int) -> None:
+        """More bytes have arrived."""
+        self.received += amount
+        if self._watcher:
+            self._watcher.advance(amount)
+
+    def say(self, message: str) -> None:
+        """Something a person should know."""
+        if self._watcher:
+            self._watcher.say(message)
+
+    def finish(self) -> None:
+        """The file is complete, or given up."""
+        if self._watcher:
+            self._watcher.finish()
+
+
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file that arrived.
+    """A file that arrived, or was here already.
 
     Args:
         path: Where it is.
@@ -138,47 +174,17 @@ class Download:
     url: str | None = field(default=None, repr=False)
     etag: str | None = None
 
-
-class Silent:
-    """A `Progress` that shows nothing."""
-
-    def start(self, name: str, total: int | None, done: int) -> None:
-        """A file begins."""
-
-    def advance(self, amount: int) -> None:
-        """More bytes have arrived."""
-
-    def say(self, message: str) -> None:
-        """Something a person should know."""
-
-    def finish(self) -> None:
-        """The file is complete, or given up."""
+    @classmethod
+    def here(cls, path: Path, sha256: str, source: str = "this machine") -> "Download":
+        """Return a file for which nothing had to be fetched."""
+        return cls(path, sha256, path.stat().st_size, received=0, source=source)
 
 
-class Counting:
-    """A `Progress` that knows how much came.
-
-    Args:
-        watcher: Told everything as well.
-    """
-
-    def __init__(self, watcher: Progress | None) -> None:
-        self._watcher = watcher or Silent()
-        self.received = 0
-
-    def start(self, name: str, total: int | None, done: int) -> None:
-        """A file begins."""
-        self._watcher.start(name, total, done)
-
-    def advance(self, amount: int) -> None:
-        """More bytes have arrived."""
-        self.received += amount
-        self._watcher.advance(amount)
-
-    def say(self, message: str) -> None:
-        """Something a person should know."""
-        self._watcher.say(message)
-
-    def finish(self) -> None:
-        """The file is complete, or given up."""
-        self._watcher.finish()
+def is_loopback(host: str | None) -> bool:
+    """Return whether a host's name or address is this machine's own, where http is safe."""
+    if host is not None and host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

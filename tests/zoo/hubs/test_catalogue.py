@@ -5,10 +5,8 @@ from datetime import UTC, datetime
 import pytest
 from huggingface_hub import constants
 
-from schemas.base.errors import TransferError
 from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
 from tests.zoo.hubs.loopback import Loopback, Reply
-from zoo.hubs import catalogue
 from zoo.hubs.catalogue import search_online
 
 STORE = "https://store.aissquare.com/models/1"
@@ -106,8 +104,8 @@ def test_files_that_the_list_leaves_out_are_asked_for(square):
     square.replies["/dpa/detail/models?id=5&name=DPA-9"] = Reply.json(
         {"data": {"ID": 5, "name": "DPA-9", "files": LISTED["files"]}}
     )
-    (model,) = catalogue.search_aissquare("dpa-9", limit=3)
-    assert [file.name for file in model.files] == ["medium.pt", "input.json"]
+    (model,) = search_online("dpa-9").found
+    assert [file.name for file in model.files] == ["medium.pt"]
 
 
 @pytest.mark.parametrize(
@@ -120,18 +118,18 @@ def test_files_that_the_list_leaves_out_are_asked_for(square):
 )
 def test_an_incomplete_entry_of_ais_square_is_shown_as_far_as_it_goes(square, item):
     square.replies["/content/models"] = Reply.json([item, 7, {"no": "name"}, None])
-    (model,) = catalogue.search_aissquare("dpa", limit=3)
-    assert model.name == "DPA-9"
+    (model,) = search_online("dpa").found
+    assert model.id == "DPA-9"
     assert all(file.url is None and file.size is None for file in model.files)
 
 
 def test_data_sets_of_ais_square_are_no_models(square):
     square.replies["/content/models"] = Reply.json([{**LISTED, "type": "datasets"}])
-    assert catalogue.search_aissquare("dpa", limit=3) == []
+    assert search_online("dpa").found == []
 
 
 @pytest.mark.parametrize("body", [b"<html>login</html>", b"{}", b'{"data": 5}', b"\xff"])
 def test_an_answer_of_another_form_is_an_error_in_a_sentence(square, body):
     square.replies["/content/models"] = Reply(200, body)
-    with pytest.raises(TransferError, match="the catalogue answered"):
-        catalogue.search_aissquare("dpa", limit=3)
+    failure = search_online("dpa").failures["AIS Square"]
+    assert "the catalogue answered" in failure.message

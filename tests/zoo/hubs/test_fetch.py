@@ -35,6 +35,7 @@ def hub(tmp_path, monkeypatch):
         template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
         monkeypatch.setenv("HF_TOKEN", hub.token)
         yield hub
@@ -67,7 +68,7 @@ def fetch(tmp_path, monkeypatch):
                 "superseded": list(superseded),
             }
         )
-        store = Store(tmp_path / "store", patience=QUICK)
+        store = Store(tmp_path / "store", policy=QUICK)
         return fetch_file(file, store=store, **options)
 
     return run

@@ -17,15 +17,9 @@ from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, Seen
 from zoo.branch_file import extract_branch, write_branch
 from zoo.branches import summarize
 from zoo.checkpoint_file import locate, read_header
-from zoo.remote import (
-    ChangedError,
-    NoRangeError,
-    branch_cost,
-    open_remote,
-    pull_branch,
-    read_remote_header,
-)
-from zoo.transfer.remote import Remote, RetryPolicy
+from zoo.remote_branch import fetch_branch, fetch_cost, read_remote_header
+from zoo.transfer.pieces import open_remote
+from zoo.transfer.remote import ChangedError, NoRangeError, Remote, RetryPolicy
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 HASTY = RetryPolicy(attempts=3, first_wait=0.001, stall=5.0)
@@ -53,7 +47,7 @@ def server():
 
 
 def pull(page, branch, target):
-    return pull_branch([Remote(page.url, "here")], branch, target, patience=HASTY)
+    return fetch_branch([Remote(page.url, "here")], branch, target, policy=HASTY)
 
 
 def assert_same_checkpoint(one: Path, other: Path) -> None:
@@ -86,10 +80,10 @@ def test_what_a_branch_costs_is_known_before_its_numbers_are_fetched(
     many, branch, server, tmp_path
 ):
     page = server.serve("/many.pt", many)
-    cost = branch_cost([Remote(page.url, "here")], branch)
+    cost = fetch_cost([Remote(page.url, "here")], branch)
     assert server.sent("/many.pt") <= ALLOWANCE
     found = pull(page, branch, tmp_path / "pulled.pt")
-    assert (cost.branch, cost.full_size) == (found.branch, found.full_size)
+    assert (cost.branch, cost.full_size) == (found.branch, found.whole_size)
     assert cost.num_bytes == found.received > found.tensor_bytes
 
 
@@ -167,7 +161,7 @@ def test_another_place_goes_on_where_one_fails(few, server, tmp_path):
     broken = server.serve("/broken.pt", few, faults=[*[Fault()] * 3, *[Fault(status=503)] * 90])
     whole = server.serve("/whole.pt", few)
     remotes = [Remote(broken.url, "broken"), Remote(whole.url, "whole")]
-    pull_branch(remotes, "scan", tmp_path / "pulled.pt", patience=HASTY)
+    fetch_branch(remotes, "scan", tmp_path / "pulled.pt", policy=HASTY)
     extract_branch(few, "scan", tmp_path / "extracted.pt")
     assert_same_checkpoint(tmp_path / "pulled.pt", tmp_path / "extracted.pt")
 
@@ -202,7 +196,7 @@ def test_a_hub_that_redirects_is_asked_once_and_again_when_its_address_expires(
     redirecting, uses, many, tmp_path
 ):
     hub = redirecting(uses)
-    found = pull_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", patience=HASTY)
+    found = fetch_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", policy=HASTY)
     extract_branch(many, "branch_23", tmp_path / "extracted.pt")
     assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
     assert len(hub.storage.requests) > 7
@@ -213,7 +207,7 @@ def test_a_hub_that_redirects_is_asked_once_and_again_when_its_address_expires(
 
 def test_addresses_that_are_good_only_once_are_soon_not_kept(redirecting, tmp_path):
     hub = redirecting(1)
-    pull_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", patience=HASTY)
+    fetch_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", policy=HASTY)
     refused = [seen for seen in hub.storage.requests if seen.status == 403]
     assert 3 <= len(refused) <= 3 * 4  # connections at a time
     assert len(hub.storage.requests) == hub.num_asked + len(refused)
@@ -222,13 +216,13 @@ def test_addresses_that_are_good_only_once_are_soon_not_kept(redirecting, tmp_pa
 def test_a_hub_that_refuses_for_good_is_not_asked_for_ever(redirecting, tmp_path):
     hub = redirecting(0)
     with pytest.raises(TransferError, match="403"):
-        pull_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", patience=HASTY)
+        fetch_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", policy=HASTY)
     assert hub.num_asked == 1
 
 
 def test_storage_that_fails_is_looked_for_again_at_the_hub(redirecting, tmp_path):
     hub = redirecting(999)
-    with open_remote([hub.remote], patience=HASTY) as source:
+    with open_remote([hub.remote], policy=HASTY) as source:
         hub.storage.pages["/m.pt?signature=0"].faults = [Fault(status=503)] * 9
         assert source.read_at(100_000, 20) == hub.path.read_bytes()[100_000:100_020]
     assert hub.num_asked == 2
@@ -271,7 +265,7 @@ def test_a_wrong_branch_is_named_before_anything_large_is_fetched(many, server, 
 
 def test_what_is_not_there_or_no_checkpoint_is_said(server, tmp_path):
     with pytest.raises(TransferError, match="404"):
-        pull_branch([Remote(f"{server.url}/none.pt", "here")], None, tmp_path / "x.pt")
+        fetch_branch([Remote(f"{server.url}/none.pt", "here")], None, tmp_path / "x.pt")
     page = server.serve("/page.pt", b"<!DOCTYPE html><html>log in</html>")
     with pytest.raises(CheckpointError, match="web page"):
         pull(page, None, tmp_path / "x.pt")
@@ -296,7 +290,7 @@ def test_a_file_in_another_order_is_read_whole(server, tmp_path):
 def test_torch_takes_no_part(tmp_path):
     program = (
         "import sys; from pathlib import Path; from zoo.checkpoint_file import read_header; "
-        "from schemas.checkpoint.random_access import LocalFile; import zoo.remote; "
+        "from schemas.checkpoint.random_access import LocalFile; import zoo.remote_branch; "
         "from zoo.branch_file import write_branch; "
         f"path = {str(GOLDEN / 'multitask' / 'model.pt')!r}; file = LocalFile(path); "
         f"write_branch(file, read_header(file), 'scan', Path({str(tmp_path / 'a.pt')!r})); "

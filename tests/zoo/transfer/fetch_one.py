@@ -26,7 +26,7 @@ if __name__ == "__main__":
         sha256=None if sha256 == "-" else sha256,
         size=None,
         progress=watcher,
-        patience=replace(SHORT, stall=20.0),
+        policy=replace(SHORT, stall=20.0),
     )
     json.dump(
         {"sha256": found.sha256, "received": found.received, "said": watcher.said}, sys.stdout

@@ -95,7 +95,7 @@ def run_case(number: int, folder: Path, servers: tuple[FaultyServer, FaultyServe
             target,
             sha256=hashlib.sha256(data).hexdigest() if known else None,
             size=len(data) if sized else None,
-            patience=_PATIENCE,
+            policy=_PATIENCE,
         )
     except ZooError as error:
         problem = None if error.message and error.hint else f"an error without words: {error!r}"

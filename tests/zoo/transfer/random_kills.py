@@ -70,7 +70,7 @@ def kill_and_resume(seed: int, folder: Path, size: int, pace: float, *, known: b
             target,
             sha256=sha256 if known else None,
             size=None,
-            patience=replace(SHORT, stall=20.0),
+            policy=replace(SHORT, stall=20.0),
         )
         right = target.read_bytes() == data
         right = right and [path.name for path in folder.iterdir()] == ["model.pt"]

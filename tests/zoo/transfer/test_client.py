@@ -20,7 +20,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 def fetch(url: str, folder: Path, **headers: str) -> Download:
     remote = Remote(url, "server", headers=headers)
-    return download([remote], folder / "model.pt", sha256=SHA256, size=None, patience=SHORT)
+    return download([remote], folder / "model.pt", sha256=SHA256, size=None, policy=SHORT)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +35,7 @@ def fetch(
         sha256=sha256,
         size=size,
         progress=watcher,
-        patience=SHORT,
+        policy=SHORT,
     )
 
 
@@ -293,7 +292,7 @@ def test_a_git_lfs_pointer_is_recognised(server: FaultyServer, tmp_path: Path) -
 def test_a_page_that_is_wanted_may_be_a_page(server: FaultyServer, tmp_path: Path) -> None:
     page = server.serve("/card.html", b"<!DOCTYPE html>card", content_type="text/html")
     remote = Remote(page.url, "server")
-    download([remote], tmp_path / "card.html", sha256=None, size=None, patience=SHORT)
+    download([remote], tmp_path / "card.html", sha256=None, size=None, policy=SHORT)
     assert names(tmp_path) == ["card.html"]
 
 
@@ -344,21 +343,6 @@ def test_a_folder_in_the_way_is_said(server: FaultyServer, tmp_path: Path) -> No
     (tmp_path / "model.pt").mkdir()
     with pytest.raises(TransferError, match="is a folder"):
         fetch(server.serve("/model.pt", DATA).url, tmp_path)
-
-
-def test_a_connection_that_only_trickles_counts_as_stalled(
-    server: FaultyServer, tmp_path: Path
-) -> None:
-    page = server.serve("/model.pt", DATA, pace=1e6)
-    patience = replace(SHORT, stall=0.1, slowest=1e9, attempts=1)
-    with pytest.raises(TransferError, match="bytes came in"):
-        download(
-            [Remote(page.url, "server")],
-            tmp_path / "model.pt",
-            sha256=SHA256,
-            size=None,
-            patience=patience,
-        )
 
 
 def test_random_faults_end_with_the_right_bytes_or_a_clear_error(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer
-from zoo.transfer.mirror_order import by_latency, order
 from zoo.transfer.remote import Remote, UnreachableError
+from zoo.transfer.sources import by_latency, order
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ NEWER = content(100_000, seed=1)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache", patience=SHORT)
+    return Store(tmp_path / "cache", policy=SHORT)
 
 
 def serve(server: FaultyServer, data: bytes = DATA, **options: object) -> list[Remote]:

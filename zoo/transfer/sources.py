@@ -1,19 +1,22 @@
-"""The order of mirrors by their latency, and whether any of them can be reached at all."""
+"""The sources of a file: the quickest first, and whom to ask next after a failure."""
 
 import errno
+import hashlib
 import queue
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import httpx2
 
-from zoo.transfer.client import check_url, new_client, open_reply
-from zoo.transfer.remote import Remote, UnreachableError
+from schemas.base.errors import TransferError
+from zoo.transfer.client import check_url, new_client, open_reply, shown
+from zoo.transfer.remote import Progress, Remote, RetryPolicy, UnreachableError
+from zoo.transfer.replies import Refusal, Setback
 
 CLEARLY_FASTER = 0.5
 """A mirror overtakes those before it only if it answers in less than this share of their time."""
@@ -25,6 +28,132 @@ _GRACE = 1.0
 # Between the first question and the second.
 _PAUSE = 0.5
 _NO_WAY = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+# Bytes after which earlier failures of a source are forgotten.
+_PROGRESS = 64 << 10
+_WORTH_SAYING = 0.1
+
+
+@dataclass
+class Source:
+    """A place and its record in one transfer.
+
+    Args:
+        remote: Address and label.
+        order: Its rank in the caller's list.
+
+    Attributes:
+        key: Fingerprint of its address, which may hold secrets in its query.
+        failures: In a row, without much progress in between.
+        ready: Monotonic time before which it is not asked.
+        wrong: Complete files with another hash that came from it alone.
+        reason: Of its last failure, in words.
+        hint: What the user can do about it.
+        is_out: It is not asked any more.
+    """
+
+    remote: Remote
+    order: int
+    key: str = field(init=False)
+    failures: int = 0
+    ready: float = 0.0
+    wrong: int = 0
+    reason: str = ""
+    hint: str | None = None
+    is_out: bool = False
+
+    def __post_init__(self) -> None:
+        self.key = hashlib.sha256(self.remote.url.encode()).hexdigest()[:16]
+
+    def set_back(self, setback: Setback, policy: RetryPolicy) -> None:
+        """Note a failure that may pass."""
+        self.failures += 1
+        self.reason = setback.reason
+        self.is_out = self.failures >= policy.attempts
+        pause = policy.wait(self.failures)
+        if setback.pause is not None:
+            if setback.pause > policy.longest_retry_after:
+                self.reason += f" and asks to come back in {setback.pause:.0f} s"
+                self.is_out = True
+            pause = max(pause, setback.pause)
+        self.ready = time.monotonic() + pause
+
+
+class Sources:
+    """The places of one file, asked until one delivers.
+
+    Args:
+        name: Of the file.
+        remotes: In the order in which they are asked.
+        policy: Waits and limits.
+        progress: Who hears of failures.
+    """
+
+    def __init__(
+        self, name: str, remotes: Sequence[Remote], policy: RetryPolicy, progress: Progress
+    ) -> None:
+        if not remotes:
+            raise ValueError("a file needs at least one source")
+        self.all = [Source(remote, order) for order, remote in enumerate(remotes)]
+        self._name, self._policy, self._progress = name, policy, progress
+
+    def next(self) -> Source | None:
+        """Return whom to ask: who may be asked first, among those the first in order."""
+        now = time.monotonic()
+        living = [source for source in self.all if not source.is_out]
+        return min(living, key=lambda s: (max(s.ready, now), s.wrong, s.order), default=None)
+
+    def ask(
+        self,
+        ask: Callable[[Source], bool],
+        arrived: Callable[[], int],
+        choose: Callable[[], Source | None] | None = None,
+    ) -> Source:
+        """Ask one source after the other until `ask` returns True; return the one that it was.
+
+        A source that fails is asked again after a growing pause; meanwhile the next one is.
+
+        Args:
+            ask: Whether all that was wanted is here; raises Setback or Refusal.
+            arrived: How many bytes came so far, to tell progress.
+            choose: Whom to ask next; None: `next`.
+
+        Raises:
+            TransferError: When no source delivers; says what each of them did.
+        """
+        while (source := (choose or self.next)()) is not None:
+            pause = source.ready - time.monotonic()
+            if pause > 0:
+                if pause >= _WORTH_SAYING:
+                    self._progress.say(f"{source.remote.label}: trying again in {pause:.1f} s")
+                time.sleep(pause)
+            before = arrived()
+            try:
+                if ask(source):
+                    return source
+            except Setback as setback:
+                if arrived() - before >= _PROGRESS:
+                    source.failures = 0
+                source.set_back(setback, self._policy)
+                self._progress.say(f"{source.remote.label}: {source.reason}")
+            except Refusal as refusal:
+                source.reason, source.hint, source.is_out = refusal.reason, refusal.hint, True
+                self._progress.say(f"{source.remote.label}: {refusal.reason}")
+        raise self._all_failed()
+
+    def _all_failed(self) -> TransferError:
+        if len(self.all) == 1:
+            (source,) = self.all
+            remote = source.remote
+            where = "" if remote.label in remote.url else f" ({remote.label})"
+            message = f"cannot be fetched from {shown(remote.url)}{where}: {source.reason}"
+        else:
+            parts = "; ".join(f"{source.remote.label}: {source.reason}" for source in self.all)
+            message = f"cannot be fetched from any of its {len(self.all)} sources: {parts}"
+        hints = dict.fromkeys(source.hint for source in self.all if source.hint)
+        return TransferError(
+            f"{self._name} {message}",
+            hint="; ".join(hints) or "look at the connection, or try again later",
+        )
 
 
 @dataclass
@@ -56,11 +185,11 @@ def by_latency(remotes: Sequence[Remote], *, timeout: float = _TIMEOUT) -> list[
     """
     begin = time.monotonic()
     answers = _asked(remotes, timeout)
-    if _none_is_reached(answers):
+    if answers and all(answer.unreachable for answer in answers):
         time.sleep(max(0.0, begin + _PAUSE - time.monotonic()))
         answers = _asked(remotes, 2.0 * timeout)
-    if _none_is_reached(answers):
-        raise _unreachable(remotes, answers)
+        if all(answer.unreachable for answer in answers):
+            raise _unreachable(remotes, answers)
     return [remotes[index] for index in order([answer.seconds for answer in answers])]
 
 
@@ -76,10 +205,8 @@ def order(times: Sequence[float | None]) -> list[int]:
 
 
 def _overtakes(later: float | None, earlier: float | None) -> bool:
-    if later is None:
-        return False
-    if earlier is None:
-        return True
+    if later is None or earlier is None:
+        return later is not None
     return later < earlier * CLEARLY_FASTER and earlier - later > NOTICEABLE
 
 
@@ -145,10 +272,6 @@ def _why_unreachable(error: httpx2.HTTPError) -> str | None:
             return "no network leads to it"
         seen = seen.__cause__ or seen.__context__
     return None
-
-
-def _none_is_reached(answers: Sequence[_Answer]) -> bool:
-    return bool(answers) and all(answer.unreachable for answer in answers)
 
 
 def _unreachable(remotes: Sequence[Remote], answers: Sequence[_Answer]) -> UnreachableError:

@@ -25,7 +25,7 @@ from schemas.checkpoint.header import (
 from schemas.checkpoint.pickle_values import Tensor
 from schemas.checkpoint.random_access import Stream
 from schemas.checkpoint.unpickler import Machine
-from zoo.remote.remote_file import RangeFile
+from zoo.transfer.pieces import RangeFile
 
 _TAIL = 48 * 1024
 _READ_AHEAD = 16 * 1024
