@@ -3,7 +3,7 @@
 docs/deepmd-format.md, 10.4.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from dpa2.jax import repinit
 from dpa2.jax.layers import activation, close_hidden, hidden_layers, linear
 from dpa2.jax.neighbors import Neighbors, cut, nearest, without_pairs
 from dpa2.jax.repformer import repformer
-from dpa2.jax.weights import Array, Fitting, Weights
+from dpa2.jax.weights import Array, Part
 from schemas.input.model import Model
 
 # Axes:  F frames   N atoms per frame   M atoms and ghosts   K neighbour slots   T types
@@ -43,13 +43,18 @@ class System(NamedTuple):
 
 
 def evaluate(
-    config: Model, weights: Weights, system: System, *, atomic_virial: bool, sort: bool = True
+    config: Model,
+    weights: Mapping[str, Array],
+    system: System,
+    *,
+    atomic_virial: bool,
+    sort: bool = True,
 ) -> dict[str, Array]:
     """Return deepmd-kit's outputs of the lower interface, float64.
 
     Args:
         config: The model section.
-        weights: Its numbers.
+        weights: Its numbers by place (`weights.weights_of`).
         system: Frames.
         atomic_virial: Split the virial among atoms exactly, which takes three more passes. Without,
             only the sum `energy_derv_c_redu` has a meaning.
@@ -62,7 +67,7 @@ def evaluate(
     num_atoms = system.nlist.shape[1]
 
     def energies(coord_FMX: Array) -> Array:
-        one_frame = lambda frame: atom_energies(config, weights, frame, sort=sort)  # noqa: E731
+        one_frame = lambda frame: atom_energies(config, Part(weights), frame, sort=sort)  # noqa: E731
         return jax.vmap(one_frame)(system._replace(coord=coord_FMX))
 
     energy_FN, pull_back = jax.vjp(energies, system.coord)
@@ -87,7 +92,7 @@ def evaluate(
     }
 
 
-def atom_energies(config: Model, weights: Weights, frame: System, *, sort: bool = True) -> Array:
+def atom_energies(config: Model, weights: Part, frame: System, *, sort: bool = True) -> Array:
     """Return the atomic energies (N,) eV of one frame (axes as in `System`, without F)."""
     r = config.descriptor.repinit
     nlist_NK = nearest(frame.coord, frame.types, frame.nlist, r.rcut, number(r.nsel), sort=sort)
@@ -97,17 +102,21 @@ def atom_energies(config: Model, weights: Weights, frame: System, *, sort: bool 
     num_atoms = nlist_NK.shape[0]
     types_M = jnp.maximum(frame.types, 0)
     types_N = types_M[:num_atoms]
-    descriptor_ND = describe(config, weights, frame.coord, types_M, nlist_NK, frame.mapping)
+    descriptor_ND = describe(
+        config, weights.descriptor, frame.coord, types_M, nlist_NK, frame.mapping
+    )
     energy_N = fitting(
         config, weights.fitting, descriptor_ND.astype(jnp.float64), frame.fparam, frame.aparam
     )
-    energy_N = energy_N + (weights.fitting.bias_atom_e[:, 0] + weights.energy_bias)[types_N]
+    energy_N = (
+        energy_N + (weights.fitting.bias_atom_e[:, 0] + weights.out_bias.reshape(-1))[types_N]
+    )
     return jnp.where(contributes(config, frame.types[:num_atoms]), energy_N, 0.0)
 
 
 def describe(
     config: Model,
-    weights: Weights,
+    weights: Part,
     coord_MX: Array,
     types_M: Array,
     nlist_NK: Array,
@@ -117,29 +126,28 @@ def describe(
 
     docs/deepmd-format.md, 3.5.
     """
-    d, w = config.descriptor, weights.descriptor
+    d, w = config.descriptor, weights
     keep_TT = pair_table(config, d.exclude_types)
     types_N = types_M[: nlist_NK.shape[0]]
 
     def block(rcut: float, nsel: int) -> Neighbors:
         found = cut(coord_MX, types_M, nlist_NK, rcut, nsel, capacity(config, rcut, nsel))
-        return found._replace(disp=found.disp.astype(w.repinit_statistics.mean.dtype))
+        return found._replace(disp=found.disp.astype(w.repinit.statistics.mean.dtype))
 
-    tebd_TC = close_hidden(w.type_rows, linear(w.type_embedding, w.type_rows), None)
+    rows = w.type_embedding.rows_TC
+    tebd_TC = close_hidden(rows, linear(w.type_embedding.linear, rows), None)
     wide = block(d.repinit.rcut, number(d.repinit.nsel))
-    g1_NA = repinit.repinit(d, w.repinit_statistics, w.repinit, tebd_TC, types_N, wide, keep_TT)
-    if w.three_body is not None and w.three_body_statistics is not None:
+    g1_NA = repinit.repinit(d, w.repinit, tebd_TC, types_N, wide, keep_TT)
+    if d.repinit.use_three_body:
         near = block(d.repinit.three_body_rcut, number(d.repinit.three_body_sel))
-        three_NC = repinit.three_body(
-            d, w.three_body_statistics, w.three_body, tebd_TC, types_N, near, keep_TT
-        )
+        three_NC = repinit.three_body(d, w.three_body, tebd_TC, types_N, near, keep_TT)
         g1_NA = jnp.concatenate([g1_NA, three_NC], axis=-1)
-    if w.shape_map is not None:
+    if w.get("shape_map") is not None:
         g1_NA = linear(w.shape_map, g1_NA)
-    if w.type_map is not None:
+    if w.get("type_map") is not None:
         g1_NA = g1_NA + linear(w.type_map, tebd_TC)[types_N]
     own = block(d.repformer.rcut, number(d.repformer.nsel))
-    g1_NA = repformer(d, w, g1_NA, types_N, own, mapping_M[own.rows], keep_TT)
+    g1_NA = repformer(d, w.repformer, g1_NA, types_N, own, mapping_M[own.rows], keep_TT)
     if d.concat_output_tebd:
         g1_NA = jnp.concatenate([g1_NA, tebd_TC[types_N]], axis=-1)
     return g1_NA
@@ -147,7 +155,7 @@ def describe(
 
 def fitting(
     config: Model,
-    weights: Fitting,
+    weights: Part,
     descriptor_ND: Array,
     fparam: Array | None,
     aparam: Array | None,
@@ -158,18 +166,19 @@ def fitting(
     """
     options = config.fitting_net
     act = activation(options.activation_function)
-    *hidden, output = weights.layers
+    hidden, output = weights.get("hidden_layers"), weights.output
+    hidden = [] if hidden is None else hidden.numbered()
     dtype = output.weight.dtype
     rows = (descriptor_ND.shape[0],)
     others = []
-    if weights.fparam is not None:
+    if options.numb_fparam:
         assert fparam is not None
-        scaled = weights.fparam.scaled(fparam.astype(dtype))
+        scaled = (fparam.astype(dtype) - weights.fparam_avg) * weights.fparam_inv_std
         others.append(jnp.broadcast_to(scaled, (*rows, *scaled.shape)))
-    if weights.aparam is not None and not options.use_aparam_as_mask:
+    if options.numb_aparam and not options.use_aparam_as_mask:
         assert aparam is not None
-        others.append(weights.aparam.scaled(aparam.astype(dtype)))
-    if weights.case_embd is not None:
+        others.append((aparam.astype(dtype) - weights.aparam_avg) * weights.aparam_inv_std)
+    if weights.get("case_embd") is not None:
         others.append(jnp.broadcast_to(weights.case_embd, (*rows, *weights.case_embd.shape)))
 
     def network(x_ND: Array) -> Array:
@@ -224,17 +233,17 @@ CONSTRAINT = "nall >= nloc"
 
 
 def lower(
-    config: Model, weights: Weights, *, atomic_virial: bool, sort: bool
+    config: Model, weights: Mapping[str, Any], *, atomic_virial: bool, sort: bool
 ) -> Callable[..., dict[str, Array]]:
     """Return deepmd-kit's lower interface of a model.
 
     Args:
         config: The model section.
-        weights: Its numbers, as numpy arrays.
+        weights: Its numbers by place, as numpy arrays.
         atomic_virial: See `energy.evaluate`.
-        sort: Idem.
+        sort: See `energy.evaluate`.
     """
-    constants = jax.tree.map(jax.numpy.asarray, weights)
+    constants = {place: jnp.asarray(array) for place, array in weights.items()}
 
     def call_lower(
         coord: Array, atype: Array, nlist: Array, mapping: Array, fparam: Any, aparam: Any

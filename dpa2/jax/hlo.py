@@ -3,7 +3,7 @@
 docs/deepmd-format.md, 10.4.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from dpa2.jax.energy import CONSTRAINT, PLATFORMS, lower
 from dpa2.jax.facts import OUTPUTS, Facts
-from dpa2.jax.weights import Weights
 from schemas.input.model import Model
 
 Report = Callable[[str], None]
@@ -21,7 +20,11 @@ _VARIABLES = "@variables"
 
 
 def with_programs(
-    config: Model, weights: Weights, facts: Facts, dictionary: dict[str, Any], report: Report
+    config: Model,
+    weights: Mapping[str, Any],
+    facts: Facts,
+    dictionary: dict[str, Any],
+    report: Report,
 ) -> dict[str, Any]:
     """Return a model's dictionary with the programs and constants of a `.hlo` file in it.
 
@@ -47,7 +50,7 @@ def with_programs(
 
 
 def _exported(
-    config: Model, weights: Weights, facts: Facts, *, atomic_virial: bool
+    config: Model, weights: Mapping[str, Any], facts: Facts, *, atomic_virial: bool
 ) -> NDArray[np.void]:
     # deepmd-kit takes excluded pairs out of sorted lists before it calls; the slots stay empty.
     sort = not config.pair_exclude_types

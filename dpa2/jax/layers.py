@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from dpa2.jax.weights import Array, LayerNorm, Linear
+from dpa2.jax.weights import Array, Part
 
 Activation = Callable[[Array], Array]
 SILUT_DEFAULT_THRESHOLD = 3.0
@@ -53,16 +53,11 @@ def _silut(threshold: float) -> Activation:
     return silut
 
 
-def linear(layer: Linear, x: Array) -> Array:
+def linear(layer: Part, x: Array) -> Array:
     """Return x W + b for x of shape (..., in)."""
-    y = x @ layer.weight
-    return y if layer.bias is None else y + layer.bias
-
-
-def bias_of(layer: Linear) -> Array:
-    """Return the bias of a layer that has one."""
-    assert layer.bias is not None
-    return layer.bias
+    y: Array = x @ layer.weight
+    bias = layer.get("bias")
+    return y if bias is None else y + bias
 
 
 def close_hidden(x: Array, y: Array, timestep: Array | None) -> Array:
@@ -76,27 +71,30 @@ def close_hidden(x: Array, y: Array, timestep: Array | None) -> Array:
     return y
 
 
-def hidden_layers(layers: Sequence[Linear], act: Activation, x: Array) -> Array:
+def hidden_layers(layers: Sequence[Part], act: Activation, x: Array) -> Array:
     """Apply hidden layers one after the other."""
     for layer in layers:
-        x = close_hidden(x, act(linear(layer, x)), layer.timestep)
+        x = close_hidden(x, act(linear(layer, x)), layer.get("timestep"))
     return x
 
 
-def layer_norm(norm: LayerNorm, x: Array, epsilon: float) -> Array:
+def layer_norm(norm: Part, x: Array, epsilon: float) -> Array:
     """Normalise the last axis."""
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = (centred * centred).mean(axis=-1, keepdims=True)
-    return centred / jnp.sqrt(variance + epsilon) * norm.weight + norm.bias
+    scaled: Array = centred / jnp.sqrt(variance + epsilon) * norm.weight
+    return scaled + norm.bias
 
 
-def residual(scales: Sequence[Array], style: str, updates: Sequence[Array]) -> Array:
-    """Combine a feature, first in `updates`, with its updates.
+def residual(layer: Part, feature: str, style: str, updates: Sequence[Array]) -> Array:
+    """Combine a feature (`g1`, `g2` or `h2`), first in `updates`, with its updates.
 
     docs/deepmd-format.md, 3.8, update styles.
     """
     first, *others = updates
     if style == "res_residual":
+        own = layer.get(f"{feature}_residual")
+        scales = [] if own is None else own.scales.numbered()
         return sum((scale * u for scale, u in zip(scales, others, strict=True)), start=first)
     if style == "res_avg":
         return sum(others, start=first) / math.sqrt(len(updates))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.jax.weights import Array, EnvironmentStatistics
+from dpa2.jax.weights import Array, Part
 
 
 class Neighbors(NamedTuple):
@@ -112,7 +112,7 @@ def smooth_switch(r_NK: Array, rcut_smth: float, rcut: float) -> Array:
 
 
 def environment_matrix(
-    statistics: EnvironmentStatistics,
+    statistics: Part,
     types_N: Array,
     disp_NKX: Array,
     rcut_smth: float,

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.jax.layers import Activation, activation, bias_of, layer_norm, linear, residual
+from dpa2.jax.layers import Activation, activation, layer_norm, linear, residual
 from dpa2.jax.neighbors import Neighbors, environment_matrix, kept
-from dpa2.jax.weights import Array, Descriptor, LocalAttention, PairAttention, RepformerLayer
+from dpa2.jax.weights import Array, Part
 from schemas.input.descriptor import Descriptor as DescriptorConfig
 from schemas.input.descriptor import Repformer
 
@@ -47,7 +47,7 @@ class PairGeometry(NamedTuple):
 
 
 def pair_weights(
-    weights: PairAttention,
+    weights: Part,
     options: Repformer,
     g2_NKP: Array,
     h2_NKX: Array,
@@ -72,26 +72,21 @@ def pair_weights(
     return jax.nn.softmax(logits, axis=-1) * (ww_N1KK * gate_N1KK / math.sqrt(3.0))
 
 
-def pair_update(
-    weights: PairAttention, options: Repformer, weights_NHKK: Array, g2_NKP: Array
-) -> Array:
+def pair_update(weights: Part, options: Repformer, weights_NHKK: Array, g2_NKP: Array) -> Array:
     """Return the normalised update of g2 (N, K, P)."""
-    assert weights.value is not None
-    assert weights.head_map is not None
-    assert weights.norm is not None
     P, H = g2_NKP.shape[-1], options.attn2_nhead
     mixed_NHKP = jnp.einsum("nhjk,nkp->nhjp", weights_NHKK, g2_NKP)
     # (feature, head) is flattened with the head fastest.
     value_PFH = weights.value.weight.reshape(P, P, H)
     out_FHO = weights.head_map.weight.reshape(P, H, P)
     both_HPO = jnp.einsum("pfh,fho->hpo", value_PFH, out_FHO)
-    update = jnp.einsum("nhjp,hpo->njo", mixed_NHKP, both_HPO) + bias_of(weights.head_map)
+    update = jnp.einsum("nhjp,hpo->njo", mixed_NHKP, both_HPO) + weights.head_map.bias
     epsilon = DEFAULT_LN_EPS if options.ln_eps is None else options.ln_eps
     return layer_norm(weights.norm, update, epsilon)
 
 
 def local_attention(
-    weights: LocalAttention, num_heads: int, g1_NA: Array, g1_NKA: Array, geometry: PairGeometry
+    weights: Part, num_heads: int, g1_NA: Array, g1_NKA: Array, geometry: PairGeometry
 ) -> Array:
     """Return the update of g1 (N, A) by attention of each atom over its neighbours."""
     N, A = g1_NA.shape
@@ -122,7 +117,7 @@ _EPSILON = 1e-4
 
 def repformer(
     config: DescriptorConfig,
-    weights: Descriptor,
+    weights: Part,
     g1_NA: Array,
     types_N: Array,
     neighbors: Neighbors,
@@ -133,7 +128,7 @@ def repformer(
 
     Args:
         config: Options.
-        weights: Of the descriptor.
+        weights: Of the repformer.
         g1_NA: Initial features.
         types_N: Types of the centres.
         neighbors: The repformer's own list.
@@ -143,7 +138,7 @@ def repformer(
     options = config.repformer
     act = activation(options.activation_function)
     env_NKR, w_NK, r_NK = environment_matrix(
-        weights.repformer_statistics,
+        weights.statistics,
         types_N,
         neighbors.disp,
         options.rcut_smth,
@@ -157,10 +152,11 @@ def repformer(
     geometry = pair_geometry(w_NK, used_NK, smooth=config.smooth, use_sqrt=options.use_sqrt_nnei)
     g2_NKP = act(linear(weights.pair_embedding, radial_NK[..., None]))
     g1_NA = act(g1_NA)
-    for layer in weights.layers:
+    layers = weights.get("layers")
+    for layer in [] if layers is None else layers.numbered():
         g1_NKA = g1_NA[parents_NK]
         updated_NA = update_atoms(layer, options, act, g1_NA, g1_NKA, g2_NKP, h2_NKX, geometry)
-        if layer.linear2 is not None:  # the last layer leaves pairs as they are
+        if layer.get("linear2") is not None:  # the last layer leaves pairs as they are
             g2_NKP, h2_NKX = update_pairs(
                 layer, options, act, g1_NA, g1_NKA, g2_NKP, h2_NKX, geometry
             )
@@ -186,7 +182,7 @@ def pair_geometry(w_NK: Array, used_NK: Array, *, smooth: bool, use_sqrt: bool) 
 
 
 def update_atoms(
-    layer: RepformerLayer,
+    layer: Part,
     options: Repformer,
     act: Activation,
     g1_NA: Array,
@@ -200,11 +196,11 @@ def update_atoms(
     weighted_NKX = h2_NKX * geometry.weight[..., None]
     updates = [g1_NA]
     parts = []
-    if layer.self_mlp is not None:
+    if layer.get("self_mlp") is not None:
         updates.append(act(linear(layer.self_mlp, g1_NA)))
     else:
         parts.append(g1_NA)
-    if layer.conv_map is not None:
+    if layer.get("conv_map") is not None:
         sums_NPA = jnp.einsum("nkp,nka->npa", weighted_NKP, g1_NKA)
         conv_out = options.g1_out_conv
         terms = "npa,pa->na" if conv_out else "npa,ap->np"
@@ -217,15 +213,15 @@ def update_atoms(
         h_NXA = jnp.einsum("nkx,nka->nxa", weighted_NKX, g1_NKA)
         parts.append(symmetrise(h_NXA * geometry.norm, options.axis_neuron))
     updates.append(act(linear(layer.linear1, jnp.concatenate(parts, axis=-1))))
-    if layer.local_attention is not None:
+    if layer.get("local_attention") is not None:
         updates.append(
             local_attention(layer.local_attention, options.attn1_nhead, g1_NA, g1_NKA, geometry)
         )
-    return residual(layer.g1_residual, options.update_style, updates)
+    return residual(layer, "g1", options.update_style, updates)
 
 
 def update_pairs(
-    layer: RepformerLayer,
+    layer: Part,
     options: Repformer,
     act: Activation,
     g1_NA: Array,
@@ -235,23 +231,22 @@ def update_pairs(
     geometry: PairGeometry,
 ) -> tuple[Array, Array]:
     """Return the updated g2 (N, K, P) and h2 (N, K, 3)."""
-    assert layer.linear2 is not None
     updates = [g2_NKP, act(linear(layer.linear2, g2_NKP))]
-    if layer.atom_pair_map is not None:
+    if layer.get("atom_pair_map") is not None:
         product_NKA = g1_NA[:, None] * g1_NKA * geometry.weight[..., None]
         updates.append(linear(layer.atom_pair_map, product_NKA))
     vectors = [h2_NKX]
-    attention = layer.pair_attention
+    attention = layer.get("pair_attention")
     if attention is not None:
         weights_NHKK = pair_weights(attention, options, g2_NKP, h2_NKX, geometry)
-        if attention.value is not None:
+        if attention.get("value") is not None:
             updates.append(pair_update(attention, options, weights_NHKK, g2_NKP))
-        if attention.vector_map is not None:
+        if attention.get("vector_map") is not None:
             mixed_NKK = jnp.einsum("nhjk,h->njk", weights_NHKK, attention.vector_map.weight[:, 0])
             vectors.append(jnp.einsum("njk,nkx->njx", mixed_NKK, h2_NKX))
     return (
-        residual(layer.g2_residual, options.update_style, updates),
-        residual(layer.h2_residual, options.update_style, vectors),
+        residual(layer, "g2", options.update_style, updates),
+        residual(layer, "h2", options.update_style, vectors),
     )
 
 

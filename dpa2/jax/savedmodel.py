@@ -6,7 +6,7 @@ It makes periodic images and compares all pairs for callers without a neighbour 
 correct for every cell, fast enough for a few thousand atoms.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from jax.experimental import jax2tf
 
 from dpa2.jax.energy import CONSTRAINT, PLATFORMS, lower
 from dpa2.jax.facts import OUTPUTS, Facts
-from dpa2.jax.weights import Weights
 from schemas.input.model import Model
 
 # Axes:  F frames   N atoms per frame   M atoms and ghosts   S shifts   K neighbour slots
@@ -109,7 +108,9 @@ def fold(values: Any, mapping_FM: Any, num_atoms: Any) -> Any:
 Report = Callable[[str], None]
 
 
-def save(config: Model, weights: Weights, facts: Facts, folder: Path, report: Report) -> None:
+def save(
+    config: Model, weights: Mapping[str, Any], facts: Facts, folder: Path, report: Report
+) -> None:
     """Write the SavedModel into `folder`.
 
     Args:
@@ -140,7 +141,9 @@ def _named(function: Callable[..., Any], name: str, signature: list[Any]) -> Any
     return traced
 
 
-def _lower_function(config: Model, weights: Weights, facts: Facts, *, atomic_virial: bool) -> Any:
+def _lower_function(
+    config: Model, weights: Mapping[str, Any], facts: Facts, *, atomic_virial: bool
+) -> Any:
     converted = jax2tf.convert(
         # Pairs of types that the model leaves out are left out inside, after sorting.
         lower(config, weights, atomic_virial=atomic_virial, sort=True),
