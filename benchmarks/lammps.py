@@ -17,7 +17,7 @@ from pathlib import Path
 
 from water_box import Peer, find_peer, in_float64, water_box
 
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
 from zoo.resolve import model_file
 

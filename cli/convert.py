@@ -51,7 +51,7 @@ def freeze(
     """
     from time import perf_counter
 
-    from dpa2.formats.freezing import freeze as freeze_checkpoint
+    from dpa2.formats.conversion import freeze as freeze_checkpoint
 
     out = Output(json_mode=json_mode, quiet=quiet)
     start = perf_counter()
@@ -69,7 +69,7 @@ def freeze(
     out.result(
         {
             "ok": True,
-            "checkpoint": str(frozen.checkpoint),
+            "checkpoint": str(frozen.source),
             "branch": frozen.branch,
             "output": str(frozen.path),
             "type_map": frozen.type_map,
@@ -84,7 +84,7 @@ def freeze(
     )
     elements = " ".join(frozen.type_map[:8]) + (" ..." if len(frozen.type_map) > 8 else "")
     out.info(f"LAMMPS: pair_style deepmd {frozen.path}; pair_coeff * * {elements}")
-    if frozen.is_compiled:
+    if frozen.format == ".pt2":
         out.info("LAMMPS: on one rank, with `atom_modify map yes` before the atoms are read")
 
 

@@ -17,36 +17,34 @@ def register_safetensors() -> None:
     """Add the format to the table of `dpa2.formats.table`."""
     from dpa2.formats.table import Format, add_format
 
-    here = "cli.safetensors_format:"
     add_format(
         Format(
             (".safetensors",),
             "checkpoint without any pickle",
-            here + "read_safetensors",
-            here + "write_safetensors",
+            __name__,
             may_have_branches=True,
         )
     )
 
 
-def read_safetensors(path: Path, branch: str | None) -> "PortableModel":
+def read(path: Path, branch: str | None) -> "PortableModel":
     """Read a model."""
-    from dpa2.formats.files import read_pt
+    from dpa2.formats import network
     from zoo.safetensors_file import from_safetensors
 
     with tempfile.TemporaryDirectory(prefix="zoo-convert-") as folder:
         # a name like the file's, because messages mention it
         checkpoint = Path(folder) / path.with_suffix(".pt").name
         from_safetensors(path, checkpoint)
-        return replace(read_pt(checkpoint, branch), path=path)
+        return replace(network.read(checkpoint, branch), path=path)
 
 
-def write_safetensors(portable: "PortableModel", path: Path, report: Callable[[str], None]) -> None:
+def write(portable: "PortableModel", path: Path, report: Callable[[str], None]) -> None:
     """Write a model."""
-    from dpa2.formats.files import write_pt
+    from dpa2.formats import network
     from zoo.safetensors_file import to_safetensors
 
     with tempfile.TemporaryDirectory(prefix="zoo-convert-") as folder:
         checkpoint = Path(folder) / "model.pt"
-        write_pt(portable, checkpoint, report)
+        network.write(portable, checkpoint, report)
         to_safetensors(checkpoint, path)

@@ -31,7 +31,8 @@ from dpa2.evaluate.learning_curve import read_learning_curve
 from dpa2.formats.conversion import convert
 from dpa2.formats.dictionary import to_dictionary
 from dpa2.formats.dictionary_files import read_hdf5, write_hdf5
-from dpa2.formats.pt2 import metadata_of, read_package, to_json
+from dpa2.formats.facts import facts_of
+from dpa2.formats.pt2 import read_package, to_json
 from dpa2.formats.table import format_of
 from schemas.base.errors import ZooError
 from schemas.check.input_file import check_file
@@ -82,7 +83,7 @@ def compiled(path: Path) -> None:
         archive.writestr("model/archive_version", "0")
         portable = format_of(SMALL).read(SMALL, None)
         tree = to_dictionary(portable.model, portable.model_params)
-        about = metadata_of(portable.model, atomic_virial=False)
+        about = facts_of(portable.model, portable.model_params)
         archive.writestr("model/extra/model.json", to_json(tree))
         archive.writestr("model/extra/metadata.json", about.model_dump_json())
 

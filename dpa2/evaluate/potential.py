@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,29 +11,16 @@ import torch
 from numpy.typing import ArrayLike
 
 from dpa2.data.frames import Fault, FrameError, Frames, named
-from dpa2.formats.aotinductor import is_compiled, open_compiled
+from dpa2.formats.conversion import in_precision
 from dpa2.formats.engine import Engine
-from dpa2.formats.hlo import is_hlo, open_hlo
-from dpa2.formats.network import open_checkpoint
-from dpa2.formats.savedmodel import is_savedmodel, open_savedmodel
+from dpa2.formats.network import NetworkEngine
+from dpa2.formats.pt2 import has_program
 from dpa2.formats.structures import Evaluation, Structures, check_structures, join
-from dpa2.formats.torchscript import is_torchscript, open_torchscript
+from dpa2.formats.table import format_of
 from dpa2.model.neighbors import PairFinder
 from schemas.base.errors import CheckpointError
 from schemas.checkpoint.kinds import check_name
 
-# What tells a frozen model, and what opens it; anything else is read like a checkpoint.
-_FROZEN: list[
-    tuple[
-        Callable[[str | os.PathLike[str]], bool],
-        Callable[[str | os.PathLike[str], torch.device], Engine],
-    ]
-] = [
-    (is_savedmodel, open_savedmodel),
-    (is_hlo, open_hlo),
-    (is_compiled, open_compiled),
-    (is_torchscript, open_torchscript),
-]
 _ATOMS_PER_CALL = {"cpu": 512, "cuda": 8192}
 
 
@@ -72,12 +60,12 @@ class Potential:
     @property
     def type_map(self) -> list[str]:
         """Element of each atom type."""
-        return list(self._engine.inputs.type_map)
+        return list(self._engine.facts.type_map)
 
     @property
     def rcut(self) -> float:
         """Cutoff of the neighbour search, Å."""
-        return self._engine.rcut
+        return self._engine.facts.rcut
 
     @property
     def device(self) -> torch.device:
@@ -92,17 +80,17 @@ class Potential:
     @property
     def model_params(self) -> dict[str, Any]:
         """The `model` section that this branch was trained with."""
-        return dict(self._engine.model_params)
+        return dict(self._engine.facts.model_params)
 
     @property
     def dim_fparam(self) -> int:
         """Frame parameters that the model takes."""
-        return self._engine.inputs.dim_fparam
+        return self._engine.facts.dim_fparam
 
     @property
     def dim_aparam(self) -> int:
         """Parameters per atom that the model takes."""
-        return self._engine.inputs.dim_aparam
+        return self._engine.facts.dim_aparam
 
     @property
     def parameters(self) -> list[str]:
@@ -113,7 +101,7 @@ class Potential:
     @property
     def has_default_fparam(self) -> bool:
         """Whether fparam may be left out although the model takes it."""
-        return self._engine.inputs.has_default_fparam
+        return self._engine.facts.has_default_fparam
 
     def predict(
         self,
@@ -150,7 +138,7 @@ class Potential:
                 atoms at one place.
             DataError: If a shape or an element is wrong, or a parameter missing.
         """
-        structures = check_structures(self._engine.inputs, coord, box, atype, fparam, aparam)
+        structures = check_structures(self._engine.facts, coord, box, atype, fparam, aparam)
         num_atoms = structures.coord.shape[1]
         step = max(1, self._atoms_per_call // num_atoms)
         parts: list[Evaluation] = []
@@ -270,9 +258,10 @@ def load(
             is missing or unknown, what runs it is not installed, or the device is not there.
     """
     target = open_device(device)
-    check_name(path)
-    opener = next((open_it for is_it, open_it in _FROZEN if is_it(path)), None)
-    if opener is not None:
+    file = Path(path)
+    check_name(file)
+    known = format_of(file)
+    if known.runs and (known.name != ".pt2" or not file.is_file() or has_program(file)):
         if branch is not None:
             raise CheckpointError(
                 f"{path} is a frozen model: it has no branches to choose from",
@@ -283,9 +272,12 @@ def load(
                 f"{path} is a frozen model: its precision is fixed",
                 hint="leave dtype out, or load the checkpoint it was made from",
             )
-        return Potential(opener(path, target), ["Default"])
-    engine, branches = open_checkpoint(path, branch, target, dtype)
-    return Potential(engine, branches)
+        return Potential(known.run(file, target), ["Default"])
+    portable = known.read(file, branch)
+    if dtype is not None:
+        portable = in_precision(portable, str(dtype).removeprefix("torch."))
+    engine = NetworkEngine(portable.model.to(target), portable.model_params)
+    return Potential(engine, portable.branches)
 
 
 def open_device(device: str | torch.device) -> torch.device:

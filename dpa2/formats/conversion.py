@@ -1,18 +1,17 @@
-"""A model read from one file format and written in another (`zoo convert`)."""
+"""A model read from one file format and written in another: `zoo convert`, `zoo freeze`."""
 
 import hashlib
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from dpa2.formats.table import format_of
+from dpa2.formats.table import Report, format_of, silent
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
-from schemas.base.errors import ConversionError
+from schemas.base.errors import CheckpointError, ConversionError
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.model import parse_model
 
@@ -29,6 +28,7 @@ class PortableModel:
         model_params: The `model` section it was trained with.
         path: The file it was read from.
         branch: Its name there; `Default` in a single-task model.
+        branches: All branches of the file.
         step: 0-based index of the last training step, None where the file does not say.
         learning_rate: Rate of that step.
         left_behind: What the file held beside the model, in words.
@@ -40,6 +40,7 @@ class PortableModel:
     model_params: dict[str, Any]
     path: Path
     branch: str = SINGLE_TASK_BRANCH
+    branches: tuple[str, ...] = (SINGLE_TASK_BRANCH,)
     step: int | None = None
     learning_rate: float | None = None
     left_behind: list[str] = field(default_factory=list)
@@ -62,6 +63,15 @@ class PortableModel:
         return [*self.history, step]
 
 
+def refuse_branch(path: Path, branch: str | None) -> None:
+    """Raise CheckpointError if a branch is asked of a file that holds one model."""
+    if branch is not None:
+        raise CheckpointError(
+            f"{path} holds one model: it has no branches to choose from",
+            hint="leave the branch out",
+        )
+
+
 def in_precision(portable: PortableModel, dtype: str) -> PortableModel:
     """Return the model with parameters of another floating-point type.
 
@@ -77,8 +87,7 @@ def in_precision(portable: PortableModel, dtype: str) -> PortableModel:
         section[name] = {**section[name], "precision": dtype}
     model = build_model(parse_model(section))
     load_deepmd_state(model, to_deepmd_state(portable.model))
-    changed = dict(portable.__dict__) | {"model": model, "model_params": section}
-    return PortableModel(**changed)
+    return replace(portable, model=model, model_params=section)
 
 
 def software_version() -> str:
@@ -127,7 +136,7 @@ def convert(
     branch: str | None = None,
     dtype: str | None = None,
     force: bool = False,
-    report: Callable[[str], None] = lambda _: None,
+    report: Report = silent,
 ) -> Converted:
     """Write a model in the format that the output's suffix names (`dpa2.formats.table`).
 
@@ -148,17 +157,69 @@ def convert(
         WriteError: If the output cannot be written; an older file of that name is untouched.
     """
     given, target = Path(source), Path(output)
-    reader, writer = format_of(given), format_of(target, to_write=True)
-    writer.check_writable(target)
-    _refuse_overwriting(given, target, force=force)
-    portable = reader.read(given, branch)
+    format_of(target, to_write=True).check_writable(target)
+    if target.exists() and given.exists() and target.samefile(given):
+        raise ConversionError(f"{target} is the file to convert", hint="name another file to write")
+    if target.exists() and not force:
+        raise ConversionError(
+            f"{target} is there already", hint="name another one, or add --force to replace it"
+        )
+    return _rewritten(given, target, branch, dtype, report)
+
+
+def freeze(
+    checkpoint: Path | str,
+    output: Path | str = "frozen_model.pth",
+    branch: str | None = None,
+    *,
+    dtype: str | None = None,
+    atomic_virial: bool = False,
+    device: str = "cpu",
+    report: Report = silent,
+) -> Converted:
+    """Freeze a checkpoint of this project or of deepmd-kit, or a model in a portable format.
+
+    Args:
+        checkpoint: The file, or a folder with a `checkpoint` file that names it.
+        output: What to write: `.pth` (TorchScript) or `.pt2` (compiled, see `dpa2.formats.pt2`);
+            without one of these suffixes, `.pth` is added. An older file is replaced.
+        branch: Branch of a multi-task model: its name or an alias, in any case.
+        dtype: Compute in `float32` or `float64`; None: as it was trained.
+        atomic_virial: Only `.pt2`: split virials among atoms. A `.pth` file always can.
+        device: Only `.pt2`: `cpu` or `cuda`. A `.pth` file runs on both.
+        report: Told what is being done.
+
+    Raises:
+        CheckpointError: If the file or the branch cannot be used.
+        ConfigError: If the model is none that this engine runs.
+        ConversionError: If the model cannot be compiled.
+        WriteError: If the output cannot be written; an older file of that name is untouched.
+    """
+    target = Path(output)
+    options = {"atomic_virial": atomic_virial, "device": device}
+    if target.suffix != ".pt2":
+        options = {}
+        target = target if target.suffix == ".pth" else target.with_name(target.name + ".pth")
+    return _rewritten(find_checkpoint(Path(checkpoint)), target, branch, dtype, report, **options)
+
+
+def _rewritten(
+    source: Path,
+    target: Path,
+    branch: str | None,
+    dtype: str | None,
+    report: Report,
+    **options: Any,
+) -> Converted:
+    reader, writer = format_of(source), format_of(target, to_write=True)
+    portable = reader.read(source, branch)
     if dtype is not None:
         portable = in_precision(portable, dtype)
     model = portable.model
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     precision = str(model.descriptor.dtype).removeprefix("torch.")
     type_map = list(model.type_map)
-    writer.write(portable, target, report)
+    writer.write(portable, target, report, **options)
     return Converted(
         portable.path,
         target,
@@ -180,10 +241,26 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _refuse_overwriting(source: Path, target: Path, *, force: bool) -> None:
-    if target.exists() and source.exists() and target.samefile(source):
-        raise ConversionError(f"{target} is the file to convert", hint="name another file to write")
-    if target.exists() and not force:
-        raise ConversionError(
-            f"{target} is there already", hint="name another one, or add --force to replace it"
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint that a folder's `checkpoint` file names, or `path` itself if a file.
+
+    Raises:
+        CheckpointError: If the folder does not say, or says wrongly.
+    """
+    if not path.is_dir():
+        return path
+    pointer = path / "checkpoint"
+    if not pointer.is_file():
+        found = sorted(item.name for item in path.glob("*.pt"))
+        raise CheckpointError(
+            f"the folder {path} has no file `checkpoint` that names its newest checkpoint",
+            hint=f"name one of: {', '.join(found)}" if found else "give a model.ckpt-N.pt",
         )
+    text = pointer.read_text(errors="replace").strip()
+    named = path / text
+    if not text or "\n" in text or not named.is_file():
+        raise CheckpointError(
+            f"{pointer} names `{text[:80]}`, which is not a file in {path}",
+            hint="name the checkpoint itself",
+        )
+    return named

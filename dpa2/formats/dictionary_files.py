@@ -13,6 +13,9 @@ import h5py
 import numpy as np
 import yaml
 
+from dpa2.formats.conversion import PortableModel, refuse_branch
+from dpa2.formats.dictionary import from_dictionary, to_dictionary
+from dpa2.formats.table import Report
 from schemas.base.errors import CheckpointError, ConversionError
 from schemas.base.foreign_files import refuse_special, why_unreadable
 from schemas.base.writing import atomic_write
@@ -28,6 +31,37 @@ _WITH_PROGRAMS = ".hlo"
 _MOST_EXPANSION = 64 * 2**20
 _MOST_EXPANSIONS = 4
 _NUMBERS = "fiubV"
+
+
+HISTORY_KEY = "dpa_zoo"
+"""Where dictionaries keep the conversions that led to them; deepmd-kit passes over it."""
+
+
+def read(path: Path, branch: str | None) -> PortableModel:
+    """Read a `.dp`, `.hlo`, `.yaml`, `.pt2` or `.pte` file; no program in it is run."""
+    refuse_branch(path, branch)
+    containers = {".dp": read_hdf5, ".hlo": read_hdf5, ".yaml": read_yaml, ".yml": read_yaml}
+    dictionary = containers.get(path.suffix.lower(), read_archive)(path)
+    try:
+        model, section, notes = from_dictionary(dictionary)
+    except ConversionError as error:
+        raise ConversionError(f"{path}: {error.message}", hint=error.hint) from error
+    ours = dictionary.get(HISTORY_KEY)
+    history = ours.get("history") if isinstance(ours, Mapping) else None
+    history = history if isinstance(history, list) else []
+    return PortableModel(model, section, path, notes=notes, history=history)
+
+
+def write(portable: PortableModel, path: Path, report: Report) -> None:
+    """Write a `.dp` or `.yaml` file."""
+    del report  # it takes no time
+    (write_hdf5 if path.suffix.lower() == ".dp" else write_yaml)(path, with_history(portable))
+
+
+def with_history(portable: PortableModel) -> dict[str, Any]:
+    """Return the dictionary of a model with the conversions that led to it."""
+    tree = to_dictionary(portable.model, portable.model_params)
+    return {**tree, HISTORY_KEY: {"history": portable.with_history()}}
 
 
 def write_hdf5(path: Path, dictionary: Mapping[str, Any]) -> None:

@@ -7,16 +7,16 @@ else: pairs become ghosts and lists here, and what the program says of ghosts go
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 from torch import Tensor
 
 from dpa2.data.frames import each_frame
-from dpa2.formats.structures import Evaluation, ModelInputs, Structures, join
+from dpa2.formats.facts import Facts
+from dpa2.formats.structures import Evaluation, Structures, join
 from dpa2.model.neighbors import PairFinder, Pairs, pairs_within
 from schemas.base.errors import CheckpointError
 
@@ -25,23 +25,13 @@ class Engine(ABC):
     """A model that can be evaluated.
 
     Args:
-        inputs: What the model takes.
-        rcut: Cutoff of the neighbour search, Å.
+        facts: What is known of it.
         device: Where it computes.
-        model_params: The `model` section that it was trained with.
     """
 
-    def __init__(
-        self,
-        inputs: ModelInputs,
-        rcut: float,
-        device: torch.device,
-        model_params: dict[str, Any],
-    ) -> None:
-        self.inputs = inputs
-        self.rcut = rcut
+    def __init__(self, facts: Facts, device: torch.device) -> None:
+        self.facts = facts
         self.device = device
-        self.model_params = model_params
 
     @abstractmethod
     def evaluate(
@@ -151,88 +141,6 @@ def folded(values: Floats, mapping: Integers, num_atoms: int) -> Floats:
 # Axes:  N atoms   M atoms and ghosts   K neighbour slots   P, Q parameters of frames, atoms
 
 
-class LowerFacts(BaseModel):
-    """What a file says about its program, in deepmd-kit's words.
-
-    Attributes:
-        type_map: Element of each type.
-        rcut: Å.
-        sel: Neighbour capacity, one entry for all types.
-        dim_fparam: Frame parameters that it takes.
-        dim_aparam: Parameters per atom that it takes.
-        has_default_fparam: Whether `default_fparam` stands for frame parameters that are not given.
-        model_output_type: What it predicts for atoms.
-        mixed_types: Whether one neighbour list holds all types.
-        dim_chg_spin: Conditions of charge and spin that it takes.
-        pair_exclude_types: Pairs of types that the caller must leave out of the list.
-        do_atomic_virial: Whether it can split the virial among atoms.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    type_map: list[str] = Field(min_length=1)
-    rcut: float = Field(gt=0, allow_inf_nan=False)
-    sel: list[int] = Field(min_length=1)
-    dim_fparam: int = Field(default=0, ge=0)
-    dim_aparam: int = Field(default=0, ge=0)
-    has_default_fparam: bool = False
-    default_fparam: list[float] | None = None
-    model_output_type: list[str] = ["energy"]
-    mixed_types: bool = True
-    dim_chg_spin: int = 0
-    pair_exclude_types: list[tuple[NonNegativeInt, NonNegativeInt]] = []
-    do_atomic_virial: bool = True
-
-    @classmethod
-    def parse(cls, said: Mapping[str, Any], path: object) -> Self:
-        """Return what the file `path` says.
-
-        Raises:
-            CheckpointError: If it says nonsense, or is no energy model with one list for all types.
-        """
-        try:
-            facts = cls.model_validate(said)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise CheckpointError(
-                f"{path} describes itself wrongly: {place}: {first['msg']}",
-                hint="the file is damaged or of a newer kind; make it again from the checkpoint",
-            ) from error
-        types = (number for pair in facts.pair_exclude_types for number in pair)
-        if max(types, default=0) >= len(facts.type_map):
-            raise CheckpointError(
-                f"{path} leaves out pairs of types that it does not have",
-                hint="the file is damaged; make it again from the checkpoint",
-            )
-        if "energy" not in facts.model_output_type:
-            raise CheckpointError(
-                f"{path} predicts {', '.join(facts.model_output_type)}, not energies",
-                hint="give an energy model",
-            )
-        if not facts.mixed_types or facts.dim_chg_spin:
-            needs = "conditions of charge and spin" if facts.mixed_types else "a list for each type"
-            raise CheckpointError(
-                f"{path} is no DPA-2 model: it takes {needs}", hint="evaluate it with deepmd-kit"
-            )
-        return facts
-
-    @property
-    def nsel(self) -> int:
-        """Neighbour capacity."""
-        return sum(self.sel)
-
-    @property
-    def inputs(self) -> ModelInputs:
-        """What structures must bring."""
-        return ModelInputs(
-            tuple(self.type_map),
-            dim_fparam=self.dim_fparam,
-            dim_aparam=self.dim_aparam,
-            has_default_fparam=self.has_default_fparam,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class LowerInput:
     """One frame, as a program takes it.
@@ -272,7 +180,7 @@ Program = Callable[[LowerInput, bool], Mapping[str, Floats]]
 
 def evaluate_frame(
     program: Program,
-    facts: LowerFacts,
+    facts: Facts,
     frame: Structures,
     find_pairs: PairFinder | None,
     *,
@@ -326,19 +234,11 @@ class LowerEngine(Engine):
         program: What is in the file.
         facts: What the file says about it.
         device: Where it computes.
-        model_params: The `model` section that the file holds.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        facts: LowerFacts,
-        device: torch.device,
-        model_params: dict[str, Any],
-    ) -> None:
-        super().__init__(facts.inputs, facts.rcut, device, model_params)
+    def __init__(self, program: Program, facts: Facts, device: torch.device) -> None:
+        super().__init__(facts, device)
         self.program = program
-        self.facts = facts
 
     def evaluate(
         self,
@@ -364,7 +264,7 @@ class LowerEngine(Engine):
         return join(parts), sum(dropped)
 
 
-def _without_excluded(facts: LowerFacts, types_M: Integers, nlist_NK: Integers) -> Integers:
+def _without_excluded(facts: Facts, types_M: Integers, nlist_NK: Integers) -> Integers:
     """Empty the slots of pairs that the caller must leave out; as in training, after the cut."""
     if not facts.pair_exclude_types:
         return nlist_NK
@@ -389,7 +289,7 @@ def _nothing(num_atoms: int, *, atomic: bool) -> Evaluation:
 _LEAST_GHOSTS = 64
 
 
-def fixed_shapes(frame: LowerInput, facts: LowerFacts) -> list[NDArray[Any]]:
+def fixed_shapes(frame: LowerInput, facts: Facts) -> list[NDArray[Any]]:
     """Return the six arguments of such a program, in few different shapes.
 
     Compiling takes seconds, and the number of ghosts changes as atoms move. So there are ghosts

@@ -1,6 +1,8 @@
-"""Evaluation with StableHLO programs (`.hlo`), of this project or of deepmd-kit."""
+"""StableHLO programs for deepmd-kit's JAX backend (`.hlo`): written, and run.
 
-import os
+docs/deepmd-format.md, 10.4. The weights beside the programs are read like a `.dp` file.
+"""
+
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,39 +11,114 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpa2.formats.dictionary_files import read_hdf5
-from dpa2.formats.engine import LowerEngine, LowerFacts, LowerInput, fixed_shapes
-from dpa2.jax.export import need_to_run
+from dpa2.formats.conversion import PortableModel
+from dpa2.formats.dictionary import to_dictionary
+from dpa2.formats.dictionary_files import read, read_hdf5, write_hdf5
+from dpa2.formats.engine import LowerEngine, LowerInput, fixed_shapes
+from dpa2.formats.facts import Facts, facts_of
+from dpa2.formats.table import Report
+from dpa2.jax.packages import need_to_run, need_to_write
 from schemas.base.environment import modest_jax
 from schemas.base.errors import CheckpointError
-from schemas.checkpoint.other_files import missing_file
+from schemas.input.model import Model
 
-SUFFIX = ".hlo"
+__all__ = ["read", "run", "write"]
+
+_VARIABLES = "@variables"
+_CONSTANTS = (
+    *("type_map", "rcut", "numb_dos", "dim_fparam", "dim_aparam", "sel_type", "is_aparam_nall"),
+    *("model_output_type", "mixed_types", "min_nbor_dist", "sel", "has_default_fparam"),
+    *("default_fparam", "var_name", "task_dim", "intensive"),
+)
+"""What deepmd-kit hands to its wrapper of the programs, in its order."""
+_OF_OTHERS = {
+    "numb_dos": 0,
+    "is_aparam_nall": False,
+    "var_name": None,
+    "task_dim": None,
+    "intensive": False,
+}
+"""Those that only models of other kinds have."""
 
 
-def is_hlo(path: str | os.PathLike[str]) -> bool:
-    """Tell by its name whether a file holds StableHLO programs."""
-    return Path(path).suffix.lower() == SUFFIX
+def write(portable: PortableModel, path: Path, report: Report) -> None:
+    """Write StableHLO programs and the weights.
+
+    Raises:
+        ConversionError: If JAX is not installed, or the model is in half precision.
+        WriteError: If the file cannot be written.
+    """
+    need_to_write("jax")
+    report("starting JAX")
+    import jax
+
+    from dpa2.jax.weights import weights_of
+
+    model = portable.model
+    facts = facts_of(model, portable.model_params)
+    weights = weights_of(model)
+    dictionary = to_dictionary(model, portable.model_params)
+    with jax.enable_x64(True):
+        report("tracing energies and forces")
+        plain = _exported(model.config, weights, facts, atomic_virial=False)
+        report("tracing energies, forces and atomic virials")
+        atomic = _exported(model.config, weights, facts, atomic_virial=True)
+    dictionary[_VARIABLES] |= {
+        # One program serves with and without ghosts.
+        "stablehlo": plain,
+        "stablehlo_no_ghost": plain,
+        "stablehlo_atomic_virial": atomic,
+        "stablehlo_atomic_virial_no_ghost": atomic,
+    }
+    said = _OF_OTHERS | facts.__dict__
+    dictionary["constants"] = {name: said[name] for name in _CONSTANTS}
+    report("writing the file")
+    write_hdf5(path, dictionary)
 
 
-def open_hlo(path: str | os.PathLike[str], device: torch.device) -> LowerEngine:
+def _exported(
+    config: Model, weights: Mapping[str, Any], facts: Facts, *, atomic_virial: bool
+) -> NDArray[np.void]:
+    import jax
+
+    from dpa2.jax.energy import CONSTRAINT, PLATFORMS, lower
+
+    # deepmd-kit takes excluded pairs out of sorted lists before it calls; the slots stay empty.
+    sort = not config.pair_exclude_types
+    function = jax.jit(lower(config, weights, atomic_virial=atomic_virial, sort=sort))
+    nf, nloc, nall = jax.export.symbolic_shape("nf, nloc, nall", constraints=[CONSTRAINT])
+
+    def array(shape: tuple[Any, ...], dtype: Any) -> jax.ShapeDtypeStruct | None:
+        if shape[-1] == 0:
+            return None
+        return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+
+    exported = jax.export.export(function, platforms=PLATFORMS)(
+        array((nf, nall, 3), np.float64),
+        array((nf, nall), np.int32),
+        array((nf, nloc, facts.nsel), np.int64),
+        array((nf, nall), np.int64),
+        array((nf, facts.dim_fparam), np.float64),
+        array((nf, nloc, facts.dim_aparam), np.float64),
+    )
+    return np.frombuffer(exported.serialize(), dtype="V1")
+
+
+def run(path: Path, device: torch.device) -> LowerEngine:
     """Load StableHLO programs. XLA compiles and runs them: only open files that you trust.
 
     Raises:
         CheckpointError: If JAX is not installed or has no such device, or the file is damaged, is
             no energy model, or is made for other devices.
     """
-    file = Path(path)
-    if not file.exists():
-        raise missing_file(file)
-    dictionary = read_hdf5(file)
-    need_to_run(file, "jax")
+    dictionary = read_hdf5(path)
+    need_to_run(path, "jax")
     constants, variables, section = (
-        _part(file, dictionary, name) for name in ("constants", "@variables", "model_def_script")
+        _part(path, dictionary, name) for name in ("constants", "@variables", "model_def_script")
     )
     said = {"pair_exclude_types": section.get("pair_exclude_types") or []} | constants
-    facts = LowerFacts.parse(said, file)
-    return LowerEngine(_Programs(file, facts, variables, device), facts, device, section)
+    facts = Facts.parse(said | {"model_params": section}, path)
+    return LowerEngine(_Programs(path, facts, variables, device), facts, device)
 
 
 def _part(path: Path, dictionary: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -65,7 +142,7 @@ class _Programs:
     """
 
     def __init__(
-        self, path: Path, facts: LowerFacts, variables: Mapping[str, Any], device: torch.device
+        self, path: Path, facts: Facts, variables: Mapping[str, Any], device: torch.device
     ) -> None:
         modest_jax()
         import jax

@@ -1,22 +1,71 @@
-"""Evaluation with our own network, from a checkpoint of this project or of deepmd-kit."""
+"""Checkpoints (`.pt`) as models: read, written, and evaluated by our own network."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.formats.conversion import in_precision
+from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.formats.conversion import PortableModel
 from dpa2.formats.engine import Engine, array_of
-from dpa2.formats.structures import Evaluation, ModelInputs, Structures
-from dpa2.formats.table import format_of
-from dpa2.formats.weights import load_deepmd_state
-from dpa2.model.build import build_model
+from dpa2.formats.facts import facts_of
+from dpa2.formats.structures import Evaluation, Structures
+from dpa2.formats.table import Report
+from dpa2.formats.weights import model_from_state, to_deepmd_state
 from dpa2.model.energy import EnergyModel
 from dpa2.model.neighbors import PairFinder, pairs_within
 from schemas.base.errors import CheckpointError
-from schemas.input.model import parse_model
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, single_task_section
+
+
+def read(path: Path, branch: str | None) -> PortableModel:
+    """Read a branch of a checkpoint."""
+    checkpoint = read_checkpoint(path)
+    name = checkpoint.resolve(branch)
+    _, tensors = checkpoint.branch(name)
+    if not tensors:
+        raise CheckpointError(
+            f"{checkpoint.path} has no weights of the branch `{name}`",
+            hint="the file is damaged or was written by another program",
+        )
+    left = []
+    if len(checkpoint.branches) > 1:
+        others = [other for other in checkpoint.branches if other != name]
+        left.append(f"the branches {', '.join(others)}" if others[1:] else f"branch {others[0]}")
+    if checkpoint.optimizer:
+        left.append("the state of the optimiser")
+    if checkpoint.ema:
+        left.append("averaged weights (ema)")
+    if checkpoint.state:
+        left.append("what an exact restart needs")
+    params = checkpoint.model_params
+    section = single_task_section(params, name) if "model_dict" in params else params
+    return PortableModel(
+        model_from_state(section, tensors, checkpoint.path),
+        section,
+        checkpoint.path,
+        branch=name,
+        branches=tuple(checkpoint.branches),
+        step=checkpoint.step,
+        learning_rate=checkpoint.learning_rate,
+        left_behind=left,
+        history=list(checkpoint.history or []),
+    )
+
+
+def write(portable: PortableModel, path: Path, report: Report) -> None:
+    """Write a single-task checkpoint."""
+    del report  # it takes no time
+    write_checkpoint(
+        path,
+        tensors={SINGLE_TASK_BRANCH: to_deepmd_state(portable.model)},
+        model_params=portable.model_params,
+        step=portable.step or 0,
+        learning_rate=portable.learning_rate or 0.0,
+        # deepmd-kit's --init-model wants the key, and does not look at what is in it.
+        optimizer={},
+        history=portable.with_history(),
+    )
 
 
 def compile_layers(model: EnergyModel, backend: str = "inductor") -> str | None:
@@ -53,7 +102,7 @@ def _add_one(x: torch.Tensor) -> torch.Tensor:
     return x + 1.0
 
 
-class CheckpointEngine(Engine):
+class NetworkEngine(Engine):
     """Evaluates with an `EnergyModel`.
 
     Args:
@@ -62,14 +111,9 @@ class CheckpointEngine(Engine):
     """
 
     def __init__(self, model: EnergyModel, model_params: dict[str, Any]) -> None:
-        inputs = ModelInputs(
-            tuple(model.type_map),
-            dim_fparam=model.fitting.num_fparam,
-            dim_aparam=model.fitting.num_aparam,
-            has_default_fparam=model.fitting.has_default_fparam,
-        )
-        super().__init__(inputs, float(model.rcut), model.device, model_params)
-        self.model = model.eval()
+        super().__init__(facts_of(model, model_params), model.device)
+        # Parameters are constants here: otherwise autograd would keep what their gradients need.
+        self.model = model.requires_grad_(False).eval()
 
     def evaluate(
         self,
@@ -115,48 +159,3 @@ class CheckpointEngine(Engine):
     def compile(self, backend: str) -> str | None:
         """Compile the layers of the repformer; return why not, or None where it was done."""
         return compile_layers(self.model, backend)
-
-
-def open_checkpoint(
-    path: str | os.PathLike[str],
-    branch: str | None,
-    device: torch.device,
-    dtype: str | torch.dtype | None,
-) -> tuple[CheckpointEngine, list[str]]:
-    """Build the model of a checkpoint's branch; also return the names of all branches.
-
-    Other formats that hold weights (`dpa2.formats.table`) are read like checkpoints of one task.
-
-    Raises:
-        CheckpointError: If the file or the branch cannot be used.
-        ConversionError: If a file of another format holds no model of this engine.
-        ConfigError: If the model is none that this engine runs.
-    """
-    known = format_of(Path(path))
-    if known.name != ".pt":
-        portable = known.read(Path(path), branch)
-        if dtype is not None:
-            portable = in_precision(portable, str(dtype).removeprefix("torch."))
-        portable.model.requires_grad_(False)
-        engine = CheckpointEngine(portable.model.to(device), portable.model_params)
-        return engine, [portable.branch]
-    checkpoint = read_checkpoint(Path(path))
-    section, tensors = checkpoint.branch(branch)
-    config = parse_model(section, path)
-    if dtype is not None:
-        config = parse_model(_with_precision(section, str(dtype).removeprefix("torch.")))
-    model = build_model(config)
-    load_deepmd_state(model, tensors)
-    # Parameters are constants here: otherwise autograd would keep what their gradients need.
-    model.requires_grad_(False)
-    return CheckpointEngine(model.to(device), section), checkpoint.branches
-
-
-def _with_precision(section: dict[str, Any], precision: str) -> dict[str, Any]:
-    """Return the model section, computing in another precision than that of the training."""
-    if precision not in ("float32", "float64"):
-        raise CheckpointError(f"cannot compute in {precision}", hint="use float64 or float32")
-    changed = dict(section)
-    for name in ("descriptor", "fitting_net"):
-        changed[name] = {**section[name], "precision": precision}
-    return changed

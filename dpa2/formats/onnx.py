@@ -6,7 +6,6 @@ For runtimes without PyTorch. The caller searches the neighbours, as for `.pt2` 
 import io
 import json
 import warnings
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import torch
 
 from dpa2.formats.conversion import PortableModel
-from dpa2.formats.pt2 import OUTPUTS, metadata_of
+from dpa2.formats.facts import OUTPUTS, facts_of
+from dpa2.formats.table import Report
 from dpa2.lower.export_program import export_model
 from schemas.base.errors import ConversionError
 from schemas.base.writing import atomic_write
@@ -37,7 +37,7 @@ _TAKEN_APART = [
 _MISSING = "writing ONNX needs the packages onnx and onnxscript"
 
 
-def write_onnx(portable: PortableModel, path: Path, report: Callable[[str], None]) -> None:
+def write(portable: PortableModel, path: Path, report: Report) -> None:
     """Write a model as ONNX: arguments and results of `LowerModel`, sizes free.
 
     The file's metadata hold what `metadata.json` of a `.pt2` file does, and where it comes from.
@@ -89,7 +89,9 @@ def write_onnx(portable: PortableModel, path: Path, report: Callable[[str], None
         assert made is not None
         document = made.model_proto
         said = {
-            "metadata": metadata_of(model, atomic_virial=False).model_dump_json(),
+            "metadata": facts_of(
+                model, portable.model_params, atomic_virial=False
+            ).model_dump_json(),
             "model_def_script": json.dumps(portable.model_params),
             "history": json.dumps(portable.with_history()),
         }

@@ -1,4 +1,4 @@
-"""Compiled models (`.pt2`): written by AOTInductor, and what a file says about itself.
+"""Compiled models (`.pt2`): written by AOTInductor, described, and run.
 
 docs/deepmd-format.md, 9.
 
@@ -8,6 +8,7 @@ The file is the archive that torch makes, plus four members below `model/extra/`
 
 import json
 import logging
+import os
 import platform
 import shutil
 import sys
@@ -15,88 +16,31 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
 from dpa2.formats.conversion import SOFTWARE, PortableModel, software_version
-from dpa2.formats.dictionary import to_dictionary
-from dpa2.formats.files import HISTORY_KEY
+from dpa2.formats.dictionary_files import read, with_history
+from dpa2.formats.engine import LowerEngine, LowerInput, array_of
+from dpa2.formats.facts import Facts, described_wrongly, facts_of
+from dpa2.formats.table import Report
 from dpa2.lower.export_program import export_model
-from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError, ConversionError
 from schemas.base.writing import atomic_write
-from schemas.checkpoint.archive import ArchiveEntry, content_of, read_directory
+from schemas.checkpoint.archive import ArchiveEntry, check_program, content_of, read_directory
 from schemas.checkpoint.random_access import LocalFile, RandomAccess
-
-OUTPUTS = (
-    "energy",
-    "mask",
-    "energy_redu",
-    "energy_derv_r",
-    "energy_derv_c",
-    "energy_derv_c_redu",
-)
-"""What the program returns, in this order (docs/deepmd-format.md, 9)."""
 
 # x86 processors that run the code of an earlier one in this list run that of a later one, too.
 _X86 = ("DEFAULT", "AVX2", "AVX512")
-
-
-class Metadata(BaseModel):
-    """`metadata.json`, in deepmd-kit's words; the constants are what is true of every DPA-2 model.
-
-    Attributes:
-        type_map: Element of each type.
-        rcut: Å.
-        sel: Neighbour capacity, one entry for all types.
-        nnei: The same, as a number.
-        dim_fparam: Frame parameters that it takes.
-        dim_aparam: Parameters per atom that it takes.
-        has_default_fparam: Whether `default_fparam` has numbers.
-        default_fparam: What callers pass on where they are given no frame parameters.
-        fitting_output_defs: What the network predicts.
-        sel_type: Types whose atoms have energies.
-        has_comm_artifact: Whether there is a second program for several MPI ranks.
-        lower_input_kind: `nlist`: the program takes atoms with ghosts and a neighbour list.
-        pair_exclude_types: Pairs of types that the caller must leave out of the list. None: our
-            programs do so themselves, after the list was cut to `nnei`, as in training.
-        do_atomic_virial: Whether the virial is split among atoms.
-        output_keys: What the program returns.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    type_map: list[str]
-    rcut: float
-    sel: list[int]
-    nnei: int
-    dim_fparam: int
-    dim_aparam: int
-    dim_chg_spin: int = 0
-    mixed_types: bool = True
-    has_default_fparam: bool = False
-    default_fparam: list[float] | None = None
-    has_chg_spin_ebd: bool = False
-    has_default_chg_spin: bool = False
-    default_chg_spin: list[float] | None = None
-    chg_spin_table_ranges: list[Any] | None = None
-    fitting_output_defs: list[dict[str, Any]]
-    sel_type: list[int]
-    is_spin: bool = False
-    has_comm_artifact: bool = False
-    has_message_passing: bool = True
-    lower_input_kind: str = "nlist"
-    graph_edge_dtype: str = "float64"
-    pair_exclude_types: list[list[int]] = []
-    do_atomic_virial: bool = True
-    output_keys: list[str]
 
 
 class Build(BaseModel):
@@ -152,28 +96,6 @@ class Build(BaseModel):
         return _release(self.pytorch) == _release(torch.__version__)
 
 
-def metadata_of(model: EnergyModel, *, atomic_virial: bool) -> Metadata:
-    """Return what a file must say about a model."""
-    nsel = int(model.cutoffs().nsel)
-    fitting = model.config.fitting_net
-    default = fitting.default_fparam if model.fitting.has_default_fparam else None
-    excluded = model.config.atom_exclude_types
-    return Metadata(
-        type_map=list(model.type_map),
-        rcut=float(model.rcut),
-        sel=[nsel],
-        nnei=nsel,
-        dim_fparam=model.fitting.num_fparam,
-        dim_aparam=model.fitting.num_aparam,
-        has_default_fparam=default is not None,
-        default_fparam=None if default is None else [float(value) for value in default],
-        fitting_output_defs=[_output("energy", physical=True), _output("mask", physical=False)],
-        sel_type=[k for k in range(len(model.type_map)) if k not in excluded],
-        do_atomic_virial=atomic_virial,
-        output_keys=list(OUTPUTS),
-    )
-
-
 def build_of(device: torch.device, history: list[dict[str, Any]]) -> Build:
     """Return a description of this machine and these versions."""
     return Build(
@@ -203,21 +125,6 @@ def to_json(dictionary: Mapping[str, Any]) -> str:
     return json.dumps(dictionary, default=array, separators=(",", ":"))
 
 
-def _output(name: str, *, physical: bool) -> dict[str, Any]:
-    return {
-        "name": name,
-        "shape": [1],
-        "reducible": physical,
-        "r_differentiable": physical,
-        "c_differentiable": physical,
-        "atomic": True,
-        "category": 0,
-        "r_hessian": False,
-        "magnetic": False,
-        "intensive": False,
-    }
-
-
 def _capability(device: torch.device) -> str:
     return ".".join(map(str, torch.cuda.get_device_capability(device)))
 
@@ -227,7 +134,8 @@ def _release(version: str) -> list[str]:
 
 
 _MOST_BYTES = 64 << 20
-_Kind = TypeVar("_Kind", bound=BaseModel)
+_SAID = ("nnei", "dim_fparam", "dim_aparam", "fitting_output_defs", "sel_type", "output_keys")
+"""What `metadata.json` must say although other formats need not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,15 +144,13 @@ class Package:
 
     Attributes:
         path: Where it is.
-        metadata: For everyone.
+        facts: For everyone.
         build: What made it; None where deepmd-kit did.
-        model_params: The `model` section as JSON, empty where it is not said.
     """
 
     path: Path
-    metadata: Metadata
+    facts: Facts
     build: Build | None
-    model_params: str
 
 
 def read_package(path: Path) -> Package:
@@ -269,17 +175,20 @@ def read_package(path: Path) -> Package:
             f"{path} is an archive, but not of a compiled deep potential",
             hint="give a .pt2 model written by zoo freeze or by dp --pt-expt freeze",
         )
-    said = _parsed(Metadata, metadata, path)
-    described = None if build is None else _parsed(Build, build, path)
-    try:
-        section = "" if params is None else params.decode()
-        json.loads(section or "{}")
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} describes itself wrongly: its model section is no JSON",
-            hint="the file is damaged; freeze the checkpoint again",
-        ) from error
-    return Package(path, said, described, section)
+    said, section = _json(metadata, path), _json(params or b"{}", path)
+    facts = Facts.parse(said | {"model_params": section}, path, _SAID)
+    return Package(path, facts, None if build is None else _build(build, path))
+
+
+def _json(text: bytes, path: Path) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text)
+        if isinstance(found, dict):
+            return found
+    raise CheckpointError(
+        f"{path} describes itself wrongly: what should be JSON is none",
+        hint="the file is damaged; freeze the checkpoint again",
+    )
 
 
 def _member(source: RandomAccess, entries: Mapping[str, ArchiveEntry], name: str) -> bytes | None:
@@ -291,17 +200,14 @@ def _member(source: RandomAccess, entries: Mapping[str, ArchiveEntry], name: str
     return content_of(source, found[0], _MOST_BYTES)
 
 
-def _parsed(kind: type[_Kind], text: bytes, path: Path) -> _Kind:
+def _build(text: bytes, path: Path) -> Build:
     try:
-        return kind.model_validate_json(text)
+        return Build.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "its text"
-        raise CheckpointError(
-            f"{path} describes itself wrongly: {place}: {first['msg']}",
-            hint="the file is damaged or of a newer kind; freeze the checkpoint again",
-        ) from error
+        raise described_wrongly(path, error) from error
 
+
+__all__ = ["read", "run", "write"]
 
 EXTRA = "model/extra/"
 """Folder of the archive for what is not torch's."""
@@ -313,10 +219,10 @@ _CUDA_OPTIONS: dict[str, Any] = {"realize_opcount_threshold": 0}
 _LEVELS = {"AVX2": "x86-64-v3", "AVX512": "x86-64-v4"}
 
 
-def write_pt2(
+def write(
     portable: PortableModel,
     path: Path,
-    report: Callable[[str], None],
+    report: Report,
     *,
     atomic_virial: bool = False,
     device: torch.device | str = "cpu",
@@ -337,14 +243,12 @@ def write_pt2(
     target = torch.device(device)
     _need_compiler()
     model, history = portable.model, portable.with_history()
-    tree = {
-        **to_dictionary(model, portable.model_params),
-        HISTORY_KEY: {"history": history},
-    }
     extra = {
-        "metadata.json": metadata_of(model, atomic_virial=atomic_virial).model_dump_json(),
+        "metadata.json": facts_of(
+            model, portable.model_params, atomic_virial=atomic_virial
+        ).model_dump_json(),
         "model_def_script.json": json.dumps(portable.model_params),
-        "model.json": to_json(tree),
+        "model.json": to_json(with_history(portable)),
         "dpa_zoo.json": build_of(target, history).model_dump_json(),
     }
     # Opened first: a folder that is missing is found before minutes of work, not after.
@@ -419,3 +323,74 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
+
+
+class OtherTorchWarning(UserWarning):
+    """A compiled model runs under another release of PyTorch than the one that compiled it."""
+
+
+class CompiledEngine(LowerEngine):
+    """Evaluates through the one program of the file (docs/deepmd-format.md, 9).
+
+    Args:
+        program: The loaded file.
+        package: What it says about itself.
+        device: Where it computes.
+    """
+
+    def __init__(self, program: Callable[..., Any], package: Package, device: torch.device) -> None:
+        super().__init__(self._run, package.facts, device)
+        self._compiled = program
+
+    def _run(self, frame: LowerInput, atomic: bool) -> dict[str, NDArray[np.float64]]:
+        del atomic  # one program: it splits the virial always or never
+        nlist = frame.with_slots(self.facts.nsel)
+        arrays = (frame.coord, frame.types, nlist, frame.mapping, frame.fparam, frame.aparam)
+        tensors = (self.tensor(array[None]) for array in arrays if array is not None)
+        return {name: array_of(value) for name, value in self._compiled(*tensors).items()}
+
+
+def has_program(path: Path) -> bool:
+    """Tell whether a `.pt2` file takes neighbour lists; others are evaluated from their weights.
+
+    Raises:
+        CheckpointError: If it cannot be read as a compiled model.
+    """
+    return read_package(path).facts.lower_input_kind == "nlist"
+
+
+def run(path: Path, device: torch.device) -> CompiledEngine:
+    """Load a compiled model. This runs the machine code in it: only open files that you trust.
+
+    Raises:
+        CheckpointError: If it was compiled for another kind of machine, or is damaged.
+    """
+    check_program(path)
+    package = read_package(path)
+    hint = f"freeze the checkpoint here, or take its weights out: zoo convert {path} model.pth"
+    if package.build is not None:
+        reason = package.build.foreign_to(device)
+        if reason is not None:
+            raise CheckpointError(f"{path} cannot run here: {reason}", hint=hint)
+        if not package.build.is_of_this_torch:
+            warnings.warn(
+                f"{path} was compiled by torch {package.build.pytorch} and runs under "
+                f"{torch.__version__}: if its numbers matter, freeze it again",
+                OtherTorchWarning,
+                stacklevel=3,
+            )
+    try:
+        index = -1 if device.index is None else device.index
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch._inductor.aoti_load_package(  # noqa: SLF001 - torch has no public name
+                os.fspath(path), device_index=index
+            )
+    except RuntimeError as error:
+        made = "" if package.build is None else f" (compiled by torch {package.build.pytorch})"
+        raise CheckpointError(
+            f"{path} cannot be loaded by torch {torch.__version__}{made}: "
+            f"{str(error).splitlines()[0][:200]}",
+            hint=hint,
+        ) from error
+    return CompiledEngine(program, package, device)

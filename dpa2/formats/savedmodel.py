@@ -1,10 +1,12 @@
-"""Evaluation with a TensorFlow SavedModel (`.savedmodel`), of this project or of deepmd-kit."""
+"""TensorFlow SavedModels for deepmd-kit's JAX backend, its C++ and LAMMPS: written, and run."""
 
-import contextlib
 import json
 import logging
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +14,54 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpa2.formats.engine import LowerEngine, LowerFacts, LowerInput, fixed_shapes
-from dpa2.jax.export import MARK, import_tensorflow, need_to_run
-from schemas.base.errors import CheckpointError
-from schemas.checkpoint.other_files import missing_file
+from dpa2.formats.conversion import PortableModel
+from dpa2.formats.engine import LowerEngine, LowerInput, fixed_shapes
+from dpa2.formats.facts import Facts, facts_of
+from dpa2.formats.table import Report
+from dpa2.jax.packages import import_tensorflow, need_to_run, need_to_write
+from schemas.base.errors import CheckpointError, WriteError
+from schemas.base.writing import destination
 
-SUFFIX = ".savedmodel"
-
-
-def is_savedmodel(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path means a SavedModel: by its name, or by what is in the folder."""
-    folder = Path(path)
-    return folder.suffix.lower() == SUFFIX or (folder / MARK).is_file()
+MARK = "saved_model.pb"
+"""File that makes a folder a SavedModel."""
 
 
-def open_savedmodel(path: str | os.PathLike[str], device: torch.device) -> LowerEngine:
+def write(portable: PortableModel, path: Path, report: Report) -> None:
+    """Write a SavedModel; LAMMPS runs it on one rank and needs `atom_modify map yes`.
+
+    Raises:
+        ConversionError: If JAX or TensorFlow is not installed, or the model is in half precision.
+        WriteError: If the folder cannot be written, or something else has its name.
+    """
+    need_to_write("tensorflow")
+    report("starting JAX and TensorFlow")
+    import_tensorflow()
+    import jax
+
+    from dpa2.jax import savedmodel
+    from dpa2.jax.weights import weights_of
+
+    model = portable.model
+    weights, facts = weights_of(model), facts_of(model, portable.model_params)
+    with replaced_folder(path) as fresh, jax.enable_x64(True):
+        savedmodel.save(model.config, weights, facts, fresh, report)
+
+
+def run(path: Path, device: torch.device) -> LowerEngine:
     """Load a SavedModel. TensorFlow runs the graph in it: only open folders that you trust.
 
     Raises:
         CheckpointError: If TensorFlow is not installed or has no such device, or the folder is
             damaged, or is no SavedModel of an energy model.
     """
-    folder = Path(path)
-    if not folder.exists():
-        raise missing_file(folder)
-    if not (folder / MARK).is_file():
+    if not (path / MARK).is_file():
         raise CheckpointError(
-            f"{folder} is no SavedModel: there is no {MARK} in it",
+            f"{path} is no SavedModel: there is no {MARK} in it",
             hint="the copy was cut short, or it is something else; a SavedModel is a folder",
         )
-    need_to_run(folder, "tensorflow")
-    graph = _Graph(folder, device)
-    facts = graph.facts
-    return LowerEngine(graph, facts, device, graph.model_params)
+    need_to_run(path, "tensorflow")
+    graph = _Graph(path, device)
+    return LowerEngine(graph, graph.facts, device)
 
 
 class _Graph:
@@ -56,7 +73,6 @@ class _Graph:
 
     Attributes:
         facts: What it says about itself.
-        model_params: The `model` section in it.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -82,13 +98,12 @@ class _Graph:
         said = {name: self._said(getter) for name, getter in _GETTERS.items()}
         flat = said["pair_exclude_types"] or []
         said["pair_exclude_types"] = [flat[k : k + 2] for k in range(0, len(flat), 2)]
-        self.facts = LowerFacts.parse(
-            {name: value for name, value in said.items() if value is not None}, path
-        )
         try:
-            self.model_params = dict(json.loads(self._said("get_model_def_script") or "{}"))
+            said["model_params"] = dict(json.loads(self._said("get_model_def_script") or "{}"))
         except (TypeError, ValueError) as error:
             raise self._unusable(error) from error
+        told = {name: value for name, value in said.items() if value is not None}
+        self.facts = Facts.parse(told, path)
 
     def __call__(self, frame: LowerInput, atomic: bool) -> dict[str, NDArray[np.float64]]:
         try:
@@ -131,7 +146,7 @@ _GETTERS = {
 }
 
 
-@contextlib.contextmanager
+@contextmanager
 def _quiet_absl() -> Iterator[None]:
     """Keep back warnings about gradients of gradients, which deepmd-kit's files lack."""
     logger = logging.getLogger("absl")
@@ -149,3 +164,44 @@ def _plain(value: Any) -> Any:
     if isinstance(plain, list):
         return [_plain(item) for item in plain]
     return plain.decode() if isinstance(plain, bytes) else plain
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Yield the name of a new folder that takes the place of `target` when the block succeeds.
+
+    Only a SavedModel or an empty folder is replaced; anything else there is an error.
+
+    Raises:
+        WriteError: If something else is in the way, or the disk refuses.
+    """
+    target = destination(target, folder=True)
+    if target.exists() and not _replaceable(target):
+        raise WriteError(
+            f"{target} exists and is not a SavedModel", hint="choose another name, or remove it"
+        )
+    if not target.parent.is_dir():
+        raise WriteError(f"there is no folder {target.parent}", hint="create it first")
+    tail = f"{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    fresh = target.with_name(f".{target.name}.new-{tail}")
+    old = target.with_name(f".{target.name}.old-{tail}")
+    try:
+        yield fresh
+        if target.exists():
+            target.rename(old)
+        fresh.rename(target)
+    except OSError as error:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise WriteError(
+            f"{target} cannot be written: {error.strerror or error}",
+            hint="check that its folder is writable and has space left; what was there before is "
+            "untouched",
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaceable(target: Path) -> bool:
+    return target.is_dir() and ((target / MARK).is_file() or not any(target.iterdir()))

@@ -1,6 +1,7 @@
 """Structures that a model takes, brought to one form, and the evaluation that it gives."""
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dpa2.data.cells import find_bad_cells
 from dpa2.data.frames import PADDING, Fault, FrameError
+from dpa2.formats.facts import Facts
 from schemas.base.errors import DataError
 
 FloatArray = NDArray[np.float64]
@@ -64,16 +66,6 @@ IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class ModelInputs:
-    """What a model needs to know of its input: the elements and the sizes of the parameters."""
-
-    type_map: tuple[str, ...]
-    dim_fparam: int = 0
-    dim_aparam: int = 0
-    has_default_fparam: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Structures:
     """Checked input for F frames of N atoms; contiguous float64 and int64 arrays.
 
@@ -112,7 +104,7 @@ class Structures:
 
 
 def check_structures(
-    model: ModelInputs,
+    facts: Facts,
     coord: ArrayLike,
     box: ArrayLike | None,
     atype: Sequence[object] | ArrayLike,
@@ -122,7 +114,7 @@ def check_structures(
     """Bring arrays of any accepted shape to one form.
 
     Args:
-        model: What the model takes.
+        facts: What is known of the model.
         coord: (F, N, 3), (N, 3), (F, 3 N) or flat, Å.
         box: (F, 3, 3), (3, 3), (F, 9) or flat, Å; one cell serves all frames; None: not periodic.
         atype: (N,) or (F, N) type numbers (-1 = no atom here) or element symbols.
@@ -134,7 +126,7 @@ def check_structures(
         DataError: On a wrong shape, an element that the model does not know, or a missing
             parameter.
     """
-    types = _types(model.type_map, atype)
+    types = _types(facts.type_map, atype)
     coord_FNX = _coord(coord, types.shape[-1])
     num_frames, num_atoms = coord_FNX.shape[:2]
     if types.ndim == 1:
@@ -148,8 +140,10 @@ def check_structures(
         coord_FNX,
         _box(box, num_frames),
         np.ascontiguousarray(types),
-        _fparam(model, fparam, num_frames),
-        _aparam(model, aparam, num_frames, num_atoms),
+        _parameter(
+            "fparam", fparam, (num_frames, facts.dim_fparam), optional=facts.has_default_fparam
+        ),
+        _parameter("aparam", aparam, (num_frames, num_atoms, facts.dim_aparam)),
     )
 
 
@@ -210,7 +204,7 @@ def _box(box: ArrayLike | None, num_frames: int) -> FloatArray | None:
     return array
 
 
-def _types(type_map: tuple[str, ...], atype: Sequence[object] | ArrayLike) -> IntArray:
+def _types(type_map: list[str], atype: Sequence[object] | ArrayLike) -> IntArray:
     try:
         array = np.asarray(atype)
     except ValueError as error:
@@ -234,7 +228,7 @@ def _types(type_map: tuple[str, ...], atype: Sequence[object] | ArrayLike) -> In
     return array.astype(np.int64)
 
 
-def _types_of_symbols(type_map: tuple[str, ...], symbols: NDArray[np.generic]) -> IntArray:
+def _types_of_symbols(type_map: list[str], symbols: NDArray[np.generic]) -> IntArray:
     index = {name: number for number, name in enumerate(type_map)}
     unknown = sorted({str(symbol) for symbol in symbols.flat} - set(index))
     if unknown:
@@ -247,46 +241,27 @@ def _types_of_symbols(type_map: tuple[str, ...], symbols: NDArray[np.generic]) -
     return np.array(numbers, dtype=np.int64).reshape(symbols.shape)
 
 
-def _shortened(type_map: tuple[str, ...], limit: int = 20) -> str:
+def _shortened(type_map: list[str], limit: int = 20) -> str:
     shown = " ".join(type_map[:limit])
     return shown if len(type_map) <= limit else f"{shown} and {len(type_map) - limit} more"
 
 
-def _fparam(model: ModelInputs, fparam: ArrayLike | None, num_frames: int) -> FloatArray | None:
-    width = model.dim_fparam
-    if fparam is None:
-        if width and not model.has_default_fparam:
-            raise DataError(f"the model needs fparam: {width} numbers per frame")
-        return None
-    if not width:
-        raise DataError("the model takes no fparam", hint="leave fparam out")
-    array = _numbers("fparam", fparam)
-    if array.size not in (width, width * num_frames):
-        raise DataError(f"fparam has the shape {array.shape}, expected ({num_frames}, {width})")
-    return _parameter("fparam", array.reshape(-1, width), (num_frames, width))
-
-
-def _aparam(
-    model: ModelInputs, aparam: ArrayLike | None, num_frames: int, num_atoms: int
+def _parameter(
+    name: str, given: ArrayLike | None, shape: tuple[int, ...], *, optional: bool = False
 ) -> FloatArray | None:
-    width = model.dim_aparam
-    if aparam is None:
-        if width:
-            raise DataError(f"the model needs aparam: {width} numbers per atom")
+    """Return parameters in a shape; those of one frame serve all."""
+    width = shape[-1]
+    if given is None:
+        if width and not optional:
+            each = "frame" if len(shape) == 2 else "atom"
+            raise DataError(f"the model needs {name}: {width} numbers per {each}")
         return None
     if not width:
-        raise DataError("the model takes no aparam", hint="leave aparam out")
-    array = _numbers("aparam", aparam)
-    if array.size not in (num_atoms * width, num_frames * num_atoms * width):
-        raise DataError(
-            f"aparam has the shape {array.shape}, expected ({num_frames}, {num_atoms}, {width})"
-        )
-    shape = (num_frames, num_atoms, width)
-    return _parameter("aparam", array.reshape(-1, num_atoms, width), shape)
-
-
-def _parameter(name: str, array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    array = np.ascontiguousarray(np.broadcast_to(array, shape))
+        raise DataError(f"the model takes no {name}", hint=f"leave {name} out")
+    array = _numbers(name, given)
+    if array.size not in (math.prod(shape), math.prod(shape[1:])):
+        raise DataError(f"{name} has the shape {array.shape}, expected {shape}")
+    array = np.ascontiguousarray(np.broadcast_to(array.reshape(-1, *shape[1:]), shape))
     bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
     if bad.any():
         fault = Fault(f"{name} holds a number that is not finite")

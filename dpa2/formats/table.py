@@ -1,8 +1,9 @@
-"""The table of file formats: which suffix is read and written by which function.
+"""The table of file formats: what each is, and the module that reads, writes and runs it.
 
-Functions are named, not imported: a format costs nothing until a file of it is asked for.
+Modules are named, not imported: a format costs nothing until a file of it is asked for.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,17 +15,16 @@ from schemas.checkpoint.kinds import check_name
 from schemas.checkpoint.other_files import missing_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import torch
 
     from dpa2.formats.conversion import PortableModel
+    from dpa2.formats.engine import Engine
 
-    Reader = Callable[[Path, str | None], PortableModel]
-    Report = Callable[[str], None]
-    Writer = Callable[[PortableModel, Path, Report], None]
+Report = Callable[[str], None]
 
 
-def _silent(_: str) -> None:
-    pass
+def silent(_: str) -> None:
+    """Report to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +34,32 @@ class Format:
     Attributes:
         suffixes: How its files' names end; the first is the usual one.
         title: What it is, in words.
-        reader: `module:function` taking (path, branch or None) and returning a `PortableModel`;
-            None: cannot be read back.
-        writer: `module:function` taking (`PortableModel`, path, report); `report` is told what is
-            being done if that takes long. It may take the model apart, and raises a
-            ConversionError for what the format cannot hold. None: is not written here.
+        module: Where its functions are: `read(path, branch)` returns a `PortableModel`;
+            `write(portable, path, report, **options)` writes one, may take the model apart, tells
+            `report` what is being done if that takes long, and raises a ConversionError for what
+            the format cannot hold; `run(path, device)` returns an `Engine`.
+        reads: Whether the weights in a file can be read.
+        writes: Whether it is written here.
+        runs: Whether a file holds a program, which is evaluated as it is.
         may_have_branches: Whether a file may hold several branches, of which one is chosen.
     """
 
     suffixes: tuple[str, ...]
     title: str
-    reader: str | None
-    writer: str | None
+    module: str
+    reads: bool = True
+    writes: bool = True
+    runs: bool = False
     may_have_branches: bool = False
 
     @property
     def name(self) -> str:
         """The usual suffix."""
         return self.suffixes[0]
+
+    def function(self, name: str) -> Any:
+        """Return `read`, `write` or `run` of the format."""
+        return getattr(import_module(self.module), name)
 
     def read(self, path: Path, branch: str | None) -> "PortableModel":
         """Read a file.
@@ -62,25 +70,27 @@ class Format:
             ZooError: What the reader finds wrong.
         """
         check_name(path)
-        if self.reader is None:
+        if not self.reads:
             raise ConversionError(
                 f"{path}: a {self.name} file ({self.title}) cannot be turned back into a model",
                 hint=f"give the file it was made from: {', '.join(readable())}",
             )
         if not path.exists() and self is not FORMATS[0]:  # checkpoints may leave out their suffix
             raise missing_file(path)
-        function: Reader = _named(self.reader)
-        return function(path, branch)
+        found: PortableModel = self.function("read")(path, branch)
+        return found
 
     def check_writable(self, path: Path) -> None:
         """Raise ConversionError if this format is not written here."""
-        if self.writer is None:
+        if not self.writes:
             raise ConversionError(
                 f"{path}: {self.name} files ({self.title}) are read here but not written",
                 hint=f"write one of: {', '.join(writable())}",
             )
 
-    def write(self, model: "PortableModel", path: Path, report: "Report" = _silent) -> None:
+    def write(
+        self, model: "PortableModel", path: Path, report: Report = silent, **options: Any
+    ) -> None:
         """Write a file; `model` must not be used afterwards.
 
         Raises:
@@ -88,65 +98,53 @@ class Format:
             WriteError: If the file cannot be written; an older one is untouched.
         """
         self.check_writable(path)
-        assert self.writer is not None
-        function: Writer = _named(self.writer)
-        function(model, path, report)
+        self.function("write")(model, path, report, **options)
 
+    def run(self, path: Path, device: "torch.device") -> "Engine":
+        """Load the program in a file, which then runs: only open files that you trust.
 
-_HERE = "dpa2.formats.files:"
-_JAX = "dpa2.formats.files:"
+        Raises:
+            CheckpointError: If it is damaged, is none of an energy model, or cannot run here.
+        """
+        if not path.exists():
+            raise missing_file(path)
+        found: Engine = self.function("run")(path, device)
+        return found
+
 
 FORMATS: list[Format] = [
     Format(
         (".pt",),
         "checkpoint of this program and of deepmd-kit's PyTorch backend",
-        _HERE + "read_pt",
-        _HERE + "write_pt",
+        "dpa2.formats.network",
         may_have_branches=True,
     ),
     Format(
         (".pth",),
         "TorchScript for deepmd-kit, LAMMPS and C++",
-        _HERE + "read_pth",
-        _HERE + "write_pth",
+        "dpa2.formats.torchscript",
+        runs=True,
     ),
-    Format((".dp",), "deepmd-kit's portable model, HDF5", _HERE + "read_dp", _HERE + "write_dp"),
-    Format(
-        (".yaml", ".yml"),
-        "deepmd-kit's portable model, text",
-        _HERE + "read_yaml_model",
-        _HERE + "write_yaml_model",
-    ),
+    Format((".dp",), "deepmd-kit's portable model, HDF5", "dpa2.formats.dictionary_files"),
+    Format((".yaml", ".yml"), "deepmd-kit's portable model, text", "dpa2.formats.dictionary_files"),
     Format(
         (".pt2",),
         "compiled for this machine (AOTInductor), for deepmd-kit, LAMMPS and C++",
-        _HERE + "read_pt2",
-        "dpa2.formats.pt2:write_pt2",
+        "dpa2.formats.pt2",
+        runs=True,
     ),
     Format(
-        (".pte",),
-        "exported program of deepmd-kit",
-        _HERE + "read_pt2",
-        None,
+        (".pte",), "exported program of deepmd-kit", "dpa2.formats.dictionary_files", writes=False
     ),
-    Format(
-        (".onnx",),
-        "ONNX graph for runtimes without PyTorch",
-        None,
-        "dpa2.formats.onnx:write_onnx",
-    ),
+    Format((".onnx",), "ONNX graph for runtimes without PyTorch", "dpa2.formats.onnx", reads=False),
     Format(
         (".savedmodel",),
         "TensorFlow SavedModel for deepmd-kit's JAX backend and LAMMPS",
-        None,
-        _JAX + "write_savedmodel_model",
+        "dpa2.formats.savedmodel",
+        reads=False,
+        runs=True,
     ),
-    Format(
-        (".hlo",),
-        "StableHLO for deepmd-kit's JAX backend",
-        _HERE + "read_dp",  # holds what a .dp file holds
-        _JAX + "write_hlo_model",
-    ),
+    Format((".hlo",), "StableHLO for deepmd-kit's JAX backend", "dpa2.formats.hlo", runs=True),
 ]
 """Every format; whoever adds one adds a line here, or calls `add_format`."""
 
@@ -166,12 +164,12 @@ def formats() -> list[Format]:
 
 def readable() -> list[str]:
     """Return the usual suffixes of formats that can be read."""
-    return [known.name for known in formats() if known.reader is not None]
+    return [known.name for known in formats() if known.reads]
 
 
 def writable() -> list[str]:
     """Return the usual suffixes of formats that can be written."""
-    return [known.name for known in formats() if known.writer is not None]
+    return [known.name for known in formats() if known.writes]
 
 
 def format_of(path: Path, *, to_write: bool = False) -> Format:
@@ -198,8 +196,3 @@ def format_of(path: Path, *, to_write: bool = False) -> Format:
         f"{path}: the suffix `{path.suffix}` does not say which format to write",
         hint=f"{guess}formats: {', '.join(writable())}",
     )
-
-
-def _named(reference: str) -> Any:
-    module, _, name = reference.partition(":")
-    return getattr(import_module(module), name)

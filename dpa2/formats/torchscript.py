@@ -1,4 +1,4 @@
-"""Frozen TorchScript models (`.pth`): read as data, and run."""
+"""Frozen TorchScript models (`.pth`): written, read as data, and run."""
 
 import json
 import os
@@ -15,14 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa2.data.frames import each_frame
-from dpa2.formats.engine import Engine, LowerFacts, LowerInput, array_of, evaluate_frame
+from dpa2.formats.conversion import PortableModel, refuse_branch
+from dpa2.formats.engine import LowerEngine, LowerInput, array_of
+from dpa2.formats.facts import Facts, facts_of
 from dpa2.formats.structures import Evaluation, Structures
+from dpa2.formats.table import Report
+from dpa2.formats.weights import model_from_state
+from dpa2.lower.frozen_model import FrozenEnergyModel
 from dpa2.lower.ghost_exchange import declare_border_operator
+from dpa2.model.energy import EnergyModel
 from dpa2.model.neighbors import PairFinder, pairs_within
 from schemas.base.errors import CheckpointError
+from schemas.base.writing import atomic_write
 from schemas.checkpoint.archive import check_program
 from schemas.checkpoint.header import TensorEntry
-from schemas.checkpoint.kinds import TORCHSCRIPT, check_name, kind_of
 from schemas.checkpoint.script import Script, read_script
 from schemas.input.model import OURS
 
@@ -40,6 +46,14 @@ _HOLDERS = {
 }
 # Declarations last as long as the library object that made them.
 _declared: list[torch.library.Library] = []
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("get_type_map", "get_observed_type_list", "model_output_type"), list[str]),
+    **dict.fromkeys(("get_sel", "get_sel_type"), list[int]),
+    "get_min_nbor_dist": float | None,
+    "get_default_chg_spin": Tensor | None,
+}
+"""Types of the answers that do not show theirs."""
 
 HISTORY_FILE = "dpa_zoo.json"
 """Extra file in the archive with the conversions that led to it."""
@@ -98,6 +112,61 @@ def _json(text: Any) -> Any:
         return None
 
 
+def read(path: Path, branch: str | None) -> PortableModel:
+    """Read a frozen model."""
+    refuse_branch(path, branch)
+    section, state, history = read_torchscript(path)
+    return PortableModel(model_from_state(section, state, path), section, path, history=history)
+
+
+def script(model: EnergyModel, model_params: dict[str, Any]) -> torch.jit.ScriptModule:
+    """Return the TorchScript module of a model, which is taken apart.
+
+    Args:
+        model: A trained model; not to be used afterwards.
+        model_params: The `model` section it was trained with.
+    """
+    declare_border_operator()
+    facts = facts_of(model, model_params)
+    answers = facts.answers() | {
+        "get_nsel": facts.nsel,
+        "get_nnei": facts.nsel,
+        "get_ntypes": len(facts.type_map),
+        "get_default_chg_spin": None,
+        "get_observed_type_list": facts.observed_type,
+        "need_sorted_nlist_for_lower": True,
+        "do_grad_r": True,
+        "do_grad_c": True,
+    }
+    kept = {
+        f"answer_{name}": torch.jit.Attribute(value, _KINDS.get(name, type(value)))
+        for name, value in answers.items()
+    }
+    with warnings.catch_warnings():
+        # torch deprecates TorchScript, which is still what deepmd-kit and LAMMPS load.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        frozen = FrozenEnergyModel(model, kept | {"model_def_script": json.dumps(model_params)})
+        module = torch.jit.script(frozen.eval())
+    for name in answers:
+        # Modules of one type share their functions, which therefore hold no constants.
+        if not module._c._has_method(name):  # noqa: SLF001 - no public name
+            more = ", var_name: Optional[str] = None" if name.startswith("do_grad") else ""
+            module.define(f"def {name}(self{more}):\n    return self.answer_{name}\n")
+    return module
+
+
+def write(portable: PortableModel, path: Path, report: Report) -> None:
+    """Freeze a model; it is taken apart."""
+    report("compiling to TorchScript")
+    history = json.dumps(portable.with_history())
+    module = script(portable.model, portable.model_params)
+    # deepmd-kit keeps a data modifier in the first of these; an empty one means none.
+    extra = {"data_modifier.pth": "", HISTORY_FILE: history}
+    with atomic_write(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(module, stream, _extra_files=extra)
+
+
 # What the lower interface of a `.pth` calls the outputs of the others.
 _OUTPUTS = {
     "energy": "atom_energy",
@@ -108,7 +177,7 @@ _OUTPUTS = {
 }
 
 
-class TorchScriptEngine(Engine):
+class TorchScriptEngine(LowerEngine):
     """Evaluates through the methods of the frozen file (docs/deepmd-format.md, 8.1).
 
     Args:
@@ -118,7 +187,7 @@ class TorchScriptEngine(Engine):
 
     def __init__(self, module: torch.jit.ScriptModule, device: torch.device) -> None:
         self.module: Any = module
-        self.facts = LowerFacts(
+        facts = Facts(
             type_map=self.module.get_type_map(),
             rcut=self.module.get_rcut(),
             sel=[self.module.get_nsel()],
@@ -127,9 +196,9 @@ class TorchScriptEngine(Engine):
             has_default_fparam=(
                 hasattr(module, "has_default_fparam") and self.module.has_default_fparam()
             ),
+            model_params=json.loads(self.module.get_model_def_script() or "{}"),
         )
-        model_params = json.loads(self.module.get_model_def_script() or "{}")
-        super().__init__(self.facts.inputs, self.facts.rcut, device, model_params)
+        super().__init__(self._lower, facts, device)
 
     def evaluate(
         self,
@@ -143,7 +212,9 @@ class TorchScriptEngine(Engine):
         num_frames, num_atoms = structures.atom_types.shape
         real = structures.atom_types >= 0
         if find_pairs is not None and num_frames == 1 and real.all() and not descriptor:
-            return evaluate_frame(self._lower, self.facts, structures, find_pairs, atomic=atomic)
+            return super().evaluate(
+                structures, atomic=atomic, descriptor=False, find_pairs=find_pairs
+            )
         dropped = self._count_dropped(structures)
         types = torch.tensor(structures.atom_types, device=self.device)
         coord = self.tensor(structures.coord)
@@ -190,7 +261,7 @@ class TorchScriptEngine(Engine):
         def dropped(f: int) -> int:
             coord = structures.coord[f][structures.atom_types[f] >= 0]
             box = None if structures.box is None else structures.box[f]
-            counts = np.bincount(pairs_within(coord, box, self.rcut)[0], minlength=1)
+            counts = np.bincount(pairs_within(coord, box, self.facts.rcut)[0], minlength=1)
             return int(np.maximum(counts - self.facts.nsel, 0).sum())
 
         return sum(each_frame(structures.num_frames, dropped))
@@ -209,18 +280,12 @@ def _running(what: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def is_torchscript(path: str | os.PathLike[str]) -> bool:
-    """Tell by its content whether a file is a TorchScript model."""
-    return kind_of(path) is TORCHSCRIPT
-
-
-def open_torchscript(path: str | os.PathLike[str], device: torch.device) -> TorchScriptEngine:
+def run(path: Path, device: torch.device) -> TorchScriptEngine:
     """Load a frozen model. TorchScript runs the code in it: only open files that you trust.
 
     Raises:
         CheckpointError: If the file needs code that is not here, is damaged, or is no energy model.
     """
-    check_name(path)
     check_program(path)
     declare_operators()
     try:

@@ -5,12 +5,15 @@ docs/deepmd-format.md, 4.2, 4.4. Which tensors there are is in `schemas.input.we
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError
+from schemas.input.model import parse_model
 from schemas.input.weights import DESCRIPTOR, Weight, weights
 
 _NOT_TOGETHER = "its model section and its weights do not belong together"
@@ -83,6 +86,20 @@ def load_deepmd_state(model: EnergyModel, state: Mapping[str, Tensor]) -> None:
         prefix = f"{DESCRIPTOR}{name}."
         block.set_values(state[prefix + "mean"], state[prefix + "stddev"])
     model.statistics_changed()
+
+
+def model_from_state(
+    section: Mapping[str, Any], state: Mapping[str, Tensor], path: object = ""
+) -> EnergyModel:
+    """Return the network of a `model` section with deepmd-kit's tensors; `path` is for messages.
+
+    Raises:
+        CheckpointError: If they do not belong together.
+        ConfigError: If the model is none that this engine runs.
+    """
+    model = build_model(parse_model(section, path))
+    load_deepmd_state(model, state)
+    return model
 
 
 def deepmd_parameters(*models: EnergyModel) -> list[tuple[int, str, nn.Parameter | None]]:

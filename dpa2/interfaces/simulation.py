@@ -322,12 +322,12 @@ def _refuse_overwriting(folder: Path, files: Sequence[str], model: Path, *, forc
 def _place_model(model: Path, target: Path, branch: str | None, *, freeze_it: bool) -> None:
     """Freeze or copy the model, so that the folder can be taken elsewhere as it is."""
     if freeze_it:
-        from dpa2.formats.freezing import freeze
+        from dpa2.formats.conversion import freeze
 
         freeze(model, target, branch)
         return
     if model.is_dir():
-        from dpa2.jax.export import replaced_folder
+        from dpa2.formats.savedmodel import replaced_folder
 
         for item in model.rglob("*"):
             refuse_special(item, CheckpointError)

@@ -13,8 +13,9 @@ from typing import Any
 import tensorflow as tf
 from jax.experimental import jax2tf
 
+from dpa2.formats.facts import Facts
+from dpa2.formats.table import Report
 from dpa2.jax.energy import CONSTRAINT, PLATFORMS, lower
-from dpa2.jax.facts import OUTPUTS, Facts
 from schemas.input.model import Model
 
 # Axes:  F frames   N atoms per frame   M atoms and ghosts   S shifts   K neighbour slots
@@ -105,9 +106,6 @@ def fold(values: Any, mapping_FM: Any, num_atoms: Any) -> Any:
     return tf.reshape(total, tf.concat([[F, num_atoms], shape[2:]], axis=0))
 
 
-Report = Callable[[str], None]
-
-
 def save(
     config: Model, weights: Mapping[str, Any], facts: Facts, folder: Path, report: Report
 ) -> None:
@@ -127,8 +125,9 @@ def save(
         one = _lower_function(config, weights, facts, atomic_virial=atomic_virial)
         setattr(module, f"call_lower{suffix}", one)
         setattr(module, f"call{suffix}", _call_function(one, facts, atomic_virial=atomic_virial))
-    for name, (value, dtype) in _constants(facts).items():
-        setattr(module, name, _getter(name, value, dtype))
+    for name, value in _answers(facts).items():
+        if value is not None:
+            setattr(module, name, _getter(name, value))
     report("writing the SavedModel")
     tf.saved_model.save(module, str(folder))
 
@@ -209,36 +208,22 @@ def _parameters(facts: Facts) -> list[Any]:
     ]
 
 
-def _constants(facts: Facts) -> dict[str, tuple[Any, Any]]:
-    """Return what each getter returns, with its type."""
-    found: dict[str, tuple[Any, Any]] = {
-        "get_type_map": (facts.type_map, tf.string),
-        "get_rcut": (facts.rcut, tf.float64),
-        "get_dim_fparam": (facts.dim_fparam, tf.int64),
-        "get_dim_aparam": (facts.dim_aparam, tf.int64),
-        "get_sel_type": (facts.sel_type, tf.int64),
-        "is_aparam_nall": (False, tf.bool),
-        "model_output_type": (OUTPUTS, tf.string),
-        "mixed_types": (True, tf.bool),
-        "get_sel": ([facts.nsel], tf.int64),
+def _answers(facts: Facts) -> dict[str, Any]:
+    """Return what each getter returns; a type stands for an empty list of it."""
+    return facts.answers() | {
         # None for the caller to leave out: `call_lower` does it where deepmd-kit's own model does,
         # after the nearest neighbours were chosen.
-        "get_pair_exclude_types": ([], tf.int64),
-        "get_model_def_script": (facts.model_def_script, tf.string),
-        "has_message_passing": (True, tf.bool),
-        "do_message_passing": (True, tf.bool),
-        "has_default_fparam": (facts.default_fparam is not None, tf.bool),
-        "get_default_fparam": (facts.default_fparam or [], tf.float64),
-        "has_chg_spin_ebd": (False, tf.bool),
-        "get_dim_chg_spin": (0, tf.int64),
-        "has_default_chg_spin": (False, tf.bool),
-        "get_default_chg_spin": ([], tf.float64),
+        "get_pair_exclude_types": int,
+        "do_message_passing": True,
+        "get_default_fparam": facts.default_fparam or float,
+        "get_default_chg_spin": float,
     }
-    if facts.min_nbor_dist is not None:
-        found["get_min_nbor_dist"] = (facts.min_nbor_dist, tf.float64)
-    return found
 
 
-def _getter(name: str, value: Any, dtype: Any) -> Any:
+def _getter(name: str, value: Any) -> Any:
+    kind, value = (value, []) if isinstance(value, type) else (type(value), value)
+    if isinstance(value, list) and value:
+        kind = type(value[0])
+    types = {str: tf.string, bool: tf.bool, int: tf.int64, float: tf.float64}
     # Made inside: a tensor from outside is an argument, and deepmd-kit's C++ gives none.
-    return _named(lambda: tf.constant(value, dtype), name, [])
+    return _named(lambda: tf.constant(value, types[kind]), name, [])

@@ -10,9 +10,9 @@ docs/deepmd-format.md, 8.1.
 from typing import Any, Dict, List, Optional, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dpa2.lower.frozen_contents import ModelFacts, make_constant, named_weights
+from dpa2.lower.frozen_contents import make_constant, named_weights
 from dpa2.lower.ghost_exchange import Ghosts
 from dpa2.lower.layout import Laid, Layout, cast
 from dpa2.lower.periodic_images import Extended, all_pairs, extend, nearest_neighbors
@@ -20,7 +20,7 @@ from dpa2.model import derivatives
 from dpa2.model.energy import EnergyModel
 
 
-class FrozenEnergyModel(ModelFacts):
+class FrozenEnergyModel(nn.Module):
     """An energy model as deepmd-kit's readers of `.pth` files expect it.
 
     Lengths are in Å, energies in eV. Inputs may be float32 or float64; energies and virials of
@@ -31,11 +31,21 @@ class FrozenEnergyModel(ModelFacts):
 
     Args:
         model: A trained model; it is taken apart and must not be used afterwards.
-        model_params: The `model` section it was trained with, kept in the file.
+        kept: Attributes that the file keeps besides, by name.
     """
 
-    def __init__(self, model: EnergyModel, model_params: Dict[str, Any]) -> None:
-        super().__init__(model, model_params)
+    min_nbor_dist: Tensor
+
+    def __init__(self, model: EnergyModel, kept: Dict[str, Any]) -> None:
+        super().__init__()
+        self.register_buffer("min_nbor_dist", model.min_nbor_dist.detach().clone())
+        self.rcut = float(model.rcut)
+        self.nsel = int(model.cutoffs().nsel)
+        self.num_fparam = model.fitting.num_fparam
+        self.num_aparam = model.fitting.num_aparam
+        self.defaults_fparam = model.fitting.has_default_fparam
+        for name, value in kept.items():
+            setattr(self, name, value)
         self.layout = Layout(model.cutoffs(), model.plan())
         self.atomic_model = named_weights(model).branch("atomic_model")
         self.contributes_T = model.contributes_T.detach() > 0

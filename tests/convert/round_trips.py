@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from cli.safetensors_format import register_safetensors
+from dpa2.formats import network
 from dpa2.formats.conversion import convert
-from dpa2.formats.files import read_pt
 from dpa2.formats.weights import to_deepmd_state
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -43,7 +43,7 @@ def walk(seed: int, folder: Path, *, num_frozen: int = 2) -> list[str]:
         target = folder / f"{number}{suffix}"
         convert(place, target)
         place = target
-    first, last = read_pt(source, None), read_pt(place, None)
+    first, last = network.read(source, None), network.read(place, None)
     assert last.model_params == first.model_params
     before, after = to_deepmd_state(first.model), to_deepmd_state(last.model)
     assert list(before) == list(after)

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.formats.conversion import convert
-from dpa2.formats.files import read_pt
-from dpa2.formats.freezing import freeze
+from dpa2.formats import network
+from dpa2.formats.conversion import convert, freeze
 from dpa2.formats.table import FORMATS, format_of, formats
 from schemas.base.errors import CheckpointError, ConversionError
 from tests.commands import outcome
@@ -90,7 +89,7 @@ def test_a_checkpoint_keeps_the_step_it_was_trained_to(tmp_path):
     source = GOLDEN / "training" / "adam" / "model.pt"
     done = convert(source, tmp_path / "x.pt")
     assert done.left_behind == ["the state of the optimiser"]
-    before, after = read_pt(source, None), read_pt(tmp_path / "x.pt", None)
+    before, after = network.read(source, None), network.read(tmp_path / "x.pt", None)
     assert (after.step, after.learning_rate) == (before.step, before.learning_rate)
     assert after.left_behind == []
     assert_same_state(after.model, before.model)
@@ -119,7 +118,7 @@ def test_a_head_becomes_a_model_of_its_own(zoo, tmp_path):
     (tmp_path / "y").mkdir()
     assert zoo(tmp_path / "x.dp", tmp_path / "y" / "x.pt").exit_code == 0
     assert_same_state(
-        read_pt(tmp_path / "y" / "x.pt", None).model, read_pt(MULTI_TASK, "pbe").model
+        network.read(tmp_path / "y" / "x.pt", None).model, network.read(MULTI_TASK, "pbe").model
     )
     done = convert(MULTI_TASK, tmp_path / "z.dp", branch="pbe")
     assert done.left_behind == ["the branches scan, metal"]
@@ -161,7 +160,7 @@ def test_what_cannot_be_read_back_says_so(zoo, tmp_path):
 
 def test_a_missing_file_is_missing_in_every_format(tmp_path):
     for known in FORMATS:
-        if known.reader is not None:
+        if known.reads:
             with pytest.raises(CheckpointError, match="does not exist"):
                 known.read(tmp_path / f"absent{known.name}", None)
 
@@ -172,18 +171,14 @@ def test_an_unknown_precision_is_refused(zoo, tmp_path):
 
 
 def test_every_format_names_functions_that_exist():
-    from importlib import import_module
-
     for known in formats():
-        for reference in (known.reader, known.writer):
-            if reference is not None:
-                module, _, name = reference.partition(":")
-                assert callable(getattr(import_module(module), name))
+        for name, there in (("read", known.reads), ("write", known.writes), ("run", known.runs)):
+            assert not there or callable(known.function(name))
 
 
 def test_where_a_model_comes_from_is_kept_through_formats(tmp_path):
     convert(MEDIUM, tmp_path / "a.dp")
     convert(tmp_path / "a.dp", tmp_path / "b.yaml")
     convert(tmp_path / "b.yaml", tmp_path / "c.pt")
-    history = read_pt(tmp_path / "c.pt", None).history
+    history = network.read(tmp_path / "c.pt", None).history
     assert [step["source"] for step in history] == ["model.pt", "a.dp", "b.yaml"]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dpa2.evaluate.potential import DroppedNeighborsWarning, Potential, load
-from dpa2.formats.structures import ModelInputs, check_structures
+from dpa2.formats.facts import Facts
+from dpa2.formats.structures import check_structures
 from schemas.base.errors import CheckpointError, DataError
 
 CASES = ["small", "cluster", "fparam_aparam", "virtual_atoms", "triclinic_five_elements"]
@@ -123,7 +124,7 @@ def test_a_misspelt_element_has_a_suggestion(water, frames):
 
 
 def test_missing_parameters_are_named():
-    model = ModelInputs(("O",), dim_fparam=2, dim_aparam=1)
+    model = Facts(type_map=["O"], rcut=4.0, sel=[9], dim_fparam=2, dim_aparam=1)
     with pytest.raises(DataError, match="needs fparam: 2 numbers per frame"):
         check_structures(model, np.zeros((1, 3)), None, [0], aparam=[1.0])
     with pytest.raises(DataError, match="needs aparam: 1 numbers per atom"):

@@ -13,7 +13,7 @@ from dpa2.evaluate.potential import load
 from dpa2.evaluate.recommend import recommend
 from dpa2.evaluate.recommendation import BranchFit, Recommendation, plot_recommendation, rank
 from dpa2.evaluate.shared_heads import SharedHeads
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from schemas.base.errors import CheckpointError, DataError
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from tests.freeze.golden_cases import GOLDEN, load_module
 
 

@@ -10,7 +10,7 @@ import torch
 
 from dpa2.evaluate.potential import load
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from schemas.base.errors import CheckpointError, WriteError
 from tests.commands import zoo
 from tests.freeze.golden_cases import GOLDEN, golden_inputs, load_module
@@ -102,7 +102,7 @@ def test_a_folder_stands_for_its_newest_checkpoint(tmp_path):
     (tmp_path / "model.ckpt-7.pt").write_bytes(CHECKPOINT.read_bytes())
     (tmp_path / "checkpoint").write_text("model.ckpt-7.pt\n")
     frozen = freeze(tmp_path, tmp_path / "out")
-    assert frozen.checkpoint == tmp_path / "model.ckpt-7.pt"
+    assert frozen.source == tmp_path / "model.ckpt-7.pt"
     assert frozen.path == tmp_path / "out.pth"
 
 

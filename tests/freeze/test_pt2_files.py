@@ -11,10 +11,9 @@ import torch
 
 from dpa2.evaluate.potential import load
 from dpa2.formats import pt2
-from dpa2.formats.aotinductor import OtherTorchWarning, is_compiled, open_compiled
-from dpa2.formats.conversion import convert
-from dpa2.formats.freezing import freeze
-from dpa2.formats.pt2 import OUTPUTS, Build, read_package
+from dpa2.formats.conversion import convert, freeze
+from dpa2.formats.facts import OUTPUTS
+from dpa2.formats.pt2 import Build, OtherTorchWarning, has_program, read_package
 from schemas.base.errors import CheckpointError, ConversionError, WriteError
 from tests.commands import outcome
 from tests.freeze.golden_cases import GOLDEN, golden_inputs
@@ -195,7 +194,7 @@ def test_another_torch_is_a_warning_and_a_reason(compiled):
         pytest.warns(OtherTorchWarning, match=r"compiled by torch 2\.5\.0"),
         pytest.raises(CheckpointError, match=r"cannot be loaded .*compiled by torch 2\.5\.0"),
     ):
-        open_compiled(path, CPU)
+        pt2.run(path, CPU)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +226,7 @@ def test_archives_of_something_else_are_refused(tmp_path):
 
 def test_programs_over_graphs_are_evaluated_from_their_weights(compiled):
     path = changed(compiled, "metadata.json", lower_input_kind="graph")
-    assert not is_compiled(path)
+    assert not has_program(path)
     assert load(path).rcut == load(CHECKPOINT).rcut
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from dpa2.evaluate.potential import Potential, load
-from dpa2.formats.aotinductor import CompiledEngine
-from dpa2.formats.files import read_pt
-from dpa2.formats.pt2 import OUTPUTS, Package, metadata_of
+from dpa2.formats import network
+from dpa2.formats.facts import OUTPUTS, facts_of
+from dpa2.formats.pt2 import CompiledEngine, Package
 from dpa2.lower.export_program import LowerModel, export_model
 from tests.freeze.golden_cases import GOLDEN, golden_inputs
 
@@ -31,12 +31,12 @@ EXPORTED = "fparam_aparam"
 
 
 def model_of(case):
-    return read_pt(GOLDEN / case / "model.pt", None).model
+    return network.read(GOLDEN / case / "model.pt", None).model
 
 
 def potential(program, model, *, atomic_virial):
     """Return our runtime around a program that was not compiled."""
-    package = Package(GOLDEN, metadata_of(model, atomic_virial=atomic_virial), None, "{}")
+    package = Package(GOLDEN, facts_of(model, {}, atomic_virial=atomic_virial), None)
     return Potential(CompiledEngine(program, package, torch.device("cpu")), ["Default"])
 
 

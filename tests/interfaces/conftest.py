@@ -6,7 +6,7 @@ import pytest
 from ase import Atoms
 
 from dpa2.evaluate.potential import Potential, load
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from tests.commands import zoo
 
 GOLDEN = Path(__file__).parents[1] / "golden"

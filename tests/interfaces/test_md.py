@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
 
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from dpa2.interfaces.ase import Parameters, box_of
 from dpa2.interfaces.lammps_data import lammps_structure
 from dpa2.interfaces.lammps_input import lammps_script

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 
 pytestmark = pytest.mark.interop
 

@@ -17,10 +17,10 @@ import pytest
 
 import dpa2
 from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
+from dpa2.formats.conversion import convert
 from dpa2.formats.structures import Evaluation
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.interfaces.simulation import MdSettings, write_simulation
-from dpa2.jax.export import write_hlo, write_savedmodel
 from dpa2.model.build import build_model
 from schemas.base.errors import CheckpointError
 from schemas.input.model import parse_model
@@ -42,11 +42,7 @@ def test_jax_computes_what_torch_does_for_every_option(name):
 
 
 def exported(checkpoint: Path, target: Path) -> Path:
-    section, state = read_checkpoint(checkpoint).branch()
-    model = build_model(parse_model(section))
-    load_deepmd_state(model, state)
-    write = {".hlo": write_hlo, ".savedmodel": write_savedmodel}[target.suffix]
-    write(model, section, target)
+    convert(checkpoint, target)
     return target
 
 

@@ -5,7 +5,7 @@ import pytest
 from ase.io import write
 
 import dpa2
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from dpa2.interfaces.simulation import MdSettings, write_simulation
 from tests.interop.lammps import FORCE, ROOT, assert_ours, run_lammps, water_box
 

@@ -9,7 +9,7 @@ import pytest
 
 import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 
 pytestmark = pytest.mark.interop
 

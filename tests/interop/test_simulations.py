@@ -8,7 +8,7 @@ from ase.constraints import FixAtoms, FixCartesian
 
 from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from dpa2.interfaces.ase import Parameters
 from dpa2.interfaces.simulation import MdSettings, starting_structure, write_simulation
 from tests.interop.conftest import GOLDEN

@@ -1,18 +1,15 @@
 """Golden cases as the arguments of the lower interface, and what JAX makes of them."""
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
 import torch
 
-from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.jax.energy import System, evaluate
 from dpa2.jax.weights import weights_of
 from dpa2.lower.periodic_images import all_pairs, extend
 from dpa2.model.energy import Prediction
-from tests.model.conftest import GOLDEN
 
 SKIN = 1.0
 # Compiled code of a test runs once: compiling it well would take longer than running it.
@@ -20,11 +17,6 @@ QUICK_COMPILATION = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
 }
-
-
-def section_of(name: str) -> dict[str, Any]:
-    """Return the model section of a golden case."""
-    return read_checkpoint(GOLDEN / name / "model.pt").branch()[0]
 
 
 def golden_system(case) -> System:

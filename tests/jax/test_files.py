@@ -6,11 +6,11 @@ import h5py
 import jax
 import pytest
 
-from dpa2.jax import export
-from dpa2.jax.export import replaced_folder, write_hlo, write_savedmodel
+from dpa2.formats.conversion import convert
+from dpa2.formats.savedmodel import replaced_folder
+from dpa2.jax import packages
 from schemas.base.errors import ConversionError, WriteError
-from tests.jax.systems import section_of
-from tests.model.conftest import load_case
+from tests.model.conftest import GOLDEN
 
 PROGRAMS = [
     "stablehlo",
@@ -56,20 +56,20 @@ def test_the_programs_take_any_number_of_frames_atoms_and_ghosts(hlo, name):
 
 def test_a_model_in_half_precision_is_refused(tmp_path):
     with pytest.raises(ConversionError, match="bfloat16"):
-        write_hlo(load_case("bfloat16").model, section_of("bfloat16"), tmp_path / "model.hlo")
+        convert(GOLDEN / "bfloat16" / "model.pt", tmp_path / "model.hlo")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("write", "missing", "extra"),
-    [(write_hlo, "jax", "jax"), (write_savedmodel, "tensorflow", "tensorflow")],
+    ("suffix", "missing", "extra"),
+    [(".hlo", "jax", "jax"), (".savedmodel", "tensorflow", "tensorflow")],
 )
 def test_a_missing_package_is_named_with_the_command_that_brings_it(
-    monkeypatch, tmp_path, write, missing, extra
+    monkeypatch, tmp_path, suffix, missing, extra
 ):
-    monkeypatch.setattr(export, "find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == missing else name)
     with pytest.raises(ConversionError, match=missing) as caught:
-        write(load_case("small").model, {}, tmp_path / "model")
+        convert(GOLDEN / "small" / "model.pt", tmp_path / f"model{suffix}")
     assert caught.value.hint == f"pip install 'dpa-zoo[{extra}]'"
 
 

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 import dpa2
 from cli.main import app
 from dpa2.formats.dictionary_files import write_hdf5
-from dpa2.formats.engine import LowerFacts, LowerInput, fixed_shapes
-from dpa2.jax import export
+from dpa2.formats.engine import LowerInput, fixed_shapes
+from dpa2.formats.facts import Facts
+from dpa2.jax import packages
 from schemas.base.errors import CheckpointError
 from tests.evaluate.conftest import write_system
 from tests.model.conftest import GOLDEN
@@ -96,7 +97,7 @@ def frame_with(num_ghosts, width):
 
 @pytest.mark.parametrize("num_ghosts", [0, 1, 64, 65, 640, 1000, 5000])
 def test_ghosts_that_come_and_go_leave_most_shapes_as_they_are(num_ghosts):
-    facts = LowerFacts(type_map=["H"], rcut=4.0, sel=[12])
+    facts = Facts(type_map=["H"], rcut=4.0, sel=[12])
     shapes = set()
     for count in range(num_ghosts, num_ghosts + num_ghosts // 20 + 1):
         arrays = fixed_shapes(frame_with(count, 7), facts)
@@ -211,7 +212,7 @@ def test_a_folder_without_its_graph_is_no_savedmodel(tmp_path):
 def test_a_missing_package_is_named_with_the_command_that_brings_it(
     monkeypatch, tmp_path, name, missing, extra
 ):
-    monkeypatch.setattr(export, "find_spec", lambda name: None if name == missing else name)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == missing else name)
     path = tmp_path / name
     if path.suffix == ".hlo":
         write_programs(path, mask_only)

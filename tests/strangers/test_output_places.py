@@ -15,7 +15,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cli.main import app
-from dpa2.jax.export import MARK, replaced_folder
+from dpa2.formats.savedmodel import MARK, replaced_folder
 from schemas.base.errors import WriteError, ZooError
 from schemas.base.writing import atomic_write, destination
 from tests.evaluate.conftest import GOLDEN, write_system

@@ -21,7 +21,7 @@ from ase.io import read, write
 
 from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from dpa2.interfaces import simulation
 from dpa2.interfaces.ase import Parameters
 from dpa2.interfaces.lammps_data import lammps_structure

@@ -9,7 +9,7 @@ import torch
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.formats.freezing import freeze
+from dpa2.formats.conversion import freeze
 from schemas.base.errors import CheckpointError
 from zoo.branch_file import extract_branch
 from zoo.branches import summarize
