@@ -30,9 +30,9 @@ from dpa2.data.systems import open_systems
 from dpa2.evaluate.learning_curve import read_learning_curve
 from dpa2.formats.conversion import convert
 from dpa2.formats.dictionary import to_dictionary
-from dpa2.formats.dictionary_files import read_hdf5, write_hdf5
+from dpa2.formats.dictionary_files import read_hdf5, to_json, write_hdf5
 from dpa2.formats.facts import facts_of
-from dpa2.formats.pt2 import read_package, to_json
+from dpa2.formats.pt2 import read_package
 from dpa2.formats.table import format_of
 from schemas.base.errors import ZooError
 from schemas.check.input_file import check_file

@@ -12,7 +12,7 @@ from typing import Any
 
 from dpa2.formats.conversion import SOFTWARE, software_version
 from dpa2.formats.dictionary_matching import collect_tensors, same, to_array
-from dpa2.formats.dictionary_tree import DESCRIPTOR_KEYS, Slot, Tree, model_tree
+from dpa2.formats.dictionary_tree import DESCRIPTOR_KEYS, Slot, Tree, mapped, model_tree
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
@@ -164,13 +164,17 @@ def to_dictionary(model: EnergyModel, model_params: Mapping[str, Any]) -> Tree:
         model_params: The `model` section it was trained with.
     """
     state = to_deepmd_state(model)
+
+    def filled(value: Any) -> Any:
+        return to_array(state[value.name]) if isinstance(value, Slot) else value
+
     distance = model.min_nbor_dist.detach().cpu()
     known = float(distance) >= 0  # deepmd-kit: -1 in tensors, absent here
     return {
         "software": SOFTWARE,
         "version": software_version(),
         "backend": "PyTorch",
-        "model": _filled(_tree(model, model_params), state),
+        "model": mapped(_tree(model, model_params), filled),
         "model_def_script": dict(model_params),
         "@variables": {_MIN_DISTANCE: to_array(distance)} if known else {},
     }
@@ -205,13 +209,3 @@ def from_dictionary(dictionary: Mapping[str, Any]) -> tuple[EnergyModel, dict[st
 def _tree(model: EnergyModel, model_params: Mapping[str, Any]) -> Tree:
     rcond = (model_params.get("fitting_net") or {}).get("rcond")
     return model_tree(model.config, rcond=rcond)
-
-
-def _filled(value: Any, state: Mapping[str, Any]) -> Any:
-    if isinstance(value, Slot):
-        return to_array(state[value.name])
-    if isinstance(value, dict):
-        return {key: _filled(item, state) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_filled(item, state) for item in value]
-    return value

@@ -5,16 +5,19 @@ docs/deepmd-format.md, 9, 10.1.
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from dpa2.formats.conversion import PortableModel, refuse_branch
 from dpa2.formats.dictionary import from_dictionary, to_dictionary
+from dpa2.formats.dictionary_tree import mapped
 from dpa2.formats.table import Report
 from schemas.base.errors import CheckpointError, ConversionError
 from schemas.base.foreign_files import refuse_special, why_unreadable
@@ -23,18 +26,24 @@ from schemas.checkpoint.archive import content_of, read_directory
 from schemas.checkpoint.random_access import LocalFile
 from schemas.text.yaml_reader import load_yaml
 
+HISTORY_KEY = "dpa_zoo"
+"""Where dictionaries keep the conversions that led to them; deepmd-kit passes over it."""
+
 _ATTRIBUTE = "json"
 _VARIABLES = "@variables"
 _PREFIX = "/variable_"
 _WITH_PROGRAMS = ".hlo"
-# An array that claims to hold more is a trap for the memory, not a model.
-_MOST_EXPANSION = 64 * 2**20
-_MOST_EXPANSIONS = 4
+_MEMBER = "extra/model.json"
+# What claims to hold more, for each of its bytes and besides, is a trap for the memory, no model.
+_MOST_BYTES = 64 << 20
+_MOST_EXPANSION = 4
 _NUMBERS = "fiubV"
-
-
-HISTORY_KEY = "dpa_zoo"
-"""Where dictionaries keep the conversions that led to them; deepmd-kit passes over it."""
+_CLASS = "np.ndarray"
+_DTYPES = ("float16", "float32", "float64", "bfloat16", "int32", "int64")
+_ANYTHING = (
+    *(OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError),
+    *(RecursionError, RuntimeError, MemoryError, yaml.YAMLError),
+)
 
 
 def read(path: Path, branch: str | None) -> PortableModel:
@@ -64,8 +73,30 @@ def with_history(portable: PortableModel) -> dict[str, Any]:
     return {**tree, HISTORY_KEY: {"history": portable.with_history()}}
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say in words that a file is damaged, whatever its reader stumbles over."""
+    refuse_special(path, CheckpointError)
+    try:
+        yield
+    except _ANYTHING as error:
+        why = why_unreadable(path, error)
+        if why is not None:
+            raise CheckpointError(why[0], hint=why[1]) from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise _damaged(path, reason) from error
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} cannot be read as a model: {reason}",
+        hint="the download or the copy was cut short, or it is something else; fetch it again, or "
+        "give a model written by zoo convert or by dp convert-backend",
+    )
+
+
 def write_hdf5(path: Path, dictionary: Mapping[str, Any]) -> None:
-    """Write the dictionary of a model; the file has its name only once it is complete.
+    """Write a dictionary as JSON text, arrays as datasets; equal models give equal bytes.
 
     Raises:
         WriteError: If it cannot be written; an older file of that name is untouched.
@@ -79,90 +110,65 @@ def write_hdf5(path: Path, dictionary: Mapping[str, Any]) -> None:
                 return array
             return file.create_dataset(f"{_PREFIX}{next(names):04d}", data=array).name
 
-        text = json.dumps(_variables(dictionary, store), separators=(",", ":"))
-        file.attrs[_ATTRIBUTE] = text
+        file.attrs[_ATTRIBUTE] = json.dumps(mapped(dictionary, store), separators=(",", ":"))
     with atomic_write(path) as stream:
         stream.write(memory.getbuffer())
 
 
 def read_hdf5(path: Path) -> dict[str, Any]:
-    """Read the dictionary of a model; nothing outside the file is ever opened.
+    """Read a dictionary; nothing outside the file is ever opened.
 
     Raises:
         CheckpointError: If the file is damaged or holds something else.
+        ConversionError: If it claims to hold far more than it can.
     """
-    refuse_special(path, CheckpointError)
-    try:
-        with h5py.File(path, "r") as file:
-            dictionary = _description(path, file)
-            found: dict[str, Any] = _variables(dictionary, _Arrays(path, file).read)
-            _check_programs(path, found)
-            return found
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        RecursionError,
-        KeyError,
-        RuntimeError,
-        MemoryError,
-    ) as error:
-        why = why_unreadable(path, error)
-        if why is not None:
-            raise CheckpointError(why[0], hint=why[1]) from error
-        raise _damaged(path, str(error)) from error
+    with _reading(path), h5py.File(path, "r") as file:
+        found: dict[str, Any] = _with_datasets(
+            _description(path, file), _dataset_reader(path, file)
+        )
+        _check_programs(path, found)
+    return found
 
 
-def _variables(value: Any, change: Callable[[Any], Any], *, inside: bool = False) -> Any:
-    """Return a copy in which `change` was applied to every leaf below an `@variables` key."""
+def _with_datasets(value: Any, read_one: Callable[[str], Any], *, inside: bool = False) -> Any:
+    """Return a copy in which names of datasets below an `@variables` key are arrays."""
     if isinstance(value, Mapping):
         return {
-            key: _variables(item, change, inside=inside or key == _VARIABLES)
+            key: _with_datasets(item, read_one, inside=inside or key == _VARIABLES)
             for key, item in value.items()
         }
-    if isinstance(value, list | tuple):
-        return [_variables(item, change, inside=inside) for item in value]
-    return change(value) if inside else value
+    if isinstance(value, list):
+        return [_with_datasets(item, read_one, inside=inside) for item in value]
+    is_name = inside and isinstance(value, str) and value.startswith(_PREFIX)
+    return read_one(value) if is_name else value
 
 
-class _Arrays:
-    """Reads the arrays that a description names, no more of them than the file can hold.
+def _dataset_reader(path: Path, file: h5py.File) -> Callable[[str], NDArray[Any]]:
+    """Return what reads datasets by name, no more of them than the file can hold.
 
     A compressed array, one that was never filled, and one that is named often stand for more.
-
-    Args:
-        path: The file, for messages.
-        file: The opened file.
     """
+    size = path.stat().st_size
+    left = _MOST_BYTES + _MOST_EXPANSION * size
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        self._path, self._file = path, file
-        self._left = _MOST_EXPANSION + _MOST_EXPANSIONS * path.stat().st_size
-
-    def read(self, name: Any) -> Any:
-        """Return the array of a name, anything else as it is.
-
-        Raises:
-            CheckpointError: It is no array of numbers in this file.
-            ConversionError: Together they are far larger than the file.
-        """
-        if not isinstance(name, str) or not name.startswith(_PREFIX):
-            return name
-        if not isinstance(self._file.get(name, getlink=True), h5py.HardLink):
-            raise _damaged(self._path, f"{name} is not in it")
-        dataset = self._file[name]
+    def read_one(name: str) -> NDArray[Any]:
+        nonlocal left
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise _damaged(path, f"{name} is not in it")
+        dataset = file[name]
         if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-            raise _damaged(self._path, f"{name} is no array, or lies in another file")
+            raise _damaged(path, f"{name} is no array, or lies in another file")
         if dataset.shape is None or dataset.dtype.kind not in _NUMBERS or dataset.dtype.names:
-            raise _damaged(self._path, f"{name} holds no numbers")
-        self._left -= dataset.nbytes
-        if self._left < 0:
+            raise _damaged(path, f"{name} holds no numbers")
+        left -= dataset.nbytes
+        if left < 0:
             raise ConversionError(
-                f"{self._path} claims to hold far more numbers than its "
-                f"{self._path.stat().st_size:,} bytes",
+                f"{path} claims to hold far more numbers than its {size:,} bytes",
                 hint="do not trust this file",
             )
         return np.asarray(dataset[()])
+
+    return read_one
 
 
 def _description(path: Path, file: h5py.File) -> dict[str, Any]:
@@ -195,27 +201,18 @@ def _check_programs(path: Path, dictionary: Mapping[str, Any]) -> None:
     )
 
 
-def _damaged(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} cannot be read as a model: {reason}",
-        hint="the download or the copy was cut short, or it is no .dp file; fetch it again",
-    )
-
-
-_CLASS = "np.ndarray"
-_DTYPES = ("float16", "float32", "float64", "bfloat16", "int32", "int64")
-
-
 def write_yaml(path: Path, dictionary: Mapping[str, Any]) -> None:
-    """Write the dictionary of a model; the file has its name only once it is complete.
-
-    Numbers are written so that reading them gives the same bits.
+    """Write a dictionary as text, arrays inline; reading the numbers gives the same bits.
 
     Raises:
         WriteError: If it cannot be written; an older file of that name is untouched.
     """
+
+    def as_text(value: Any) -> Any:
+        return _array_as_text(value, **{"@version": 1}) if isinstance(value, np.ndarray) else value
+
     text = yaml.dump(
-        _changed(dictionary, _to_text),
+        mapped(dictionary, as_text),
         Dumper=_Dumper,
         sort_keys=False,
         default_flow_style=None,
@@ -228,31 +225,36 @@ def write_yaml(path: Path, dictionary: Mapping[str, Any]) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the dictionary of a model; only plain YAML is understood, no Python objects.
+    """Read a dictionary; only plain YAML is understood, no Python objects.
 
     Raises:
         CheckpointError: If the text is damaged or is something else.
     """
-    refuse_special(path, CheckpointError)
-    try:
-        document = load_yaml(path.read_bytes())
-        if not isinstance(document, dict):
-            raise _yaml_file_damaged(path, f"it holds a {type(document).__name__}")
-        found: dict[str, Any] = with_arrays(document)
-    except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError) as error:
-        raise _yaml_file_damaged(path, str(error).splitlines()[0]) from error
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
-        raise _yaml_file_damaged(path, f"an array in it: {error}") from error
-    return found
+    with _reading(path):
+        return _with_arrays(path, load_yaml(path.read_bytes()))
 
 
-def with_arrays(document: Any) -> Any:
-    """Return a copy in which dictionaries that stand for arrays are arrays.
+def to_json(dictionary: Mapping[str, Any]) -> str:
+    """Return a dictionary as JSON, arrays as deepmd-kit's readers expect them in archives."""
+    return json.dumps(dictionary, default=_array_as_text, separators=(",", ":"))
+
+
+def read_archive(path: Path) -> dict[str, Any]:
+    """Read the dictionary in a `.pt2` or `.pte` file; the compiled code beside it is not touched.
 
     Raises:
-        ValueError, TypeError, KeyError: One of them is none.
+        CheckpointError: If the archive is damaged or holds no dictionary.
     """
-    return _changed(document, _from_text)
+    with _reading(path), LocalFile(path) as source:
+        entries = read_directory(source, program=True)
+        members = [entry for name, entry in entries.items() if name.endswith(_MEMBER)]
+        if len(members) != 1:
+            raise CheckpointError(
+                f"{path} is an archive without the weights of a deep potential",
+                hint="give the checkpoint it was made from",
+            )
+        most = _MOST_BYTES + _MOST_EXPANSION * source.size
+        return _with_arrays(path, json.loads(content_of(source, members[0], most)))
 
 
 _BASE: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -265,68 +267,24 @@ class _Dumper(_BASE):  # type: ignore[misc]
         return True
 
 
-def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
-    value = change(value)
-    if isinstance(value, dict) and value.get("@class") != _CLASS:
-        return {key: _changed(item, change) for key, item in value.items()}
-    return [_changed(item, change) for item in value] if isinstance(value, list | tuple) else value
+def _array_as_text(array: NDArray[Any], **more: Any) -> dict[str, Any]:
+    numbers = {"dtype": array.dtype.name, "value": array.tolist()}
+    return {"@class": _CLASS, "@is_variable": True, **more, **numbers}
 
 
-def _to_text(value: Any) -> Any:
-    if not isinstance(value, np.ndarray):
-        return dict(value) if isinstance(value, Mapping) else value
-    return {
-        "@class": _CLASS,
-        "@is_variable": True,
-        "@version": 1,
-        "dtype": value.dtype.name,
-        "value": value.tolist(),
-    }
+def _with_arrays(path: Path, document: Any) -> dict[str, Any]:
+    """Return a copy of what was read in which dictionaries that stand for arrays are arrays."""
 
+    def as_array(value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("@class") != _CLASS:
+            return value
+        dtype = value["dtype"]
+        if dtype not in _DTYPES:
+            raise _damaged(path, f"an array in it has the type {dtype}")
+        # float32 holds the numbers of bfloat16, which NumPy does not know
+        return np.asarray(value["value"], dtype="float32" if dtype == "bfloat16" else dtype)
 
-def _from_text(value: Any) -> Any:
-    if not isinstance(value, dict) or value.get("@class") != _CLASS:
-        return value
-    dtype = value["dtype"]
-    if dtype not in _DTYPES:
-        raise ValueError(f"its type is {dtype}")
-    # float32 holds the numbers of bfloat16, which NumPy does not know
-    return np.asarray(value["value"], dtype="float32" if dtype == "bfloat16" else dtype)
-
-
-def _yaml_file_damaged(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} cannot be read as a model: {reason}",
-        hint="give a .yaml model written by zoo convert or by dp convert-backend",
-    )
-
-
-_MEMBER = "extra/model.json"
-_MOST_BYTES = 64 << 20
-_ARCHIVE_FILE_MOST_EXPANSION = 4
-
-
-def read_archive(path: Path) -> dict[str, Any]:
-    """Read the dictionary of a model; the compiled code beside it is not touched.
-
-    Raises:
-        CheckpointError: If the archive is damaged or holds no dictionary.
-    """
-    try:
-        with LocalFile(path) as source:
-            entries = read_directory(source, program=True)
-            members = [entry for name, entry in entries.items() if name.endswith(_MEMBER)]
-            if len(members) != 1:
-                raise CheckpointError(
-                    f"{path} is an archive without the weights of a deep potential",
-                    hint="give the checkpoint it was made from",
-                )
-            most = _MOST_BYTES + _ARCHIVE_FILE_MOST_EXPANSION * source.size
-            document = json.loads(content_of(source, members[0], most))
-        found: dict[str, Any] = with_arrays(dict(document))
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read as a model: {error}",
-            hint="the download or the copy was cut short; fetch it again",
-        ) from error
+    if not isinstance(document, dict):
+        raise _damaged(path, f"it holds a {type(document).__name__}")
+    found: dict[str, Any] = mapped(document, as_array)
     return found

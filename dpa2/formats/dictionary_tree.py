@@ -4,7 +4,7 @@ Where a tensor belongs, the tree holds a `Slot`: one description serves to write
 one. Which tensors a model has is in `schemas.input.weights`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import Any
@@ -51,6 +51,17 @@ class Slot:
     name: str
 
 
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a copy of nested containers in which `change` was applied to every item.
+
+    What it makes of a container is changed in turn.
+    """
+    value = change(value)
+    if isinstance(value, Mapping):
+        return {key: mapped(item, change) for key, item in value.items()}
+    return [mapped(item, change) for item in value] if isinstance(value, list | tuple) else value
+
+
 def model_tree(config: Model, *, rcond: float | None) -> Tree:
     """Return the `model` entry of a dictionary, with a `Slot` for every tensor.
 
@@ -61,9 +72,7 @@ def model_tree(config: Model, *, rcond: float | None) -> Tree:
     shapes = {w.name: w.shape for w in weights(config) if not w.is_empty}
     d, f = config.descriptor, config.fitting_net
     trained = all(_per_layer(f.trainable, len(f.neuron) + 1))
-    return {
-        "@class": "Model",
-        "@version": 2,
+    return _entry("Model", 2) | {
         "type": "standard",
         "type_map": list(config.type_map),
         "atom_exclude_types": list(config.atom_exclude_types),
@@ -82,6 +91,11 @@ def model_tree(config: Model, *, rcond: float | None) -> Tree:
 def _precision(name: str) -> str:
     """Write a precision out, because what `default` means depends on the reader's environment."""
     return str(dtype_of(name)).removeprefix("torch.")
+
+
+def _entry(kind: str, version: int) -> Tree:
+    """Return how deepmd-kit begins what it stores of an object."""
+    return {"@class": kind, "@version": version}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +126,7 @@ class _Part:
     ) -> Tree:
         """Return a linear layer with what follows it; `skip` adds the input where widths allow."""
         bias, timestep = self.slot(prefix + ".bias"), self.slot(prefix + ".idt")
-        return {
-            "@class": "Layer",
-            "@version": 2,
+        return _entry("Layer", 2) | {
             "bias": bias is not None,
             "use_timestep": timestep is not None,
             "activation_function": activation,
@@ -128,9 +140,7 @@ class _Part:
         self, prefix: str, neuron: Sequence[int], *, activation: str, timestep: bool
     ) -> Tree:
         """Return a stack of hidden layers."""
-        return {
-            "@class": "EmbeddingNetwork",
-            "@version": 2,
+        return _entry("EmbeddingNetwork", 2) | {
             "in_dim": self.shapes[prefix + ".layers.0.matrix"][0],
             "neuron": list(neuron),
             "activation_function": activation,
@@ -146,9 +156,7 @@ class _Part:
 
 def _collection(network: Tree, kind: str, num_types: int) -> Tree:
     """Return the one network of all types as the collection that deepmd-kit keeps it in."""
-    return {
-        "@class": "NetworkCollection",
-        "@version": 1,
+    return _entry("NetworkCollection", 1) | {
         "ndim": 0,
         "ntypes": num_types,
         "network_type": kind,
@@ -179,7 +187,7 @@ def _descriptor(config: Model, part: _Part) -> Tree:
         "type_embedding": _type_embedding(config, part),
         "g1_shape_tranform": part.layer(DESCRIPTOR + "g1_shape_tranform")
         if has_shape_map
-        else {"@class": "Identity", "@version": 1},
+        else _entry("Identity", 1),
     }
     if d.add_tebd_to_repinit_out:
         tree["tebd_transform"] = part.layer(DESCRIPTOR + "tebd_transform")
@@ -204,9 +212,7 @@ def _descriptor(config: Model, part: _Part) -> Tree:
 def _type_embedding(config: Model, part: _Part) -> Tree:
     d = config.descriptor
     neuron = [d.repinit.tebd_dim]
-    return {
-        "@class": "TypeEmbedNet",
-        "@version": 2,
+    return _entry("TypeEmbedNet", 2) | {
         "ntypes": len(config.type_map),
         "neuron": neuron,
         "resnet_dt": False,
@@ -275,8 +281,7 @@ def _repformer_layer(config: Model, part: _Part, options: Tree, index: int) -> T
     }
     if is_last:  # pairs are not updated in the last layer
         values |= dict.fromkeys(_OF_PAIRS, False)
-    tree: Tree = {"@class": "RepformerLayer", "@version": 2}
-    tree |= {key: values[key] for key in _LAYER_KEYS}
+    tree = _entry("RepformerLayer", 2) | {key: values[key] for key in _LAYER_KEYS}
     for name in ("linear1", "linear2", "g1_self_mlp", "proj_g1g2", "proj_g1g1g2"):
         if f"{prefix}{name}.matrix" in part.shapes:
             tree[name] = part.layer(prefix + name)
@@ -297,12 +302,10 @@ def _repformer_layer(config: Model, part: _Part, options: Tree, index: int) -> T
     ):
         if f"{prefix}{name}.{layers[0]}.matrix" not in part.shapes:
             continue
-        tree[name] = {"@class": kind, "@version": 1, **described, "precision": part.precision}
+        tree[name] = _entry(kind, 1) | described | {"precision": part.precision}
         tree[name] |= {layer: part.layer(f"{prefix}{name}.{layer}") for layer in layers}
         if name == "attn2_mh_apply":
-            tree["attn2_lm"] = {
-                "@class": "LayerNorm",
-                "@version": 1,
+            tree["attn2_lm"] = _entry("LayerNorm", 1) | {
                 "eps": options["ln_eps"],
                 "trainable": r.trainable_ln,
                 "precision": part.precision,
@@ -338,9 +341,7 @@ def _fitting(config: Model, part: _Part, rcond: float | None) -> Tree:
         for index in range(len(f.neuron))
     ]
     layers.append(part.layer(f"{prefix}{len(f.neuron)}", trainable=trainable[-1]))
-    network: Tree = {
-        "@class": "FittingNetwork",
-        "@version": 1,
+    network: Tree = _entry("FittingNetwork", 1) | {
         "in_dim": part.shapes[prefix + "0.matrix"][0],
         "out_dim": 1,
         "neuron": list(f.neuron),
@@ -351,9 +352,7 @@ def _fitting(config: Model, part: _Part, rcond: float | None) -> Tree:
         "layers": layers,
     }
     scaled = ("case_embd", "fparam_avg", "fparam_inv_std", "aparam_avg", "aparam_inv_std")
-    return {
-        "@class": "Fitting",
-        "@version": 4,
+    return _entry("Fitting", 4) | {
         "type": "ener",
         "var_name": "energy",
         "ntypes": num_types,

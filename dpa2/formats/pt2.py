@@ -29,7 +29,7 @@ from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
 from dpa2.formats.conversion import SOFTWARE, PortableModel, software_version
-from dpa2.formats.dictionary_files import read, with_history
+from dpa2.formats.dictionary_files import read, to_json, with_history
 from dpa2.formats.engine import LowerEngine, LowerInput, array_of
 from dpa2.formats.facts import Facts, described_wrongly, facts_of
 from dpa2.formats.table import Report
@@ -109,20 +109,6 @@ def build_of(device: torch.device, history: list[dict[str, Any]]) -> Build:
         gpu=_capability(device) if device.type == "cuda" else "",
         history=history,
     )
-
-
-def to_json(dictionary: Mapping[str, Any]) -> str:
-    """Return a model's dictionary as JSON, arrays as deepmd-kit's readers expect them."""
-
-    def array(value: Any) -> dict[str, Any]:
-        return {
-            "@class": "np.ndarray",
-            "@is_variable": True,
-            "dtype": value.dtype.name,
-            "value": value.tolist(),
-        }
-
-    return json.dumps(dictionary, default=array, separators=(",", ":"))
 
 
 def _capability(device: torch.device) -> str:

@@ -10,11 +10,10 @@ import pytest
 from dpa2.formats.conversion import convert
 from dpa2.formats.dictionary import from_dictionary, to_dictionary
 from dpa2.formats.dictionary_files import (
-    _changed,
-    _to_text,
     read_archive,
     read_hdf5,
     read_yaml,
+    to_json,
     write_hdf5,
     write_yaml,
 )
@@ -162,7 +161,7 @@ def write_archive(path, text, member="model/extra/model.json"):
 
 def test_the_weights_in_a_compiled_archive_are_read(tmp_path):
     model, section = open_case("strip_two_side")
-    text = json.dumps(_changed(to_dictionary(model, section), _to_text))
+    text = to_json(to_dictionary(model, section))
     found, same_section, notes = from_dictionary(read_archive(write_archive(tmp_path / "x", text)))
     assert_same_state(found, model)
     assert (same_section, notes) == (section, [])
