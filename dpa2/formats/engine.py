@@ -7,6 +7,7 @@ else: pairs become ghosts and lists here, and what the program says of ghosts go
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,15 @@ from torch import Tensor
 
 from dpa2.data.frames import each_frame
 from dpa2.formats.facts import Facts
-from dpa2.formats.structures import Evaluation, Structures, join
+from dpa2.formats.structures import Evaluation, Structures, join, nothing
 from dpa2.model.neighbors import PairFinder, Pairs, pairs_within
 from schemas.base.errors import CheckpointError
+
+# Axes:  N atoms   M atoms and ghosts   E pairs   W longest list   K neighbour slots
+#        P, Q parameters of frames, atoms   C components
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 class Engine(ABC):
@@ -72,35 +79,19 @@ def array_of(tensor: Tensor, *shape: int) -> NDArray[np.float64]:
     return np.asarray(array.reshape(shape or array.shape))
 
 
-# Axes:  N atoms   M atoms and ghosts   E pairs   W longest list
-
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class WithGhosts:
-    """A structure with the images that its pairs reach.
-
-    Attributes:
-        coord: (M, 3) Å; the N atoms come first.
-        mapping: (M,) the atom of which each is an image.
-        nlist: (N, W) neighbours among the M; -1 in empty slots.
-    """
-
-    coord: Floats
-    mapping: Integers
-    nlist: Integers
-
-
-def with_ghosts(coord: Floats, box: Floats | None, pairs: Pairs) -> WithGhosts:
+def with_ghosts(
+    coord: Floats, box: Floats | None, pairs: Pairs
+) -> tuple[Floats, Integers, Integers]:
     """Return a structure with one ghost for every image that is some atom's neighbour.
 
     Args:
         coord: (N, 3) Å.
         box: (3, 3) Å, rows are vectors; None: not periodic.
         pairs: (i, j, displacement (E, 3), distance (E,)), all ordered pairs.
+
+    Returns:
+        Positions (M, 3) Å, atoms first; the atom of which each is an image (M,); and the neighbours
+        of the atoms (N, W), nearest first, -1 in empty slots.
     """
     i, j, displacement, distance = pairs
     num_atoms = len(coord)
@@ -120,25 +111,7 @@ def with_ghosts(coord: Floats, box: Floats | None, pairs: Pairs) -> WithGhosts:
     counts = np.bincount(i, minlength=num_atoms)
     nlist = np.full((num_atoms, max(1, int(counts.max(initial=0)))), -1, dtype=np.int64)
     nlist[i, np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)] = neighbor
-    return WithGhosts(everywhere, mapping.astype(np.int64), nlist)
-
-
-def folded(values: Floats, mapping: Integers, num_atoms: int) -> Floats:
-    """Return what belongs to atoms and ghosts summed up over the images of each atom.
-
-    Args:
-        values: (M, C) forces or virials.
-        mapping: (M,) the atom of which each is an image.
-        num_atoms: N.
-
-    Returns:
-        (N, C).
-    """
-    columns = [np.bincount(mapping, weights=column, minlength=num_atoms) for column in values.T]
-    return np.stack(columns, axis=-1)
-
-
-# Axes:  N atoms   M atoms and ghosts   K neighbour slots   P, Q parameters of frames, atoms
+    return everywhere, mapping.astype(np.int64), nlist
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,55 +151,6 @@ Program = Callable[[LowerInput, bool], Mapping[str, Floats]]
 """
 
 
-def evaluate_frame(
-    program: Program,
-    facts: Facts,
-    frame: Structures,
-    find_pairs: PairFinder | None,
-    *,
-    atomic: bool,
-) -> tuple[Evaluation, int]:
-    """Evaluate one frame; also return the number of neighbour pairs beyond the capacity."""
-    coord, types = frame.coord[0], frame.atom_types[0]
-    box = None if frame.box is None else frame.box[0]
-    num_atoms = len(coord)
-    real = np.flatnonzero(types >= 0)
-    if len(real) == 0:
-        return _nothing(num_atoms, atomic=atomic), 0
-    i, j, displacement, distance = (find_pairs or pairs_within)(coord[real], box, facts.rcut)
-    counts = np.bincount(i)
-    dropped = int(np.maximum(counts - facts.nsel, 0).sum())
-    extended = with_ghosts(coord, box, (real[i], real[j], displacement, distance))
-    types_M = types[extended.mapping]
-    nlist = _without_excluded(facts, types_M, extended.nlist[:, : facts.nsel])
-    fparam = None if frame.fparam is None else frame.fparam[0]
-    if fparam is None and facts.default_fparam:
-        fparam = np.array(facts.default_fparam, dtype=np.float64)
-    aparam = None if frame.aparam is None else frame.aparam[0]
-    lower_input = LowerInput(extended.coord, types_M, nlist, extended.mapping, fparam, aparam)
-    found = program(lower_input, atomic)
-    lacking = [name for name in _NEEDED[: 4 + atomic] if name not in found]
-    if lacking:
-        raise CheckpointError(
-            f"the model's program does not return {', '.join(lacking)}",
-            hint="give an energy model that was made by zoo or deepmd-kit",
-        )
-
-    def of_atoms(name: str) -> Floats:
-        rows = found[name].reshape(-1, found[name].shape[-1])
-        # There may be rows for ghosts that only fill up.
-        return folded(rows[: len(extended.mapping)], extended.mapping, num_atoms)
-
-    evaluation = Evaluation(
-        energy=found["energy_redu"].reshape(1),
-        force=of_atoms("energy_derv_r").reshape(1, num_atoms, 3),
-        virial=found["energy_derv_c_redu"].reshape(1, 3, 3),
-        atom_energy=found["energy"].reshape(1, num_atoms),
-        atom_virial=of_atoms("energy_derv_c").reshape(1, num_atoms, 3, 3) if atomic else None,
-    )
-    return evaluation, dropped
-
-
 class LowerEngine(Engine):
     """Evaluates through a program that a file holds, frame by frame.
 
@@ -257,11 +181,58 @@ class LowerEngine(Engine):
         atomic = atomic and self.facts.do_atomic_virial
 
         def evaluated(f: int) -> tuple[Evaluation, int]:
-            frame = structures.frames(f, f + 1)
-            return evaluate_frame(self.program, self.facts, frame, find_pairs, atomic=atomic)
+            return self._evaluate_frame(structures.frames(f, f + 1), find_pairs, atomic=atomic)
 
         parts, dropped = zip(*each_frame(structures.num_frames, evaluated), strict=True)
         return join(parts), sum(dropped)
+
+    def _evaluate_frame(
+        self, frame: Structures, find_pairs: PairFinder | None, *, atomic: bool
+    ) -> tuple[Evaluation, int]:
+        facts, coord, types = self.facts, frame.coord[0], frame.atom_types[0]
+        box = None if frame.box is None else frame.box[0]
+        num_atoms = len(coord)
+        real = np.flatnonzero(types >= 0)
+        if len(real) == 0:
+            return nothing(1, num_atoms, 0.0, atomic=atomic), 0
+        i, j, displacement, distance = (find_pairs or pairs_within)(coord[real], box, facts.rcut)
+        dropped = int(np.maximum(np.bincount(i) - facts.nsel, 0).sum())
+        pairs = (real[i], real[j], displacement, distance)
+        coord_MX, mapping, nlist = with_ghosts(coord, box, pairs)
+        types_M = types[mapping]
+        nlist = _without_excluded(facts, types_M, nlist[:, : facts.nsel])
+        fparam = None if frame.fparam is None else frame.fparam[0]
+        if fparam is None and facts.default_fparam:
+            fparam = np.array(facts.default_fparam, dtype=np.float64)
+        aparam = None if frame.aparam is None else frame.aparam[0]
+        found = self.program(LowerInput(coord_MX, types_M, nlist, mapping, fparam, aparam), atomic)
+        lacking = [name for name in _NEEDED[: 4 + atomic] if name not in found]
+        if lacking:
+            raise CheckpointError(
+                f"the model's program does not return {', '.join(lacking)}",
+                hint="give an energy model that was made by zoo or deepmd-kit",
+            )
+
+        def of_atoms(name: str) -> Floats:
+            """Return what atoms and their images received (N, C); ghosts that fill up left out."""
+            rows = found[name].reshape(-1, found[name].shape[-1])[: len(mapping)]
+            columns = [np.bincount(mapping, column, num_atoms) for column in rows.T]
+            return np.stack(columns, axis=-1)
+
+        evaluation = Evaluation(
+            energy=found["energy_redu"].reshape(1),
+            force=of_atoms("energy_derv_r").reshape(1, num_atoms, 3),
+            virial=found["energy_derv_c_redu"].reshape(1, 3, 3),
+            atom_energy=found["energy"].reshape(1, num_atoms),
+            atom_virial=of_atoms("energy_derv_c").reshape(1, num_atoms, 3, 3) if atomic else None,
+        )
+        return evaluation, dropped
+
+
+def cannot_run(path: Path, runtime: str, error: Exception, hint: str) -> CheckpointError:
+    """Return the error of a program that a runtime refuses, in its own first words."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return CheckpointError(f"{runtime} cannot run {path}: {reason[:200]}", hint=hint)
 
 
 def _without_excluded(facts: Facts, types_M: Integers, nlist_NK: Integers) -> Integers:
@@ -274,16 +245,6 @@ def _without_excluded(facts: Facts, types_M: Integers, nlist_NK: Integers) -> In
         keep_TT[a, b] = keep_TT[b, a] = False
     centers_N1 = types_M[: len(nlist_NK), None]
     return np.where(keep_TT[centers_N1, types_M[nlist_NK]], nlist_NK, -1)
-
-
-def _nothing(num_atoms: int, *, atomic: bool) -> Evaluation:
-    return Evaluation(
-        energy=np.zeros(1),
-        force=np.zeros((1, num_atoms, 3)),
-        virial=np.zeros((1, 3, 3)),
-        atom_energy=np.zeros((1, num_atoms)),
-        atom_virial=np.zeros((1, num_atoms, 3, 3)) if atomic else None,
-    )
 
 
 _LEAST_GHOSTS = 64

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dpa2.formats.conversion import PortableModel
 from dpa2.formats.dictionary import to_dictionary
 from dpa2.formats.dictionary_files import read, read_hdf5, write_hdf5
-from dpa2.formats.engine import LowerEngine, LowerInput, fixed_shapes
+from dpa2.formats.engine import LowerEngine, LowerInput, Program, cannot_run, fixed_shapes
 from dpa2.formats.facts import Facts, facts_of
 from dpa2.formats.table import Report
 from dpa2.jax.packages import need_to_run, need_to_write
@@ -118,7 +118,7 @@ def run(path: Path, device: torch.device) -> LowerEngine:
     )
     said = {"pair_exclude_types": section.get("pair_exclude_types") or []} | constants
     facts = Facts.parse(said | {"model_params": section}, path)
-    return LowerEngine(_Programs(path, facts, variables, device), facts, device)
+    return LowerEngine(_programs(path, facts, variables, device), facts, device)
 
 
 def _part(path: Path, dictionary: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -131,71 +131,51 @@ def _part(path: Path, dictionary: Mapping[str, Any], name: str) -> dict[str, Any
     return part
 
 
-class _Programs:
-    """The program without and the one with virials of atoms.
+def _programs(
+    path: Path, facts: Facts, variables: Mapping[str, Any], device: torch.device
+) -> Program:
+    """Return the program without and the one with virials of atoms as one function."""
+    modest_jax()
+    import jax
 
-    Args:
-        path: The file.
-        facts: What it says.
-        variables: Its arrays; among them the programs as bytes.
-        device: Where to compute.
-    """
+    def unusable(error: Exception) -> CheckpointError:
+        hint = "the file is damaged or of another release of JAX; its weights may be whole: "
+        hint += f"zoo convert {path} model.pt"
+        return cannot_run(path, f"JAX {jax.__version__}", error, hint)
 
-    def __init__(
-        self, path: Path, facts: Facts, variables: Mapping[str, Any], device: torch.device
-    ) -> None:
-        modest_jax()
-        import jax
-
-        self._jax = jax
-        self._path = path
-        self._facts = facts
+    def program(content: Any) -> Any:
         try:
-            self._device = jax.devices(device.type)[device.index or 0]
-        except (RuntimeError, IndexError) as error:
-            raise CheckpointError(
-                f"{path} cannot run on {device}: JAX has no such device here",
-                hint="use cpu, or install JAX for CUDA",
-            ) from error
-        self._programs = {
-            False: self._program(variables.get("stablehlo")),
-            True: self._program(variables.get("stablehlo_atomic_virial")),
-        }
-
-    def __call__(self, frame: LowerInput, atomic: bool) -> dict[str, NDArray[np.float64]]:
-        arrays = fixed_shapes(frame, self._facts)
-        try:
-            with self._jax.enable_x64(True):
-                found = self._programs[atomic](
-                    *(
-                        self._jax.device_put(array, self._device) if array.shape[-1] else None
-                        for array in arrays
-                    )
-                )
-                return {name: np.asarray(value, np.float64) for name, value in found.items()}
-        except Exception as error:  # compilers fail with whatever goes wrong in them
-            raise self._unusable(error) from error
-
-    def _program(self, content: Any) -> Any:
-        try:
-            exported = self._jax.export.deserialize(bytearray(content.tobytes()))
+            exported = jax.export.deserialize(bytearray(content.tobytes()))
         except Exception as error:  # whatever damaged bytes lead to
-            raise self._unusable(error) from error
-        if self._device.platform not in _names(exported.platforms):
+            raise unusable(error) from error
+        if target.platform not in _names(exported.platforms):
             raise CheckpointError(
-                f"{self._path} was made for {', '.join(exported.platforms)}, "
-                f"not for {self._device.platform}",
+                f"{path} was made for {', '.join(exported.platforms)}, not for {target.platform}",
                 hint="use another device, or make it again with zoo convert",
             )
-        return self._jax.jit(exported.call)
+        return jax.jit(exported.call)
 
-    def _unusable(self, error: Exception) -> CheckpointError:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        return CheckpointError(
-            f"JAX {self._jax.__version__} cannot run {self._path}: {reason[:200]}",
-            hint="the file is damaged or of another release of JAX; its weights may be whole: "
-            f"zoo convert {self._path} model.pt",
-        )
+    try:
+        target = jax.devices(device.type)[device.index or 0]
+    except (RuntimeError, IndexError) as error:
+        raise CheckpointError(
+            f"{path} cannot run on {device}: JAX has no such device here",
+            hint="use cpu, or install JAX for CUDA",
+        ) from error
+    names = ("stablehlo", "stablehlo_atomic_virial")
+    programs = [program(variables.get(name)) for name in names]
+
+    def call(frame: LowerInput, atomic: bool) -> dict[str, NDArray[np.float64]]:
+        given = fixed_shapes(frame, facts)
+        try:
+            with jax.enable_x64(True):
+                arrays = (jax.device_put(x, target) if x.shape[-1] else None for x in given)
+                found = programs[atomic](*arrays)
+                return {name: np.asarray(value, np.float64) for name, value in found.items()}
+        except Exception as error:  # compilers fail with whatever goes wrong in them
+            raise unusable(error) from error
+
+    return call
 
 
 def _names(platforms: tuple[str, ...]) -> set[str]:

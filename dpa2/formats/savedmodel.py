@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dpa2.formats.conversion import PortableModel
-from dpa2.formats.engine import LowerEngine, LowerInput, fixed_shapes
+from dpa2.formats.engine import LowerEngine, LowerInput, cannot_run, fixed_shapes
 from dpa2.formats.facts import Facts, facts_of
 from dpa2.formats.table import Report
 from dpa2.jax.packages import import_tensorflow, need_to_run, need_to_write
@@ -124,11 +124,8 @@ class _Graph:
             raise self._unusable(error) from error
 
     def _unusable(self, error: Exception) -> CheckpointError:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        return CheckpointError(
-            f"TensorFlow {self._tf.__version__} cannot run {self._path}: {reason[:200]}",
-            hint="the folder is damaged, or of another release; make it again with zoo convert",
-        )
+        hint = "the folder is damaged, or of another release; make it again with zoo convert"
+        return cannot_run(self._path, f"TensorFlow {self._tf.__version__}", error, hint)
 
 
 _GETTERS = {

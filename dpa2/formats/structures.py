@@ -43,13 +43,20 @@ class Evaluation:
         return int(self.energy.shape[0])
 
 
-def nothing(num_frames: int, num_atoms: int) -> Evaluation:
-    """Return what is known of frames that cannot be evaluated: NaN."""
+def nothing(
+    num_frames: int, num_atoms: int, value: float = np.nan, *, atomic: bool = False
+) -> Evaluation:
+    """Return one value for everything: NaN for frames that cannot be evaluated."""
+
+    def filled(*shape: int) -> FloatArray:
+        return np.full((num_frames, *shape), value)
+
     return Evaluation(
-        energy=np.full(num_frames, np.nan),
-        force=np.full((num_frames, num_atoms, 3), np.nan),
-        virial=np.full((num_frames, 3, 3), np.nan),
-        atom_energy=np.full((num_frames, num_atoms), np.nan),
+        energy=filled(),
+        force=filled(num_atoms, 3),
+        virial=filled(3, 3),
+        atom_energy=filled(num_atoms),
+        atom_virial=filled(num_atoms, 3, 3) if atomic else None,
     )
 
 
