@@ -1,7 +1,6 @@
 """Several branches at once: the descriptor they share is computed once, each head on top of it."""
 
 # Axes:  F frames   N atoms per frame (padded)   A real atoms of all frames   D descriptor width
-#        E slots of all blocks   X = x, y, z
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +14,8 @@ from torch import Tensor
 from dpa2.data.frames import Frames, named
 from dpa2.formats.checkpoint import Checkpoint
 from dpa2.formats.weights import load_deepmd_state
-from dpa2.model import derivatives
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel, tensors_to
-from dpa2.model.graph import Graph
 from schemas.base.errors import ZooError
 from schemas.input.model import parse_model
 from schemas.input.weights import DESCRIPTOR
@@ -84,64 +81,29 @@ class SharedHeads:
         fparam = tensors_to(self._first.device, frames.fparam)
         aparam = tensors_to(self._first.device, frames.aparam)
         with torch.set_grad_enabled(forces):
-            descriptor_AD = self._describe(graph) if graph.blocks else None
+            descriptor_AD = self._first.atomic_descriptors(graph)
             energies = {
-                name: None
-                if descriptor_AD is None
-                else _head(model, descriptor_AD, graph, fparam, aparam)
+                name: model.atomic_energies(descriptor_AD, graph, fparam, aparam)
                 for name, model in self.models.items()
             }
+        if not forces:
+            return {
+                name: HeadPrediction(_array(graph.padded(energy_A).sum(dim=1)), None)
+                for name, energy_A in energies.items()
+            }
         last = next(reversed(energies))
-        return {
-            name: HeadPrediction(
-                _frame_energies(energy_A, graph),
-                _forces(energy_A, graph, retain_graph=name != last) if forces else None,
-            )
+        predictions = {
+            name: self.models[name].predict(energy_A, graph, retain_graph=name != last)
             for name, energy_A in energies.items()
         }
-
-    def _describe(self, graph: Graph) -> Tensor:
-        """Return the descriptor (A, D)."""
-        dtype = self._first.descriptor.dtype
-        blocks = [block._replace(disp=block.disp.to(dtype)) for block in graph.blocks]
-        described: Tensor = self._first.descriptor(blocks)
-        return described.to(torch.float64)
+        return {
+            name: HeadPrediction(_array(found.energy), _array(found.force))
+            for name, found in predictions.items()
+        }
 
 
-def _head(
-    model: EnergyModel,
-    descriptor_AD: Tensor,
-    graph: Graph,
-    fparam: Tensor | None,
-    aparam: Tensor | None,
-) -> Tensor:
-    """Return the atomic energies (A,), eV."""
-    fparam_A = aparam_A = None
-    if fparam is not None and model.fitting.num_fparam:
-        fparam_A = fparam[graph.frame]
-    if aparam is not None and model.fitting.num_aparam:
-        aparam_A = aparam.flatten(0, 1)[graph.slot]
-    energy_A: Tensor = model.fitting(descriptor_AD, graph.types, fparam_A, aparam_A)
-    return (energy_A + model.out_bias[graph.types]) * model.contributes_T[graph.types]
-
-
-def _frame_energies(energy_A: Tensor | None, graph: Graph) -> FloatArray:
-    if energy_A is None:
-        return np.zeros(graph.num_frames)
-    energy = energy_A.detach().new_zeros(graph.num_frames)
-    return np.asarray(energy.index_add(0, graph.frame, energy_A.detach()).cpu().numpy())
-
-
-def _forces(energy_A: Tensor | None, graph: Graph, *, retain_graph: bool) -> FloatArray:
-    force = np.zeros((graph.num_frames * graph.num_atoms, 3))
-    if energy_A is not None:
-        gradient_EX = derivatives.displacement_gradient(
-            energy_A, graph.blocks, retain_graph=retain_graph
-        )
-        center_E, neighbor_E = graph.pair_indices()
-        force_AX = derivatives.forces(gradient_EX, center_E, neighbor_E, len(energy_A))
-        force[graph.slot.cpu().numpy()] = force_AX.cpu().numpy()
-    return force.reshape(graph.num_frames, graph.num_atoms, 3)
+def _array(values: Tensor) -> FloatArray:
+    return np.asarray(values.detach().cpu().numpy())
 
 
 def open_heads(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import Any
 
-from dpa2.model.attention import ATTENTION_SHIFT
-from dpa2.model.build import DEFAULT_LN_EPS, dtype_of
+from dpa2.model.attention import ATTENTION_SHIFT, DEFAULT_LN_EPS
+from dpa2.model.layers import dtype_of
 from schemas.input.model import Model
 from schemas.input.root import normalized
 from schemas.input.weights import ATOMIC, DESCRIPTOR, FITTING, weights

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from dpa2.lower.layout import Layout, Slots, cast
-from dpa2.model import derivatives
-from dpa2.model.blocks import NeighborBlock
+from dpa2.lower.layout import Layout, centers, lower_outputs
+from dpa2.model.blocks import NeighborBlock, Slots, cast
+from dpa2.model.derivatives import differentiate
 from dpa2.model.energy import EnergyModel
 
 # Numbers of frames, atoms, atoms and ghosts, and slots to trace with.
@@ -68,82 +68,56 @@ class LowerModel:
         # However short the caller's list is, what is cut from it has a constant width.
         long_list = torch.nn.functional.pad(nlist, [0, self.layout.nsel], value=-1)
         slots = self.layout.slots(coord, types, long_list)
+        center_A, frame_A = centers(F, N, M, types.device)
         first_F1 = torch.arange(F, device=types.device).unsqueeze(1) * N
         block = self._block(slots, (mapping + first_F1).flatten(), F * N)
         real_A = types[:, :N].flatten() >= 0
         counts_A = real_A & (self.model.contributes_T > 0)[slots.types]
-        energy_A = self._energies(block, slots, parameters) * counts_A
-
-        gradient_EX = derivatives.displacement_gradient(
-            energy_A, [block], retain_graph=self.atomic_virial
-        )
+        energy_A = self._energies(block, frame_A, parameters) * counts_A
         K = block.present.shape[1]
-        center_E = slots.center.unsqueeze(1).expand(F * N, K).flatten()
-        neighbor_E = slots.neighbor.flatten()
-        disp_EX = block.disp.detach().flatten(0, 1)
-        force_FMX = derivatives.forces(gradient_EX, center_E, neighbor_E, F * M).view(F, M, 3)
-        if self.atomic_virial:
-            moments = [
-                derivatives.displacement_gradient(
-                    energy_A, [block], coord[:, :N, axis].flatten(), retain_graph=axis < 2
-                )
-                for axis in range(3)
-            ]
-            virial_FMXY = derivatives.atomic_virials(
-                gradient_EX,
-                torch.stack(moments),
-                disp_EX,
-                coord.flatten(0, 1),
-                center_E,
-                neighbor_E,
-            ).view(F, M, 3, 3)
-        else:
+        found = differentiate(
+            energy_A,
+            [block],
+            center_A.unsqueeze(1).expand(F * N, K).flatten(),
+            slots.neighbors.flatten(),
+            coord.flatten(0, 1),
+            coord[:, :N].flatten(0, 1) if self.atomic_virial else None,
+        )
+        force_FMX = found.force.view(F, M, 3)
+        if found.atom_virial is None:
             virial_FMXY = force_FMX.unsqueeze(-1) * coord.unsqueeze(-2)
-        # Empty slots have no gradient, but their displacements are finite: nothing to mask.
-        outer_FEXY = (gradient_EX.unsqueeze(-1) * disp_EX.unsqueeze(-2)).view(F, N * K, 9)
-        energy_FN = energy_A.detach().view(F, N)
-        return {
-            "energy": energy_FN.unsqueeze(-1),
-            "mask": counts_A.view(F, N).to(torch.int32),
-            "energy_redu": energy_FN.sum(dim=1, keepdim=True),
-            "energy_derv_r": force_FMX.unsqueeze(2),
-            "energy_derv_c": virial_FMXY.flatten(2).unsqueeze(2),
-            "energy_derv_c_redu": -outer_FEXY.sum(dim=1, keepdim=True),
-        }
+        else:
+            virial_FMXY = found.atom_virial.view(F, M, 3, 3)
+        # Not `virials`: compilers add up equal rows faster than they scatter. Empty slots have no
+        # gradient, but their displacements are finite: nothing to mask.
+        outer_EXY = found.gradient.unsqueeze(-1) * found.disp.unsqueeze(-2)
+        return lower_outputs(
+            energy_A.detach().view(F, N),
+            counts_A.view(F, N),
+            force_FMX,
+            virial_FMXY,
+            -outer_EXY.view(F, N * K, 3, 3).sum(dim=1),
+            torch.float64,
+        )
 
     def _block(self, slots: Slots, parent_M: Tensor, num_centers: int) -> NeighborBlock:
-        """Return all centres as one block, in the caller's order."""
-        layout = self.layout
-        return NeighborBlock(
-            start=0,
-            stop=num_centers,
-            disp=slots.disp.detach().requires_grad_(True),
-            # Empty slots must stay within the table, even if they read from anywhere.
-            neighbors=parent_M[slots.neighbor] * slots.present,
-            types=slots.types,
-            neighbor_types=slots.neighbor_types,
-            pad_types=slots.pad_types,
-            present=slots.present,
-            num_repinit=slots.present.sum(dim=1),
-            num_three_body=slots.lengths[1],
-            num_repformer=slots.lengths[2],
-            width_repinit=layout.nsel,
-            width_three_body=max(1, layout.three_nsel),
-            width_repformer=layout.repformer_nsel,
-        )
+        """Return all centres as one block, in the caller's order and of constant width."""
+        widths = (self.layout.nsel, max(1, self.layout.three_nsel), self.layout.repformer_nsel)
+        # Empty slots must stay within the table, even if they read from anywhere.
+        rows_AK = parent_M[slots.neighbors] * slots.present
+        return self.layout.plan.block(slots._replace(neighbors=rows_AK), 0, num_centers, widths)
 
     def _energies(
-        self, block: NeighborBlock, slots: Slots, parameters: tuple[Tensor, ...]
+        self, block: NeighborBlock, frame_A: Tensor, parameters: tuple[Tensor, ...]
     ) -> Tensor:
         """Return the energies (A,) eV, as if all centres counted."""
         model = self.model
-        blocks = cast([block], model.descriptor.dtype)
-        descriptor_AD = model.descriptor(blocks).to(torch.float64)
+        descriptor_AD = model.descriptor(cast([block], model.descriptor.dtype)).to(torch.float64)
         given = list(parameters)
-        fparam_A = given.pop(0)[slots.frame] if self.num_fparam else None
+        fparam_A = given.pop(0)[frame_A] if self.num_fparam else None
         aparam_A = given.pop(0).flatten(0, 1) if self.num_aparam else None
-        energy_A = model.fitting(descriptor_AD, slots.types, fparam_A, aparam_A)
-        return energy_A + model.out_bias[slots.types]
+        energy_A = model.fitting(descriptor_AD, block.types, fparam_A, aparam_A)
+        return energy_A + model.out_bias[block.types]
 
 
 def export_model(

@@ -7,16 +7,17 @@ docs/deepmd-format.md, 8.1.
 # Axes:  F frames   N atoms per frame   M atoms and ghosts per frame   A all centres
 #        E slots of all blocks   T types   X, Y = x, y, z
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from dpa2.lower.frozen_contents import make_constant, named_weights
 from dpa2.lower.ghost_exchange import Ghosts
-from dpa2.lower.layout import Laid, Layout, cast
+from dpa2.lower.layout import Laid, Layout, lower_outputs
 from dpa2.lower.periodic_images import Extended, all_pairs, extend, nearest_neighbors
-from dpa2.model import derivatives
+from dpa2.model.blocks import cast, pair_indices
+from dpa2.model.derivatives import differentiate, virials
 from dpa2.model.energy import EnergyModel
 
 
@@ -208,51 +209,31 @@ class FrozenEnergyModel(nn.Module):
         coord_FMX = extended_coord.detach().view(F, M, 3).to(torch.float64)
         parent = self.parents(mapping, F, N, M) if comm_dict is None else None
         laid = self.layout(coord_FMX, extended_atype, nlist, parent)
-        halo: Optional[Ghosts] = None
+        ghosts: Optional[Ghosts] = None
         if comm_dict is not None:
             assert F == 1, "processes exchange one frame at a time"
-            halo = Ghosts(laid.place, M, comm_dict)
-        energy_A = self.atomic_energies(laid, halo, fparam, aparam)
-        gradient_EX = derivatives.displacement_gradient(
-            energy_A, laid.blocks, retain_graph=do_atomic_virial
-        )
-        moments: List[Tensor] = []
+            ghosts = Ghosts(laid.place, M, comm_dict)
+        energy_A = self.atomic_energies(laid, ghosts, fparam, aparam)
+        center_E, neighbor_E = pair_indices(laid.blocks, laid.center, laid.neighbor)
+        coord_BX = coord_FMX.flatten(0, 1)
+        center_AX: Optional[Tensor] = None
         if do_atomic_virial:
-            center_AX = coord_FMX[:, :N].flatten(0, 1)[laid.order]
-            for axis in range(3):
-                moments.append(  # noqa: PERF401 - TorchScript has no extend of comprehensions
-                    derivatives.displacement_gradient(
-                        energy_A, laid.blocks, center_AX[:, axis], retain_graph=axis < 2
-                    )
-                )
-        energy_A = energy_A.detach()
-        center_E = torch.cat([index.flatten() for index in laid.center])
-        neighbor_E = torch.cat([index.flatten() for index in laid.neighbor])
-        disp_EX = torch.cat([block.disp.detach().flatten(0, 1) for block in laid.blocks])
-        force_FMX = derivatives.forces(gradient_EX, center_E, neighbor_E, F * M).view(F, M, 3)
-        if do_atomic_virial:
-            virial_FMXY = derivatives.atomic_virials(
-                gradient_EX,
-                torch.stack(moments),
-                disp_EX,
-                coord_FMX.flatten(0, 1),
-                center_E,
-                neighbor_E,
-            ).view(F, M, 3, 3)
-        else:
-            virial_FMXY = force_FMX.unsqueeze(-1) * coord_FMX.unsqueeze(-2)
+            center_AX = coord_BX[laid.center]
+        found = differentiate(energy_A, laid.blocks, center_E, neighbor_E, coord_BX, center_AX)
+        # Where it is not split, only the sum over atoms and ghosts of the virial is right.
+        virial_BXY = found.force.unsqueeze(-1) * coord_BX.unsqueeze(-2)
+        split = found.atom_virial
+        if split is not None:
+            virial_BXY = split
         frame_E = torch.div(center_E, max(M, 1), rounding_mode="floor")
-        virial_FXY = derivatives.virials(gradient_EX, disp_EX, frame_E, F)
-        energy_FN = energy_A[laid.place].view(F, N)
-        dtype = extended_coord.dtype
-        return {
-            "energy": energy_FN.unsqueeze(-1).to(dtype),
-            "energy_redu": energy_FN.sum(dim=1, keepdim=True),
-            "energy_derv_r": force_FMX.unsqueeze(2).to(dtype),
-            "energy_derv_c": virial_FMXY.flatten(2).unsqueeze(2).to(dtype),
-            "energy_derv_c_redu": virial_FXY.flatten(1).unsqueeze(1),
-            "mask": self.atom_mask(extended_atype[:, :N]),
-        }
+        return lower_outputs(
+            energy_A.detach()[laid.place].view(F, N),
+            self.atom_mask(extended_atype[:, :N]),
+            found.force.view(F, M, 3),
+            virial_BXY.view(F, M, 3, 3),
+            virials(found.gradient, found.disp, frame_E, F),
+            extended_coord.dtype,
+        )
 
     @torch.jit.export
     def forward_embedding(
@@ -321,10 +302,14 @@ class FrozenEnergyModel(nn.Module):
         return torch.arange(N, device=device).unsqueeze(0).expand(F, N)
 
     def atomic_energies(
-        self, laid: Laid, halo: Optional[Ghosts], fparam: Optional[Tensor], aparam: Optional[Tensor]
+        self,
+        laid: Laid,
+        ghosts: Optional[Ghosts],
+        fparam: Optional[Tensor],
+        aparam: Optional[Tensor],
     ) -> Tensor:
         """Return energies (A,), eV, in processing order."""
-        descriptor_AD = self.descriptor(cast(laid.blocks, self.descriptor.dtype), halo)
+        descriptor_AD = self.descriptor(cast(laid.blocks, self.descriptor.dtype), ghosts)
         fparam_A, aparam_A = self.parameters_of_atoms(laid, fparam, aparam)
         energy_A = self.fitting(descriptor_AD.to(torch.float64), laid.types, fparam_A, aparam_A)
         bias_T = self.atomic_model.out_bias.flatten().to(torch.float64)  # type: ignore[operator]

@@ -8,10 +8,13 @@ from typing import NamedTuple, Optional
 import torch
 from torch import Tensor, nn
 
-from dpa2.model.layers import Linear, Seed, descend
+from dpa2.model.layers import Linear, Seed, descend, dtype_of
+from schemas.input.descriptor import Descriptor
 
-# Axes:  N centre atoms   K neighbour slots   X = x, y, z
+# Axes:  N centre atoms   K neighbour slots   H heads   D hidden width   P pair channels (g2_dim)
+#        A atom channels (g1_dim)   X = x, y, z
 
+DEFAULT_LN_EPS = 1e-5
 
 # deepmd-kit shifts attention weights by this before the switch and back after it. TorchScript does
 # not see constants of a module: they reach it as default arguments.
@@ -120,10 +123,6 @@ def pair_geometry(
     return PairGeometry(h2_NKX, weight_NK, filled_NK, norm_N1.unsqueeze(-1), conv_N1, nsel - width)
 
 
-# Axes:  N centre atoms   K neighbour slots   H heads   D hidden width   P pair channels (g2_dim)
-#        A atom channels (g1_dim)   X = x, y, z
-
-
 class PairAttention(nn.Module):
     """Gated attention among the neighbours of one atom.
 
@@ -131,49 +130,31 @@ class PairAttention(nn.Module):
     output maps into another, so that the pair features enter two batched products unprojected.
 
     Args:
-        pair_dim: `g2_dim`.
-        hidden: `attn2_hidden`, per head.
-        num_heads: `attn2_nhead`.
-        with_pair_update: Whether g2 is updated (else only h2 is, and no value map exists).
-        with_vector_update: `update_h2`.
-        ln_eps: Epsilon of the layer norm.
-        dtype: Of the parameters.
+        config: The descriptor's section.
         seed: Seed of the repformer layer.
     """
 
-    def __init__(
-        self,
-        pair_dim: int,
-        hidden: int,
-        num_heads: int,
-        *,
-        with_pair_update: bool,
-        with_vector_update: bool,
-        ln_eps: float,
-        dtype: torch.dtype,
-        seed: Seed,
-    ) -> None:
+    def __init__(self, config: Descriptor, seed: Seed) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        self.hidden = hidden
-        self.pair_dim = pair_dim
+        r, dtype = config.repformer, dtype_of(config.precision)
+        self.num_heads = H = r.attn2_nhead
+        self.hidden = r.attn2_hidden
+        self.pair_dim = P = r.g2_dim
         self.query_key = Linear(
-            pair_dim, 2 * hidden * num_heads, bias=False, dtype=dtype, seed=descend(seed, 7)
+            P, 2 * self.hidden * H, bias=False, dtype=dtype, seed=descend(seed, 7)
         )
         self.value: Optional[Linear] = None
         self.head_map: Optional[Linear] = None
         self.norm: Optional[nn.LayerNorm] = None
         self.vector_map: Optional[Linear] = None
-        if with_pair_update:
-            self.value = Linear(
-                pair_dim, pair_dim * num_heads, bias=False, dtype=dtype, seed=descend(seed, 8, 0)
-            )
-            self.head_map = Linear(
-                num_heads * pair_dim, pair_dim, dtype=dtype, seed=descend(seed, 8, 1)
-            )
-            self.norm = nn.LayerNorm(pair_dim, eps=ln_eps, dtype=dtype)
-        if with_vector_update:
-            self.vector_map = Linear(num_heads, 1, bias=False, dtype=dtype, seed=descend(seed, 11))
+        if r.update_g2_has_attn:
+            self.value = Linear(P, P * H, bias=False, dtype=dtype, seed=descend(seed, 8, 0))
+            self.head_map = Linear(H * P, P, dtype=dtype, seed=descend(seed, 8, 1))
+            epsilon = DEFAULT_LN_EPS if r.ln_eps is None else r.ln_eps
+            self.norm = nn.LayerNorm(P, eps=epsilon, dtype=dtype)
+            self.norm.requires_grad_(r.trainable_ln)
+        if r.update_h2:
+            self.vector_map = Linear(H, 1, bias=False, dtype=dtype, seed=descend(seed, 11))
 
     def fold_query_key(self) -> Tensor:
         """Return M (P, H * P): the bilinear form of every head."""
@@ -229,43 +210,29 @@ class LocalAttention(nn.Module):
     mapped after the neighbours are summed.
 
     Args:
-        atom_dim: `g1_dim`.
-        hidden: `attn1_hidden`, per head.
-        num_heads: `attn1_nhead`.
-        dtype: Of the parameters.
+        config: The descriptor's section.
         seed: Child 13 of the repformer layer's seed.
     """
 
-    def __init__(
-        self, atom_dim: int, hidden: int, num_heads: int, *, dtype: torch.dtype, seed: Seed
-    ) -> None:
+    def __init__(self, config: Descriptor, seed: Seed) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        self.hidden = hidden
-        self.atom_dim = atom_dim
+        r, dtype = config.repformer, dtype_of(config.precision)
+        self.num_heads = H = r.attn1_nhead
+        self.hidden = D = r.attn1_hidden
+        self.atom_dim = A = r.g1_dim
+        self.smooth = config.smooth
         self.shift = ATTENTION_SHIFT
-        self.query = Linear(
-            atom_dim, hidden * num_heads, bias=False, dtype=dtype, seed=descend(seed, 0)
-        )
-        self.key_value = Linear(
-            atom_dim,
-            (hidden + atom_dim) * num_heads,
-            bias=False,
-            dtype=dtype,
-            seed=descend(seed, 1),
-        )
-        self.head_map = Linear(atom_dim * num_heads, atom_dim, dtype=dtype, seed=descend(seed, 2))
+        self.query = Linear(A, D * H, bias=False, dtype=dtype, seed=descend(seed, 0))
+        self.key_value = Linear(A, (D + A) * H, bias=False, dtype=dtype, seed=descend(seed, 1))
+        self.head_map = Linear(A * H, A, dtype=dtype, seed=descend(seed, 2))
 
-    def forward(
-        self, g1_NA: Tensor, g1_NKA: Tensor, geometry: PairGeometry, smooth: bool
-    ) -> Tensor:
+    def forward(self, g1_NA: Tensor, g1_NKA: Tensor, geometry: PairGeometry) -> Tensor:
         """Return the update of g1 (N, A).
 
         Args:
             g1_NA: Features of the centres.
             g1_NKA: Features of their neighbours.
             geometry: Switch and mask.
-            smooth: Whether weights are switched off at the cutoff.
         """
         N = g1_NA.shape[0]
         D, H, A = self.hidden, self.num_heads, self.atom_dim
@@ -274,7 +241,7 @@ class LocalAttention(nn.Module):
         q_NHA = torch.einsum("ndh,adh->nha", query_NDH, key_value[:, :D])
         logits_NHK = torch.bmm(q_NHA, g1_NKA.transpose(1, 2)) * (1.0 / D**0.5)
         w_N1K = geometry.weight.unsqueeze(1)
-        if smooth:
+        if self.smooth:
             shift_K = empty_slot_shift(w_N1K.shape[2], geometry.num_extra, w_N1K)
             logits_NHK = (logits_NHK + self.shift) * w_N1K + shift_K
         else:

@@ -1,11 +1,23 @@
-"""A block of centre atoms with their neighbours, the unit of work that stays in the cache."""
+"""Blocks of centre atoms with their neighbours, the unit of work that stays in the cache.
 
-from typing import NamedTuple, Optional
+Everything here is compiled by TorchScript, too: frozen models cut their atoms with the same code.
+"""
+
+# Axes:  A all centre atoms   N centre atoms of a block   K neighbour slots   X = x, y, z
+
+from typing import List, NamedTuple, Optional, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-# Axes:  N centre atoms of this block   K neighbour slots   X = x, y, z
+from dpa2.model.cutoffs import Cutoffs
+
+# Elements of a block's largest tensor. On a CPU small enough to stay in a core's cache between
+# operators; a GPU has no such cache and wants few, large kernels that still fit its memory.
+BLOCK_ELEMENTS = 1 << 18
+BLOCK_ELEMENTS_ACCELERATOR = 1 << 25
+# Atoms whose neighbour counts decide the size of the next block.
+LOOKAHEAD = 64
 
 
 class NeighborBlock(NamedTuple):
@@ -27,8 +39,8 @@ class NeighborBlock(NamedTuple):
         num_three_body: (N,) int64, length of the prefix that is the three-body list.
         num_repformer: (N,) int64, length of the prefix that is the repformer list.
         width_repinit: Slots that repinit looks at; all wider ones are empty.
-        width_three_body: Idem, three-body.
-        width_repformer: Idem, repformer; leaves one empty slot where attention needs one.
+        width_three_body: Slots that the three-body part looks at.
+        width_repformer: Slots that the repformer looks at; one is empty where attention needs one.
     """
 
     start: int
@@ -47,22 +59,181 @@ class NeighborBlock(NamedTuple):
     width_repformer: int
 
 
+class Slots(NamedTuple):
+    """The neighbour slots of all centres in processing order, nearest first.
+
+    Attributes:
+        disp: (A, K, 3) Å, neighbour minus centre; longer than every cutoff in empty slots.
+        neighbors: (A, K) row of the neighbour in the table of atomic features; 0 in empty slots.
+        types: (A,) type of each centre.
+        neighbor_types: (A, K); of `pad_types` in empty slots.
+        pad_types: (A,) what deepmd-kit looks up for empty slots.
+        present: (A, K) bool, whether a slot holds a neighbour.
+        lengths: (3, A) of the prefixes that are the lists of repinit, three-body and repformer.
+    """
+
+    disp: Tensor
+    neighbors: Tensor
+    types: Tensor
+    neighbor_types: Tensor
+    pad_types: Tensor
+    present: Tensor
+    lengths: Tensor
+
+
+class BlockPlan(nn.Module):
+    """How a model wants its atoms cut into blocks.
+
+    Args:
+        cutoffs: Capacities of the lists.
+        pair_channels: Values per atom and neighbour of the widest pair tensor.
+        square_channels: Values per atom and pair of neighbours of the widest attention tensor.
+        needs_empty_slot: The repformer block keeps one empty slot (smooth attention).
+        all_repinit_slots: Repinit needs every empty slot (a mean that differs between slots).
+        all_three_body_slots: The three-body part needs every empty slot (a directional mean).
+    """
+
+    def __init__(
+        self,
+        cutoffs: Cutoffs,
+        *,
+        pair_channels: int,
+        square_channels: int,
+        needs_empty_slot: bool,
+        all_repinit_slots: bool,
+        all_three_body_slots: bool,
+    ) -> None:
+        super().__init__()
+        self.nsel = cutoffs.nsel
+        self.three_body_nsel = 0 if cutoffs.three_body is None else cutoffs.three_body[1]
+        self.repformer_nsel = cutoffs.repformer[1]
+        self.pair_channels = pair_channels
+        self.square_channels = square_channels
+        self.needs_empty_slot = needs_empty_slot
+        self.all_repinit_slots = all_repinit_slots
+        self.all_three_body_slots = all_three_body_slots
+        # Constants of the module reach TorchScript as attributes.
+        self.block_elements = BLOCK_ELEMENTS
+        self.block_elements_accelerator = BLOCK_ELEMENTS_ACCELERATOR
+        self.lookahead = LOOKAHEAD
+
+    def forward(self, slots: Slots) -> List[NeighborBlock]:
+        """Return blocks, at least one, that cover the centres in order; `disp` are leaves."""
+        # One transfer, then widths are decided on the host.
+        lengths_3A = slots.lengths.cpu()
+        num_centers = lengths_3A.shape[1]
+        blocks: List[NeighborBlock] = []
+        start = 0
+        while start < num_centers or len(blocks) == 0:
+            size = self.block_size(lengths_3A, start, slots.disp.device.type == "cpu")
+            stop = min(num_centers, start + size)
+            blocks.append(self.block(slots, start, stop, self.widths(lengths_3A, start, stop)))
+            start = stop
+        return blocks
+
+    def block(
+        self, slots: Slots, start: int, stop: int, widths: Tuple[int, int, int]
+    ) -> NeighborBlock:
+        """Return centres start..stop with as many slots as the widest list needs."""
+        K = max(widths[0], widths[1], widths[2])
+        return NeighborBlock(
+            start,
+            stop,
+            slots.disp[start:stop, :K]
+            .clone(memory_format=torch.contiguous_format)
+            .requires_grad_(True),
+            slots.neighbors[start:stop, :K].contiguous(),
+            slots.types[start:stop],
+            slots.neighbor_types[start:stop, :K].contiguous(),
+            slots.pad_types[start:stop],
+            slots.present[start:stop, :K].contiguous(),
+            slots.present[start:stop].sum(dim=1),
+            slots.lengths[1, start:stop],
+            slots.lengths[2, start:stop],
+            widths[0],
+            widths[1],
+            widths[2],
+        )
+
+    def widths(self, lengths_3A: Tensor, start: int, stop: int) -> Tuple[int, int, int]:
+        """Return the slots (repinit, three-body, repformer) that centres start..stop need."""
+        longest_3 = lengths_3A.new_zeros([3])
+        if stop > start:
+            longest_3 = torch.max(lengths_3A[:, start:stop], dim=1)[0]
+        # TorchScript wants the type of this very statement.
+        longest: List[int] = longest_3.tolist()
+        repinit = self.nsel if self.all_repinit_slots else max(1, longest[0])
+        three_body = self.three_body_nsel if self.all_three_body_slots else max(1, longest[1])
+        repformer = max(1, longest[2])
+        if self.needs_empty_slot and longest[2] == repformer and repformer < self.repformer_nsel:
+            repformer += 1
+        return repinit, three_body, repformer
+
+    def block_size(self, lengths_3A: Tensor, start: int, on_cpu: bool) -> int:
+        """Return how many centres from `start` on keep the largest tensor within the budget."""
+        remaining = lengths_3A.shape[1] - start
+        ahead = start + min(remaining, self.lookahead)
+        repinit, _, repformer = self.widths(lengths_3A, start, ahead)
+        per_atom = max(
+            repinit * self.pair_channels, repformer * repformer * self.square_channels, 1
+        )
+        budget = self.block_elements if on_cpu else self.block_elements_accelerator
+        size = max(1, budget // per_atom)
+        # Equal blocks: no small one is left over at the end.
+        num_blocks = max(1, int(round(remaining / size)))  # noqa: RUF046 - a float in TorchScript
+        return (remaining + num_blocks - 1) // num_blocks
+
+
+def cast(blocks: List[NeighborBlock], dtype: torch.dtype) -> List[NeighborBlock]:
+    """Return the blocks with displacements in the network's precision."""
+    # TorchScript knows no `_replace`, and no comprehensions that make named tuples.
+    made: List[NeighborBlock] = []
+    for b in blocks:
+        made.append(  # noqa: PERF401
+            NeighborBlock(
+                b.start,
+                b.stop,
+                b.disp.to(dtype),
+                b.neighbors,
+                b.types,
+                b.neighbor_types,
+                b.pad_types,
+                b.present,
+                b.num_repinit,
+                b.num_three_body,
+                b.num_repformer,
+                b.width_repinit,
+                b.width_three_body,
+                b.width_repformer,
+            )
+        )
+    return made
+
+
+def pair_indices(
+    blocks: List[NeighborBlock], center_A: Tensor, neighbor_AK: Optional[Tensor] = None
+) -> Tuple[Tensor, Tensor]:
+    """Return what centre and neighbour of every slot of every block are called, (E,) each.
+
+    Args:
+        blocks: All blocks.
+        center_A: (A,) name of each centre.
+        neighbor_AK: (A, K) name of the neighbour in each slot; None: its row among the centres.
+    """
+    centers: List[Tensor] = []
+    neighbors: List[Tensor] = []
+    for b in blocks:
+        K = b.neighbors.shape[1]
+        centers.append(center_A[b.start : b.stop].repeat_interleave(K))
+        named = b.neighbors if neighbor_AK is None else neighbor_AK[b.start : b.stop, :K]
+        neighbors.append(named.flatten())
+    return torch.cat(centers), torch.cat(neighbors)
+
+
 def filled(present_NK: Tensor, lengths_N: Tensor, width: int) -> Tensor:
     """Return (N, width) bool: whether a slot is filled in the list of length `lengths_N`."""
     slots_K = torch.arange(width, device=lengths_N.device)
     return present_NK[:, :width] & (slots_K.unsqueeze(0) < lengths_N.unsqueeze(1))
-
-
-def pair_table(num_types: int, exclude_types: list[list[int]]) -> Optional[Tensor]:
-    """Return (T, T) bool, False where a pair of types is excluded; None if nothing is."""
-    if not exclude_types:
-        return None
-    keep_TT = torch.ones(num_types, num_types, dtype=torch.bool)
-    for a, b in exclude_types:
-        if 0 <= a < num_types and 0 <= b < num_types:
-            keep_TT[a, b] = False
-            keep_TT[b, a] = False
-    return keep_TT
 
 
 def kept(keep_TT: Tensor, types_N: Tensor, neighbor_types_NK: Tensor) -> Tensor:

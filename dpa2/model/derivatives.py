@@ -3,12 +3,70 @@
 # Axes:  F frames   N atoms (all frames, in processing order)   E pairs (all slots of all blocks)
 #        X, Y = x, y, z
 
-from typing import List, Optional
+from typing import List, NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
 from dpa2.model.blocks import NeighborBlock
+
+
+class Derivatives(NamedTuple):
+    """What follows from the gradient with respect to displacements; M atoms, or atoms and ghosts.
+
+    Attributes:
+        gradient: (E, 3) eV/Å.
+        disp: (E, 3) Å, the displacements.
+        force: (M, 3) eV/Å.
+        atom_virial: (M, 3, 3) eV, or None.
+    """
+
+    gradient: Tensor
+    disp: Tensor
+    force: Tensor
+    atom_virial: Optional[Tensor]
+
+
+def differentiate(
+    energy_N: Tensor,
+    blocks: List[NeighborBlock],
+    center_E: Tensor,
+    neighbor_E: Tensor,
+    coord_MX: Tensor,
+    center_NX: Optional[Tensor] = None,
+    create_graph: bool = False,
+    retain_graph: bool = False,
+) -> Derivatives:
+    """Return forces and, if the positions of the centres are given, atomic virials.
+
+    Args:
+        energy_N: (N,) atomic energies, eV.
+        blocks: Whose `disp` are the leaves.
+        center_E: Row of `coord_MX` that is the centre of each slot.
+        neighbor_E: Row of `coord_MX` that is the neighbour in each slot.
+        coord_MX: (M, 3) positions, Å.
+        center_NX: (N, 3) positions of the centres, to split the virial among atoms, which takes
+            three more backward passes; None: it is not split.
+        create_graph: Keep the forces differentiable, as the loss needs them.
+        retain_graph: Keep the graph of the energies for other gradients.
+    """
+    splits = center_NX is not None
+    gradient_EX = displacement_gradient(
+        energy_N, blocks, None, create_graph, retain_graph or splits
+    )
+    disp_EX = torch.cat([block.disp.detach().flatten(0, 1) for block in blocks])
+    force_MX = forces(gradient_EX, center_E, neighbor_E, coord_MX.shape[0])
+    virial_MXY: Optional[Tensor] = None
+    if center_NX is not None:
+        moments: List[Tensor] = []
+        for axis in range(3):
+            weight_N = center_NX[:, axis]
+            keep = retain_graph or create_graph or axis < 2
+            moments.append(displacement_gradient(energy_N, blocks, weight_N, False, keep))
+        virial_MXY = atomic_virials(
+            gradient_EX.detach(), torch.stack(moments), disp_EX, coord_MX, center_E, neighbor_E
+        )
+    return Derivatives(gradient_EX, disp_EX, force_MX, virial_MXY)
 
 
 def displacement_gradient(

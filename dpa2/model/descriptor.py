@@ -6,6 +6,7 @@ docs/deepmd-format.md, 3.5; DPA-2 paper.
 # Axes:  N centre atoms (all)   T types   A atom channels (g1_dim)   D descriptor width
 #        E type-embedding width (tebd_dim)
 
+from collections.abc import Sequence
 from typing import Dict, List, Optional
 
 import torch
@@ -14,48 +15,54 @@ from torch import Tensor, nn
 from dpa2.lower.ghost_exchange import Ghosts, exchange
 from dpa2.model.attention import AttentionFactors, PairGeometry
 from dpa2.model.blocks import NeighborBlock
+from dpa2.model.cutoffs import kept_pairs
 from dpa2.model.environment import EnvironmentStatistics
-from dpa2.model.layers import Linear
+from dpa2.model.layers import Linear, descend, dtype_of
 from dpa2.model.repformer import Repformer
 from dpa2.model.repinit import Repinit, ThreeBody
 from dpa2.model.type_embedding import TypeEmbedding
+from schemas.input.descriptor import Descriptor as DescriptorConfig
 
 
 class Descriptor(nn.Module):
     """Describe every atom by what is around it, blind to rotations and to the order of atoms.
 
     Args:
-        type_embedding: Table of type vectors.
-        repinit: Two-body part.
-        three_body: Three-body part or None.
-        shape_map: To `g1_dim`; None where the width already agrees.
-        type_map: Adds the type embedding to g1 (`add_tebd_to_repinit_out`), or None.
-        repformer: The layers.
-        concat_types: Append the type embedding to the output (`concat_output_tebd`).
-        dtype: Precision of the descriptor.
+        config: The descriptor's section.
+        type_map: Element of each type.
     """
 
-    def __init__(
-        self,
-        type_embedding: TypeEmbedding,
-        repinit: Repinit,
-        three_body: Optional[ThreeBody],
-        shape_map: Optional[Linear],
-        type_map: Optional[Linear],
-        repformer: Repformer,
-        *,
-        concat_types: bool,
-        dtype: torch.dtype,
-    ) -> None:
+    def __init__(self, config: DescriptorConfig, type_map: Sequence[str]) -> None:
         super().__init__()
+        r, seed, num_types = config.repinit, config.seed, len(type_map)
+        self.dtype = dtype = dtype_of(config.precision)
+        self.concat_types = config.concat_output_tebd
+        table = kept_pairs(num_types, config.exclude_types)
+        keep = None if table is None else torch.from_numpy(table)
+        width = r.neuron[-1] * r.axis_neuron
+        if r.use_three_body:
+            width += r.three_body_neuron[-1]
+        g1_dim = config.repformer.g1_dim
+        self.dim_out = g1_dim + (r.tebd_dim if config.concat_output_tebd else 0)
+        # Weights without a seed are drawn in this order; modules are registered in another.
+        type_embedding = TypeEmbedding(config, type_map)
+        shape_map: Optional[Linear] = None
+        if width != g1_dim:
+            shape_map = Linear(
+                width, g1_dim, bias=False, dtype=dtype, seed=descend(seed, 3), glorot=True
+            )
+        types_to_g1: Optional[Linear] = None
+        if config.add_tebd_to_repinit_out:
+            types_to_g1 = Linear(r.tebd_dim, g1_dim, bias=False, dtype=dtype, seed=descend(seed, 4))
         self.type_embedding = type_embedding
-        self.repinit = repinit
-        self.three_body: Optional[ThreeBody] = three_body
+        self.repinit = Repinit(config, num_types, keep)
+        self.three_body: Optional[ThreeBody] = None
+        if r.use_three_body:
+            self.three_body = ThreeBody(config, num_types, keep)
+        # To `g1_dim`; None where the width already agrees.
         self.shape_map: Optional[Linear] = shape_map
-        self.type_map: Optional[Linear] = type_map
-        self.repformer = repformer
-        self.concat_types = concat_types
-        self.dtype = dtype
+        self.type_map: Optional[Linear] = types_to_g1
+        self.repformer = Repformer(config, num_types, keep)
 
     @torch.jit.unused
     def blocks(self) -> Dict[str, EnvironmentStatistics]:

@@ -3,7 +3,7 @@
 # Axes:  F frames   N atoms per frame (padded)   A real atoms of all frames   E slots of all blocks
 #        X, Y = x, y, z
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpa2.model import derivatives
-from dpa2.model.blocks import NeighborBlock
+from dpa2.model.blocks import BlockPlan, cast
+from dpa2.model.cutoffs import Cutoffs
+from dpa2.model.derivatives import differentiate, virials
 from dpa2.model.descriptor import Descriptor
 from dpa2.model.fitting import EnergyFitting
-from dpa2.model.graph import BlockPlan, Graph, build_graph
-from dpa2.model.neighbors import Cutoffs, PairFinder, pairs_within
+from dpa2.model.graph import Graph, build_graph
+from dpa2.model.neighbors import PairFinder, pairs_within
 from schemas.input.model import Model
 
 
@@ -45,10 +46,10 @@ class EnergyModel(nn.Module):
     """DPA-2 with an energy fitting net.
 
     Args:
-        config: The checked `model` section that it was built from.
-        descriptor: The descriptor.
-        fitting: The fitting net.
-        keep: (T, T) bool, False where the model removes a pair of types from the neighbour list.
+        config: The checked `model` section; every neighbour capacity is a number.
+
+    Raises:
+        ConfigError: If a capacity is still `auto`, or the precision is unusable.
     """
 
     out_bias: Tensor
@@ -56,19 +57,13 @@ class EnergyModel(nn.Module):
     min_nbor_dist: Tensor
     contributes_T: Tensor
 
-    def __init__(
-        self,
-        config: Model,
-        descriptor: Descriptor,
-        fitting: EnergyFitting,
-        keep: NDArray[np.bool_] | None,
-    ) -> None:
+    def __init__(self, config: Model) -> None:
         super().__init__()
         self.config = config
         self.type_map = list(config.type_map)
-        self.descriptor = descriptor
-        self.fitting = fitting
         num_types = len(self.type_map)
+        self.descriptor = Descriptor(config.descriptor, self.type_map)
+        self.fitting = EnergyFitting(config.fitting_net, self.descriptor.dim_out, num_types)
         self.register_buffer("out_bias", torch.zeros(num_types, dtype=torch.float64))
         self.register_buffer("out_std", torch.ones(num_types, dtype=torch.float64))
         self.register_buffer("min_nbor_dist", torch.tensor(-1.0, dtype=torch.float64))
@@ -77,7 +72,6 @@ class EnergyModel(nn.Module):
             if 0 <= excluded < num_types:
                 contributes[excluded] = 0.0
         self.register_buffer("contributes_T", contributes, persistent=False)
-        self._keep = keep
 
     @property
     def rcut(self) -> float:
@@ -91,27 +85,16 @@ class EnergyModel(nn.Module):
 
     def cutoffs(self) -> Cutoffs:
         """Return the radii and capacities of the neighbour lists."""
-        repinit = self.descriptor.repinit.statistics
-        three_body = self.descriptor.three_body
-        repformer = self.descriptor.repformer.statistics
-        return Cutoffs(
-            rcut=repinit.rcut,
-            nsel=repinit.nsel,
-            three_body=None
-            if three_body is None
-            else (three_body.statistics.rcut, three_body.statistics.nsel),
-            repformer=(repformer.rcut, repformer.nsel),
-            keep=self._keep,
-            keep_slots=any(block.per_slot() for block in self.descriptor.blocks().values()),
-        )
+        blocks = self.descriptor.blocks().values()
+        return Cutoffs.of(self.config, keep_slots=any(block.per_slot() for block in blocks))
 
     def plan(self) -> BlockPlan:
         """Return how this model wants atoms cut into blocks."""
-        descriptor = self.config.descriptor
+        descriptor, three_body = self.config.descriptor, self.descriptor.three_body
         repformer = descriptor.repformer
         attends = repformer.update_g2_has_attn or repformer.update_h2
-        three_body = self.descriptor.three_body
         return BlockPlan(
+            self.cutoffs(),
             pair_channels=max(descriptor.repinit.neuron[-1], repformer.g1_dim),
             square_channels=max(
                 repformer.attn2_nhead if attends else 1,
@@ -179,97 +162,76 @@ class EnergyModel(nn.Module):
             atomic_virial: Also return atomic virials (three more backward passes).
             with_descriptor: Also return the descriptor.
         """
-        if not graph.blocks:
-            return self._nothing(
-                graph, atomic_virial=atomic_virial, with_descriptor=with_descriptor
-            )
-        descriptor_AD, energy_A = self.atomic_energies(graph, fparam, aparam)
+        with torch.enable_grad():
+            descriptor_AD = self.atomic_descriptors(graph)
+            energy_A = self.atomic_energies(descriptor_AD, graph, fparam, aparam)
+        found = self.predict(
+            energy_A, graph, create_graph=create_graph, atomic_virial=atomic_virial
+        )
+        if not with_descriptor:
+            return found
+        return replace(found, descriptor=graph.padded(descriptor_AD.detach()))
+
+    def predict(
+        self,
+        energy_A: Tensor,
+        graph: Graph,
+        *,
+        create_graph: bool = False,
+        retain_graph: bool = False,
+        atomic_virial: bool = False,
+    ) -> Prediction:
+        """Return what follows from atomic energies (A,), eV, in processing order.
+
+        Args:
+            energy_A: From `atomic_energies`.
+            graph: The batch.
+            create_graph: Keep the result differentiable with respect to the parameters.
+            retain_graph: Keep the graph of the energies, as another head on it needs.
+            atomic_virial: Also return atomic virials (three more backward passes).
+        """
         center_E, neighbor_E = graph.pair_indices()
-        gradient_EX = derivatives.displacement_gradient(
-            energy_A, graph.blocks, create_graph=create_graph
+        found = differentiate(
+            energy_A,
+            graph.blocks,
+            center_E,
+            neighbor_E,
+            graph.coord,
+            graph.coord if atomic_virial else None,
+            create_graph,
+            retain_graph,
         )
         if not create_graph:
             energy_A = energy_A.detach()
-        disp_EX = torch.cat([block.disp.detach().flatten(0, 1) for block in graph.blocks])
-        F, N = graph.num_frames, graph.num_atoms
-        force_AX = derivatives.forces(gradient_EX, center_E, neighbor_E, len(energy_A))
-        atom_energy_FN = self._padded(energy_A, graph).view(F, N)
+        atom_energy_FN = graph.padded(energy_A)
+        frame_E = graph.frame[center_E]
         return Prediction(
             # In the atoms' own order, as deepmd-kit: an ulp here is a step of Adam elsewhere.
             energy=atom_energy_FN.sum(dim=1),
-            force=self._padded(force_AX, graph),
-            virial=derivatives.virials(gradient_EX, disp_EX, graph.frame[center_E], F),
+            force=graph.padded(found.force),
+            virial=virials(found.gradient, found.disp, frame_E, graph.num_frames),
             atom_energy=atom_energy_FN,
-            atom_virial=self._atomic_virial(
-                graph, fparam, aparam, gradient_EX, disp_EX, center_E, neighbor_E
-            )
-            if atomic_virial
-            else None,
-            descriptor=self._padded(descriptor_AD.detach(), graph) if with_descriptor else None,
+            atom_virial=None if found.atom_virial is None else graph.padded(found.atom_virial),
         )
 
     def describe(self, graph: Graph) -> Tensor:
         """Return the descriptors (F, N, D) of a batch, without gradients."""
         with torch.no_grad():
-            return self._padded(self.descriptor(self._cast(graph.blocks)).to(torch.float64), graph)
+            return graph.padded(self.atomic_descriptors(graph))
+
+    def atomic_descriptors(self, graph: Graph) -> Tensor:
+        """Return the descriptors (A, D), float64, in processing order."""
+        described: Tensor = self.descriptor(cast(graph.blocks, self.descriptor.dtype))
+        return described.to(torch.float64)
 
     def atomic_energies(
-        self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return (descriptor (A, D), atomic energies (A,) eV) in processing order."""
-        with torch.enable_grad():
-            descriptor_AD = self.descriptor(self._cast(graph.blocks)).to(torch.float64)
-            fparam_A = None if fparam is None else fparam[graph.frame]
-            aparam_A = None if aparam is None else aparam.flatten(0, 1)[graph.slot]
-            energy_A = self.fitting(descriptor_AD, graph.types, fparam_A, aparam_A)
-            energy_A = energy_A + self.out_bias[graph.types]
-            return descriptor_AD, energy_A * self.contributes_T[graph.types]
-
-    def _cast(self, blocks: list[NeighborBlock]) -> list[NeighborBlock]:
-        dtype = self.descriptor.dtype
-        return [block._replace(disp=block.disp.to(dtype)) for block in blocks]
-
-    def _nothing(self, graph: Graph, *, atomic_virial: bool, with_descriptor: bool) -> Prediction:
-        """Return the prediction of frames without any atom."""
-        F, N = graph.num_frames, graph.num_atoms
-        zeros = self.out_bias.new_zeros
-        width = int(self.fitting.dim_descriptor)
-        return Prediction(
-            energy=zeros(F),
-            force=zeros(F, N, 3),
-            virial=zeros(F, 3, 3),
-            atom_energy=zeros(F, N),
-            atom_virial=zeros(F, N, 3, 3) if atomic_virial else None,
-            descriptor=zeros(F, N, width) if with_descriptor else None,
-        )
-
-    def _padded(self, values_A: Tensor, graph: Graph) -> Tensor:
-        """Return values of real atoms (A, ...) as (F, N, ...), zeros elsewhere."""
-        shape = (graph.num_frames * graph.num_atoms, *values_A.shape[1:])
-        flat = values_A.new_zeros(shape).index_add(0, graph.slot, values_A)
-        return flat.view(graph.num_frames, graph.num_atoms, *values_A.shape[1:])
-
-    def _atomic_virial(
-        self,
-        graph: Graph,
-        fparam: Tensor | None,
-        aparam: Tensor | None,
-        gradient_EX: Tensor,
-        disp_EX: Tensor,
-        center_E: Tensor,
-        neighbor_E: Tensor,
+        self, descriptor_AD: Tensor, graph: Graph, fparam: Tensor | None, aparam: Tensor | None
     ) -> Tensor:
-        _, energy_A = self.atomic_energies(graph, fparam, aparam)
-        moments = [
-            derivatives.displacement_gradient(
-                energy_A, graph.blocks, weight=graph.coord[:, axis], retain_graph=axis < 2
-            )
-            for axis in range(3)
-        ]
-        virial_AXY = derivatives.atomic_virials(
-            gradient_EX.detach(), torch.stack(moments), disp_EX, graph.coord, center_E, neighbor_E
-        )
-        return self._padded(virial_AXY, graph)
+        """Return the atomic energies (A,), eV, that this model's head makes of descriptors."""
+        fparam_A = None if fparam is None else fparam[graph.frame]
+        aparam_A = None if aparam is None else aparam.flatten(0, 1)[graph.slot]
+        energy_A: Tensor = self.fitting(descriptor_AD, graph.types, fparam_A, aparam_A)
+        return (energy_A + self.out_bias[graph.types]) * self.contributes_T[graph.types]
 
     def extra_repr(self) -> str:
         """Return the element names, for `print(model)`."""

@@ -8,27 +8,19 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from dpa2.model.layers import Activation, Linear, Seed, close_hidden, descend
+from dpa2.model.layers import Activation, Linear, close_hidden, descend, dtype_of
+from schemas.input.model import EnergyFitting as FittingConfig
+
+# Axes:  N atoms   D descriptor width   T types
 
 
 class EnergyFitting(nn.Module):
     """One network for all types; fparam, aparam and a case vector are appended to its input.
 
     Args:
+        config: The section of the fitting net.
         dim_descriptor: D.
         num_types: T.
-        neuron: Widths of the hidden layers.
-        activation: Name.
-        timestep: `resnet_dt`.
-        num_fparam: `numb_fparam`.
-        num_aparam: `numb_aparam`.
-        default_fparam: Used where no fparam is given.
-        dim_case: `dim_case_embd`.
-        aparam_as_mask: `use_aparam_as_mask`: aparam does not enter the network.
-        subtract_vacuum: Subtract the network's value for an empty descriptor
-            (docs/deepmd-format.md, 1.5, atom_ener).
-        dtype: Of the parameters.
-        seed: `seed` of the fitting net.
     """
 
     bias_atom_e: Tensor
@@ -39,40 +31,25 @@ class EnergyFitting(nn.Module):
     case_embd: Tensor
     default_fparam_tensor: Tensor
 
-    def __init__(
-        self,
-        dim_descriptor: int,
-        num_types: int,
-        neuron: list[int],
-        *,
-        activation: str,
-        timestep: bool,
-        num_fparam: int,
-        num_aparam: int,
-        default_fparam: Optional[list[float]],
-        dim_case: int,
-        aparam_as_mask: bool,
-        subtract_vacuum: bool,
-        dtype: torch.dtype,
-        seed: Seed,
-    ) -> None:
+    def __init__(self, config: FittingConfig, dim_descriptor: int, num_types: int) -> None:
         super().__init__()
-        self.dtype = dtype
+        self.dtype = dtype = dtype_of(config.precision)
         self.dim_descriptor = dim_descriptor
-        self.num_fparam = num_fparam
-        self.num_aparam = num_aparam
-        self.dim_case = dim_case
-        self.feeds_aparam = num_aparam > 0 and not aparam_as_mask
-        self.subtract_vacuum = subtract_vacuum
+        self.num_fparam = num_fparam = config.numb_fparam
+        self.num_aparam = num_aparam = config.numb_aparam
+        self.dim_case = dim_case = config.dim_case_embd
+        self.feeds_aparam = num_aparam > 0 and not config.use_aparam_as_mask
+        # The network's value for an empty descriptor (docs/deepmd-format.md, 1.5, atom_ener).
+        self.subtract_vacuum = any(energy is not None for energy in config.atom_ener)
         width = dim_descriptor + num_fparam + (num_aparam if self.feeds_aparam else 0) + dim_case
-        widths = [width, *neuron]
-        net_seed = descend(seed, 0)
+        widths = [width, *config.neuron]
+        seed = descend(config.seed, 0)
         self.hidden_layers = nn.ModuleList(
-            Linear(a, b, timestep=timestep, dtype=dtype, seed=descend(net_seed, k))
+            Linear(a, b, timestep=config.resnet_dt, dtype=dtype, seed=descend(seed, k))
             for k, (a, b) in enumerate(pairwise(widths))
         )
-        self.output = Linear(widths[-1], 1, dtype=dtype, seed=descend(net_seed, len(neuron)))
-        self.activation = Activation(activation)
+        self.output = Linear(widths[-1], 1, dtype=dtype, seed=descend(seed, len(config.neuron)))
+        self.activation = Activation(config.activation_function)
         # eV: deepmd-kit keeps it in double precision whatever the network's
         self.register_buffer("bias_atom_e", torch.zeros(num_types, 1, dtype=torch.float64))
         self.register_buffer("fparam_avg", torch.zeros(num_fparam, dtype=dtype))
@@ -80,8 +57,9 @@ class EnergyFitting(nn.Module):
         self.register_buffer("aparam_avg", torch.zeros(num_aparam, dtype=dtype))
         self.register_buffer("aparam_inv_std", torch.ones(num_aparam, dtype=dtype))
         self.register_buffer("case_embd", torch.zeros(dim_case, dtype=dtype))
-        self.has_default_fparam = default_fparam is not None and num_fparam > 0
-        values = default_fparam if default_fparam is not None and num_fparam > 0 else []
+        default = config.default_fparam
+        self.has_default_fparam = default is not None and num_fparam > 0
+        values = default if default is not None and num_fparam > 0 else []
         self.register_buffer("default_fparam_tensor", torch.tensor(values, dtype=dtype))
 
     def features(self, x_ND: Tensor) -> Tensor:

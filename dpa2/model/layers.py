@@ -11,6 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from schemas.base.environment import default_precision
+from schemas.base.errors import ConfigError
+from schemas.input.section import canonical_precision
+
 # A seed as the input file gives it (int), or as its position in the seed tree makes it (list).
 Seed = int | list[int] | None
 
@@ -20,18 +24,11 @@ _MIX_LEFT = 0xCA01F9DD
 _MIX_RIGHT = 0x4973F715
 
 
-def child(seed: Seed, index: int) -> Seed:
-    """Return the seed of the `index`-th part of a component seeded with `seed`."""
+def descend(seed: Seed, *indices: int) -> Seed:
+    """Return the seed of the part reached from `seed` by going down `indices`, outermost first."""
     if seed is None:
         return None
-    return [index, *(seed if isinstance(seed, list) else [seed])]
-
-
-def descend(seed: Seed, *indices: int) -> Seed:
-    """Return the seed reached from `seed` by going down `indices`, outermost first."""
-    for index in indices:
-        seed = child(seed, index)
-    return seed
+    return [*reversed(indices), *(seed if isinstance(seed, list) else [seed])]
 
 
 def generator(seed: Seed) -> torch.Generator | None:
@@ -55,6 +52,29 @@ def mix(entropy: list[int]) -> int:
 def _hash(value: int) -> int:
     value = ((value ^ _HASH) * _HASH) & _MASK_64
     return value ^ (value >> 16)
+
+
+PRECISIONS = {
+    "float16": torch.float16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Return the torch dtype of a `precision` option; `default` follows DP_INTERFACE_PREC.
+
+    Raises:
+        ConfigError: If no network can have it.
+    """
+    name = default_precision() if precision == "default" else canonical_precision(precision)
+    if name not in PRECISIONS:
+        raise ConfigError(
+            f"precision `{precision}` is not one a network can have",
+            hint=f"use one of {', '.join(PRECISIONS)}, default",
+        )
+    return PRECISIONS[name]
 
 
 SILUT_DEFAULT_THRESHOLD = 3.0

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from dpa2.data.cells import LEAST_VOLUME
+from dpa2.model.cutoffs import Cutoffs
 from schemas.base.errors import DataError
 
 Floats = NDArray[np.float64]
@@ -88,35 +89,6 @@ def descriptor_order(coord: Floats, box: Floats, rcut: float, nsel: int, images:
 
 # Positions (N, 3), cell (3, 3) or None and radius to all ordered pairs, as `pairs_within`.
 PairFinder = Callable[[Floats, Floats | None, float], Pairs]
-
-
-@dataclass(frozen=True, slots=True)
-class Cutoffs:
-    """Radii (Å) and capacities of the lists: repinit's is searched, the others are cut from it.
-
-    Attributes:
-        rcut: Radius of the repinit list.
-        nsel: Its capacity; the nearest are kept.
-        three_body: (radius, capacity) or None without a three-body part.
-        repformer: (radius, capacity).
-        keep: (T, T) bool, False where the model removes a pair of types; None: none is removed.
-        keep_slots: A removed pair leaves its slot empty, as in deepmd-kit; otherwise later pairs
-            move up, which changes nothing unless slots have statistics of their own.
-    """
-
-    rcut: float
-    nsel: int
-    three_body: tuple[float, int] | None
-    repformer: tuple[float, int]
-    keep: NDArray[np.bool_] | None = None
-    keep_slots: bool = False
-
-    def capacity(self, rcut: float, nsel: int) -> int:
-        """Return the neighbours that survive the cutting of shorter lists from longer ones."""
-        lists = [(self.rcut, self.nsel), self.repformer]
-        if self.three_body is not None:
-            lists.append(self.three_body)
-        return min([nsel, *(n for r, n in lists if r > rcut)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 docs/deepmd-format.md, 3.8; DPA-2 paper, eq. 12-26.
 """
 
-from dataclasses import dataclass
 from typing import List, NamedTuple, Optional, Tuple
 
 import torch
@@ -18,8 +17,13 @@ from dpa2.model.attention import (
     pair_geometry,
 )
 from dpa2.model.blocks import NeighborBlock, filled, kept
+from dpa2.model.cutoffs import capacity
 from dpa2.model.environment import EnvironmentStatistics, environment_matrix
-from dpa2.model.layers import Activation, Linear, Seed, descend, generator
+from dpa2.model.layers import Activation, Linear, Seed, descend, dtype_of, generator
+from schemas.input.descriptor import Descriptor
+
+# Axes:  N centre atoms of a block   M atoms of the table that neighbours index   K neighbour slots
+#        P pair channels (g2_dim)   A atom channels (g1_dim)   B axis channels   X = x, y, z
 
 
 class Residual(nn.Module):
@@ -28,22 +32,20 @@ class Residual(nn.Module):
     Args:
         width: Length of each scale vector.
         seeds: Seed index of each update's scale, in deepmd-kit's order of registration.
-        options: The repformer's options.
+        config: The descriptor's section.
         seed: Seed of the layer.
     """
 
-    def __init__(
-        self, width: int, seeds: list[int], *, options: "RepformerOptions", seed: Seed
-    ) -> None:
+    def __init__(self, width: int, seeds: list[int], config: Descriptor, seed: Seed) -> None:
         super().__init__()
-        self.style = options.update_style
+        r, dtype = config.repformer, dtype_of(config.precision)
+        self.style: str = r.update_style
         scales = []
         for index in seeds if self.style == "res_residual" else []:
-            scale = torch.full([width], options.update_residual, dtype=options.dtype)
-            if options.update_residual_init == "norm":
-                scale.normal_(
-                    0.0, options.update_residual, generator=generator(descend(seed, index))
-                )
+            scale = torch.full([width], r.update_residual, dtype=dtype)
+            if r.update_residual_init == "norm":
+                random = generator(descend(seed, index))
+                scale.normal_(0.0, r.update_residual, generator=random)
             scales.append(nn.Parameter(scale))
         self.scales = nn.ParameterList(scales)
 
@@ -65,40 +67,6 @@ class Residual(nn.Module):
         return result
 
 
-# Axes:  N centre atoms   K neighbour slots   P pair channels (g2_dim)   A atom channels (g1_dim)
-#        B axis channels   X = x, y, z
-
-
-@dataclass(frozen=True)
-class RepformerOptions:
-    """The options of a repformer layer, named as in the input file (docs/deepmd-format.md, 1.4)."""
-
-    g1_dim: int
-    g2_dim: int
-    axis_neuron: int
-    update_g1_has_conv: bool
-    update_g1_has_drrd: bool
-    update_g1_has_grrg: bool
-    update_g1_has_attn: bool
-    update_g2_has_g1g1: bool
-    update_g2_has_attn: bool
-    update_h2: bool
-    attn1_hidden: int
-    attn1_nhead: int
-    attn2_hidden: int
-    attn2_nhead: int
-    attn2_has_gate: bool
-    activation_function: str
-    update_style: str
-    update_residual: float
-    update_residual_init: str
-    smooth: bool
-    g1_out_conv: bool
-    g1_out_mlp: bool
-    ln_eps: float
-    dtype: torch.dtype
-
-
 class FoldedWeights(NamedTuple):
     """Products of weights that a layer uses for every block, computed once a pass."""
 
@@ -110,91 +78,61 @@ class RepformerLayer(nn.Module):
     """Update g1 from neighbours and, except in the last layer, g2 and h2.
 
     Args:
-        options: The repformer's options.
+        config: The descriptor's section.
         is_last: Whether g2 and h2 stay as they are.
         seed: Child [l, 1, 1] of the descriptor's seed.
     """
 
-    def __init__(self, options: RepformerOptions, *, is_last: bool, seed: Seed) -> None:
+    def __init__(self, config: Descriptor, *, is_last: bool, seed: Seed) -> None:
         super().__init__()
-        o = options
-        self.has_conv = o.update_g1_has_conv
-        self.has_drrd = o.update_g1_has_drrd
-        self.has_grrg = o.update_g1_has_grrg
-        self.conv_out = o.g1_out_conv
-        self.mlp_out = o.g1_out_mlp
-        self.smooth = o.smooth
-        self.num_axis = o.axis_neuron
-        self.has_gate = o.attn2_has_gate
+        r, dtype = config.repformer, dtype_of(config.precision)
+        self.has_drrd = r.update_g1_has_drrd
+        self.has_grrg = r.update_g1_has_grrg
+        self.conv_out = r.g1_out_conv
+        self.smooth = config.smooth
+        self.num_axis = r.axis_neuron
+        self.has_gate = r.attn2_has_gate
         self.is_last = is_last
-        self.activation = Activation(o.activation_function)
-        A, P = o.g1_dim, o.g2_dim
+        self.updates_pairs_by_attention = r.update_g2_has_attn and not is_last
+        self.updates_vectors = r.update_h2 and not is_last
+        self.activation = Activation(r.activation_function)
+        A, P = r.g1_dim, r.g2_dim
 
         def linear(num_in: int, num_out: int, index: int, *, bias: bool = True) -> Linear:
-            return Linear(num_in, num_out, bias=bias, dtype=o.dtype, seed=descend(seed, index))
+            return Linear(num_in, num_out, bias=bias, dtype=dtype, seed=descend(seed, index))
 
-        num_linear1 = (0 if o.g1_out_mlp else A) + (o.axis_neuron * P if self.has_grrg else 0)
-        num_linear1 += o.axis_neuron * A if self.has_drrd else 0
-        num_linear1 += P if self.has_conv and not o.g1_out_conv else 0
+        num_linear1 = (0 if r.g1_out_mlp else A) + (r.axis_neuron * P if self.has_grrg else 0)
+        num_linear1 += r.axis_neuron * A if self.has_drrd else 0
+        num_linear1 += P if r.update_g1_has_conv and not r.g1_out_conv else 0
         self.linear1 = linear(num_linear1, A, 1)
-        self.self_mlp: Optional[Linear] = linear(A, A, 15) if o.g1_out_mlp else None
+        self.self_mlp: Optional[Linear] = linear(A, A, 15) if r.g1_out_mlp else None
         self.conv_map: Optional[Linear] = None
-        if self.has_conv:
-            self.conv_map = (
-                linear(P, A, 4, bias=False) if o.g1_out_conv else linear(A, P, 4, bias=False)
-            )
+        if r.update_g1_has_conv:
+            self.conv_map = linear(*((P, A) if r.g1_out_conv else (A, P)), 4, bias=False)
         self.local_attention: Optional[LocalAttention] = None
-        if o.update_g1_has_attn:
-            self.local_attention = LocalAttention(
-                A, o.attn1_hidden, o.attn1_nhead, dtype=o.dtype, seed=descend(seed, 13)
-            )
+        if r.update_g1_has_attn:
+            self.local_attention = LocalAttention(config, descend(seed, 13))
         self.linear2: Optional[Linear] = None
         self.atom_pair_map: Optional[Linear] = None
         self.pair_attention: Optional[PairAttention] = None
-        self.updates_pairs_by_attention = False
-        self.updates_vectors = False
         if not is_last:
             self.linear2 = linear(P, P, 2)
-            if o.update_g2_has_g1g1:
+            if r.update_g2_has_g1g1:
                 self.atom_pair_map = linear(A, P, 5, bias=False)
-            self.updates_pairs_by_attention = o.update_g2_has_attn
-            self.updates_vectors = o.update_h2
-            if o.update_g2_has_attn or o.update_h2:
-                self.pair_attention = PairAttention(
-                    P,
-                    o.attn2_hidden,
-                    o.attn2_nhead,
-                    with_pair_update=o.update_g2_has_attn,
-                    with_vector_update=o.update_h2,
-                    ln_eps=o.ln_eps,
-                    dtype=o.dtype,
-                    seed=seed,
-                )
-        self._build_residuals(o, seed)
-
-    def _build_residuals(self, o: RepformerOptions, seed: Seed) -> None:
-        # deepmd-kit seeds the vectors in this order but applies them by list position
+            if r.update_g2_has_attn or r.update_h2:
+                self.pair_attention = PairAttention(config, seed)
+        # deepmd-kit seeds the scales in this order but applies them by list position
         # (docs/deepmd-format.md, 3.8).
-        g1_seeds = [0]
-        if o.g1_out_mlp:
-            g1_seeds.append(16)
-        if self.has_conv and o.g1_out_conv:
-            g1_seeds.append(17)
-        if o.update_g1_has_attn:
-            g1_seeds.append(14)
-        g2_seeds: list[int] = []
-        h2_seeds: list[int] = []
-        if not self.is_last:
-            g2_seeds = [3]
-            if o.update_g2_has_g1g1:
-                g2_seeds.append(6)
-            if o.update_g2_has_attn:
-                g2_seeds.append(10)
-            if o.update_h2:
-                h2_seeds = [12]
-        self.g1_residual = Residual(o.g1_dim, g1_seeds, options=o, seed=seed)
-        self.g2_residual = Residual(o.g2_dim, g2_seeds, options=o, seed=seed)
-        self.h2_residual = Residual(1, h2_seeds, options=o, seed=seed)
+        g1_updates = {
+            0: True,
+            16: r.g1_out_mlp,
+            17: r.update_g1_has_conv and r.g1_out_conv,
+            14: r.update_g1_has_attn,
+        }
+        g2_updates = {3: True, 6: r.update_g2_has_g1g1, 10: r.update_g2_has_attn}
+        self.g1_residual = Residual(A, _seeds(g1_updates), config, seed)
+        self.g2_residual = Residual(P, [] if is_last else _seeds(g2_updates), config, seed)
+        self.h2_residual = Residual(1, [12] if self.updates_vectors else [], config, seed)
 
     def fold(self) -> FoldedWeights:
         """Compute the weight products that all blocks share."""
@@ -294,7 +232,7 @@ class RepformerLayer(nn.Module):
         updates.append(self.activation(self.linear1(torch.cat(parts, dim=-1))))
         local_attention = self.local_attention
         if local_attention is not None:
-            updates.append(local_attention(g1_NA, g1_NKA, geometry, self.smooth))
+            updates.append(local_attention(g1_NA, g1_NKA, geometry))
         return self.g1_residual(updates)
 
     def symmetrise(self, h_NXC: Tensor) -> Tensor:
@@ -303,66 +241,51 @@ class RepformerLayer(nn.Module):
         return (torch.bmm(axis_NXB.transpose(1, 2), h_NXC) * (1.0 / 3.0)).flatten(1)
 
 
-def vectors_per_channel(g2_NKP: Tensor, h2_NKX: Tensor, geometry: PairGeometry) -> Tensor:
-    """Return H^T (N, P, 3): the rotation matrix that dipole and polarisability nets use."""
-    weighted_NKX = h2_NKX * geometry.weight.unsqueeze(-1)
-    return torch.bmm(g2_NKP.transpose(1, 2), weighted_NKX) * geometry.norm
-
-
-# Axes:  N centre atoms of a block   M atoms of the table that neighbours index   K slots
-#        P pair channels (g2_dim)   A atom channels (g1_dim)   X = x, y, z
+def _seeds(updates: dict[int, bool]) -> list[int]:
+    """Return the keys of the updates that a layer has."""
+    return [index for index, exists in updates.items() if exists]
 
 
 class Repformer(nn.Module):
     """Layers that update atom (g1) and pair (g2, h2) features.
 
     Args:
-        statistics: Normalisation, cutoffs and capacity.
-        options: Of every layer.
-        num_layers: `nlayers`.
-        use_sqrt: `use_sqrt_nnei`.
-        direct_dist: Use r / rcut and d / rcut instead of the environment matrix.
-        protection: `env_protection`, Å.
+        config: The descriptor's section.
+        num_types: Length of the type map.
         keep: (T, T) bool table of pairs that are not excluded, or None.
-        seed: Child 1 of the descriptor's seed.
     """
 
     keep_TT: Optional[Tensor]
 
-    def __init__(
-        self,
-        statistics: EnvironmentStatistics,
-        options: RepformerOptions,
-        *,
-        num_layers: int,
-        use_sqrt: bool,
-        direct_dist: bool,
-        protection: float,
-        keep: Optional[Tensor],
-        seed: Seed,
-    ) -> None:
+    def __init__(self, config: Descriptor, num_types: int, keep: Optional[Tensor]) -> None:
         super().__init__()
-        self.statistics = statistics
-        self.use_sqrt = use_sqrt
-        self.direct_dist = direct_dist
-        self.protection = protection
-        self.smooth = options.smooth
-        self.has_gate = options.attn2_has_gate
-        self.attn2_hidden = options.attn2_hidden
+        r, dtype, seed = config.repformer, dtype_of(config.precision), descend(config.seed, 1)
+        self.statistics = EnvironmentStatistics(
+            num_types,
+            rcut=r.rcut,
+            rcut_smth=r.rcut_smth,
+            nsel=capacity(r.nsel, "repformer.nsel"),
+            set_davg_zero=r.set_davg_zero,
+            dtype=dtype,
+        )
+        self.use_sqrt = r.use_sqrt_nnei
+        self.direct_dist = r.direct_dist
+        self.protection = config.env_protection
+        self.smooth = config.smooth
+        self.has_gate = r.attn2_has_gate
+        self.attn2_hidden = r.attn2_hidden
         self.register_buffer("keep_TT", keep, persistent=False)
-        self.activation = Activation(options.activation_function)
-        self.pair_embedding = Linear(1, options.g2_dim, dtype=options.dtype, seed=descend(seed, 0))
+        self.activation = Activation(r.activation_function)
+        self.pair_embedding = Linear(1, r.g2_dim, dtype=dtype, seed=descend(seed, 0))
         self.layers = nn.ModuleList(
-            RepformerLayer(options, is_last=k == num_layers - 1, seed=descend(seed, 1, k))
-            for k in range(num_layers)
+            RepformerLayer(config, is_last=k == r.nlayers - 1, seed=descend(seed, 1, k))
+            for k in range(r.nlayers)
         )
         # h2 never changes: one set of attention factors serves all layers.
-        self.shares_factors = (
-            options.update_g2_has_attn and not options.update_h2 and num_layers > 1
-        )
+        self.shares_factors = r.update_g2_has_attn and not r.update_h2 and r.nlayers > 1
         # Smooth attention counts empty slots, so a block must keep one (see `empty_slot_shift`).
-        self.needs_empty_slot = options.smooth and (
-            options.update_g1_has_attn or options.update_g2_has_attn or options.update_h2
+        self.needs_empty_slot = config.smooth and (
+            r.update_g1_has_attn or r.update_g2_has_attn or r.update_h2
         )
 
     def start(self, block: NeighborBlock) -> tuple[PairGeometry, Tensor]:

@@ -3,16 +3,20 @@
 docs/deepmd-format.md, 3.7.
 """
 
+from collections.abc import Sequence
 from typing import Optional
 
 import torch
 from torch import Tensor, nn
 
 from dpa2.model.blocks import NeighborBlock, filled, kept
+from dpa2.model.cutoffs import capacity
 from dpa2.model.environment import EnvironmentStatistics, environment_matrix
-from dpa2.model.layers import EmbeddingNetwork, Seed, descend
+from dpa2.model.layers import EmbeddingNetwork, descend, dtype_of
+from schemas.input.descriptor import Descriptor
 
-# Axes:  R pairs   T types   C channels
+# Axes:  R pairs   T types   N centre atoms   K neighbour slots (twice: j, k)   C channels
+#        A axis channels   R also: the four columns of the environment matrix
 
 
 class TypedEmbedding(nn.Module):
@@ -23,50 +27,35 @@ class TypedEmbedding(nn.Module):
     looked up per pair of atoms instead of being recomputed.
 
     Args:
+        config: The descriptor's section.
         neuron: Widths of the network(s).
-        tebd_dim: Width of the type embedding.
-        mode: `tebd_input_mode`, concat or strip.
         one_side: Only type a is used.
-        activation: Name.
-        timestep: `resnet_dt`.
-        dtype: Of the parameters.
-        seed: Seed of the block; the networks are its children 1 and 2.
+        stream: Child of the descriptor's seed; the networks are its children 1 and 2.
     """
 
     def __init__(
-        self,
-        neuron: list[int],
-        tebd_dim: int,
-        *,
-        mode: str,
-        one_side: bool,
-        activation: str,
-        timestep: bool,
-        dtype: torch.dtype,
-        seed: Seed,
+        self, config: Descriptor, neuron: Sequence[int], *, one_side: bool, stream: int
     ) -> None:
         super().__init__()
-        self.strip = mode == "strip"
+        r = config.repinit
+
+        def network(num_in: int, index: int) -> EmbeddingNetwork:
+            return EmbeddingNetwork(
+                num_in,
+                list(neuron),
+                activation=r.activation_function,
+                timestep=r.resnet_dt,
+                dtype=dtype_of(config.precision),
+                seed=descend(config.seed, stream, index),
+            )
+
+        self.strip = r.tebd_input_mode == "strip"
         self.one_side = one_side
-        num_types_in = tebd_dim if one_side else 2 * tebd_dim
-        self.network = EmbeddingNetwork(
-            1 if self.strip else 1 + num_types_in,
-            neuron,
-            activation=activation,
-            timestep=timestep,
-            dtype=dtype,
-            seed=descend(seed, 1),
-        )
+        num_types_in = r.tebd_dim if one_side else 2 * r.tebd_dim
+        self.network = network(1 if self.strip else 1 + num_types_in, 1)
         self.type_network: Optional[EmbeddingNetwork] = None
         if self.strip:
-            self.type_network = EmbeddingNetwork(
-                num_types_in,
-                neuron,
-                activation=activation,
-                timestep=timestep,
-                dtype=dtype,
-                seed=descend(seed, 2),
-            )
+            self.type_network = network(num_types_in, 2)
         self.by_tables = self.network.splits_first_layer()
 
     def table(self, tebd_TC: Tensor) -> Tensor:
@@ -103,40 +92,33 @@ class TypedEmbedding(nn.Module):
         return self.network(torch.cat([scalar_R.unsqueeze(-1), rows_RC], dim=-1))
 
 
-# Axes:  N centre atoms   K neighbour slots   C channels   A axis channels   T types
-#        R = the four columns of the environment matrix
-
-
 class Repinit(nn.Module):
     """The smooth two-body representation D_i = M_i^T M_i[:, :A], M_i = sum_j R_ij G_ij / nsel.
 
     Args:
-        statistics: Normalisation, cutoffs and capacity.
-        embedding: G.
-        num_axis: `axis_neuron`.
-        smooth: Whether tau is switched off at the cutoff in strip mode.
-        protection: `env_protection`, Å.
+        config: The descriptor's section.
+        num_types: Length of the type map.
         keep: (T, T) bool table of pairs that are not excluded, or None.
     """
 
     keep_TT: Optional[Tensor]
 
-    def __init__(
-        self,
-        statistics: EnvironmentStatistics,
-        embedding: TypedEmbedding,
-        *,
-        num_axis: int,
-        smooth: bool,
-        protection: float,
-        keep: Optional[Tensor],
-    ) -> None:
+    def __init__(self, config: Descriptor, num_types: int, keep: Optional[Tensor]) -> None:
         super().__init__()
-        self.statistics = statistics
-        self.embedding = embedding
-        self.num_axis = num_axis
-        self.smooth = smooth
-        self.protection = protection
+        r = config.repinit
+        self.statistics = EnvironmentStatistics(
+            num_types,
+            rcut=r.rcut,
+            rcut_smth=r.rcut_smth,
+            nsel=capacity(r.nsel, "repinit.nsel"),
+            set_davg_zero=r.set_davg_zero,
+            dtype=dtype_of(config.precision),
+        )
+        self.embedding = TypedEmbedding(config, r.neuron, one_side=r.type_one_side, stream=0)
+        self.num_axis = r.axis_neuron
+        # Whether tau is switched off at the cutoff in strip mode.
+        self.smooth = config.smooth
+        self.protection = config.env_protection
         self.register_buffer("keep_TT", keep, persistent=False)
         # With a zero mean, empty slots contribute nothing (set by `refresh`).
         self.has_mean = False
@@ -200,37 +182,32 @@ class Repinit(nn.Module):
         return (num_N.unsqueeze(-1) * env_NR).unsqueeze(-1) * g_NC.unsqueeze(1)
 
 
-# Axes:  N centre atoms   K neighbour slots (twice: j, k)   C channels   T types
-#        R = the four columns of the environment matrix
-
-
 class ThreeBody(nn.Module):
     """sum_jk c_jk G(c_jk, type_j, type_k) / nsel^2 with c_jk = n_ij . n_ik.
 
     Args:
-        statistics: Normalisation, cutoffs and capacity.
-        embedding: G.
-        smooth: Whether tau is switched off at the cutoff in strip mode.
-        protection: `env_protection`, Å.
+        config: The descriptor's section.
+        num_types: Length of the type map.
         keep: (T, T) bool table of pairs that are not excluded, or None.
     """
 
     keep_TT: Optional[Tensor]
 
-    def __init__(
-        self,
-        statistics: EnvironmentStatistics,
-        embedding: TypedEmbedding,
-        *,
-        smooth: bool,
-        protection: float,
-        keep: Optional[Tensor],
-    ) -> None:
+    def __init__(self, config: Descriptor, num_types: int, keep: Optional[Tensor]) -> None:
         super().__init__()
-        self.statistics = statistics
-        self.embedding = embedding
-        self.smooth = smooth
-        self.protection = protection
+        r = config.repinit
+        self.statistics = EnvironmentStatistics(
+            num_types,
+            rcut=r.three_body_rcut,
+            rcut_smth=r.three_body_rcut_smth,
+            nsel=capacity(r.three_body_sel, "repinit.three_body_sel"),
+            set_davg_zero=r.set_davg_zero,
+            dtype=dtype_of(config.precision),
+        )
+        self.embedding = TypedEmbedding(config, r.three_body_neuron, one_side=False, stream=5)
+        # Whether tau is switched off at the cutoff in strip mode.
+        self.smooth = config.smooth
+        self.protection = config.env_protection
         self.register_buffer("keep_TT", keep, persistent=False)
         # Empty slots contribute only if the mean of the directional columns is not 0, which
         # deepmd-kit's statistics never produce (set by `refresh`).

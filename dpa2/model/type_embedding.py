@@ -3,175 +3,25 @@
 docs/deepmd-format.md, 3.4.
 """
 
+# Axes:  T types   C channels
+
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from dpa2.model.layers import Linear, Seed, close_hidden, descend
-
-# All 118 elements by atomic number.
-SYMBOLS = [
-    "H",
-    "He",
-    "Li",
-    "Be",
-    "B",
-    "C",
-    "N",
-    "O",
-    "F",
-    "Ne",
-    "Na",
-    "Mg",
-    "Al",
-    "Si",
-    "P",
-    "S",
-    "Cl",
-    "Ar",
-    "K",
-    "Ca",
-    "Sc",
-    "Ti",
-    "V",
-    "Cr",
-    "Mn",
-    "Fe",
-    "Co",
-    "Ni",
-    "Cu",
-    "Zn",
-    "Ga",
-    "Ge",
-    "As",
-    "Se",
-    "Br",
-    "Kr",
-    "Rb",
-    "Sr",
-    "Y",
-    "Zr",
-    "Nb",
-    "Mo",
-    "Tc",
-    "Ru",
-    "Rh",
-    "Pd",
-    "Ag",
-    "Cd",
-    "In",
-    "Sn",
-    "Sb",
-    "Te",
-    "I",
-    "Xe",
-    "Cs",
-    "Ba",
-    "La",
-    "Ce",
-    "Pr",
-    "Nd",
-    "Pm",
-    "Sm",
-    "Eu",
-    "Gd",
-    "Tb",
-    "Dy",
-    "Ho",
-    "Er",
-    "Tm",
-    "Yb",
-    "Lu",
-    "Hf",
-    "Ta",
-    "W",
-    "Re",
-    "Os",
-    "Ir",
-    "Pt",
-    "Au",
-    "Hg",
-    "Tl",
-    "Pb",
-    "Bi",
-    "Po",
-    "At",
-    "Rn",
-    "Fr",
-    "Ra",
-    "Ac",
-    "Th",
-    "Pa",
-    "U",
-    "Np",
-    "Pu",
-    "Am",
-    "Cm",
-    "Bk",
-    "Cf",
-    "Es",
-    "Fm",
-    "Md",
-    "No",
-    "Lr",
-    "Rf",
-    "Db",
-    "Sg",
-    "Bh",
-    "Hs",
-    "Mt",
-    "Ds",
-    "Rg",
-    "Cn",
-    "Nh",
-    "Fl",
-    "Mc",
-    "Lv",
-    "Ts",
-    "Og",
-]
+from dpa2.model.layers import Linear, close_hidden, descend, dtype_of
+from schemas.base.elements import SYMBOLS
+from schemas.input.descriptor import Descriptor
 
 _STORED = [
-    "1s",
-    "2s",
-    "2p",
-    "3s",
-    "3p",
-    "3d",
-    "4s",
-    "4p",
-    "4d",
-    "4f",
-    "5s",
-    "5p",
-    "5d",
-    "5f",
-    "6s",
-    "6p",
-    "6d",
-    "7s",
-    "7p",
-]
+    "1s", "2s", "2p", "3s", "3p", "3d", "4s", "4p", "4d", "4f", "5s",
+    "5p", "5d", "5f", "6s", "6p", "6d", "7s", "7p",
+]  # fmt: skip
 _MADELUNG = [
-    "1s",
-    "2s",
-    "2p",
-    "3s",
-    "3p",
-    "4s",
-    "3d",
-    "4p",
-    "5s",
-    "4d",
-    "5p",
-    "6s",
-    "4f",
-    "5d",
-    "6p",
-    "7s",
-    "5f",
-    "6d",
-    "7p",
-]
+    "1s", "2s", "2p", "3s", "3p", "4s", "3d", "4p", "5s", "4d", "5p",
+    "6s", "4f", "5d", "6p", "7s", "5f", "6d", "7p",
+]  # fmt: skip
 _ORBITALS = {"s": 1, "p": 3, "d": 5, "f": 7}
 
 # Ground states that leave the n + l rule: only the subshells that differ from it.
@@ -184,7 +34,36 @@ _EXCEPTIONS = {
 }  # fmt: skip
 
 
-def electron_configuration(type_map: list[str]) -> Tensor:
+class TypeEmbedding(nn.Module):
+    """One linear layer over one-hot types, or over electronic configurations.
+
+    Args:
+        config: The descriptor's section.
+        type_map: Element of each type.
+    """
+
+    rows_TC: Tensor
+
+    def __init__(self, config: Descriptor, type_map: Sequence[str]) -> None:
+        super().__init__()
+        dtype = dtype_of(config.precision)
+        econf = config.use_econf_tebd
+        rows = electron_configuration(type_map) if econf else torch.eye(len(type_map))
+        self.linear = Linear(
+            rows.shape[1],
+            config.repinit.tebd_dim,
+            bias=config.use_tebd_bias,
+            dtype=dtype,
+            seed=descend(config.seed, 2, 0),
+        )
+        self.register_buffer("rows_TC", rows.to(dtype), persistent=False)
+
+    def forward(self) -> Tensor:
+        """Return the table (T, tebd_dim), one row a type."""
+        return close_hidden(self.rows_TC, self.linear(self.rows_TC), None)
+
+
+def electron_configuration(type_map: Sequence[str]) -> Tensor:
     """Return the configurations (T, 118) of the elements of `type_map`, divided by sqrt(118).
 
     Raises:
@@ -220,40 +99,3 @@ def _occupation(atomic_number: int) -> dict[str, int]:
     for item in _EXCEPTIONS.get(SYMBOLS[atomic_number - 1], "").split():
         electrons[item[:2]] = int(item[2:])
     return electrons
-
-
-# Axes:  T types   C channels
-
-
-class TypeEmbedding(nn.Module):
-    """One linear layer over one-hot types, or over electronic configurations.
-
-    Args:
-        type_map: Element of each type.
-        dim: Width of the embedding.
-        use_econf: Feed electronic configurations instead of one-hot vectors.
-        bias: Whether the layer has a bias.
-        dtype: Of the parameters.
-        seed: Seed of the embedding (child 2 of the descriptor's).
-    """
-
-    rows_TC: Tensor
-
-    def __init__(
-        self,
-        type_map: list[str],
-        dim: int,
-        *,
-        use_econf: bool,
-        bias: bool,
-        dtype: torch.dtype,
-        seed: Seed,
-    ) -> None:
-        super().__init__()
-        rows = electron_configuration(type_map) if use_econf else torch.eye(len(type_map))
-        self.linear = Linear(rows.shape[1], dim, bias=bias, dtype=dtype, seed=descend(seed, 0))
-        self.register_buffer("rows_TC", rows.to(dtype), persistent=False)
-
-    def forward(self) -> Tensor:
-        """Return the table (T, dim), one row a type."""
-        return close_hidden(self.rows_TC, self.linear(self.rows_TC), None)

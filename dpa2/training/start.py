@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from dpa2.data.frames import Frames
 from dpa2.formats.checkpoint import Checkpoint
 from dpa2.model.build import share
-from dpa2.model.type_embedding import SYMBOLS
 from dpa2.training.assembly import Assembled, links_of
 from dpa2.training.bias import BiasShift, adjust_bias, normalise_parameters
 from dpa2.training.drawn_frames import draw_frames
@@ -21,6 +20,7 @@ from dpa2.training.statistics import (
 )
 from dpa2.training.train_state import TrainState
 from dpa2.training.transfer import Origin, find_origins, transfer, unequal_parts
+from schemas.base.elements import SYMBOLS
 from schemas.base.errors import CheckpointError
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.start import BiasMode, Start

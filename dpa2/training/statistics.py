@@ -16,7 +16,6 @@ from dpa2.data.cells import check_labels
 from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
 from dpa2.model.energy import EnergyModel
-from dpa2.model.type_embedding import SYMBOLS
 from dpa2.training.drawn_frames import draw_frames, shortest_distance
 from dpa2.training.energy_bias import EnergyBias, fit_energy_bias
 from dpa2.training.environment_statistics import (
@@ -36,6 +35,7 @@ from dpa2.training.stat_file import (
     statistics_fingerprint,
     statistics_settings,
 )
+from schemas.base.elements import SYMBOLS
 from schemas.base.errors import DataError
 from schemas.input.model import preset_energies
 

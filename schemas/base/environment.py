@@ -109,3 +109,9 @@ def quiet_tensorflow() -> None:
 def modest_jax() -> None:
     """Let JAX take GPU memory as it needs it, not most of it at once; call before import."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def default_precision() -> str:
+    """Return the type that `precision: default` stands for: `DP_INTERFACE_PREC`, high or low."""
+    low = os.environ.get("DP_INTERFACE_PREC", "high").lower() == "low"
+    return "float32" if low else "float64"
