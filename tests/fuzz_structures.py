@@ -27,7 +27,7 @@ from ase.constraints import FixAtoms
 from ase.db import connect
 
 from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
+from dpa2.data.structures.structure import LabelKeys, Reading
 from schemas.base.errors import ZooError
 from tests.strangers.test_structures_programs import END, outcar_head, outcar_step, vasprun
 
@@ -138,10 +138,9 @@ def read(rng: random.Random, path: str, kind: str | None) -> str:
     """Read a file as commands do; return what became of it."""
     names = rng.choice([None, ["O", "H"]])
     keys = rng.choice([LabelKeys(), LabelKeys(), LabelKeys(energy="energy", stress="none"), None])
-    options = ReadOptions(kind, names, names or (), keys=keys)
-    report = FileReport(path)
+    reading = Reading(path, kind, names, names or (), keys=keys)
     try:
-        for structure in read_structures(path, options, report):
+        for structure in read_structures(reading):
             count = len(structure.symbols)
             assert structure.coord.shape == (count, 3)
             assert count > 0
@@ -152,9 +151,9 @@ def read(rng: random.Random, path: str, kind: str | None) -> str:
     except ZooError:
         return "refused"
     finally:
-        report.sentences()
-        report.to_json()
-    return "read, frames left out" if report.dropped else "read"
+        reading.sentences()
+        reading.to_json()
+    return "read, frames left out" if reading.dropped else "read"
 
 
 class Tally:

@@ -14,9 +14,8 @@ from dpa2.data.frames import LABELS
 from dpa2.data.structures.reader import readable, split_index
 from dpa2.data.structures.structure import (
     VACUUM,
-    FileReport,
     LabelKeys,
-    ReadOptions,
+    Reading,
     RefusedFile,
     Structure,
     in_a_box,
@@ -112,7 +111,7 @@ class Conversion:
     output: Path
     type_map: list[str]
     systems: list[ConvertedSystem]
-    files: list[FileReport]
+    files: list[Reading]
     refused: list[RefusedFile]
     warnings: list[str]
 
@@ -159,8 +158,11 @@ def convert(
     if not inputs:
         raise DataError("there is nothing to convert", hint="name at least one file")
     _check_output([Path(split_index(str(item))[0]) for item in inputs], output, force=force)
-    options = ReadOptions(format_name, type_map, type_map or (), keys=keys or LabelKeys())
-    structures, files, refused = _read([str(item) for item in inputs], options, vacuum)
+    files = [
+        Reading(str(item), format_name, type_map, type_map or (), keys=keys or LabelKeys())
+        for item in inputs
+    ]
+    structures, files, refused = _read(files, vacuum)
     elements = _elements(structures, type_map)
     groups = _group(structures, mixed=mixed)
     names = _names(list(groups))
@@ -191,23 +193,22 @@ def convert(
 
 
 def _read(
-    inputs: Sequence[str], options: ReadOptions, vacuum: float
-) -> tuple[list[Structure], list[FileReport], list[RefusedFile]]:
+    readings: Sequence[Reading], vacuum: float
+) -> tuple[list[Structure], list[Reading], list[RefusedFile]]:
     """Read all files, those that cannot be read apart.
 
     Raises:
         DataError: If none can be read.
     """
     structures: list[Structure] = []
-    files: list[FileReport] = []
+    files: list[Reading] = []
     refused: list[RefusedFile] = []
-    for file in inputs:
-        report = FileReport(file)
+    for reading in readings:
         before = len(refused)
-        found = [in_a_box(x, vacuum, report) for x in readable(file, options, report, refused)]
+        found = [in_a_box(x, vacuum, reading) for x in readable(reading, refused)]
         if len(refused) == before:
             structures += found
-            files.append(report)
+            files.append(reading)
     if not structures:
         raise DataError("; ".join(item.reason for item in refused), hint=refused[0].hint)
     return structures, files, refused

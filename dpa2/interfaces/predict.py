@@ -10,11 +10,11 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.data import atomic_numbers
 
 from dpa2.data.frames import FrameError
+from dpa2.data.structures.elements import known_to_ase
 from dpa2.data.structures.reader import readable
-from dpa2.data.structures.structure import FileReport, ReadOptions, RefusedFile, Structure
+from dpa2.data.structures.structure import Reading, RefusedFile, Structure
 from dpa2.evaluate.potential import Potential, check_finite
 from dpa2.formats.structures import Evaluation, nothing
 from dpa2.interfaces.ase import Parameters, box_of, parameters_of, stress
@@ -22,20 +22,22 @@ from schemas.base.errors import DataError
 from schemas.base.writing import atomic_write
 
 
-def options_for(
+def reading_for(
+    file: str,
     type_map: Sequence[str],
     format_name: str | None = None,
     type_names: Sequence[str] | None = None,
-) -> ReadOptions:
-    """Return how to read structures, without labels, for a model.
+) -> Reading:
+    """Return the reading of a file of structures, without labels, for a model.
 
     Args:
+        file: The file.
         type_map: The model's elements: its names are taken as they stand, and deepmd data that name
             no elements are numbered by it.
-        format_name: Format of the files; None goes by name and content.
+        format_name: Its format; None goes by name and content.
         type_names: Elements of the types 1, 2, ... of LAMMPS files that do not name them.
     """
-    return ReadOptions(format_name, type_names, type_map, deepmd_names=type_map, keys=None)
+    return Reading(file, format_name, type_names, type_map, deepmd_names=type_map, keys=None)
 
 
 def to_atoms(structure: Structure) -> Atoms:
@@ -47,7 +49,7 @@ def to_atoms(structure: Structure) -> Atoms:
     if structure.atoms is not None:
         atoms: Atoms = structure.atoms.copy()  # type: ignore[no-untyped-call]
         return atoms
-    symbols = [name if name in atomic_numbers else "X" for name in structure.symbols]
+    symbols = known_to_ase(structure.symbols)
     atoms = Atoms(symbols, structure.coord, cell=structure.box, pbc=structure.pbc)
     if structure.box is None:
         atoms.pbc = False
@@ -132,7 +134,7 @@ class PredictedFiles:
     """
 
     structures: list[Predicted]
-    files: list[FileReport]
+    files: list[Reading]
     refused: list[RefusedFile]
 
 
@@ -172,15 +174,14 @@ def predict_files(
         if Path(file).exists() and Path(output).exists() and Path(file).samefile(output):
             raise DataError(f"{output} is both input and output", hint="choose another output")
     summary: list[Predicted] = []
-    reports: list[FileReport] = []
+    reports: list[Reading] = []
     refused: list[RefusedFile] = []
-    options = options_for(potential.type_map, format_name, type_names)
 
     def evaluated() -> Iterator[Atoms]:
         foreign: DataError | None = None
         for file in files:
-            reports.append(FileReport(file))
-            for structure in readable(file, options, reports[-1], refused):
+            reports.append(reading_for(file, potential.type_map, format_name, type_names))
+            for structure in readable(reports[-1], refused):
                 index, atoms = structure.frame, to_atoms(structure)
                 problem: str | None = None
                 try:
@@ -243,7 +244,7 @@ def _name(file: str, index: int, source: str) -> str:
     return f"{file}, structure {index} (counted from 0)" + (f": {source}" if source else "")
 
 
-def _source(report: FileReport, source: str) -> str:
+def _source(report: Reading, source: str) -> str:
     """Return the system and frame of a structure, where its number in the file is another one."""
     return (
         source

@@ -14,12 +14,12 @@ from ase.constraints import FixAtoms, FixCartesian, FixConstraint
 from ase.data import atomic_numbers
 
 from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport, Structure
+from dpa2.data.structures.structure import Structure
 from dpa2.evaluate.potential import Potential, load
 from dpa2.formats.table import format_of
 from dpa2.interfaces.ase import Parameters, box_of, checked_parameters, parameters_of
 from dpa2.interfaces.lammps_input import HELD_COLUMNS, MASS_COLUMN
-from dpa2.interfaces.predict import options_for, to_atoms
+from dpa2.interfaces.predict import reading_for, to_atoms
 from dpa2.model.neighbors import pairs_within
 from schemas.base.errors import CheckpointError, DataError, TrainingError
 from schemas.base.foreign_files import refuse_special
@@ -362,14 +362,13 @@ def starting_structure(
     Raises:
         DataError: If there is no such structure, or the file cannot be read.
     """
-    report = FileReport(reference)
-    options = options_for(type_map, format_name, type_names)
-    for structure in read_structures(reference, options, report):
+    reading = reading_for(reference, type_map, format_name, type_names)
+    for structure in read_structures(reading):
         _refuse_other_names(structure)
         atoms = to_atoms(structure)
         atoms.arrays.pop("type", None)
         _take_columns(atoms)
-        return atoms, report.sentences()
+        return atoms, reading.sentences()
     raise DataError(f"{reference} holds no structure")
 
 

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 
-from dpa2.data.structures.structure import FileReport, Structure, in_a_box
+from dpa2.data.structures.structure import Reading, Structure, in_a_box
 
 RCUT = 5.0
 
@@ -24,7 +24,7 @@ def test_the_energy_stays_that_of_the_structure(seed):
     box = box[rng.permutation(3)]
     coord = rng.uniform(0, 4, (5, 3))
     structure = Structure("x", ("Ar",) * 5, coord, box if pbc.any() else None, pbc=tuple(pbc))
-    boxed = in_a_box(structure, RCUT + 0.1, FileReport("x"))
+    boxed = in_a_box(structure, RCUT + 0.1, Reading("x"))
     np.testing.assert_array_equal(boxed.coord, coord)
     assert boxed.box is None or np.linalg.det(boxed.box) > 0
     expected = energy(coord, box, pbc)

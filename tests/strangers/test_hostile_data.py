@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport, ReadOptions
+from dpa2.data.structures.structure import Reading
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.learning_curve import read_learning_curve
 from dpa2.formats.checkpoint import read_checkpoint
@@ -325,9 +325,8 @@ def test_pickles_are_no_structures(
     monkeypatch.chdir(tmp_path)
     start = b"PickleTrajectory" if name == "old.traj" else b""
     Path(name).write_bytes(start + pickle.dumps(Touches()))
-    options = ReadOptions(keys=None)
     with pytest.raises(DataError):
-        list(read_structures(name, options, FileReport(name)))
+        list(read_structures(Reading(name, keys=None)))
     assert not Path("touched").exists()
 
 

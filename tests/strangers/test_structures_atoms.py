@@ -11,17 +11,11 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from dpa2.data.convert import convert
-from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport, ReadOptions, in_a_box
+from dpa2.data.structures.structure import in_a_box
 from dpa2.data.systems import open_systems
 from schemas.base.errors import DataError
+from tests.strangers.reading import read
 from tests.strangers.situations import case, situation
-
-
-def read(path, **options):
-    """Return the structures of a file and the report on it."""
-    report = FileReport(str(path))
-    return list(read_structures(str(path), ReadOptions(**options), report)), report
 
 
 def xyz(path, *labels, comment=""):

@@ -9,9 +9,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.db import connect
 
-from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
+from dpa2.data.structures.structure import LabelKeys
 from schemas.base.errors import DataError
+from tests.strangers.reading import read
 from tests.strangers.situations import case, situation
 
 FORCES = np.array([[0.64, 0.0, -0.1], [-0.3, 0.2, 0.0], [-0.34, -0.2, 0.1]])
@@ -19,12 +19,6 @@ FORCES = np.array([[0.64, 0.0, -0.1], [-0.3, 0.2, 0.0], [-0.34, -0.2, 0.1]])
 STRESS = np.array([0.01, 0.02, 0.03, 0.004, 0.005, 0.006])
 CELL = 6.0
 VIRIAL = -(CELL**3) * np.array([[0.01, 0.006, 0.005], [0.006, 0.02, 0.004], [0.005, 0.004, 0.03]])
-
-
-def read(path, **options):
-    """Return the structures of a file and the report on it."""
-    report = FileReport(str(path))
-    return list(read_structures(str(path), ReadOptions(**options), report)), report
 
 
 def water(**results):

@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport, LabelKeys, ReadOptions
+from dpa2.data.structures.structure import LabelKeys
 from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
 from dpa2.interfaces.predict import to_atoms
 from schemas.base.errors import DataError
+from tests.strangers.reading import read
 from tests.strangers.situations import case, situation
-
-
-def read(path, **options):
-    """Return the structures of a file and the report on it."""
-    report = FileReport(str(path))
-    return list(read_structures(str(path), ReadOptions(**options), report)), report
 
 
 def dump(path, columns, *frames, bounds="pp pp pp", head=""):

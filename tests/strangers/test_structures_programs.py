@@ -7,9 +7,9 @@ import pytest
 from scipy.io import netcdf_file
 
 from dpa2.data.structures.dpdata_files import compare_with_positions, periodicity_of_cp2k
-from dpa2.data.structures.reader import known_format, read_structures
-from dpa2.data.structures.structure import FileReport, ReadOptions
+from dpa2.data.structures.reader import known_format
 from schemas.base.errors import DataError
+from tests.strangers.reading import read
 from tests.strangers.situations import case, situation
 
 HARTREE, BOHR = 27.211386245988, 0.529177210903
@@ -17,12 +17,6 @@ KBAR = 1602.1766208
 CELL = [[4.0, 0.0, 0.0], [0.5, 5.0, 0.0], [0.0, 0.0, 6.0]]
 COORD = [[0.1, 0.2, 0.3], [1.0, 0.2, 0.3], [0.1, 1.2, 0.3]]
 FORCE = [[0.5, 0.0, -0.25], [-0.25, 0.0, 0.25], [-0.25, 0.0, 0.0]]
-
-
-def read(path, **options):
-    """Return the structures of a file and the report on it."""
-    report = FileReport(str(path))
-    return list(read_structures(str(path), ReadOptions(**options), report)), report
 
 
 def outcar_head(names=("O", "H"), counts=(1, 2), title="water"):

@@ -3,19 +3,12 @@
 import numpy as np
 import pytest
 
-from dpa2.data.structures.reader import read_structures
-from dpa2.data.structures.structure import FileReport, ReadOptions
 from schemas.base.errors import DataError
+from tests.strangers.reading import read
 from tests.strangers.situations import case, situation
 from tests.strangers.test_structures_programs import END, outcar_head, outcar_step
 
 HARTREE, BOHR = 27.211386245988, 0.529177210903
-
-
-def read(path, **options):
-    """Return the structures of a file and the report on it."""
-    report = FileReport(str(path))
-    return list(read_structures(str(path), ReadOptions(**options), report)), report
 
 
 def orca_step(distance, energy, gradient=None):

@@ -1,93 +1,88 @@
 """Structures that ASE reads: any of its formats, and one `Atoms` after the other."""
 
 import contextlib
-import io
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-from dpa2.data.structures.elements import MASSES, open_text, short_reason, symbols_of
+from dpa2.data.structures.elements import MASSES, symbols_of
 from dpa2.data.structures.labels import labels_of
 from dpa2.data.structures.structure import (
-    Dropped,
-    FileReport,
     FrameFaultError,
-    ReadOptions,
+    Items,
+    Reading,
     Structure,
+    attempt,
+    foreign,
+    open_text,
 )
 from schemas.base.errors import DataError
 
 _ELEMENTS = len(chemical_symbols)
 _SHOWN = 12
-# What names atoms by their place in a molecule.
-_BY_ATOM_NAME = {"proteindatabank", "gromacs"}
 # ASE would ask a server, run what a folder names, or start a program to read them.
 _NOT_READ = {"postgresql", "mysql", "mariadb", "bundletrajectory", "castep-cell", "gpw"}
 
 
-def read(
-    path: Path, ase_format: str | None, options: ReadOptions, report: FileReport
-) -> Iterator[Structure | Dropped]:
-    """Yield the frames of a file in a format of ASE.
-
-    Args:
-        path: The file.
-        ase_format: ASE's name; None lets ASE look.
-        options: How to read.
-        report: Where remarks go.
+def read(path: Path, ase_format: str | None, reading: Reading) -> Items:
+    """Yield the frames of a file in a format of ASE; None lets ASE look for it.
 
     Raises:
         DataError: If ASE cannot read it.
     """
-    for number, atoms in enumerate(_iterate(path, ase_format, report)):
-        if report.format_name in _BY_ATOM_NAME and not isinstance(atoms, str):
-            _told_from_names(path, atoms, report)
-        if isinstance(atoms, str):
-            yield Dropped(number, atoms)
+    for atoms in _iterate(path, ase_format, reading):
+        if isinstance(atoms, FrameFaultError):
+            yield atoms
             return
-        _mend_conventions(atoms, options, report)
-        if report.format_name == "espresso-out" and _without_an_energy(atoms):
-            yield Dropped(number, "its electrons are not converged: it has forces and no energy")
+        if reading.format_name in _CONVENTIONS:
+            _CONVENTIONS[reading.format_name](path, atoms, reading)
+        if reading.format_name == "espresso-out" and _without_an_energy(atoms):
+            yield FrameFaultError("its electrons are not converged: it has forces and no energy")
             continue
-        try:
-            yield from_ase(atoms, f"{report.file} frame {number}", options, report)
-        except FrameFaultError as error:
-            yield Dropped(number, error.message, error.hint)
+        yield attempt(from_ase, atoms, reading)
 
 
-def _told_from_names(path: Path, atoms: Atoms, report: FileReport) -> None:
-    """Say which element ASE takes the names of atoms for; refuse those that mean two.
+def _of_pdb(path: Path, atoms: Atoms, reading: Reading) -> None:
+    """Refuse names of atoms that mean two elements; a cell of 1 x 1 x 1 Å stands for none.
 
     Raises:
-        DataError: If a PDB file has no elements: `CA` may be carbon or calcium.
+        DataError: If the file has no elements: `CA` may be carbon or calcium.
     """
-    if report.format_name == "proteindatabank":
-        with open_text(path) as stream:
-            for line in stream:
-                if line.startswith(("ATOM  ", "HETATM")) and not line[76:78].strip():
-                    raise DataError(
-                        f"an atom called {line[12:16].strip()} has no element (columns 77, 78)",
-                        hint="names such as CA or HG mean two elements; add the columns",
-                    )
-        return
+    with open_text(path) as stream:
+        for line in stream:
+            if line.startswith(("ATOM  ", "HETATM")) and not line[76:78].strip():
+                raise DataError(
+                    f"an atom called {line[12:16].strip()} has no element (columns 77, 78)",
+                    hint="names such as CA or HG mean two elements; add the columns",
+                )
+    if (atoms.cell.array == np.eye(3)).all():
+        reading.note("its cell of 1 x 1 x 1 Å stands for none: it is not periodic")
+        atoms.cell, atoms.pbc = None, False
+
+
+def _of_gromacs(_: Path, atoms: Atoms, reading: Reading) -> None:
+    """Say which elements ASE takes the names of atoms for."""
     names = atoms.arrays.get("atomtypes", ())
     told = dict(zip(map(str, names), atoms.symbols, strict=False))
     listed = ", ".join(f"{name} {symbol}" for name, symbol in list(told.items())[:_SHOWN])
-    report.note(f"elements are told from the names of atoms: {listed}")
+    reading.note(f"elements are told from the names of atoms: {listed}")
 
 
-def _mend_conventions(atoms: Atoms, options: ReadOptions, report: FileReport) -> None:
-    """Say what a format leaves to conventions; a PDB cell of 1 x 1 x 1 Å stands for none."""
-    if report.format_name == "proteindatabank" and (atoms.cell.array == np.eye(3)).all():
-        report.note("its cell of 1 x 1 x 1 Å stands for none: it is not periodic")
-        atoms.cell, atoms.pbc = None, False
-    if report.format_name == "xsf" and atoms.calc is not None and options.keys is not None:
-        report.note("forces of XSF are in Hartree/Å and converted; those of aenet are in eV/Å and "
-                    "would be 27 times too large (--forces-key none)")  # fmt: skip
+def _of_xsf(_: Path, atoms: Atoms, reading: Reading) -> None:
+    if atoms.calc is not None and reading.keys is not None:
+        reading.note(
+            "forces of XSF are in Hartree/Å and converted; those of aenet are in eV/Å and would be "
+            "27 times too large (--forces-key none)"
+        )
+
+
+# What formats leave to conventions.
+_CONVENTIONS = {"proteindatabank": _of_pdb, "gromacs": _of_gromacs, "xsf": _of_xsf}
 
 
 def _without_an_energy(atoms: Atoms) -> bool:
@@ -96,20 +91,12 @@ def _without_an_energy(atoms: Atoms) -> bool:
     return results.get("energy") is None and results.get("forces") is not None
 
 
-def from_ase(
-    atoms: Atoms,
-    where: str,
-    options: ReadOptions,
-    report: FileReport,
-    symbols: tuple[str, ...] | None = None,
-) -> Structure:
+def from_ase(atoms: Atoms, reading: Reading, symbols: tuple[str, ...] | None = None) -> Structure:
     """Return a structure of ASE's with its labels.
 
     Args:
         atoms: As ASE reads it, the calculator with the results in it.
-        where: File and frame.
-        options: How to read.
-        report: Where remarks go.
+        reading: How to read, and where remarks go.
         symbols: Names of the atoms, where they are not ASE's.
 
     Raises:
@@ -117,40 +104,35 @@ def from_ase(
         DataError: If labels are not clear.
     """
     if symbols is None:
-        try:
-            numbers = atoms.numbers.tolist()
-            names = [chemical_symbols[n] if 0 <= n < _ELEMENTS else n for n in numbers]
-            symbols = symbols_of(names, options.known_names, report)
-        except DataError as error:
-            raise FrameFaultError(error.message, hint=error.hint) from error
+        numbers = atoms.numbers.tolist()
+        names = [chemical_symbols[n] if 0 <= n < _ELEMENTS else n for n in numbers]
+        symbols = symbols_of(names, reading)
     sites = atoms.info.get("occupancy")
     if isinstance(sites, dict) and any(set(site.values()) != {1.0} for site in sites.values()):
         raise FrameFaultError(
             "some of its sites are occupied in part, which one structure cannot be"
         )
-    labels = {}
-    if options.keys is not None:
-        labels = labels_of(atoms, where, options.keys, report)
-    pbc = tuple(bool(periodic) for periodic in atoms.pbc)
+    labels = labels_of(atoms, reading)
+    x, y, z = (bool(periodic) for periodic in atoms.pbc)
     return Structure(
-        source=where,
+        source=reading.where,
         symbols=symbols,
         coord=np.array(atoms.positions, dtype=np.float64),
-        box=np.array(atoms.cell.array, dtype=np.float64) if any(pbc) else None,
+        box=np.array(atoms.cell.array, dtype=np.float64) if x or y or z else None,
         labels=labels,
-        pbc=(pbc[0], pbc[1], pbc[2]),
+        pbc=(x, y, z),
         atoms=atoms,
     )
 
 
-def _iterate(path: Path, ase_format: str | None, report: FileReport) -> Iterator[Atoms | str]:
+def _iterate(
+    path: Path, ase_format: str | None, reading: Reading
+) -> Iterator[Atoms | FrameFaultError]:
     """Yield what ASE reads; in place of a frame that it cannot read, why."""
-    import ase.io
-    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
-
     kind = ase_format
     if kind is None:
-        with contextlib.suppress(UnknownFileTypeError, OSError, ValueError, RuntimeError), quiet():
+        unknown = (UnknownFileTypeError, OSError, ValueError, RuntimeError)
+        with foreign(), contextlib.suppress(*unknown):
             kind = filetype(str(path))
     if kind not in ioformats:
         raise DataError(
@@ -160,29 +142,19 @@ def _iterate(path: Path, ase_format: str | None, report: FileReport) -> Iterator
         )
     if kind in _NOT_READ:
         raise DataError(f"{kind} is not read", hint="export it: ase convert IN OUT.extxyz")
-    report.format_name = kind
-    number = 0
-    frames = None
-    while True:
-        with quiet():
-            try:
-                if frames is None:
-                    frames = iter(ase.io.iread(str(path), index=":", format=kind))
-                atoms = next(frames)
-            except StopIteration:
-                return
-            except Exception as error:
-                # ASE's readers raise whatever goes wrong inside them.
-                reason = short_reason(error)
-                if number == 0:
-                    raise DataError(
-                        f"ASE cannot read structures from this file as {kind}: {reason}",
-                        hint="is it complete? is --from right?",
-                    ) from error
-                yield f"it cannot be read: {reason}; the rest of the file is lost"
-                return
-        number += 1
+    reading.format_name = kind
+    said = f"ASE cannot read structures from this file as {kind}: "
+    with foreign(DataError, said, hint="is it complete? is --from right?"):
+        frames = iter(ase.io.iread(str(path), index=":", format=kind))
+        atoms = next(frames, None)
+    while atoms is not None:
         yield atoms
+        try:
+            with foreign():
+                atoms = next(frames, None)
+        except FrameFaultError as error:
+            yield FrameFaultError(f"{error.message}; the rest of the file is lost")
+            return
 
 
 def set_masses_of_isotopes(atoms: Atoms, labels: Sequence[str]) -> None:
@@ -192,17 +164,3 @@ def set_masses_of_isotopes(atoms: Atoms, labels: Sequence[str]) -> None:
         masses = atoms.get_masses()
         masses[list(isotopes)] = list(isotopes.values())
         atoms.set_masses(masses)  # type: ignore[no-untyped-call]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[list[warnings.WarningMessage]]:
-    """Keep what other libraries print from the terminal; yields their warnings."""
-    sink = io.StringIO()
-    with (
-        warnings.catch_warnings(record=True) as caught,
-        contextlib.redirect_stdout(sink),
-        contextlib.redirect_stderr(sink),
-        np.errstate(all="ignore"),
-    ):
-        warnings.simplefilter("always")
-        yield caught

@@ -1,51 +1,12 @@
-"""What people write for an element: `H1`, `H+`, `h`, `D`; what is none: `X`, `Bq`; text columns."""
+"""What people write for an element: `H1`, `H+`, `h`, `D`; what is none: `X`, `Bq`."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Iterable, Sequence
 
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 
-from dpa2.data.structures.structure import FileReport
+from dpa2.data.structures.structure import FrameFaultError, Reading
 from schemas.base.errors import DataError
-
-
-@contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file as it comes: any line ends, a byte order mark, bytes that are no UTF-8."""
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        yield stream
-
-
-def with_word(line: str, column: int, word: str) -> str:
-    """Return a line of words with one of them replaced."""
-    words = line.split()
-    words[column] = word
-    return " ".join(words) + "\n"
-
-
-def column_of(lines: Sequence[str], column: int) -> list[str]:
-    """Return one word of each line; empty where a line is too short."""
-    found = []
-    for line in lines:
-        words = line.split(None, column + 1)
-        found.append(words[column] if len(words) > column else "")
-    return found
-
-
-def short_reason(error: BaseException) -> str:
-    """Return what an exception of another library says, in one short line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        return "it asks for more memory than there is"
-    if isinstance(error, AssertionError | StopIteration):
-        return "a part of it is missing"
-    if not text or isinstance(error, KeyError):
-        text = f"{type(error).__name__} {text}".strip()
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
 
 _ELEMENTS = frozenset(chemical_symbols[1:])
 _ISOTOPES = {"D": "H", "T": "H"}
@@ -71,27 +32,27 @@ def element_of(label: str) -> str | None:
     return element_of(found[1]) if found and len(found[1]) < len(label) else None
 
 
-def symbols_of(
-    labels: Iterable[object], known: Sequence[str], report: FileReport
-) -> tuple[str, ...]:
-    """Return the names of atoms: those in `known` as they stand, else elements.
+def symbols_of(labels: Iterable[object], reading: Reading) -> tuple[str, ...]:
+    """Return the names of atoms: those known as they stand, else elements.
 
     Raises:
-        DataError: If a label is no element; says which atom's.
+        FrameFaultError: If a label is no element; says which atom's.
     """
     named = [str(label) for label in labels]
     meant: dict[str, str] = {}
     for label in dict.fromkeys(named):
-        if label in known:
-            meant[label] = label
-            continue
-        element = element_of(label)
+        element = label if label in reading.known_names else element_of(label)
         if element is None:
             raise _no_element(label, named.index(label))
         if element != label:
-            report.note(f"atoms called {label} are taken as {element}")
+            reading.note(f"atoms called {label} are taken as {element}")
         meant[label] = element
     return tuple(meant[label] for label in named)
+
+
+def known_to_ase(symbols: Iterable[str]) -> list[str]:
+    """Return the names with X, which ASE reads, in the place of those that are no elements."""
+    return [name if name in atomic_numbers else "X" for name in symbols]
 
 
 def numbered(
@@ -123,19 +84,35 @@ def numbered(
     return tuple(names[number - first] for number in numbers)
 
 
-def _no_element(label: str, atom: int) -> DataError:
+def _no_element(label: str, atom: int) -> FrameFaultError:
     shown = label if len(label) <= 20 else f"{label[:20]}..."
     where = f"atom {atom} (counted from 0) is called {shown!r}"
     if label.lower() in _GHOSTS or _GHOST.fullmatch(label):
-        return DataError(
+        return FrameFaultError(
             f"{where}: a ghost or dummy atom, no element",
             hint="take such atoms out of the file; they carry no electrons and no forces",
         )
     if label.lstrip("-").isdigit():
-        return DataError(
+        return FrameFaultError(
             f"{where}: a number, either of an element or of a type",
             hint="write element symbols, or name the types 1, 2, ... in order: --type-map 'O H'",
         )
-    return DataError(
+    return FrameFaultError(
         f"{where}, which is no element", hint="write element symbols: H, C, Fe; or --type-map names"
     )
+
+
+def with_word(line: str, column: int, word: str) -> str:
+    """Return a line of words with one of them replaced."""
+    words = line.split()
+    words[column] = word
+    return " ".join(words) + "\n"
+
+
+def column_of(lines: Sequence[str], column: int) -> list[str]:
+    """Return one word of each line; empty where a line is too short."""
+    found = []
+    for line in lines:
+        words = line.split(None, column + 1)
+        found.append(words[column] if len(words) > column else "")
+    return found

@@ -14,27 +14,29 @@ from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ase.io.lammpsdata import read_lammps_data
 from ase.io.lammpsrun import read_lammps_dump_text
 
-from dpa2.data.structures.ase_files import from_ase, quiet
+from dpa2.data.structures.ase_files import from_ase
 from dpa2.data.structures.elements import (
     column_of,
     element_of,
+    known_to_ase,
     numbered,
-    open_text,
-    short_reason,
     symbols_of,
     with_word,
 )
 from dpa2.data.structures.structure import (
-    Dropped,
-    FileReport,
     FrameFaultError,
-    ReadOptions,
+    Items,
+    Reading,
     Structure,
+    attempt,
+    foreign,
+    open_text,
 )
 from schemas.base.errors import DataError
 
 _HEADS = ("ITEM: TIMESTEP", "ITEM: UNITS", "ITEM: TIME")
 _STYLES = {"lj", "real", "metal", "si", "cgs", "electron", "micro", "nano"}
+_PERIODICITY = re.compile(r"\b[pfsm]{2}\b")
 # What this program writes into the first line of a data file.
 _BOUNDARY = re.compile(r"\bboundary = ([pm]) ([pm]) ([pm])\b")
 _SECTION = re.compile(r"[A-Z][A-Za-z]+( [A-Z][a-z]+)*\s*(#.*)?$")
@@ -42,9 +44,7 @@ _SECTION = re.compile(r"[A-Z][A-Za-z]+( [A-Z][a-z]+)*\s*(#.*)?$")
 _NEAR = 0.05
 
 
-def read_dump(
-    path: Path, options: ReadOptions, report: FileReport
-) -> Iterator[Structure | Dropped]:
+def read_dump(path: Path, reading: Reading) -> Items:
     """Yield the frames of a text dump, atoms in the order of their ids.
 
     Raises:
@@ -52,18 +52,19 @@ def read_dump(
     """
     units = None
     with open_text(path) as stream:
-        for number, lines in enumerate(_dump_frames(stream)):
+        for lines in _dump_frames(stream):
             units = _section(lines, "ITEM: UNITS") or units
-            try:
-                atoms, symbols = _dump_atoms(lines, units or "metal", options, report)
-                if units is None and atoms.calc is not None:
-                    report.note(
-                        "the dump does not name its units: forces are taken in eV/Å (metal); with "
-                        "dump_modify units yes it names them"
-                    )
-                yield from_ase(atoms, f"{report.file} frame {number}", options, report, symbols)
-            except FrameFaultError as error:
-                yield Dropped(number, error.message, error.hint)
+            yield attempt(_of_dump, lines, units, reading)
+
+
+def _of_dump(lines: list[str], units: str | None, reading: Reading) -> Structure:
+    atoms, symbols = _dump_atoms(lines, units or "metal", reading)
+    if units is None and atoms.calc is not None:
+        reading.note(
+            "the dump does not name its units: forces are taken in eV/Å (metal); with dump_modify "
+            "units yes it names them"
+        )
+    return from_ase(atoms, reading, symbols)
 
 
 def _dump_frames(stream: TextIO) -> Iterator[list[str]]:
@@ -92,9 +93,7 @@ def _section(lines: list[str], head: str) -> str | None:
     return None
 
 
-def _dump_atoms(
-    lines: list[str], units: str, options: ReadOptions, report: FileReport
-) -> tuple[Atoms, tuple[str, ...]]:
+def _dump_atoms(lines: list[str], units: str, reading: Reading) -> tuple[Atoms, tuple[str, ...]]:
     start = next((i for i, line in enumerate(lines) if line.startswith("ITEM: ATOMS")), None)
     count = _section(lines, "ITEM: NUMBER OF ATOMS")
     if start is None or count is None or not count.isdecimal():
@@ -108,78 +107,72 @@ def _dump_atoms(
         raise FrameFaultError("the file ends in the middle of its last line")
     if units not in _STYLES - {"lj"}:
         raise DataError(f"its units are {units[:20]!r}", hint="dump in metal or real units")
-    order = np.arange(len(rows))
-    if "id" in columns:
-        ids = column_of(rows, columns.index("id"))
-        if len(set(ids)) < len(ids):
-            raise FrameFaultError("two of its atoms have one id")
-        if not all(word.isdecimal() for word in ids):
-            raise FrameFaultError("an id of its atoms is no number")
-        order = np.argsort(np.array(ids, dtype=np.float64), kind="stable")
-    head, rows, symbols = _named_rows(lines[start], columns, rows, options, report)
-    bounds = next((line for line in lines[:start] if line.startswith("ITEM: BOX BOUNDS")), "")
-    if not re.search(r"\b[pfsm]{2}\b", bounds):
-        report.note("the file does not say which directions are periodic: all are taken to be")
-    text = [_with_boundaries(line) for line in lines[:start]]
-    try:
-        with quiet():
-            atoms: Atoms = read_lammps_dump_text(
-                io.StringIO("".join([*text, head, *rows])), index=0, units=units
-            )
-    except Exception as error:
-        raise FrameFaultError(f"it cannot be read: {short_reason(error)}") from error
-    return _without_made_up_energy(atoms, options, report), tuple(symbols[i] for i in order)
+    order = _order_of_ids(rows, columns)
+    head, rows, symbols = _named_rows(lines[start], columns, rows, reading)
+    text = [_with_periodicity(line, reading) for line in lines[:start]]
+    with foreign():
+        atoms: Atoms = read_lammps_dump_text(
+            io.StringIO("".join([*text, head, *rows])), index=0, units=units
+        )
+    return _without_made_up_energy(atoms, reading), tuple(symbols[i] for i in order)
 
 
-def _with_boundaries(line: str) -> str:
-    if line.startswith("ITEM: BOX BOUNDS") and not re.search(r"\b[pfsm]{2}\b", line):
-        return f"{line.rstrip()} pp pp pp\n"
-    return line
+def _order_of_ids(rows: list[str], columns: list[str]) -> list[int]:
+    if "id" not in columns:
+        return list(range(len(rows)))
+    ids = column_of(rows, columns.index("id"))
+    if len(set(ids)) < len(ids):
+        raise FrameFaultError("two of its atoms have one id")
+    if not all(word.isdecimal() for word in ids):
+        raise FrameFaultError("an id of its atoms is no number")
+    order: list[int] = np.argsort(np.array(ids, dtype=np.float64), kind="stable").tolist()
+    return order
+
+
+def _with_periodicity(line: str, reading: Reading) -> str:
+    if not line.startswith("ITEM: BOX BOUNDS") or _PERIODICITY.search(line):
+        return line
+    reading.note("the file does not say which directions are periodic: all are taken to be")
+    return f"{line.rstrip()} pp pp pp\n"
 
 
 def _named_rows(
-    head: str, columns: list[str], rows: list[str], options: ReadOptions, report: FileReport
+    head: str, columns: list[str], rows: list[str], reading: Reading
 ) -> tuple[str, list[str], tuple[str, ...]]:
     """Return head and rows with an element that ASE knows in each, and the names of the atoms."""
     if "element" in columns:
         column = columns.index("element")
         labels = column_of(rows, column)
-        try:
-            symbols = symbols_of(labels, options.known_names, report)
-        except DataError as error:
-            raise FrameFaultError(error.message, hint=error.hint) from error
-        known = [name if name in atomic_numbers else "X" for name in symbols]
-        changed = zip(rows, known, labels, strict=True)
+        symbols = symbols_of(labels, reading)
+        changed = zip(rows, known_to_ase(symbols), labels, strict=True)
         return head, [
             row if name == label else with_word(row, column, name) for row, name, label in changed
         ], symbols  # fmt: skip
     if "type" not in columns:
         raise DataError("its atoms have neither an element nor a type")
-    types = column_of(rows, columns.index("type"))
-    if not all(word.isdecimal() for word in types):  # type labels
-        try:
-            _refuse_atom_names(types, options)
-            symbols = symbols_of(types, options.known_names, report)
-        except DataError as error:
-            raise FrameFaultError(error.message, hint=error.hint) from error
-        rows = [with_word(row, columns.index("type"), "0") for row in rows]
-    else:
-        symbols = numbered(map(int, types), options.type_names, "dump", 1)
-    known = [name if name in atomic_numbers else "X" for name in symbols]
-    named = [f"{row.rstrip()} {name}\n" for row, name in zip(rows, known, strict=True)]
+    column = columns.index("type")
+    types = column_of(rows, column)
+    if all(word.isdecimal() for word in types):
+        symbols = numbered(map(int, types), reading.type_names, "dump", 1)
+    else:  # type labels
+        _refuse_atom_names(types, reading)
+        symbols = symbols_of(types, reading)
+        rows = [with_word(row, column, "0") for row in rows]
+    pairs = zip(rows, known_to_ase(symbols), strict=True)
+    named = [f"{row.rstrip()} {name}\n" for row, name in pairs]
     return f"{head.rstrip()} element\n", named, symbols
 
 
-def _without_made_up_energy(atoms: Atoms, options: ReadOptions, report: FileReport) -> Atoms:
+def _without_made_up_energy(atoms: Atoms, reading: Reading) -> Atoms:
     """Leave out the energy 0 that ASE puts beside forces, and forces that nobody asked for."""
     if atoms.calc is None:
         return atoms
     forces = atoms.calc.results.get("forces")
     atoms.calc = None
-    if options.keys is None or forces is None:
+    if reading.keys is None or forces is None:
         return atoms
-    if options.keys.forces is None:
-        report.note(
+    if reading.keys.forces is None:
+        reading.note(
             "forces of a dump are those of the potential it was run with and are left out; "
             "--forces-key forces takes them"
         )
@@ -188,7 +181,7 @@ def _without_made_up_energy(atoms: Atoms, options: ReadOptions, report: FileRepo
     return atoms
 
 
-def read_data(path: Path, options: ReadOptions, report: FileReport) -> Iterator[Structure]:
+def read_data(path: Path, reading: Reading) -> Items:
     """Yield the one structure of a data file, atoms in the order of their ids.
 
     Elements are those of the section Atom Type Labels, of comments behind masses (as this program
@@ -204,23 +197,14 @@ def read_data(path: Path, options: ReadOptions, report: FileReport) -> Iterator[
     if count is None or int(count) > len(lines):
         raise DataError(f"it has fewer than its {count or 'unknown number of'} atoms")
     found = re.search(r"units\s*=\s*([a-z]+)", first)
-    units = found[1] if found and found[1] in _STYLES else "metal"
-    names = _names_of_types(lines, options, report)
-    lines = _numbered_types(lines)
-    numbers = {kind: atomic_numbers.get(name, 0) for kind, name in names.items()}
-    try:
-        with quiet():
-            atoms: Atoms = read_lammps_data(
-                io.StringIO("".join([first, *lines])),
-                Z_of_type=numbers,
-                sort_by_id=False,
-                units=units,
-            )
-    except StopIteration as error:
-        raise DataError("the file ends before all of its atoms") from error
-    except Exception as error:
-        # ASE raises whatever goes wrong in it.
-        raise DataError(f"it cannot be read: {short_reason(error)}") from error
+    names = _names_of_types(lines, reading)
+    with foreign(DataError):
+        atoms: Atoms = read_lammps_data(
+            io.StringIO("".join([first, *_numbered_types(lines)])),
+            Z_of_type={kind: atomic_numbers.get(name, 0) for kind, name in names.items()},
+            sort_by_id=False,
+            units=found[1] if found and found[1] in _STYLES else "metal",
+        )
     if len(atoms) != int(count) or len(atoms) == 0:
         raise DataError(f"it has {len(atoms)} of its {count} atoms")
     for name in ("bonds", "angles", "dihedrals"):
@@ -230,59 +214,56 @@ def read_data(path: Path, options: ReadOptions, report: FileReport) -> Iterator[
     if found := _BOUNDARY.search(first):
         atoms.pbc = [word == "p" for word in found.groups()]
     else:
-        report.note("a data file does not say which directions are periodic: all are taken to be")
-    yield from_ase(atoms, f"{report.file} frame 0", options, report, symbols)
+        reading.note("a data file does not say which directions are periodic: all are taken to be")
+    yield from_ase(atoms, reading, symbols)
 
 
-def _names_of_types(
-    lines: list[str], options: ReadOptions, report: FileReport
-) -> Mapping[int, str]:
+def _names_of_types(lines: list[str], reading: Reading) -> Mapping[int, str]:
     total = next((int(m[1]) for x in lines if (m := re.match(r"\s*(\d+)\s+atom types", x))), 0)
     masses = {kind: text.partition("#") for kind, text in _rows(lines, "Masses")}
     by_mass = {kind: _element_of_mass(mass) for kind, (mass, _, _) in masses.items()}
     labels = dict(_rows(lines, "Atom Type Labels"))
     if labels:
         if not all(by_mass.get(kind) for kind in labels):
-            _refuse_atom_names(labels.values(), options)
-        symbols = symbols_of(labels.values(), options.known_names, report)
-        named = dict(zip(labels, symbols, strict=True))
-        _compare_with_masses(named, labels, by_mass, options)
+            _refuse_atom_names(labels.values(), reading)
+        named = dict(zip(labels, symbols_of(labels.values(), reading), strict=True))
+        _compare_with_masses(named, labels, by_mass, reading)
         return named
     names: dict[int, str] = {}
     guessed = []
     for kind, (_, _, comment) in masses.items():
         words = comment.split()
-        if words and (words[0] in options.known_names or element_of(words[0])):
-            names[kind] = symbols_of(words[:1], options.known_names, report)[0]
+        if words and (words[0] in reading.known_names or element_of(words[0])):
+            names[kind] = symbols_of(words[:1], reading)[0]
             labels[kind] = words[0]
         elif (element := by_mass[kind]) is not None:
             names[kind] = element
             guessed.append(f"{kind} {element}")
     if len(names) < total or not names:
-        if options.type_names is not None and total <= len(options.type_names):
-            return dict(enumerate(options.type_names, 1))
+        if reading.type_names is not None and total <= len(reading.type_names):
+            return dict(enumerate(reading.type_names, 1))
         raise DataError(
             f"the data file numbers its {total} atom types, and masses or comments do not tell the "
             "element of each",
             hint="name the element of each type, in order: --type-map 'O H'",
         )
-    _compare_with_masses(names, labels, by_mass, options)
+    _compare_with_masses(names, labels, by_mass, reading)
     if guessed:
-        report.note(f"elements of types are told from their masses: {', '.join(guessed)}")
+        reading.note(f"elements of types are told from their masses: {', '.join(guessed)}")
     return names
 
 
-def _refuse_atom_names(labels: Iterable[str], options: ReadOptions) -> None:
+def _refuse_atom_names(labels: Iterable[str], reading: Reading) -> None:
     """Refuse labels that may name an atom's place in a molecule: CA, ho.
 
     Raises:
-        DataError: Naming the first one.
+        FrameFaultError: Naming the first one.
     """
     for label in dict.fromkeys(labels):
         element = element_of(label)
         two = len(label) == 2 and label.isalpha() and label[0].upper() in atomic_numbers
-        if two and element not in {None, label} and label not in options.known_names:
-            raise DataError(
+        if two and element not in {None, label} and label not in reading.known_names:
+            raise FrameFaultError(
                 f"the type {label} may be {element}, or an atom of {label[0].upper()} by its "
                 "place in a molecule",
                 hint="name elements: dump_modify element, or a labelmap of element symbols",
@@ -293,7 +274,7 @@ def _compare_with_masses(
     names: Mapping[int, str],
     labels: Mapping[int, str],
     by_mass: Mapping[int, str | None],
-    options: ReadOptions,
+    reading: Reading,
 ) -> None:
     """Refuse a type called CA that has the mass of carbon.
 
@@ -302,7 +283,7 @@ def _compare_with_masses(
     """
     for kind, label in labels.items():
         element = by_mass.get(kind)
-        if element in {None, "H", names[kind]} or label in options.known_names:
+        if element in {None, "H", names[kind]} or label in reading.known_names:
             continue  # a mass of 1 is put where it does not matter
         raise DataError(
             f"type {kind} is called {label}, which would be {names[kind]}, and has the mass of "

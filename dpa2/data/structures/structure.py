@@ -1,9 +1,13 @@
-"""A structure, how it is read, the report of what was left out, and its cell in a data set."""
+"""A structure of a file, how the file is read, and what a person should know of the reading."""
 
+import contextlib
+import io
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +18,14 @@ from schemas.base.errors import DataError
 if TYPE_CHECKING:
     from ase import Atoms
 
-
+P = ParamSpec("P")
 Floats = NDArray[np.float64]
 Periodic = tuple[bool, bool, bool]
 
 NONE = "none"
 """What stands for a key where a label is to be left out."""
+VACUUM = 20.0
+"""Å between images in directions that are not periodic: more than any cutoff in use."""
 
 _SHOWN = 8
 
@@ -53,6 +59,10 @@ class Structure:
     frame: int = 0
 
 
+Items = Iterator[Structure | FrameFaultError]
+"""What readers yield: each frame of a file in turn, or why it is of no use."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """A frame that is left out.
@@ -78,8 +88,8 @@ class LabelKeys:
         energy: Key of the energy, eV.
         forces: Key of the forces, eV/Å.
         stress: Key of the stress, or of the virial (eV) where the key has that word in it.
-        stress_unit: Of the stress: a key of `stress_units.UNITS`; tension is positive unless the
-            unit begins with a minus.
+        stress_unit: Of the stress: a key of `labels.UNITS`; tension is positive unless the unit
+            begins with a minus.
     """
 
     energy: str | None = None
@@ -87,25 +97,9 @@ class LabelKeys:
     stress: str | None = None
     stress_unit: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How files are to be read.
-
-    Attributes:
-        format_name: A format of dpdata or ASE, or `deepmd`; None goes by name and content.
-        type_names: Names of the types 1, 2, ... (from 0 in deepmd data) of files that number them.
-        known_names: Names that are taken as they stand though they may be no elements: those of a
-            model's or a user's type map.
-        deepmd_names: Names of the types in deepmd data without a `type_map.raw`.
-        keys: Which labels are read; None reads none.
-    """
-
-    format_name: str | None = None
-    type_names: Sequence[str] | None = None
-    known_names: Sequence[str] = ()
-    deepmd_names: Sequence[str] | None = None
-    keys: LabelKeys | None = LabelKeys()
+    def of(self, label: str) -> str | None:
+        """Return the key asked for a label of `Frames`."""
+        return {"energy": self.energy, "force": self.forces, "virial": self.stress}.get(label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,23 +121,40 @@ class RefusedFile:
 
 
 @dataclass(slots=True)
-class FileReport:
-    """What a person should know of the reading of one file.
+class Reading:
+    """The reading of one file: how it is asked for, and what a person should know of it.
 
     Attributes:
         file: The file as it was given.
-        format_name: The format it was read in.
+        format_name: A format of dpdata or ASE, or `deepmd`; None goes by name and content, until
+            the file is read.
+        type_names: Names of the types 1, 2, ... (from 0 in deepmd data) of files that number them.
+        known_names: Names that are taken as they stand though they may be no elements: those of a
+            model's or a user's type map.
+        deepmd_names: Names of the types in deepmd data without a `type_map.raw`.
+        keys: Which labels are read; None reads none.
+        frame: Number of the frame that is being read.
         num_frames: Frames that were read and kept.
         taken: For energy, force and virial: from how many frames' which keys they come.
         dropped: Frames left out.
     """
 
     file: str
-    format_name: str = ""
+    format_name: str | None = None
+    type_names: Sequence[str] | None = None
+    known_names: Sequence[str] = ()
+    deepmd_names: Sequence[str] | None = None
+    keys: LabelKeys | None = LabelKeys()
+    frame: int = 0
     num_frames: int = 0
     taken: dict[str, Counter[str]] = field(default_factory=dict)
     dropped: list[Dropped] = field(default_factory=list)
     _notes: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def where(self) -> str:
+        """What messages call the frame that is being read."""
+        return f"{self.file} frame {self.frame}"
 
     def note(self, text: str) -> None:
         """Remember a remark on a frame; the same one on many frames is said once."""
@@ -152,6 +163,19 @@ class FileReport:
     def take(self, label: str, key: str) -> None:
         """Count a frame whose label comes from a key."""
         self.taken.setdefault(label, Counter())[key] += 1
+
+    def wants(self, label: str) -> bool:
+        """Tell whether a label is to be read where it is there."""
+        return self.keys is not None and self.keys.of(label) != NONE
+
+    def wanted(self, labels: Mapping[str, tuple[str, Any]]) -> dict[str, Floats]:
+        """Return the labels to be read of those that a frame has as key and value; count them."""
+        found = {}
+        for label, (key, value) in labels.items():
+            if self.wants(label):
+                found[label] = np.asarray(value, dtype=np.float64)
+                self.take(label, key)
+        return found
 
     def sentences(self) -> list[str]:
         """Return the remarks, one sentence each."""
@@ -177,7 +201,7 @@ class FileReport:
         """Return plain containers."""
         return {
             "file": self.file,
-            "format": self.format_name,
+            "format": self.format_name or "",
             "frames": self.num_frames,
             "keys": {label: dict(keys) for label, keys in self.taken.items()},
             "dropped": [{"frame": item.frame, "reason": item.reason} for item in self.dropped],
@@ -193,11 +217,60 @@ def _frames(numbers: list[int]) -> str:
     return f"frames {shown}{more} are"
 
 
-VACUUM = 20.0
-"""Å between images in directions that are not periodic: more than any cutoff in use."""
+def attempt(
+    read: Callable[P, Structure], *args: P.args, **kwargs: P.kwargs
+) -> Structure | FrameFaultError:
+    """Return what a function reads, or why the frame is of no use."""
+    try:
+        return read(*args, **kwargs)
+    except FrameFaultError as error:
+        return error
 
 
-def in_a_box(structure: Structure, vacuum: float, report: FileReport) -> Structure:
+@contextlib.contextmanager
+def foreign(
+    error_type: type[DataError] = FrameFaultError,
+    said: str = "it cannot be read: ",
+    hint: str | None = None,
+) -> Iterator[list[warnings.WarningMessage]]:
+    """Let another library read: it prints nothing, and whatever it raises becomes words.
+
+    Yields its warnings, which are there when it is done.
+    """
+    sink = io.StringIO()
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        contextlib.redirect_stdout(sink),
+        contextlib.redirect_stderr(sink),
+        np.errstate(all="ignore"),
+    ):
+        warnings.simplefilter("always")
+        try:
+            yield caught
+        except (DataError, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # whatever goes wrong inside them
+            raise error_type(f"{said}{short_reason(error)}", hint=hint) from error
+
+
+def short_reason(error: BaseException) -> str:
+    """Return what an exception of another library says, in one short line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
+    if isinstance(error, AssertionError | StopIteration):
+        return "a part of it is missing"
+    if not text or isinstance(error, KeyError):
+        text = f"{type(error).__name__} {text}".strip()
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a text file as it comes: any line ends, a byte order mark, bytes that are no UTF-8."""
+    return path.open(encoding="utf-8-sig", errors="replace")
+
+
+def in_a_box(structure: Structure, vacuum: float, reading: Reading) -> Structure:
     """Return a structure whose cell has the same meaning in a data set, which knows no slabs.
 
     A direction without images gets a cell vector that keeps images `vacuum` apart: for cutoffs
@@ -207,7 +280,7 @@ def in_a_box(structure: Structure, vacuum: float, report: FileReport) -> Structu
     Args:
         structure: Periodic in any directions.
         vacuum: Å between the atoms and their images.
-        report: Where this is said.
+        reading: Where this is said.
     """
     if structure.box is None:
         return structure
@@ -217,7 +290,7 @@ def in_a_box(structure: Structure, vacuum: float, report: FileReport) -> Structu
         assert filled is not None
         box = filled
         pbc = " ".join("T" if periodic else "F" for periodic in structure.pbc)
-        report.note(
+        reading.note(
             f"it is periodic in some directions only (pbc {pbc}), which deepmd data cannot say: "
             f"the cell used keeps images in the others {vacuum:g} Å apart, which is right for "
             "cutoffs below that (--vacuum)"
@@ -227,7 +300,7 @@ def in_a_box(structure: Structure, vacuum: float, report: FileReport) -> Structu
     if left_handed:
         box = box[[0, 2, 1]]
         if all(structure.pbc):
-            report.note(
+            reading.note(
                 "its cell is left-handed: the second and third cell vector change places; atoms "
                 "and labels stay as they are"
             )

@@ -1,27 +1,76 @@
-"""Files of structures as systems, for commands that read labelled data of deepmd-kit too."""
+"""Systems of deepmd-kit as structures, and files of structures as systems."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.frames import IntArray
-from dpa2.data.structures.deepmd_files import is_deepmd
-from dpa2.data.structures.reader import guess_format, read_structures, split_index
-from dpa2.data.structures.structure import (
-    VACUUM,
-    FileReport,
-    LabelKeys,
-    ReadOptions,
-    Structure,
-    in_a_box,
-)
+from dpa2.data.frames import LABELS, PADDING, IntArray
+from dpa2.data.structures.reader import guess_format, is_deepmd, read_structures, split_index
+from dpa2.data.structures.structure import VACUUM, LabelKeys, Reading, Structure, in_a_box
 from dpa2.data.system import System
 from dpa2.data.systems import open_systems
 from dpa2.data.type_map import count_types, type_index
+from schemas.base.errors import DataError
+
+_FRAMES_PER_READ = 256
+_TAKEN = ("energy", "force", "virial")
+# What a model needs to know of a frame beside its atoms.
+_PARAMETERS = {"fparam", "aparam"}
+
+
+def read(path: str, reading: Reading) -> Iterator[Structure]:
+    """Yield the frames of all systems below a folder, in an HDF5 file or an LMDB data base.
+
+    Raises:
+        DataError: If there is no system, one is faulty, or one does not name its elements.
+    """
+    for system in open_systems(path, reading.deepmd_names, keep_bad_frames=True):
+        for text in system.warnings:
+            reading.note(text)
+        if reading.keys is not None and (others := _other_arrays(system)):
+            reading.note(f"{system.name}: {', '.join(others)} is not read and left out")
+        names = reading.deepmd_names or system.type_map or reading.type_names
+        if not names:
+            raise DataError(
+                f"{system.name} has no type_map.raw",
+                hint="write one: the element of type 0, 1, ..., one a line; or --type-map 'O H'",
+            )
+        yield from _structures(system, names, reading)
+
+
+def _other_arrays(system: System) -> list[str]:
+    """Return the names of arrays of a folder that mean nothing here: dipole.npy, spin.npy."""
+    known = {"coord", "box", "real_atom_types"}
+    known |= {stem for label in LABELS.values() for stem in label.stems}
+    files = system.path.glob("set.*/*.npy") if system.path.is_dir() else ()
+    return sorted({file.name for file in files if file.stem not in known})
+
+
+def _structures(system: System, names: Sequence[str], reading: Reading) -> Iterator[Structure]:
+    wanted = set(system.labels) if reading.keys is not None else system.labels & _PARAMETERS
+    wanted -= {label for label in _TAKEN if not reading.wants(label)}
+    for frames in system.chunks(_FRAMES_PER_READ, sorted(wanted)):
+        for i in range(frames.num_frames):
+            real = frames.atom_types[i] != PADDING
+            labels = {}
+            for name in wanted:
+                value = getattr(frames, name)[i]
+                labels[name] = value[real] if LABELS[name].per_atom else value
+                if name in _TAKEN:
+                    reading.take(name, LABELS[name].stems[0])
+            periodic = frames.box is not None
+            yield Structure(
+                source=f"{system.name} frame {frames.indices[i]}",
+                symbols=tuple(names[kind] for kind in frames.atom_types[i][real]),
+                coord=frames.coord[i][real],
+                box=None if frames.box is None else frames.box[i],
+                labels=labels,
+                pbc=(periodic, periodic, periodic),
+            )
 
 
 class StructureSystem(System):
@@ -118,23 +167,22 @@ def _of_file(
     path: str, type_map: Sequence[str] | None, keys: LabelKeys | None, vacuum: float
 ) -> list[System]:
     """Return one system for each composition, boundaries and labels in a file."""
-    report = FileReport(path)
-    options = ReadOptions(known_names=type_map or (), keys=keys)
+    reading = Reading(path, known_names=type_map or (), keys=keys)
     groups: dict[tuple[Any, ...], list[Structure]] = {}
-    for structure in read_structures(path, options, report):
-        boxed = in_a_box(structure, vacuum, report)
+    for structure in read_structures(reading):
+        boxed = in_a_box(structure, vacuum, reading)
         key = (boxed.symbols, boxed.box is None, frozenset(boxed.labels))
         groups.setdefault(key, []).append(boxed)
     bare = [key for key in groups if not key[2]]
     if keys is not None and 0 < len(bare) < len(groups):
-        report.note(f"{sum(len(groups.pop(key)) for key in bare)} frames have no labels: left out")
+        reading.note(f"{sum(len(groups.pop(key)) for key in bare)} frames have no labels: left out")
     elements = sorted({symbol for symbols, *_ in groups for symbol in symbols})
     systems: list[System] = []
     for number, ((symbols, *_), frames) in enumerate(groups.items()):
         name = path if len(groups) == 1 else f"{path}:{_formula(symbols)}:{number}"
         system = StructureSystem(name, Path(split_index(path)[0]), frames, elements, type_map)
         systems.append(system)
-    systems[0].warnings += report.sentences()
+    systems[0].warnings += reading.sentences()
     return systems
 
 

@@ -6,24 +6,28 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from ase.io.extxyz import read_xyz
 
-from dpa2.data.structures.ase_files import from_ase, quiet, set_masses_of_isotopes
-from dpa2.data.structures.elements import column_of, open_text, short_reason, symbols_of, with_word
+from dpa2.data.structures.ase_files import from_ase, set_masses_of_isotopes
+from dpa2.data.structures.elements import (
+    column_of,
+    known_to_ase,
+    numbered,
+    symbols_of,
+    with_word,
+)
 from dpa2.data.structures.structure import (
-    Dropped,
-    FileReport,
     FrameFaultError,
-    ReadOptions,
+    Items,
+    Reading,
     Structure,
+    attempt,
+    foreign,
+    open_text,
 )
 from schemas.base.errors import DataError
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
 
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"|\'[^\']*\'|\{[^}]*\}')
 _KEY = re.compile(r"(?:^|\s)([A-Za-z_][\w.-]*)\s*=")
@@ -45,24 +49,18 @@ _OTHER_CELL = re.compile(r"(?i)\b(?:unit)?(?:cell|box|cryst1?|crystal)\b[^\w-]*-
 _VECTOR = re.compile(r"VEC[123]\b")
 
 
-def read(path: Path, options: ReadOptions, report: FileReport) -> Iterator[Structure | Dropped]:
-    """Yield the frames of an XYZ file, and those that cannot be read as `Dropped`.
+def read(path: Path, reading: Reading) -> Items:
+    """Yield the frames of an XYZ file.
 
     Raises:
         DataError: If it does not begin as XYZ does, or labels are not clear.
     """
     with open_text(path) as stream:
-        for number, frame in enumerate(_frames(stream)):
-            if isinstance(frame, str):
-                yield Dropped(number, frame)
-                continue
-            try:
-                yield _structure(frame, f"{report.file} frame {number}", options, report)
-            except FrameFaultError as error:
-                yield Dropped(number, error.message, error.hint)
+        for frame in _frames(stream):
+            yield frame if isinstance(frame, Exception) else attempt(_structure, frame, reading)
 
 
-def _frames(stream: TextIO) -> Iterator[list[str] | str]:
+def _frames(stream: TextIO) -> Iterator[list[str] | FrameFaultError]:
     """Yield the lines of each frame, or why there is none; what follows a lost count is lost."""
     first = True
     pending = ""
@@ -75,16 +73,17 @@ def _frames(stream: TextIO) -> Iterator[list[str] | str]:
             lost = f"a number of atoms should be where {shown!r} is"
             if first:
                 raise DataError(lost, hint="the first line of XYZ is the number of atoms alone")
-            yield f"{lost}; the rest of the file is lost"
+            yield FrameFaultError(f"{lost}; the rest of the file is lost")
             return
         first = False
         count = int(line) if len(line.strip()) < 12 else 10**12
         lines = [line, *islice(stream, count + 1)]
         if len(lines) < count + 2:
-            yield f"the file ends after {max(len(lines) - 2, 0)} of its {line.strip()} atoms"
+            there = max(len(lines) - 2, 0)
+            yield FrameFaultError(f"the file ends after {there} of its {line.strip()} atoms")
             return
         if _is_cut(lines[2:]):
-            yield "the file ends in the middle of its last line"
+            yield FrameFaultError("the file ends in the middle of its last line")
             return
         while len(lines) < count + 5 and _VECTOR.match(pending := stream.readline()):
             lines.append(pending)
@@ -100,79 +99,59 @@ def _is_cut(rows: list[str]) -> bool:
     return len(rows[-1].split()[-1].lstrip("-")) < min(len(word.lstrip("-")) for word in others)
 
 
-def _structure(lines: list[str], where: str, options: ReadOptions, report: FileReport) -> Structure:
+def _structure(lines: list[str], reading: Reading) -> Structure:
     count = int(lines[0])
     if count == 0:
         raise FrameFaultError("it has no atoms")
     comment = _KNOWN_KEYS.sub(lambda found: _SPELLING[found[1].lower()], lines[1])
-    _look_for_other_cells(comment, report)
-    _refuse_repeated_keys(comment)
-    _check_columns(comment, len(lines[2].split()))
+    properties = _PROPERTIES.search(comment)
+    columns = properties[1].split(":") if properties else []
+    _look_for_other_cells(comment, reading)
+    _refuse_repeated("its comment line gives {} more than once",
+                     _KEY.findall(_QUOTED.sub("", comment)))  # fmt: skip
+    _refuse_repeated("its Properties name the column {} twice", columns[::3])
+    _check_columns(columns[2::3], len(lines[2].split()))
     lines[1] = _TENSOR.sub(_nine_numbers, comment)
-    column = _species_column(comment)
     symbols: tuple[str, ...] | None = None
     labels: list[str] = []
+    column = _species_column(columns) if properties else 0
     if column is not None:
         labels = column_of(lines[2 : count + 2], column)
-        symbols = _names(labels, options, report)
-        for atom in range(count):
+        symbols = _names(labels, reading)
+        for atom, name in enumerate(known_to_ase(symbols)):
             # What ASE does not know as an element keeps its name in `symbols`.
-            if labels[atom] and symbols[atom] != labels[atom]:
-                lines[atom + 2] = with_word(lines[atom + 2], column, symbols[atom])
-        for atom, name in enumerate(symbols):
-            if not _known_to_ase(name):
-                lines[atom + 2] = with_word(lines[atom + 2], column, "X")
-    try:
-        with quiet():
-            atoms: Atoms = next(iter(read_xyz(io.StringIO("".join(lines)), index=0)))
-    except Exception as error:
-        raise FrameFaultError(f"it cannot be read: {short_reason(error)}") from error
+            if labels[atom] and name != labels[atom]:
+                lines[atom + 2] = with_word(lines[atom + 2], column, name)
+    with foreign():
+        atoms = next(iter(read_xyz(io.StringIO("".join(lines)), index=0)))
     if len(atoms) != count:
         raise FrameFaultError(f"it has {len(atoms)} atoms in place of {count}")
     set_masses_of_isotopes(atoms, labels)
-    return from_ase(atoms, where, options, report, symbols)
+    return from_ase(atoms, reading, symbols)
 
 
-def _names(labels: list[str], options: ReadOptions, report: FileReport) -> tuple[str, ...]:
-    if options.type_names and all(label.isdecimal() for label in labels):
-        from dpa2.data.structures.elements import numbered
-
-        report.note(f"types 1, 2, ... are taken as {' '.join(options.type_names)} (--type-map)")
-        return numbered(map(int, labels), options.type_names, "file", 1)
-    try:
-        return symbols_of(labels, options.known_names, report)
-    except DataError as error:
-        raise FrameFaultError(error.message, hint=error.hint) from error
+def _names(labels: list[str], reading: Reading) -> tuple[str, ...]:
+    if reading.type_names and all(label.isdecimal() for label in labels):
+        reading.note(f"types 1, 2, ... are taken as {' '.join(reading.type_names)} (--type-map)")
+        return numbered(map(int, labels), reading.type_names, "file", 1)
+    return symbols_of(labels, reading)
 
 
-def _known_to_ase(name: str) -> bool:
-    from ase.data import atomic_numbers
-
-    return name in atomic_numbers
-
-
-def _species_column(comment: str) -> int | None:
+def _species_column(columns: list[str]) -> int | None:
     """Return which word of a line names the element; None where numbers of elements do."""
-    found = _PROPERTIES.search(comment)
-    if found is None:
-        return 0
-    fields = found[1].split(":")
     column = 0
-    for name, width in zip(fields[::3], fields[2::3], strict=False):
+    for name, width in zip(columns[::3], columns[2::3], strict=False):
         if name.lower() in _SPECIES:
             return column
-        column += int(width) if width.isdecimal() and len(width) < 6 else 1
+        column += int(width)
     return None
 
 
-def _check_columns(comment: str, words: int) -> None:
+def _check_columns(widths: list[str], words: int) -> None:
     """Refuse a comment line that promises more columns than there are, or gigabytes of them."""
-    found = _PROPERTIES.search(comment)
-    widths = found[1].split(":")[2::3] if found else []
     if any(not width.isdecimal() or len(width) > 6 for width in widths):
         raise FrameFaultError("its Properties have a column count that is none")
-    if sum(map(int, widths)) > words:
-        total = sum(map(int, widths))
+    if (total := sum(map(int, widths))) > words:
         raise FrameFaultError(f"its Properties name {total} columns and its first line has {words}")
 
 
@@ -184,7 +163,7 @@ def _nine_numbers(found: re.Match[str]) -> str:
     return f'{found["key"]}"{" ".join(numbers)}"' if len(numbers) == 9 else found[0]
 
 
-def _look_for_other_cells(comment: str, report: FileReport) -> None:
+def _look_for_other_cells(comment: str, reading: Reading) -> None:
     """Refuse a comment line of i-PI; note one with a cell in another form than `Lattice`."""
     if _IPI.search(comment):
         raise FrameFaultError(
@@ -192,20 +171,14 @@ def _look_for_other_cells(comment: str, report: FileReport) -> None:
             hint="let i-PI write it for ASE (format='ase'), or convert it to extended XYZ in Å",
         )
     if "Lattice" not in comment and (found := _OTHER_CELL.search(comment)):
-        report.note(
+        reading.note(
             f"its comment line has {found[0].strip()[:20]!r}: a cell is read from Lattice only, "
             "and without it the structure is not periodic"
         )
 
 
-def _refuse_repeated_keys(comment: str) -> None:
-    """Refuse a comment line that gives a key twice: which of its values is meant?"""
-    counts = Counter(_KEY.findall(_QUOTED.sub("", comment)))
-    twice = [key for key, count in counts.items() if count > 1]
+def _refuse_repeated(said: str, names: list[str]) -> None:
+    """Refuse a name that is given twice: which of its values is meant?"""
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise FrameFaultError(f"its comment line gives {', '.join(twice)} more than once")
-    found = _PROPERTIES.search(comment)
-    columns = Counter(found[1].split(":")[::3] if found else ())
-    twice = [name for name, count in columns.items() if count > 1]
-    if twice:
-        raise FrameFaultError(f"its Properties name the column {', '.join(twice)} twice")
+        raise FrameFaultError(said.format(", ".join(twice)))
