@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from dpa2.jax import repinit
 from dpa2.jax.layers import activation, close_hidden, hidden_layers, linear
 from dpa2.jax.neighbors import Neighbors, cut, nearest, without_pairs
 from dpa2.jax.repformer import repformer
 from dpa2.jax.weights import Array, Part
+from dpa2.model.cutoffs import Cutoffs, kept_pairs
 from schemas.input.model import Model
 
 # Axes:  F frames   N atoms per frame   M atoms and ghosts   K neighbour slots   T types
@@ -94,16 +94,15 @@ def evaluate(
 
 def atom_energies(config: Model, weights: Part, frame: System, *, sort: bool = True) -> Array:
     """Return the atomic energies (N,) eV of one frame (axes as in `System`, without F)."""
-    r = config.descriptor.repinit
-    nlist_NK = nearest(frame.coord, frame.types, frame.nlist, r.rcut, number(r.nsel), sort=sort)
-    keep_TT = pair_table(config, config.pair_exclude_types)
-    if keep_TT is not None:
-        nlist_NK = without_pairs(nlist_NK, frame.types, keep_TT)
+    cutoffs = Cutoffs.of(config)
+    nlist_NK = nearest(frame.coord, frame.types, frame.nlist, cutoffs.rcut, cutoffs.nsel, sort=sort)
+    if cutoffs.keep is not None:
+        nlist_NK = without_pairs(nlist_NK, frame.types, cutoffs.keep)
     num_atoms = nlist_NK.shape[0]
     types_M = jnp.maximum(frame.types, 0)
     types_N = types_M[:num_atoms]
     descriptor_ND = describe(
-        config, weights.descriptor, frame.coord, types_M, nlist_NK, frame.mapping
+        config, cutoffs, weights.descriptor, frame.coord, types_M, nlist_NK, frame.mapping
     )
     energy_N = fitting(
         config, weights.fitting, descriptor_ND.astype(jnp.float64), frame.fparam, frame.aparam
@@ -116,6 +115,7 @@ def atom_energies(config: Model, weights: Part, frame: System, *, sort: bool = T
 
 def describe(
     config: Model,
+    cutoffs: Cutoffs,
     weights: Part,
     coord_MX: Array,
     types_M: Array,
@@ -127,26 +127,26 @@ def describe(
     docs/deepmd-format.md, 3.5.
     """
     d, w = config.descriptor, weights
-    keep_TT = pair_table(config, d.exclude_types)
+    keep_TT = kept_pairs(len(config.type_map), d.exclude_types)
     types_N = types_M[: nlist_NK.shape[0]]
 
     def block(rcut: float, nsel: int) -> Neighbors:
-        found = cut(coord_MX, types_M, nlist_NK, rcut, nsel, capacity(config, rcut, nsel))
+        found = cut(coord_MX, types_M, nlist_NK, rcut, nsel, cutoffs.capacity(rcut, nsel))
         return found._replace(disp=found.disp.astype(w.repinit.statistics.mean.dtype))
 
     rows = w.type_embedding.rows_TC
     tebd_TC = close_hidden(rows, linear(w.type_embedding.linear, rows), None)
-    wide = block(d.repinit.rcut, number(d.repinit.nsel))
+    wide = block(cutoffs.rcut, cutoffs.nsel)
     g1_NA = repinit.repinit(d, w.repinit, tebd_TC, types_N, wide, keep_TT)
-    if d.repinit.use_three_body:
-        near = block(d.repinit.three_body_rcut, number(d.repinit.three_body_sel))
+    if cutoffs.three_body is not None:
+        near = block(*cutoffs.three_body)
         three_NC = repinit.three_body(d, w.three_body, tebd_TC, types_N, near, keep_TT)
         g1_NA = jnp.concatenate([g1_NA, three_NC], axis=-1)
     if w.get("shape_map") is not None:
         g1_NA = linear(w.shape_map, g1_NA)
     if w.get("type_map") is not None:
         g1_NA = g1_NA + linear(w.type_map, tebd_TC)[types_N]
-    own = block(d.repformer.rcut, number(d.repformer.nsel))
+    own = block(*cutoffs.repformer)
     g1_NA = repformer(d, w.repformer, g1_NA, types_N, own, mapping_M[own.rows], keep_TT)
     if d.concat_output_tebd:
         g1_NA = jnp.concatenate([g1_NA, tebd_TC[types_N]], axis=-1)
@@ -195,35 +195,6 @@ def contributes(config: Model, types: Array) -> Array:
     """Tell which atoms have an energy: real ones of types that are not excluded."""
     counted = np.array([k not in config.atom_exclude_types for k in range(len(config.type_map))])
     return (types >= 0) & jnp.asarray(counted)[jnp.maximum(types, 0)]
-
-
-def capacity(config: Model, rcut: float, nsel: int) -> int:
-    """Return how many neighbours a list holds at most, cut from the longer ones.
-
-    docs/deepmd-format.md, 3.2.
-    """
-    r, f = config.descriptor.repinit, config.descriptor.repformer
-    lists = [(r.rcut, number(r.nsel)), (f.rcut, number(f.nsel))]
-    if r.use_three_body:
-        lists.append((r.three_body_rcut, number(r.three_body_sel)))
-    return min([nsel, *(n for radius, n in lists if radius > rcut)])
-
-
-def pair_table(config: Model, excluded: Any) -> NDArray[np.bool_] | None:
-    """Return (T, T) bool, False where a pair of types is excluded; None if none is."""
-    if not excluded:
-        return None
-    keep_TT = np.ones((len(config.type_map),) * 2, dtype=np.bool_)
-    for a, b in excluded:
-        if max(a, b) < len(keep_TT):
-            keep_TT[a, b] = keep_TT[b, a] = False
-    return keep_TT
-
-
-def number(selection: int | str) -> int:
-    """Return a neighbour capacity, which a trained model holds as a number."""
-    assert isinstance(selection, int)
-    return selection
 
 
 # So that one file runs on both; compiled for the machine where it is called.

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from dpa2.jax.weights import Array, Part
+from dpa2.model.layers import SILUT_DEFAULT_THRESHOLD
 
 Activation = Callable[[Array], Array]
-SILUT_DEFAULT_THRESHOLD = 3.0
 
 
 def activation(name: str) -> Activation:

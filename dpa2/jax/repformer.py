@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dpa2.jax.layers import Activation, activation, layer_norm, linear, residual
 from dpa2.jax.neighbors import Neighbors, environment_matrix, kept
 from dpa2.jax.weights import Array, Part
+from dpa2.model.attention import ATTENTION_SHIFT, DEFAULT_LN_EPS
 from schemas.input.descriptor import Descriptor as DescriptorConfig
 from schemas.input.descriptor import Repformer
 
@@ -21,11 +22,10 @@ from schemas.input.descriptor import Repformer
 #        A atom channels (g1_dim)   X = x, y, z
 
 
-# deepmd-kit shifts attention weights by this before the switch and back after it.
-ATTENTION_SHIFT = 20.0
-DEFAULT_LN_EPS = 1e-5
 # Stands for minus infinity where a row may have nothing else.
 _NEVER = -1e30
+# deepmd-kit's guard against atoms without neighbours
+_EPSILON = 1e-4
 
 
 class PairGeometry(NamedTuple):
@@ -105,14 +105,6 @@ def local_attention(
     mixed_NHA = jnp.einsum("nhk,nka->nha", weights_NHK, g1_NKA)
     values_NHA = jnp.einsum("nha,abh->nhb", mixed_NHA, key_value[:, D:])
     return linear(weights.head_map, values_NHA.reshape(N, H * A))
-
-
-# Axes:  N centre atoms   K neighbour slots   P pair channels (g2_dim)   A atom channels (g1_dim)
-#        X = x, y, z
-
-
-# deepmd-kit's guard against atoms without neighbours
-_EPSILON = 1e-4
 
 
 def repformer(
