@@ -1,24 +1,31 @@
 # ruff: noqa: ARG002 - deepmd-kit passes arguments that only other models use
+# ruff: noqa: SLF001 - the tables of tensors and children of torch's modules
 """The scripted model: our network behind the methods that deepmd-kit and LAMMPS call.
 
 docs/deepmd-format.md, 8.1.
+
+deepmd-kit rebuilds its own model from a frozen file's state dict (`dp change-bias`,
+`convert-backend`), so that must have exactly its keys. Our network therefore holds its tensors as
+constants, which no state dict lists, and a tree of modules without code carries the same tensors
+under deepmd-kit's names.
 """
 
 # Axes:  F frames   N atoms per frame   M atoms and ghosts per frame   A all centres
 #        E slots of all blocks   T types   X, Y = x, y, z
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from dpa2.lower.frozen_contents import make_constant, named_weights
+from dpa2.formats.weights import held_tensors, to_deepmd_state
 from dpa2.lower.ghost_exchange import Ghosts
 from dpa2.lower.layout import Laid, Layout, lower_outputs
 from dpa2.lower.periodic_images import Extended, all_pairs, extend, nearest_neighbors
 from dpa2.model.blocks import cast, pair_indices
 from dpa2.model.derivatives import differentiate, virials
 from dpa2.model.energy import EnergyModel
+from schemas.input.weights import weights
 
 
 class FrozenEnergyModel(nn.Module):
@@ -72,16 +79,7 @@ class FrozenEnergyModel(nn.Module):
             on request, atom_virial (F, N, 9).
         """
         found = self.forward_common(coord, atype, box, fparam, aparam, do_atomic_virial)
-        result = {
-            "atom_energy": found["energy"],
-            "energy": found["energy_redu"],
-            "force": found["energy_derv_r"].squeeze(-2),
-            "virial": found["energy_derv_c_redu"].squeeze(-2),
-            "mask": found["mask"],
-        }
-        if do_atomic_virial:
-            result["atom_virial"] = found["energy_derv_c"].squeeze(-2)
-        return result
+        return public_outputs(found, "", do_atomic_virial)
 
     @torch.jit.export
     def forward_lower(
@@ -112,16 +110,7 @@ class FrozenEnergyModel(nn.Module):
             do_atomic_virial,
             comm_dict,
         )
-        result = {
-            "atom_energy": found["energy"],
-            "energy": found["energy_redu"],
-            "extended_force": found["energy_derv_r"].squeeze(-2),
-            "virial": found["energy_derv_c_redu"].squeeze(-2),
-            "mask": found["mask"],
-        }
-        if do_atomic_virial:
-            result["extended_virial"] = found["energy_derv_c"].squeeze(-2)
-        return result
+        return public_outputs(found, "extended_", do_atomic_virial)
 
     def forward_common(
         self,
@@ -335,3 +324,77 @@ class FrozenEnergyModel(nn.Module):
     def atom_mask(self, types_FN: Tensor) -> Tensor:
         """Return (F, N) int32: 1 where there is an atom whose type has an energy."""
         return ((types_FN >= 0) & self.contributes_T[types_FN.clamp(min=0)]).to(torch.int32)
+
+
+def public_outputs(
+    found: Dict[str, Tensor], prefix: str, do_atomic_virial: bool
+) -> Dict[str, Tensor]:
+    """Return results under the names of `forward`, or with a prefix of `forward_lower`."""
+    result = {
+        "atom_energy": found["energy"],
+        "energy": found["energy_redu"],
+        prefix + "force": found["energy_derv_r"].squeeze(-2),
+        "virial": found["energy_derv_c_redu"].squeeze(-2),
+        "mask": found["mask"],
+    }
+    if do_atomic_virial:
+        name = prefix + "virial" if len(prefix) > 0 else "atom_virial"
+        result[name] = found["energy_derv_c"].squeeze(-2)
+    return result
+
+
+class NamedTensors(nn.Module):
+    """A branch of a state dict: tensors and further branches."""
+
+    def branch(self, name: str) -> "NamedTensors":
+        """Return the branch of that name, made where it does not exist."""
+        if name not in self._modules:
+            self.add_module(name, NamedTensors())
+        found = self._modules[name]
+        assert isinstance(found, NamedTensors)
+        return found
+
+
+def named_weights(model: EnergyModel) -> NamedTensors:
+    """Return the model's tensors in a tree whose state dict is deepmd-kit's."""
+    root = NamedTensors()
+    held, state = held_tensors(model), to_deepmd_state(model)
+    made: dict[str, Tensor] = {}
+    for weight in weights(model.config):
+        key = weight.name if weight.is_empty else weight.place
+        if key not in made:
+            tensor = state[weight.name].detach()
+            if not weight.is_empty and held[weight.place].shape == tensor.shape:
+                # The very storage our network uses, so that the file holds it once.
+                tensor = held[weight.place].detach()
+            made[key] = nn.Parameter(tensor) if weight.is_parameter else tensor
+        _attach(root, weight.name, made[key])
+    return root
+
+
+def _attach(root: NamedTensors, key: str, tensor: Tensor) -> None:
+    *path, name = key.split(".")
+    holder = root
+    for part in path:
+        holder = holder.branch(part)
+    if isinstance(tensor, nn.Parameter):
+        holder.register_parameter(name, tensor)
+    else:
+        holder.register_buffer(name, tensor)
+
+
+def make_constant(module: nn.Module) -> None:
+    """Turn all parameters and buffers below `module` into plain attributes, in place.
+
+    TorchScript saves them and moves them to a device on loading, but state dicts leave them out.
+    """
+    for child in module.modules():
+        for tensors in (child._parameters, child._buffers):
+            for name, tensor in list(tensors.items()):
+                del tensors[name]
+                setattr(child, name, None if tensor is None else tensor.detach())
+        for name, grandchild in list(child._modules.items()):
+            if isinstance(grandchild, nn.ParameterList):
+                del child._modules[name]
+                values = [tensor.detach() for tensor in grandchild]
+                setattr(child, name, torch.jit.Attribute(values, List[Tensor]))
