@@ -305,8 +305,7 @@ def bias(
     Example: zoo bias model.ckpt.pt --branch water --data data/pbe -o shifted.pt
     """
     from cli.output import shown_warnings
-    from dpa2.training.bias import rebias
-    from dpa2.training.provenance import shift_lines
+    from dpa2.training.energy_bias import rebias
 
     out = Output(json_mode=json_mode, quiet=quiet)
     with shown_warnings(out), out.status(f"looking at {', '.join(data)}"):
@@ -328,7 +327,7 @@ def bias(
             "energy_bias": found.shift.document(),
         }
     )
-    for line in shift_lines(found.shift):
+    for line in found.shift.lines():
         out.text(line)
     out.info(f"wrote {found.path}")
 

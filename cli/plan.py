@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.output import Output
-from cli.start import Branch, Finetune, InitModel, PretrainScript, Restart, StartOptions, read_start
+from cli.start import Branch, Finetune, InitModel, PretrainScript, Restart, read_start
 
 if TYPE_CHECKING:
     from dpa2.training.plan import BranchPlan, RunPlan
@@ -195,7 +195,11 @@ def plan(
         raise typer.BadParameter(f"{option} needs the data: leave out --no-data")
     out = Output(json_mode=as_json)
     start, found = read_start(
-        StartOptions(finetune, restart, init_model, branch, use_pretrain_script)
+        finetune=finetune,
+        restart=restart,
+        init_model=init_model,
+        branch=branch,
+        use_pretrain_script=use_pretrain_script,
     )
     report = check_file(input_file, overrides or [], start, data_elsewhere=not data)
     if found and report.extend is not None:

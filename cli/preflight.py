@@ -128,14 +128,14 @@ def _other_capacities(report: "Report", flown: "Sequence[Flown]") -> "Iterator[F
     from schemas.base.diagnostics import Finding
     from schemas.base.errors import ConfigError
     from schemas.input.effects import auto_selections
-    from schemas.input.start import Departure
+    from schemas.input.start import RunStart
     from schemas.input.view import UnusableError
 
-    start, departure = report.start, Departure(report.targets, report.start)
+    start, run = report.start, RunStart(report.targets, report.start)
     theirs: dict[JsonPath, int] = {}
     for target in report.targets if start is not None else ():
-        source = departure.sources.get(target.name)
-        model = departure.models.get(source.branch) if source is not None else None
+        source = run.sources.get(target.name)
+        model = run.models.get(source.branch) if source is not None else None
         if model is None or isinstance(model, ConfigError):
             continue
         with suppress(UnusableError):

@@ -140,17 +140,16 @@ def _parsed(command: list[str]) -> dict[str, Any]:
 
 def _start(option: str, file: str, branch: str | None, use_pretrain_script: bool) -> "Start":
     """Return the checkpoint that a run starts from, as the checks of an input need it."""
-    from cli.start import StartOptions, read_start
+    from cli.start import read_start
     from schemas.base.errors import CheckpointError
 
-    options = StartOptions(
+    start, faults = read_start(
         finetune=file if option in ("model", "finetune") else None,
         restart=file if option == "restart" else None,
         init_model=file if option == "init_model" else None,
         branch=branch,
         use_pretrain_script=use_pretrain_script,
     )
-    start, faults = read_start(options)
     if start is None:
         raise CheckpointError(faults[0].message, hint=faults[0].hint)
     return start

@@ -1,7 +1,6 @@
 """The options that name a checkpoint to start from, for checks that need no torch."""
 
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,8 +8,6 @@ import typer
 from cli.options import find_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from schemas.base.diagnostics import Finding
     from schemas.check.input_file import Report
     from schemas.input.start import BiasMode, Start, StartOption
@@ -53,38 +50,50 @@ SkipNeighborStat = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class StartOptions:
-    """What the command line says about a checkpoint to start from."""
-
-    finetune: str | None = None
-    restart: str | None = None
-    init_model: str | None = None
-    branch: str | None = None
-    use_pretrain_script: bool = False
-    bias_mode: "BiasMode | None" = None
-
-
-def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
+def read_start(
+    *,
+    finetune: str | None = None,
+    restart: str | None = None,
+    init_model: str | None = None,
+    branch: str | None = None,
+    use_pretrain_script: bool = False,
+    bias_mode: "BiasMode | None" = None,
+) -> "tuple[Start | None, list[Finding]]":
     """Return the checkpoint to start from, and what is wrong with the options or the file."""
     from schemas.base.diagnostics import Finding
     from schemas.base.errors import CheckpointError
     from schemas.input.start import Start
 
-    named: list[tuple[StartOption, str | None]] = [
-        ("--finetune", options.finetune),
-        ("--restart", options.restart),
-        ("--init-model", options.init_model),
-    ]
-    given = [(option, file) for option, file in named if file is not None]
+    named: dict[StartOption, str | None] = {
+        "--finetune": finetune,
+        "--restart": restart,
+        "--init-model": init_model,
+    }
+    given = [option for option, file in named.items() if file is not None]
     if len(given) > 1:
-        message = f"{' and '.join(option for option, _ in given)} exclude each other"
+        message = f"{' and '.join(given)} exclude each other"
         hint = "--restart continues a run, --finetune and --init-model begin one"
-        return None, [Finding("ZOO620", (given[-1][0],), message, hint)]
-    if not given:
-        return None, list(_without_effect(options, None))
-    option, file = given[0]
-    from zoo.checkpoint_file import read_header
+        return None, [Finding("ZOO620", (given[-1],), message, hint)]
+    option = given[0] if given else None
+    needs = {
+        "--branch": (branch and option is None, ("--finetune",)),  # else ZOO611 says so
+        "--use-pretrain-script": (use_pretrain_script, ("--finetune", "--init-model")),
+        "--bias-mode": (bias_mode, ("--finetune",)),
+    }
+    idle = [
+        Finding(
+            "ZOO620",
+            (name,),
+            f"{name} says nothing without {' or '.join(partners)} FILE",
+            severity="warning",
+        )
+        for name, (is_given, partners) in needs.items()
+        if is_given and option not in partners
+    ]
+    file = named[option] if option is not None else None
+    if option is None or file is None:
+        return None, idle
+    from schemas.checkpoint.header import read_header
 
     try:
         header = read_header(file)
@@ -102,26 +111,11 @@ def read_start(options: StartOptions) -> "tuple[Start | None, list[Finding]]":
         last_rate=header.last_rate,
         frames=header.frames,
         has_optimizer=header.has_optimizer,
-        branch=options.branch,
-        use_pretrain_script=options.use_pretrain_script,
-        bias_mode=options.bias_mode,
+        branch=branch,
+        use_pretrain_script=use_pretrain_script,
+        bias_mode=bias_mode,
     )
-    return start, list(_without_effect(options, option))
-
-
-def _without_effect(options: StartOptions, start: "StartOption | None") -> "Iterator[Finding]":
-    """Say which options change nothing beside the one that names a checkpoint."""
-    from schemas.base.diagnostics import Finding
-
-    needs = {
-        "--branch": (options.branch and start is None, ("--finetune",)),  # else ZOO611 says so
-        "--use-pretrain-script": (options.use_pretrain_script, ("--finetune", "--init-model")),
-        "--bias-mode": (options.bias_mode, ("--finetune",)),
-    }
-    for option, (given, partners) in needs.items():
-        if given and start not in partners:
-            message = f"{option} says nothing without {' or '.join(partners)} FILE"
-            yield Finding("ZOO620", (option,), message, severity="warning")
+    return start, idle
 
 
 def without_neighbors(report: "Report") -> "Report":

@@ -12,12 +12,14 @@ import typer
 
 from cli.options import Json, Model, Quiet, find_model, split_name
 from cli.output import Output
-from cli.start import SkipNeighborStat, StartOptions, read_start, without_neighbors
+from cli.start import SkipNeighborStat, read_start, without_neighbors
 
 if TYPE_CHECKING:
     from dpa2.evaluate.learning_curve import LearningCurve
     from dpa2.training.optimizer import Tuning
-    from dpa2.training.run import TrainResult
+    from dpa2.training.trainer import TrainResult
+    from schemas.base.diagnostics import Finding
+    from schemas.input.start import Start
 
 
 InputFile = Annotated[Path, typer.Argument(metavar="INPUT", help="Input file, JSON or YAML.")]
@@ -128,8 +130,15 @@ def train(
     quiet: NoProgress = False,
 ) -> None:
     """Train a model; interrupt with Ctrl-C at any time and continue with --restart."""
-    run(
-        StartOptions(finetune, restart, init_model, branch, use_pretrain_script, bias_mode),
+    _run(
+        read_start(
+            finetune=finetune,
+            restart=restart,
+            init_model=init_model,
+            branch=branch,
+            use_pretrain_script=use_pretrain_script,
+            bias_mode=bias_mode,
+        ),
         RunOptions(
             input_file,
             output,
@@ -144,10 +153,14 @@ def train(
     )
 
 
-def run(start_options: StartOptions, options: RunOptions) -> None:
+def _run(started: "tuple[Start | None, list[Finding]]", options: RunOptions) -> None:
     """Check the input, and the checkpoint that it starts from, and train.
 
     Whether anyone reads what is printed makes no difference to the training.
+
+    Args:
+        started: The checkpoint, and what is wrong with it.
+        options: Everything else.
 
     Raises:
         typer.Exit: With 1 when there are errors in the input, with 130 after an interruption.
@@ -155,15 +168,15 @@ def run(start_options: StartOptions, options: RunOptions) -> None:
     from schemas.base.writing import lasting_output
 
     with lasting_output():
-        _run(start_options, options)
+        _check_and_train(started, options)
 
 
-def _run(start_options: StartOptions, options: RunOptions) -> None:
+def _check_and_train(started: "tuple[Start | None, list[Finding]]", options: RunOptions) -> None:
     from cli.render import render
     from schemas.check.input_file import check_file
 
     out = Output(json_mode=options.as_json, quiet=options.quiet)
-    start, faults = read_start(start_options)
+    start, faults = started
     report = check_file(options.input_file, options.overrides, start, folder=options.output_dir)
     if faults and report.extend is not None:
         report = report.extend(faults)
@@ -176,20 +189,17 @@ def _run(start_options: StartOptions, options: RunOptions) -> None:
         out.result({"ok": False, "file": report.name, "diagnostics": found})
         raise typer.Exit(1)
 
-    from dpa2.training.run import train as run_training
+    from dpa2.formats.checkpoint import read_checkpoint
+    from dpa2.training.run import run
+    from dpa2.training.run_folder import RunFolder
+    from dpa2.training.start import choose_start
 
-    # The networks' sections of a pretrained model are in the configuration already.
-    result = run_training(
+    checkpoint = None if start is None else read_checkpoint(start.file)
+    result = run(
         report.config,
-        restart=start_options.restart,
-        init_model=start_options.init_model,
-        finetune=start_options.finetune,
-        branch=start_options.branch if start_options.finetune else None,
-        bias_mode=start_options.bias_mode if start_options.finetune else None,
-        tuning=options.tuning,
-        output_dir=options.output_dir,
+        choose_start(report.config, start, checkpoint, options.tuning),
+        RunFolder(report.config, options.output_dir or Path(), str(options.output)),
         force=options.force,
-        output=str(options.output),
         device=options.device,
         progress=not options.quiet,
     )
@@ -197,7 +207,7 @@ def _run(start_options: StartOptions, options: RunOptions) -> None:
     if result.stopped_by is not None:
         out.info(
             f"{result.stopped_by}: stopped after {result.steps_done} of {result.num_steps} steps; "
-            f"continue with\n  {_continuation(start_options, options, result)}"
+            f"continue with\n  {_continuation(start, options, result)}"
         )
         raise typer.Exit(130)
     out.info(
@@ -206,11 +216,11 @@ def _run(start_options: StartOptions, options: RunOptions) -> None:
     )
 
 
-def _continuation(start: StartOptions, options: RunOptions, result: "TrainResult") -> str:
+def _continuation(start: "Start | None", options: RunOptions, result: "TrainResult") -> str:
     """Return the command that continues; the input may lack what came from a pretrained model."""
     words = [str(options.input_file)]
     words += [part for change in options.overrides for part in ("--set", change)]
-    if start.use_pretrain_script:
+    if start is not None and start.use_pretrain_script:
         words = [str((options.output_dir or Path()) / options.output)]
     if options.output_dir is not None:
         words += ["--output-dir", str(options.output_dir)]
@@ -294,8 +304,8 @@ def finetune(
     from dpa2.training.optimizer import Tuning
 
     tuning = Tuning(freeze == "descriptor", freeze_layers, _factors(lr_scale or []), layer_decay)
-    run(
-        StartOptions(
+    _run(
+        read_start(
             finetune=model,
             branch=branch,
             use_pretrain_script=use_pretrain_script,

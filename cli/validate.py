@@ -18,7 +18,6 @@ from cli.start import (
     PretrainScript,
     Restart,
     SkipNeighborStat,
-    StartOptions,
     read_start,
     without_neighbors,
 )
@@ -90,8 +89,13 @@ def validate(
         for item in repairs:
             if item.applied:
                 output.info(f"{item.name}: fixed {len(item.applied)} faults")
-    options = StartOptions(finetune, restart, init_model, branch, use_pretrain_script)
-    start, faults = read_start(options)
+    start, faults = read_start(
+        finetune=finetune,
+        restart=restart,
+        init_model=init_model,
+        branch=branch,
+        use_pretrain_script=use_pretrain_script,
+    )
     reports = [_checked(file, overrides or (), start, faults) for file in files]
     if skip_neighbor_stat:
         reports = [without_neighbors(report) for report in reports]

@@ -57,31 +57,6 @@ class Assembled:
         )
 
 
-def branches_of(config: Input | MultiTaskInput) -> dict[str, Branch]:
-    """Return the branches of an input; a single task is one called `Default`."""
-    if isinstance(config, MultiTaskInput):
-        return config.branches
-    training = config.training
-    return {
-        SINGLE_TASK_BRANCH: Branch(
-            name=SINGLE_TASK_BRANCH,
-            model=config.model,
-            loss=config.loss,
-            training_data=training.training_data,
-            validation_data=training.validation_data,
-            stat_file=training.stat_file,
-            stat_file_mode=training.stat_file_mode,
-            probability=None,
-            epochs=training.numb_epoch,
-        )
-    }
-
-
-def links_of(config: Input | MultiTaskInput) -> list[Link]:
-    """Return what is shared between which branches."""
-    return config.links if isinstance(config, MultiTaskInput) else []
-
-
 def assemble(
     config: Input | MultiTaskInput, device: torch.device, say: Callable[[str], None]
 ) -> dict[str, Assembled]:
@@ -96,7 +71,7 @@ def assemble(
         DataError: When data cannot be used.
         ConfigError: When a model cannot be built.
     """
-    branches = branches_of(config)
+    branches = config.branches
     systems = {
         name: open_systems(
             branch.training_data.systems,
@@ -109,7 +84,7 @@ def assemble(
     start_lr = float(config.learning_rate.start_lr)
     found = {}
     for number, (name, branch) in enumerate(branches.items()):
-        partners = _partners(name, links_of(config))
+        partners = _partners(name, config.links)
         model_config = resolve_auto_nsel(
             branch.model, [system for partner in partners for system in systems[partner]]
         )

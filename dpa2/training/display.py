@@ -5,6 +5,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -205,10 +206,11 @@ def _in_notebook() -> bool:
 _COUNT = "steps"
 
 
+@dataclass
 class Display:
     """Rows and lines at step 1 and at every multiple of `disp_freq`.
 
-    Args:
+    Attributes:
         config: The checked `training` section.
         curve: The open `lcurve.out`.
         progress: Where lines go.
@@ -216,20 +218,12 @@ class Display:
         tasks: The branches.
     """
 
-    def __init__(
-        self,
-        config: Any,
-        curve: LearningCurve,
-        progress: Progress,
-        window: dict[str, dict[str, float]],
-        tasks: Mapping[str, Task],
-    ) -> None:
-        self.tasks = tasks
-        self.config = config
-        self.curve = curve
-        self.progress = progress
-        self.window = window
-        self._last_time = time.monotonic()
+    config: Any
+    curve: LearningCurve
+    progress: Progress
+    window: dict[str, dict[str, float]]
+    tasks: Mapping[str, Task]
+    _last_time: float = field(default_factory=time.monotonic)
 
     def due(self, step: int) -> bool:
         """Return whether a row belongs to this step (counted from 1)."""

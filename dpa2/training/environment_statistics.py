@@ -1,8 +1,12 @@
-"""Mean and spread of the environment matrix and of parameters over the data of branches."""
+"""Moments of what goes into the networks: environment matrices, frame and atomic parameters.
+
+docs/deepmd-format.md, 5.2, 5.5.
+"""
+
+# Axes:  E pairs of atoms   R = the four columns (s, s x/r, s y/r, s z/r) of the environment matrix
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -16,6 +20,7 @@ from schemas.base.errors import DataError
 from schemas.input.root import Link
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 SMALLEST_SPREAD = 1e-2
 """A smaller standard deviation is replaced by this, so that dividing by it is harmless."""
@@ -25,7 +30,7 @@ UNSEEN_SPREAD = 1e-1
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of a set of numbers.
+    """Moments of a set of numbers: from these come every mean and spread.
 
     Attributes:
         count: How many numbers.
@@ -38,19 +43,15 @@ class Moments:
     squares: float = 0.0
 
     @classmethod
-    def of(cls, values: FloatArray, *, empty: int = 0) -> Self:
+    def of(cls, values: FloatArray, *, empty: int = 0) -> "Moments":
         """Return the moments of an array, joined by `empty` zeros that need not be stored."""
-        return cls(
-            count=float(values.size + empty),
-            total=float(values.sum()),
-            squares=float(np.square(values).sum()),
-        )
+        count = float(values.size + empty)
+        return cls(count, float(values.sum()), float(np.square(values).sum()))
 
     @classmethod
-    def from_array(cls, stored: FloatArray) -> Self:
+    def from_array(cls, stored: FloatArray) -> "Moments":
         """Return moments from `[count, sum, sum of squares]`, their form in a stat_file."""
-        count, total, squares = (float(value) for value in stored)
-        return cls(count, total, squares)
+        return cls(*(float(value) for value in stored))
 
     def to_array(self) -> FloatArray:
         """Return `[count, sum, sum of squares]`."""
@@ -74,17 +75,13 @@ class Moments:
         if not self.count:
             return UNSEEN_SPREAD
         variance = self.squares / self.count - self.mean() ** 2
-        value = float(np.sqrt(max(variance, 0.0)))
-        return max(value, smallest)
+        return max(float(np.sqrt(max(variance, 0.0))), smallest)
 
-
-# Axes:  E pairs of atoms   R = the four columns (s, s x/r, s y/r, s z/r) of the environment matrix
-
-
-IntArray = NDArray[np.int64]
 
 BlockMoments = dict[str, Moments]
 """Moments by deepmd-kit's names: `r_<type>` (first column) and `a_<type>` (the other three)."""
+ParameterMoments = dict[str, list[Moments]]
+"""Moments of every component of `fparam` and `aparam`."""
 
 
 @dataclass(frozen=True)
@@ -100,32 +97,38 @@ class EnvironmentMoments:
     largest: dict[str, int]
 
 
+@dataclass(frozen=True)
+class InputMoments:
+    """What one branch's data say about the inputs of its networks.
+
+    Attributes:
+        environment: Of the environment matrix, by descriptor block.
+        parameters: Of fparam and aparam, where the fitting net takes them.
+    """
+
+    environment: dict[str, BlockMoments]
+    parameters: ParameterMoments
+
+
 def environment_moments(
-    batches: Sequence[Frames],
-    blocks: Mapping[str, EnvironmentStatistics],
-    num_types: int,
-    *,
-    protection: float,
-    keep: NDArray[np.bool_],
+    batches: Sequence[Frames], blocks: Mapping[str, EnvironmentStatistics], model: EnergyModel
 ) -> EnvironmentMoments:
     """Sum the unnormalised environment matrices over all atoms and slots, empty slots as zeros.
 
     Args:
         batches: Frames to look at.
-        blocks: Cutoffs and capacities, by name of the block.
-        num_types: T, length of the type map.
-        protection: `env_protection`, Å.
-        keep: (T, T) False for pairs of types that the model or the descriptor excludes.
+        blocks: The blocks of the model to sum for, by name.
+        model: Decides which pairs of types are excluded.
 
     Raises:
         FrameError: If a frame has atoms at one place; names it.
     """
-    sums = {
-        name: {f"{part}_{t}": Moments() for t in range(num_types) for part in "ra"}
-        for name in blocks
-    }
+    num_types = len(model.type_map)
+    keys = [f"{part}_{t}" for t in range(num_types) for part in "ra"]
+    sums = {name: {key: Moments() for key in keys} for name in blocks}
     largest = dict.fromkeys(blocks, 0)
     reach = max(block.rcut for block in blocks.values())
+    keep = _kept_pairs(model)
     for batch in batches:
         for f in range(batch.num_frames):
             try:
@@ -137,24 +140,10 @@ def environment_moments(
                 raise
             for name, block in blocks.items():
                 largest[name] = max(largest[name], pairs.most_within(block.rcut))
-                found = _block_moments(pairs, block, num_types, protection, keep)
+                found = _block_moments(pairs, block, model, keep)
                 for key, moments in found.items():
                     sums[name][key] = sums[name][key] + moments
     return EnvironmentMoments(sums, largest)
-
-
-def set_normalisation(block: EnvironmentStatistics, moments: BlockMoments) -> None:
-    """Write mean and spread into the buffers of a block."""
-    rows_mean, rows_spread = [], []
-    for kind in range(block.mean.shape[0]):
-        radial, angular = moments[f"r_{kind}"], moments[f"a_{kind}"]
-        mean = 0.0 if block.set_davg_zero else radial.mean()
-        rows_mean.append([mean, 0.0, 0.0, 0.0])
-        rows_spread.append([radial.spread(), *[angular.spread()] * 3])
-    block.set_values(
-        torch.tensor(rows_mean, dtype=torch.float64),
-        torch.tensor(rows_spread, dtype=torch.float64),
-    )
 
 
 @dataclass(frozen=True)
@@ -192,22 +181,19 @@ def _frame_pairs(batch: Frames, f: int, reach: float) -> _Pairs:
 
 
 def _block_moments(
-    pairs: _Pairs,
-    block: EnvironmentStatistics,
-    num_types: int,
-    protection: float,
-    keep: NDArray[np.bool_],
+    pairs: _Pairs, block: EnvironmentStatistics, model: EnergyModel, keep: NDArray[np.bool_]
 ) -> BlockMoments:
     # Sorted by distance, the rank in the longest list is the rank in every shorter one.
     chosen = (pairs.distance <= block.rcut) & (pairs.rank < block.nsel)
     center_type = pairs.types[pairs.center]
     chosen &= keep[center_type, pairs.types[pairs.neighbor]]
+    protection = model.config.descriptor.env_protection
     env_ER, _, _ = environment_matrix(
         torch.from_numpy(pairs.disp[chosen]), block.rcut_smth, block.rcut, protection
     )
     env, of_type = env_ER.numpy(), center_type[chosen]
     found = {}
-    for kind in range(num_types):
+    for kind in range(len(keep)):
         rows = env[of_type == kind]
         empty = int((pairs.types == kind).sum()) * block.nsel - len(rows)
         found[f"r_{kind}"] = Moments.of(rows[:, :1], empty=empty)
@@ -215,21 +201,39 @@ def _block_moments(
     return found
 
 
-ParameterMoments = dict[str, list[Moments]]
-"""Moments of every component of `fparam` and `aparam`."""
+def _kept_pairs(model: EnergyModel) -> NDArray[np.bool_]:
+    """Return (T, T), False for pairs of types that the model or the descriptor excludes."""
+    num_types = len(model.type_map)
+    keep = np.ones((num_types, num_types), dtype=np.bool_)
+    for a, b in [*model.config.pair_exclude_types, *model.config.descriptor.exclude_types]:
+        if 0 <= a < num_types and 0 <= b < num_types:
+            keep[a, b] = keep[b, a] = False
+    return keep
 
 
-@dataclass(frozen=True)
-class InputMoments:
-    """What one branch's data say about the inputs of its networks.
+def set_normalisation(block: EnvironmentStatistics, moments: BlockMoments) -> None:
+    """Write mean and spread into the buffers of a block."""
+    rows_mean, rows_spread = [], []
+    for kind in range(block.mean.shape[0]):
+        radial, angular = moments[f"r_{kind}"], moments[f"a_{kind}"]
+        mean = 0.0 if block.set_davg_zero else radial.mean()
+        rows_mean.append([mean, 0.0, 0.0, 0.0])
+        rows_spread.append([radial.spread(), *[angular.spread()] * 3])
+    block.set_values(
+        torch.tensor(rows_mean, dtype=torch.float64),
+        torch.tensor(rows_spread, dtype=torch.float64),
+    )
 
-    Attributes:
-        environment: Of the environment matrix, by descriptor block.
-        parameters: Of fparam and aparam, where the fitting net takes them.
-    """
 
-    environment: dict[str, BlockMoments]
-    parameters: ParameterMoments
+def set_parameter_normalisation(
+    model: EnergyModel, name: str, components: Sequence[Moments]
+) -> None:
+    """Write mean and inverse spread of `fparam` or `aparam` into the buffers of a model."""
+    smallest = model.config.data_stat_protect
+    mean = torch.tensor([m.mean() for m in components], dtype=torch.float64)
+    spread = torch.tensor([m.spread(smallest) for m in components], dtype=torch.float64)
+    getattr(model.fitting, f"{name}_avg").copy_(mean)
+    getattr(model.fitting, f"{name}_inv_std").copy_(1.0 / spread)
 
 
 def merge_statistics(
@@ -284,14 +288,3 @@ def _merge_parameters(
             for column in zip(*tables, strict=True)
         ]
         set_parameter_normalisation(owner, name, totals)
-
-
-def set_parameter_normalisation(
-    model: EnergyModel, name: str, components: Sequence[Moments]
-) -> None:
-    """Write mean and inverse spread of `fparam` or `aparam` into the buffers of a model."""
-    smallest = model.config.data_stat_protect
-    mean = torch.tensor([m.mean() for m in components], dtype=torch.float64)
-    spread = torch.tensor([m.spread(smallest) for m in components], dtype=torch.float64)
-    getattr(model.fitting, f"{name}_avg").copy_(mean)
-    getattr(model.fitting, f"{name}_inv_std").copy_(1.0 / spread)

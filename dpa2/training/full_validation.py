@@ -6,7 +6,6 @@
 import contextlib
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from dpa2.data.sampler import iterate
 from dpa2.training.optimizer import ParameterAverage
 from dpa2.training.run_folder import RunFolder
-from dpa2.training.task import Batch, Task
+from dpa2.training.task import Batch
 from dpa2.training.train_state import TrainState
 from schemas.base.errors import ConfigError
 from schemas.base.writing import append_text, write_text
@@ -57,12 +56,10 @@ class FullValidation:
 
     Args:
         config: The checked `validating` section.
-        task: The model and its validation data.
-        snapshot: Writes checkpoints; its `best` remembers the ranking between runs.
+        state: The only task; writes checkpoints, and its `best` remembers the ranking between runs.
         average: Judge the averaged weights instead of the current ones.
         log: The file of the errors.
         checkpoints: Folder of the best checkpoints.
-        num_steps: Steps of the whole training.
         resumed_at: Steps done before a restart; None for a new run, which leaves the best
             checkpoints of others alone.
     """
@@ -70,21 +67,20 @@ class FullValidation:
     def __init__(
         self,
         config: Any,
-        task: Task,
-        snapshot: TrainState,
+        state: TrainState,
         average: ParameterAverage | None,
         log: Path,
         checkpoints: Path,
-        num_steps: int,
         resumed_at: int | None,
     ) -> None:
         self.config = config
-        self.task = task
-        self.snapshot = snapshot
+        self.state = state
+        (self.task,) = state.tasks.values()
         self.average = average
         self.checkpoints = checkpoints
         self.prefix = "best.ckpt" if average is None else "best_ema.ckpt"
         self.log = log
+        num_steps = state.schedule.num_steps
         start = float(config.full_val_start)
         self.start = int(num_steps * start) if start < 1.0 else int(start)
         self.never = start == 1.0
@@ -102,7 +98,7 @@ class FullValidation:
     @property
     def records(self) -> list[list[float]]:
         """`[error, step]` of the best checkpoints, best first."""
-        return self.snapshot.best.setdefault(self.prefix, [])
+        return self.state.best.setdefault(self.prefix, [])
 
     def due(self, step: int) -> bool:
         """Return whether a validation belongs to this step (counted from 1)."""
@@ -110,7 +106,7 @@ class FullValidation:
             return False
         return (step - self.start) % int(self.config.validation_freq) == 0
 
-    def run(self, step: int, learning_rate: float) -> str:
+    def run(self, step: int) -> str:
         """Validate, log, keep the checkpoint if it is among the best; return a line for the log.
 
         Raises:
@@ -125,7 +121,7 @@ class FullValidation:
                     "validation data lack this label",
                     hint="choose another metric, or add the label to the validation data",
                 )
-            saved = self._keep(step, learning_rate, chosen)
+            saved = self._keep(step, chosen)
         row = self._row(step, errors)
         label = f"{self.family}:{self.kind} = {_number(chosen * _PER_MILLE)} {_UNITS[self.family]}"
         if saved is not None:
@@ -161,7 +157,7 @@ class FullValidation:
                 volume = np.abs(np.linalg.det(frames.box))
                 errors["S"].add(-difference / volume[:, None, None])
 
-    def _keep(self, step: int, learning_rate: float, error: float) -> Path | None:
+    def _keep(self, step: int, error: float) -> Path | None:
         """Save the checkpoint if it ranks; return its path."""
         ranking = sorted([*self.records, [error, step]])[: int(self.config.max_best_ckpt)]
         self.records[:] = ranking
@@ -170,10 +166,7 @@ class FullValidation:
         path = self._path(step, ranking.index([error, step]) + 1)
         self._foreign.discard(path)
         self._remove_outranked()
-        if self.average is None:
-            self.snapshot.save(path, steps_done=step, learning_rate=learning_rate)
-        else:
-            self.snapshot.save_weights(path, steps_done=step, learning_rate=learning_rate)
+        self.state.save(path, step, weights_only=self.average is not None)
         return path
 
     def _path(self, step: int, rank: int) -> Path:
@@ -227,50 +220,37 @@ class FullValidation:
 
 
 def full_validations(
-    config: Any,
-    tasks: Mapping[str, Task],
-    snapshot: TrainState,
-    files: RunFolder,
-    num_steps: int,
-    *,
-    resumed_at: int | None,
+    config: Any, state: TrainState, files: RunFolder, *, resumed_at: int | None
 ) -> tuple[FullValidation, ...]:
     """Return the validations that the `validating` section asks for.
 
     Args:
         config: The checked input.
-        tasks: The branches; full validation is for a single one.
-        snapshot: Writes checkpoints.
+        state: Its branches; full validation is for a single one.
         files: Where everything goes.
-        num_steps: Steps of the whole training.
         resumed_at: Steps done before a restart; None for a new run.
 
     Raises:
         ConfigError: When there is no validation data, or several branches.
     """
     section = config.validating
-    averages: list[ParameterAverage | None] = []
-    if section.full_validation:
-        averages.append(None)
-    if section.ema_full_validation and snapshot.average is not None:
-        averages.append(snapshot.average)
+    averages: list[ParameterAverage | None] = [None] if section.full_validation else []
+    if section.ema_full_validation and state.average is not None:
+        averages.append(state.average)
     if not averages:
         return ()
-    if len(tasks) > 1:
+    if len(state.tasks) > 1:
         raise ConfigError(
             "validating.full_validation is for a single task",
             hint="remove the section `validating`; every branch's validation errors are in lcurve",
         )
-    (task,) = tasks.values()
-    if task.validation is None:
+    if any(task.validation is None for task in state.tasks.values()):
         raise ConfigError(
             "validating.full_validation needs training.validation_data",
             hint="add validation_data, or set full_validation to false",
         )
     return tuple(
-        FullValidation(
-            section, task, snapshot, average, log, files.best_checkpoints, num_steps, resumed_at
-        )
+        FullValidation(section, state, average, log, files.best_checkpoints, resumed_at)
         for average, log in zip(averages, files.validation_logs(), strict=True)
     )
 

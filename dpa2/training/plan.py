@@ -1,17 +1,21 @@
-"""What can be said about a run before it starts: steps, epochs, rates, disk and memory."""
+"""Everything that can be said about a run before it starts, without torch.
 
+Steps, epochs of each system, learning rate and weights of the loss, parameters, disk, memory.
+"""
+
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 
 from dpa2.data.batching import epoch_length
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from dpa2.training.checkpoint_store import keep_count
+from dpa2.training.task_sampler import run_length
 from schemas.base.errors import ConfigError
 from schemas.input.loss import PREFACTORS, EnergyLoss, term_is_on
 from schemas.input.model import Model
-from schemas.input.root import Input, MultiTaskInput
+from schemas.input.root import Branch, Input, MultiTaskInput
 from schemas.input.schedule import Schedule, build_schedule
 from schemas.input.size import (
     MemoryEstimate,
@@ -21,9 +25,14 @@ from schemas.input.size import (
     memory_estimate,
     shared_parts,
 )
-from schemas.input.start import DEFAULT_BRANCH
-from schemas.input.training import DataSection, RunSettings
+from schemas.input.training import RunSettings
 from schemas.input.weights import parameter_counts
+
+PERCENTAGES = (0, 1, 10, 25, 50, 75, 90, 100)
+_REACHED = 1 + 1e-9
+_BYTES = 8
+_MOMENTS = 2
+"""Moments of Adam, stored beside each parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,115 +88,6 @@ class BranchPlan:
         return max(item.batch_size * item.num_atoms for item in self.systems)
 
 
-def branches_of(config: Input | MultiTaskInput) -> tuple[int, list[BranchPlan]]:
-    """Return the number of steps of a run, and how often each branch sees its data.
-
-    Raises:
-        DataError: The data cannot be read, or a batch size or a probability does not fit them.
-    """
-    if isinstance(config, Input):
-        training = config.training
-        sampler = sampler_of(training.training_data, config.model.type_map)
-        num_steps = training.numb_steps
-        if num_steps is None:
-            assert training.numb_epoch is not None
-            num_steps = ceil(training.numb_epoch * sampler.steps_per_epoch)
-        return num_steps, [_branch(DEFAULT_BRANCH, sampler, 1.0, num_steps)]
-    samplers = {
-        name: sampler_of(branch.training_data, branch.model.type_map)
-        for name, branch in config.branches.items()
-    }
-    num_steps, probabilities = _shares(config, samplers)
-    return num_steps, [
-        _branch(name, sampler, probabilities[name], num_steps) for name, sampler in samplers.items()
-    ]
-
-
-def branches_without_data(config: Input | MultiTaskInput) -> tuple[int, list[BranchPlan]]:
-    """Return the number of steps of a run, and what the input alone says about its branches.
-
-    Raises:
-        ConfigError: The length of the run is given in epochs.
-    """
-    num_steps = config.training.numb_steps
-    if num_steps is None:
-        raise ConfigError(
-            "the run is as long as some epochs, and only the data say how many steps that is",
-            hint="leave out --no-data, or plan with --set training.numb_steps=N",
-        )
-    if isinstance(config, Input):
-        return num_steps, [_unseen(DEFAULT_BRANCH, 1.0, num_steps)]
-    given = config.training.model_prob
-    total = sum(given.values())
-    return num_steps, [
-        _unseen(name, given.get(name, 0.0) / total if given else None, num_steps)
-        for name in config.branches
-    ]
-
-
-def _unseen(name: str, probability: float | None, num_steps: int) -> BranchPlan:
-    steps = None if probability is None else probability * num_steps
-    return BranchPlan(name, probability, steps, None, None, [], [])
-
-
-def sampler_of(section: DataSection, type_map: list[str]) -> Sampler:
-    """Open the systems of a section and apply its batch size and probabilities."""
-    systems = open_systems(section.systems, type_map, section.rglob_patterns)
-    return Sampler(
-        systems, section.batch_size, auto_prob=section.auto_prob, sys_probs=section.sys_probs
-    )
-
-
-def _shares(
-    config: MultiTaskInput, samplers: Mapping[str, Sampler]
-) -> tuple[int, dict[str, float]]:
-    """Return the number of steps, and the probability of each branch.
-
-    docs/deepmd-format.md, 6.4.
-    """
-    epochs = config.training.num_epoch_dict
-    if epochs:
-        weights = {name: epochs[name] * item.steps_per_epoch for name, item in samplers.items()}
-        num_steps = ceil(sum(weights.values()))
-    else:
-        assert config.training.numb_steps is not None
-        num_steps = config.training.numb_steps
-        given = config.training.model_prob
-        weights = {
-            name: given.get(name, 0.0) if given else float(len(sampler.systems))
-            for name, sampler in samplers.items()
-        }
-    total = sum(weights.values())
-    return num_steps, {name: weight / total for name, weight in weights.items()}
-
-
-def _branch(name: str, sampler: Sampler, probability: float, num_steps: int) -> BranchPlan:
-    steps = probability * num_steps
-    systems = [
-        SystemPlan(
-            system.name,
-            epoch_length(system),
-            system.num_atoms,
-            size,
-            sampler.num_batches(number),
-            float(chance),
-            steps * float(chance) / sampler.num_batches(number),
-        )
-        for number, (system, size, chance) in enumerate(
-            zip(sampler.systems, sampler.batch_sizes, sampler.probabilities, strict=True)
-        )
-    ]
-    labels = frozenset.intersection(*(system.labels for system in sampler.systems))
-    per_epoch = sampler.steps_per_epoch
-    return BranchPlan(
-        name, probability, steps, per_epoch, steps / per_epoch, systems, sorted(labels)
-    )
-
-
-PERCENTAGES = (0, 1, 10, 25, 50, 75, 90, 100)
-_REACHED = 1 + 1e-9
-
-
 @dataclass(frozen=True, slots=True)
 class Milestone:
     """What holds at one step of a run.
@@ -203,73 +103,6 @@ class Milestone:
     step: int
     learning_rate: float
     prefactors: dict[str, dict[str, float]]
-
-
-def milestones(
-    schedule: Schedule, losses: Mapping[str, EnergyLoss], last_lr: float
-) -> list[Milestone]:
-    """Return the milestones of a run in the order of their steps.
-
-    Args:
-        schedule: The learning rate.
-        losses: The loss of each branch.
-        last_lr: Where the schedule is meant to stop.
-    """
-    if schedule.num_steps == 0:
-        return []
-    names: dict[int, list[str]] = {}
-    for percentage in PERCENTAGES:
-        step = max(1, round(schedule.num_steps * percentage / 100))
-        names.setdefault(step, []).append(f"{percentage} %")
-    if schedule.warmup_steps:
-        names.setdefault(schedule.warmup_steps + 1, []).append("warm-up ends")
-    reached = step_at_rate(schedule, last_lr)
-    if reached is not None:
-        names.setdefault(reached, []).append("stop_lr reached")
-    return [_milestone(schedule, losses, step, ", ".join(names[step])) for step in sorted(names)]
-
-
-def step_at_rate(schedule: Schedule, rate: float) -> int | None:
-    """Return the first step (from 1) after the warm-up with a rate this small; None: no step.
-
-    The rate never rises after the warm-up, so that bisection finds it.
-    """
-    low, high = schedule.warmup_steps, schedule.num_steps - 1
-    if high < low or schedule.value(high) > rate * _REACHED:
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        if schedule.value(middle) <= rate * _REACHED:
-            high = middle
-        else:
-            low = middle + 1
-    return low + 1
-
-
-def _milestone(
-    schedule: Schedule, losses: Mapping[str, EnergyLoss], step: int, name: str
-) -> Milestone:
-    rate = schedule.applied(step - 1)
-    progress = rate / schedule.start_lr
-    return Milestone(
-        name, step, rate, {branch: _prefactors(loss, progress) for branch, loss in losses.items()}
-    )
-
-
-def _prefactors(loss: EnergyLoss, progress: float) -> dict[str, float]:
-    """Return limit + (start - limit) * lr / start_lr of the terms that are on."""
-    found = {}
-    for suffix, name in PREFACTORS.items():
-        if term_is_on(loss, suffix):
-            start = float(getattr(loss, f"start_pref_{suffix}"))
-            limit = float(getattr(loss, f"limit_pref_{suffix}"))
-            found[name] = limit + (start - limit) * progress
-    return found
-
-
-_BYTES = 8
-_MOMENTS = 2
-"""Moments of Adam, stored beside each parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,16 +173,12 @@ def plan(
             data are not looked at.
         DataError: The data cannot be read.
     """
-    num_steps, branches = branches_of(config) if with_data else branches_without_data(config)
+    num_steps, branches = (branch_plans if with_data else branches_without_data)(config)
     schedule = build_schedule(config.learning_rate, num_steps)
-    if isinstance(config, Input):
-        models = {DEFAULT_BRANCH: config.model}
-        losses = {DEFAULT_BRANCH: config.loss}
-        links = []
-    else:
-        models, losses, links = config.model.model_dict, config.loss_dict, config.links
+    models = {name: branch.model for name, branch in config.branches.items()}
+    losses = {name: branch.loss for name, branch in config.branches.items()}
     last_lr = config.learning_rate.last_lr
-    total = distinct_parameters(links, models)
+    total = distinct_parameters(config.links, models)
     return RunPlan(
         num_steps=num_steps,
         warmup_steps=schedule.warmup_steps,
@@ -359,10 +188,132 @@ def plan(
         branches=branches,
         parameters={name: parameter_counts(model) for name, model in models.items()},
         num_parameters=total,
-        shared=shared_parts(links, models),
+        shared=shared_parts(config.links, models),
         disk=disk_use(config.training, num_steps, total),
         memory=_memory(models, branches, total, neighbors) if with_data else None,
     )
+
+
+def branch_plans(config: Input | MultiTaskInput) -> tuple[int, list[BranchPlan]]:
+    """Return the number of steps of a run, and how often each branch sees its data.
+
+    Raises:
+        DataError: The data cannot be read, or a batch size or a probability does not fit them.
+    """
+    branches = config.branches
+    samplers = {name: _sampler(branch) for name, branch in branches.items()}
+    num_steps, probabilities = run_length(branches, samplers, config.training.numb_steps)
+    return num_steps, [
+        _branch_plan(name, sampler, probabilities[name], num_steps)
+        for name, sampler in samplers.items()
+    ]
+
+
+def branches_without_data(config: Input | MultiTaskInput) -> tuple[int, list[BranchPlan]]:
+    """Return the number of steps of a run, and what the input alone says about its branches.
+
+    Raises:
+        ConfigError: The length of the run is given in epochs.
+    """
+    num_steps = config.training.numb_steps
+    if num_steps is None:
+        raise ConfigError(
+            "the run is as long as some epochs, and only the data say how many steps that is",
+            hint="leave out --no-data, or plan with --set training.numb_steps=N",
+        )
+    branches = config.branches
+    weights = {name: branch.probability or 0.0 for name, branch in branches.items()}
+    total = sum(weights.values())
+    plans = []
+    for name, weight in weights.items():
+        probability = weight / total if total else 1.0 if len(branches) == 1 else None
+        steps = None if probability is None else probability * num_steps
+        plans.append(BranchPlan(name, probability, steps, None, None, [], []))
+    return num_steps, plans
+
+
+def _sampler(branch: Branch) -> Sampler:
+    """Open the training data of a branch and apply its batch size and probabilities."""
+    data = branch.training_data
+    systems = open_systems(data.systems, branch.model.type_map, data.rglob_patterns)
+    return Sampler(systems, data.batch_size, auto_prob=data.auto_prob, sys_probs=data.sys_probs)
+
+
+def _branch_plan(name: str, sampler: Sampler, probability: float, num_steps: int) -> BranchPlan:
+    steps = probability * num_steps
+    systems = [
+        SystemPlan(
+            system.name,
+            epoch_length(system),
+            system.num_atoms,
+            size,
+            sampler.num_batches(number),
+            float(chance),
+            steps * float(chance) / sampler.num_batches(number),
+        )
+        for number, (system, size, chance) in enumerate(
+            zip(sampler.systems, sampler.batch_sizes, sampler.probabilities, strict=True)
+        )
+    ]
+    labels = frozenset.intersection(*(system.labels for system in sampler.systems))
+    per_epoch = sampler.steps_per_epoch
+    return BranchPlan(
+        name, probability, steps, per_epoch, steps / per_epoch, systems, sorted(labels)
+    )
+
+
+def milestones(
+    schedule: Schedule, losses: Mapping[str, EnergyLoss], last_lr: float
+) -> list[Milestone]:
+    """Return learning rate and weights of the loss at the milestones of a run, by step.
+
+    Args:
+        schedule: The learning rate.
+        losses: The loss of each branch.
+        last_lr: Where the schedule is meant to stop.
+    """
+    if schedule.num_steps == 0:
+        return []
+    names: dict[int, list[str]] = {}
+    for percentage in PERCENTAGES:
+        step = max(1, round(schedule.num_steps * percentage / 100))
+        names.setdefault(step, []).append(f"{percentage} %")
+    if schedule.warmup_steps:
+        names.setdefault(schedule.warmup_steps + 1, []).append("warm-up ends")
+    reached = step_at_rate(schedule, last_lr)
+    if reached is not None:
+        names.setdefault(reached, []).append("stop_lr reached")
+    found = []
+    for step in sorted(names):
+        rate = schedule.applied(step - 1)
+        progress = rate / schedule.start_lr
+        weights = {branch: _prefactors(loss, progress) for branch, loss in losses.items()}
+        found.append(Milestone(", ".join(names[step]), step, rate, weights))
+    return found
+
+
+def _prefactors(loss: EnergyLoss, progress: float) -> dict[str, float]:
+    """Return limit + (start - limit) * lr / start_lr of the terms that are on."""
+    found = {}
+    for suffix, name in PREFACTORS.items():
+        if term_is_on(loss, suffix):
+            start = float(getattr(loss, f"start_pref_{suffix}"))
+            limit = float(getattr(loss, f"limit_pref_{suffix}"))
+            found[name] = limit + (start - limit) * progress
+    return found
+
+
+def step_at_rate(schedule: Schedule, rate: float) -> int | None:
+    """Return the first step (from 1) after the warm-up with a rate this small; None: no step.
+
+    The rate never rises after the warm-up, so that bisection finds it.
+    """
+    low, high = schedule.warmup_steps, schedule.num_steps - 1
+    if high < low or schedule.value(high) > rate * _REACHED:
+        return None
+    steps = range(low, high + 1)
+    found = bisect_left(steps, True, key=lambda step: schedule.value(step) <= rate * _REACHED)
+    return steps[found] + 1
 
 
 def disk_use(training: RunSettings, num_steps: int, num_parameters: int) -> DiskUse:

@@ -1,111 +1,14 @@
-"""What stands before a training: a checked input, a device, seeds."""
+"""Device, seeds and what is refused before a training."""
 
-import json
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from dpa2.formats.checkpoint import Checkpoint
 from dpa2.model.layers import mix
-from schemas.base.errors import CheckpointError, ConfigError, TrainingError
-from schemas.check.finetune import check_start, targets_of
-from schemas.check.input_file import check_file, check_text, checked
-from schemas.checkpoint.header import SETTINGS
+from schemas.base.errors import TrainingError
 from schemas.input.root import Input, MultiTaskInput
-from schemas.input.start import Start, StartOption
 from schemas.input.unsupported import refuse
-
-
-def start_from(
-    checkpoint: Checkpoint,
-    option: StartOption,
-    branch: str | None = None,
-    *,
-    use_pretrain_script: bool = False,
-) -> Start:
-    """Return the description of a checkpoint that checks of an input need."""
-    return Start(
-        option,
-        str(checkpoint.path),
-        checkpoint.model_params,
-        steps=checkpoint.steps_done,
-        branch=branch,
-        use_pretrain_script=use_pretrain_script,
-        settings=(checkpoint.state or {}).get(SETTINGS),
-        last_rate=checkpoint.learning_rate,
-    )
-
-
-def refuse_idle_arguments(given: Mapping[str, tuple[bool, bool]]) -> None:
-    """Refuse arguments that would be ignored.
-
-    Args:
-        given: By name, whether an argument is given and whether anything looks at it.
-
-    Raises:
-        ValueError: Names the first of them.
-    """
-    for name, (is_given, has_effect) in given.items():
-        if is_given and not has_effect:
-            raise ValueError(f"{name} has no effect here: it is for a model to start from")
-
-
-def read_input(
-    config: str | os.PathLike[str] | Mapping[str, Any] | Input | MultiTaskInput,
-    overrides: Sequence[str],
-    start: Start | None = None,
-) -> tuple[Input | MultiTaskInput, list[str]]:
-    """Return the checked input of a file, a mapping, or what is one already.
-
-    Args:
-        config: The input.
-        overrides: Texts such as `training.numb_steps=1000`.
-        start: The checkpoint to start from; the input must fit it, or takes over its networks.
-
-    Returns:
-        The input, and what to say about starting it there; nothing about one that is checked.
-
-    Raises:
-        ConfigError: When the input has faults.
-        CheckpointError: When the checkpoint is of another model.
-        ValueError: When changes are asked for of an input that is checked already.
-    """
-    takes_over = start is not None and start.use_pretrain_script
-    if isinstance(config, (Input, MultiTaskInput)):
-        if overrides or takes_over:
-            raise ValueError(
-                "overrides and use_pretrain_script apply to a file or a mapping, not to a checked "
-                "input"
-            )
-        _check_start(config, start)
-        return config, []
-    # Faults of the start alone are looked for below, where it is known whose they are.
-    early = start if takes_over or (start and start.option == "--finetune") else None
-    if isinstance(config, Mapping):
-        report = check_text(json.dumps(config), "input.json", overrides, early)
-    else:
-        report = check_file(Path(config), overrides, early)
-    found = checked(report)
-    return found, _check_start(found, start)
-
-
-def _check_start(config: Input | MultiTaskInput, start: Start | None) -> list[str]:
-    """Return what to say about starting an input from a checkpoint; raise what is wrong."""
-    if start is None:
-        return []
-    findings = check_start(targets_of(config), start, config)
-    for item in findings:
-        if item.severity == "error":
-            kind = CheckpointError if item.path == start.path else ConfigError
-            raise kind(item.message, hint=item.hint)
-    return [
-        f"{item.severity}: {item.message}" + (f" ({item.hint})" if item.hint else "")
-        for item in findings
-        if item.severity == "warning" or start.option == "--restart"
-    ]
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -1,97 +1,161 @@
 """What a training starts from: new weights, a checkpoint to go on from, or one to fine-tune."""
 
+import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from dpa2.data.frames import Frames
 from dpa2.formats.checkpoint import Checkpoint
 from dpa2.model.build import share
-from dpa2.training.assembly import Assembled, links_of
-from dpa2.training.bias import BiasShift, adjust_bias, normalise_parameters
+from dpa2.training.assembly import Assembled
 from dpa2.training.drawn_frames import draw_frames
+from dpa2.training.energy_bias import ENERGIES_UNTRAINED, BiasShift, adjust_bias
 from dpa2.training.environment_statistics import InputMoments, merge_statistics
+from dpa2.training.finetune import Provenance, provenance, transfer, unequal_parts
 from dpa2.training.optimizer import Tuning
-from dpa2.training.provenance import Provenance, provenance
 from dpa2.training.statistics import (
-    ENERGIES_UNTRAINED,
+    Statistics,
     initialise_statistics,
+    normalise_parameters,
     note_shortest_distance,
 )
 from dpa2.training.train_state import TrainState
-from dpa2.training.transfer import Origin, find_origins, transfer, unequal_parts
-from schemas.base.elements import SYMBOLS
-from schemas.base.errors import CheckpointError
+from schemas.base.diagnostics import Diagnostic, Finding
+from schemas.base.elements import by_atomic_number
+from schemas.base.errors import CheckpointError, ConfigError
+from schemas.check.finetune import check_start, targets_of
+from schemas.check.input_file import check_file, check_text, checked
+from schemas.checkpoint.header import SETTINGS
 from schemas.input.root import Input, MultiTaskInput
-from schemas.input.start import BiasMode, Start
+from schemas.input.start import BiasMode, RunStart, Source, Start, StartOption
 
 Say = Callable[[str], None]
+Config = Input | MultiTaskInput
 
 
-class RunStart(Protocol):
-    """What a run starts from."""
+def start_from(
+    checkpoint: Checkpoint,
+    option: StartOption,
+    *,
+    branch: str | None = None,
+    use_pretrain_script: bool = False,
+    bias_mode: BiasMode | None = None,
+) -> Start:
+    """Return the description of a checkpoint that checks of an input need."""
+    return Start(
+        option,
+        str(checkpoint.path),
+        checkpoint.model_params,
+        steps=checkpoint.steps_done,
+        branch=branch,
+        use_pretrain_script=use_pretrain_script,
+        bias_mode=bias_mode,
+        settings=(checkpoint.state or {}).get(SETTINGS),
+        last_rate=checkpoint.learning_rate,
+    )
 
-    continued: Checkpoint | None
-    """The checkpoint of an earlier run whose files it goes on with; None: it starts its own."""
-    tuning: Tuning
-    """What is frozen or trained more slowly."""
 
-    def prepare(self, branches: Mapping[str, Assembled], say: Say, /) -> dict[str, InputMoments]:
+def read_input(
+    config: str | os.PathLike[str] | Mapping[str, Any] | Config,
+    overrides: Sequence[str],
+    start: Start | None = None,
+) -> tuple[Config, list[str]]:
+    """Return the checked input of a file, a mapping, or what is one already.
+
+    Args:
+        config: The input.
+        overrides: Texts such as `training.numb_steps=1000`.
+        start: The checkpoint to start from; the input must fit it, or takes over its networks.
+
+    Returns:
+        The input, and what to say about starting it there.
+
+    Raises:
+        ConfigError: When the input has faults.
+        CheckpointError: When the checkpoint is of another model.
+        ValueError: When changes are asked for of an input that is checked already.
+    """
+    takes_over = start is not None and start.use_pretrain_script
+    if not isinstance(config, (Input, MultiTaskInput)):
+        # Faults of the start alone are looked for below, where it is known whose they are.
+        early = start if takes_over or (start and start.option == "--finetune") else None
+        if isinstance(config, Mapping):
+            report = check_text(json.dumps(config), "input.json", overrides, early)
+        else:
+            report = check_file(Path(config), overrides, early)
+        if early:
+            _refuse(
+                [d for d in report.diagnostics if d.path and str(d.path[0]).startswith("--")], early
+            )
+        config = checked(report)
+    elif overrides or takes_over:
+        raise ValueError(
+            "overrides and use_pretrain_script apply to a file or a mapping, not to a checked input"
+        )
+    if start is None:
+        return config, []
+    findings = check_start(targets_of(config), start, config)
+    _refuse(findings, start)
+    return config, [
+        f"{item.severity}: {item.message}" + (f" ({item.hint})" if item.hint else "")
+        for item in findings
+        if item.severity == "warning" or start.option == "--restart"
+    ]
+
+
+def _refuse(found: Sequence[Finding | Diagnostic], start: Start) -> None:
+    """Raise the first error: of the checkpoint, or of the input beside it."""
+    for item in found:
+        if item.severity == "error":
+            kind = CheckpointError if item.path == start.path else ConfigError
+            raise kind(item.message, hint=item.hint)
+
+
+class Scratch:
+    """Initial weights from the seeds, statistics of the data.
+
+    Attributes:
+        continued: The checkpoint of an earlier run whose files it goes on with; None: it starts
+            its own.
+        tuning: What is frozen or trained more slowly.
+        provenance: Of a fine-tuning: where every branch starts; filled by `prepare`.
+    """
+
+    def __init__(self) -> None:
+        self.continued: Checkpoint | None = None
+        self.tuning = Tuning()
+        self.provenance: dict[str, Provenance] = {}
+
+    def prepare(self, branches: Mapping[str, Assembled], say: Say) -> dict[str, InputMoments]:
         """Give the models what they need before parts are shared.
 
         Returns:
             Moments of the data of every branch where statistics were computed; branches that share
             parts then add theirs. Empty: statistics stay as they are.
         """
-
-    def resume(self, snapshot: TrainState, /) -> int:
-        """Load what comes from a file after parts are shared; return the steps already done."""
-
-
-class Scratch:
-    """Statistics of the data; the initial weights are those of the seeds."""
-
-    continued: Checkpoint | None = None
-    tuning = Tuning()
-
-    def prepare(self, branches: Mapping[str, Assembled], say: Say) -> dict[str, InputMoments]:
-        """Compute the statistics of every branch, or take them from its `stat_file`."""
         moments = {}
         for name, item in branches.items():
-            branch = item.branch
-            found = initialise_statistics(
-                item.model,
-                item.sampler,
-                stat_file=None if branch.stat_file is None else Path(branch.stat_file),
-                read_only=branch.stat_file_mode == "read",
-                seed=item.seed,
-                say=say if len(branches) == 1 else _labelled(say, name),
-                fits_energies=item.loss.trains_energies,
-            )
+            found = _statistics(item, say if len(branches) == 1 else _labelled(say, name))
             info = {**item.model_params["info"], "observed_type": found.observed_types}
             item.model_params["info"] = info
             moments[name] = found.moments
         return moments
 
-    def resume(self, _snapshot: TrainState, /) -> int:
-        """Return 0: nothing was done before."""
+    def resume(self, _state: TrainState) -> int:
+        """Load what comes from a file after parts are shared; return the steps already done."""
         return 0
 
 
-def _labelled(say: Say, name: str) -> Say:
-    return lambda line: say(f"{name}: {line}")
+class WarmStart(Scratch):
+    """The weights of a checkpoint; step, optimiser and averages begin anew."""
 
-
-class FromCheckpoint:
-    """The weights of a checkpoint, or with `restart` the whole run, continued where it was."""
-
-    def __init__(self, checkpoint: Checkpoint, *, restart: bool) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
         self.checkpoint = checkpoint
-        self.continued: Checkpoint | None = checkpoint if restart else None
-        known = (checkpoint.state or {}).get("tuning") if restart else None
-        self.tuning = Tuning(**known) if known else Tuning()
 
-    def prepare(self, branches: Mapping[str, Assembled], _say: Say, /) -> dict[str, InputMoments]:
+    def prepare(self, branches: Mapping[str, Assembled], _say: Say) -> dict[str, InputMoments]:
         """Take over what the file says about its data.
 
         Raises:
@@ -111,51 +175,48 @@ class FromCheckpoint:
             self.tuning.freeze(item.model)
         return {}
 
-    def resume(self, snapshot: TrainState) -> int:
-        """Load weights, and with `restart` optimiser, averages and the place in the data."""
-        if self.continued is not None:
-            return snapshot.restore(self.checkpoint)
-        snapshot.load_weights(self.checkpoint)
-        if snapshot.average is not None:
-            snapshot.average.reset()
+    def resume(self, state: TrainState) -> int:
+        """Load the weights."""
+        state.load_weights(self.checkpoint)
+        if state.average is not None:
+            state.average.reset()
         return 0
 
 
-class Finetune:
-    """Weights of a checkpoint's branches, energies of the new data; step and optimiser begin anew.
+class Restart(WarmStart):
+    """A run of a checkpoint, continued where it was."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint)
+        self.continued = checkpoint
+        self.tuning = Tuning(**(checkpoint.state or {}).get("tuning") or {})
+
+    def resume(self, state: TrainState) -> int:
+        """Load weights, optimiser, averages and the place in the data."""
+        return state.restore(self.checkpoint)
+
+
+class Finetune(Scratch):
+    """The weights of a checkpoint's branches, with energies of the new data.
 
     Args:
         config: The checked input.
-        checkpoint: What to start from.
-        start: The same for checks, with the branch that is asked for.
-        bias_mode: How the energies of the elements are fitted; None as deepmd-kit.
+        start: The checkpoint for checks, with the branch that is asked for.
+        checkpoint: The same with its weights.
         tuning: What is frozen or trained more slowly.
-
-    Attributes:
-        provenance: Where every branch starts, by name; filled by `prepare`.
-
-    Raises:
-        ConfigError: When the branch does not exist or is not chosen, or the input does not fit it.
     """
 
-    continued: Checkpoint | None = None
-
     def __init__(
-        self,
-        config: Input | MultiTaskInput,
-        checkpoint: Checkpoint,
-        start: Start,
-        bias_mode: BiasMode | None,
-        tuning: Tuning,
+        self, config: Config, start: Start, checkpoint: Checkpoint, tuning: Tuning
     ) -> None:
-        self.config = config
+        super().__init__()
+        self.start = start
         self.checkpoint = checkpoint
-        self.bias_mode = bias_mode
         self.tuning = tuning
-        self.origins = find_origins(config, start)
-        self.provenance: dict[str, Provenance] = {}
+        self.links = config.links
+        self.sources = RunStart(targets_of(config), start).sources
 
-    def prepare(self, branches: Mapping[str, Assembled], say: Say, /) -> dict[str, InputMoments]:
+    def prepare(self, branches: Mapping[str, Assembled], say: Say) -> dict[str, InputMoments]:
         """Copy weights, fit energies, and say where everything is from.
 
         Raises:
@@ -167,81 +228,97 @@ class Finetune:
         frames = {name: self._frames(item, say) for name, item in branches.items()}
         records = {}
         for name, model in models.items():
-            origin = self.origins[name]
+            source = self.sources[name]
             self.tuning.freeze(model)
-            _, tensors = self.checkpoint.branch(origin.branch)
-            records[name] = transfer(model, origin, tensors)
+            records[name] = transfer(model, source, self.checkpoint.branch(source.branch)[1])
             note_shortest_distance(model, branches[name].sampler)
-            if origin.fitting == "random":
+            if source.fitting == "random":
                 normalise_parameters(model, frames[name])
-        links = links_of(self.config)
-        for line in unequal_parts(models, links):
+        for line in unequal_parts(models, self.links):
             say(line)
-        share(models, links)  # now, so that energies are fitted to the networks that are trained
-        for name, model in models.items():
-            origin = self.origins[name]
-            bias = None
-            if origin.fitting != "resumed":
-                mode = self.bias_mode or ("set" if origin.fitting == "random" else "change")
-                if mode != "none" and not branches[name].loss.trains_energies:
-                    say(ENERGIES_UNTRAINED)
-                    mode = "none"
-                bias = adjust_bias(model, frames[name], mode)
-            self.provenance[name] = provenance(name, model, origin, records[name], bias)
+        share(models, self.links)  # now, so that energies are fitted to the networks to be trained
+        for name, item in branches.items():
+            source = self.sources[name]
+            bias = self._bias(item, frames[name], say)
+            self.provenance[name] = provenance(name, item.model, source, records[name], bias)
             for line in self.provenance[name].lines():
                 say(line)
-            item = branches[name].model_params
-            section, _ = self.checkpoint.branch(origin.branch)
-            item["info"] = {**_observed(section, origin, model.type_map, bias), **item["info"]}
+            observed = _observed(source, item.model.type_map, bias)
+            item.model_params["info"] = {**observed, **item.model_params["info"]}
         return {}
 
-    def resume(self, _snapshot: TrainState, /) -> int:
-        """Return 0: the run is a new one."""
-        return 0
+    def _bias(self, item: Assembled, frames: list[Frames], say: Say) -> BiasShift | None:
+        """Fit the energies of the elements; None for a branch that keeps its own."""
+        source = self.sources[item.branch.name]
+        if source.fitting == "resumed":
+            return None
+        mode = self.start.bias_of(source)
+        if mode != "none" and not item.loss.trains_energies:
+            say(ENERGIES_UNTRAINED)
+            mode = "none"
+        return adjust_bias(item.model, frames, mode)
 
     def _frames(self, item: Assembled, say: Say) -> list[Frames]:
         """Return training data to fit energies to; none for a branch that keeps its energies."""
-        if self.origins[item.branch.name].fitting == "resumed":
+        if self.sources[item.branch.name].fitting == "resumed":
             return []
-        num_batches = item.model.config.data_stat_nbatch
-        return draw_frames(item.sampler, num_batches, item.seed, say)
+        return draw_frames(item.sampler, item.model.config.data_stat_nbatch, item.seed, say)
 
     def _add_statistics(self, branches: Mapping[str, Assembled], say: Say) -> None:
         """Compute statistics of the data if any element is new; those of known ones are replaced.
 
         A part that branches share is normalised by the data of all of them.
         """
-        if not any(self.origins[n].new_elements(i.model.type_map) for n, i in branches.items()):
-            return
-        moments = {
-            name: initialise_statistics(
-                item.model,
-                item.sampler,
-                stat_file=None if item.branch.stat_file is None else Path(item.branch.stat_file),
-                read_only=item.branch.stat_file_mode == "read",
-                seed=item.seed,
-                say=say,
-                fits_energies=item.loss.trains_energies,
-            ).moments
-            for name, item in branches.items()
-        }
         models = {name: item.model for name, item in branches.items()}
-        evenly = dict.fromkeys(branches, 1.0)
-        merge_statistics(models, links_of(self.config), moments, evenly)
+        if any(self.sources[name].new_elements(m.type_map) for name, m in models.items()):
+            moments = {name: _statistics(item, say).moments for name, item in branches.items()}
+            merge_statistics(models, self.links, moments, dict.fromkeys(branches, 1.0))
+
+
+def choose_start(
+    config: Config, start: Start | None, checkpoint: Checkpoint | None, tuning: Tuning | None
+) -> Scratch:
+    """Return how a run begins.
+
+    Args:
+        config: The checked input.
+        start: The checkpoint for checks; None: from scratch.
+        checkpoint: The same with its weights.
+        tuning: What a fine-tuning freezes or trains more slowly.
+    """
+    if start is None or checkpoint is None:
+        return Scratch()
+    if start.option == "--finetune":
+        return Finetune(config, start, checkpoint, tuning or Tuning())
+    return Restart(checkpoint) if start.option == "--restart" else WarmStart(checkpoint)
+
+
+def _statistics(item: Assembled, say: Say) -> Statistics:
+    """Compute the statistics of a branch, or take them from its `stat_file`."""
+    branch = item.branch
+    return initialise_statistics(
+        item.model,
+        item.sampler,
+        stat_file=None if branch.stat_file is None else Path(branch.stat_file),
+        read_only=branch.stat_file_mode == "read",
+        seed=item.seed,
+        say=say,
+        fits_energies=item.loss.trains_energies,
+    )
+
+
+def _labelled(say: Say, name: str) -> Say:
+    return lambda line: say(f"{name}: {line}")
 
 
 def _observed(
-    section: Mapping[str, Any],
-    origin: Origin,
-    type_map: Sequence[str],
-    bias: BiasShift | None,
+    source: Source, type_map: Sequence[str], bias: BiasShift | None
 ) -> dict[str, list[str]]:
     """Return the elements that a branch has seen, as its file says it; nothing if unknown."""
-    known = (section.get("info") or {}).get("observed_type")
-    if known is None and origin.fitting != "random":
+    known = (source.section.get("info") or {}).get("observed_type")
+    if known is None and source.fitting != "random":
         return {}
-    seen = set() if origin.fitting == "random" else set(known or ()) & set(type_map)
+    seen = set() if source.fitting == "random" else set(known or ()) & set(type_map)
     if bias is not None:
         seen |= {n for n, found in zip(type_map, bias.observed, strict=True) if found}
-    order = {symbol: number for number, symbol in enumerate(SYMBOLS)}
-    return {"observed_type": sorted(seen, key=lambda name: order.get(name, len(order)))}
+    return {"observed_type": by_atomic_number(seen)}

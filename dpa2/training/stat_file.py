@@ -186,24 +186,14 @@ def environment_key(num_types: int, rcut: float, rcut_smth: float, nsel: int) ->
     return hashlib.sha1(json.dumps(shape).encode(), usedforsecurity=False).hexdigest()
 
 
-def statistics_fingerprint(systems: Sequence[System], settings: Mapping[str, Any]) -> str:
+def statistics_fingerprint(systems: Sequence[System], config: Any) -> str:
     """Return a hash of the training data and of the options that change their statistics.
 
     Args:
         systems: The training systems.
-        settings: Options that are not part of the names of entries.
+        config: The `model` section; options that are part of the names of entries do not count.
     """
-    text = json.dumps([fingerprint(systems), settings], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def statistics_settings(config: Any) -> dict[str, Any]:
-    """Return the options that change statistics without changing the names of their entries.
-
-    Args:
-        config: The `model` section.
-    """
-    return {
+    settings = {
         "data_stat_nbatch": config.data_stat_nbatch,
         "env_protection": config.descriptor.env_protection,
         "exclude_types": config.descriptor.exclude_types,
@@ -211,6 +201,29 @@ def statistics_settings(config: Any) -> dict[str, Any]:
         "atom_exclude_types": config.atom_exclude_types,
         "preset_out_bias": preset_energies(config),
     }
+    text = json.dumps([fingerprint(systems), settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def open_statistics(
+    path: Path, config: Any, systems: Sequence[System], *, read_only: bool
+) -> StatisticsFile:
+    """Open the statistics of a model and its data; a new file is marked as theirs.
+
+    Args:
+        path: The file or folder.
+        config: The `model` section.
+        systems: The training systems.
+        read_only: Whether `stat_file_mode` is `read`.
+
+    Raises:
+        DataError: When the file is of other data, damaged, or missing in mode `read`.
+    """
+    store = StatisticsFile(path, config.type_map, read_only=read_only)
+    mark = statistics_fingerprint(systems, config)
+    if not store.check_fingerprint(mark) and not read_only:
+        store.write({FINGERPRINT: np.array([mark], dtype="S")})
+    return store
 
 
 _OFF = 1.0
@@ -241,7 +254,7 @@ def check_stat_file(
     try:
         store = StatisticsFile(stat_file, config.type_map, read_only=read_only)
         used = apply_batch_size([item.system for item in systems], batch_size).systems
-        if store.check_fingerprint(statistics_fingerprint(used, statistics_settings(config))):
+        if store.check_fingerprint(statistics_fingerprint(used, config)):
             return
         stored = StatisticsFile(stat_file, config.type_map, read_only=False).read(
             ["bias_atom_energy"]

@@ -1,12 +1,10 @@
-"""A task: one model with its data and its loss, and the choice of one for each step."""
+"""A task: one model with its data and its loss. A training draws one of its tasks for each step."""
 
-import math
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +14,8 @@ from dpa2.data.sampler import Sampler
 from dpa2.model.energy import EnergyModel, Prediction, tensors_to
 from dpa2.model.graph import Graph
 from dpa2.training.loss import EnergyLoss, Labels, LossResult
-from schemas.input.root import Branch
+
+Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -155,9 +154,6 @@ class BatchStream:
         self._worker.shutdown(wait=True, cancel_futures=True)
 
 
-Metrics = Mapping[str, float]
-
-
 @dataclass(frozen=True)
 class Task:
     """One branch of the training.
@@ -215,73 +211,3 @@ def as_numbers(metrics: Mapping[str, torch.Tensor | float]) -> dict[str, float]:
     numbers = torch.stack(list(tensors.values())).tolist() if tensors else []
     found = dict(zip(tensors, numbers, strict=True))
     return {name: found[name] if name in found else float(value) for name, value in metrics.items()}
-
-
-@dataclass(frozen=True)
-class RunLength:
-    """How long a run is, and how it is divided.
-
-    Attributes:
-        num_steps: Steps in all.
-        probabilities: How often each branch is trained; they add up to 1.
-    """
-
-    num_steps: int
-    probabilities: dict[str, float]
-
-
-def run_length(
-    branches: Mapping[str, Branch], samplers: Mapping[str, Sampler], num_steps: int | None
-) -> RunLength:
-    """Return how long to train, each branch how often.
-
-    Passes over the data (`numb_epoch`, `num_epoch_dict`) decide where they are given, `model_prob`
-    next; without either, branches count by their number of systems.
-
-    Args:
-        branches: The branches.
-        samplers: Their training data.
-        num_steps: `numb_steps`; None where passes over the data are given.
-    """
-    weights = {name: _weight(branch, samplers[name]) for name, branch in branches.items()}
-    total = sum(weights.values())
-    return RunLength(
-        num_steps=math.ceil(total) if num_steps is None else int(num_steps),
-        probabilities={name: weight / total for name, weight in weights.items()},
-    )
-
-
-def _weight(branch: Branch, sampler: Sampler) -> float:
-    if branch.epochs is not None:
-        return branch.epochs * sampler.steps_per_epoch
-    if branch.probability is not None:
-        return branch.probability
-    return float(len(sampler.systems))
-
-
-class TaskSampler:
-    """Draws the branch of every step; a stream of random numbers of its own, with a state.
-
-    Args:
-        probabilities: Of each branch; they add up to 1.
-        seed: None starts anywhere.
-    """
-
-    def __init__(self, probabilities: Mapping[str, float], seed: int | None) -> None:
-        self.names = list(probabilities)
-        self.probabilities = np.array(list(probabilities.values()), dtype=np.float64)
-        self._draws = np.random.default_rng(seed)
-
-    def next(self) -> str:
-        """Return the branch of the next step."""
-        if len(self.names) == 1:
-            return self.names[0]
-        return self.names[int(self._draws.choice(len(self.names), p=self.probabilities))]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state as plain containers."""
-        return dict(self._draws.bit_generator.state)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        self._draws.bit_generator.state = dict(state)

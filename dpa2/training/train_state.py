@@ -1,6 +1,8 @@
 """Everything a run has to remember, from and to a checkpoint."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from dpa2.training.optimizer import (
     load_optimizer_section,
     optimizer_section,
 )
-from dpa2.training.task import Task, TaskSampler
+from dpa2.training.task import Task
+from dpa2.training.task_sampler import TaskSampler
 from schemas.base.errors import CheckpointError
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.checkpoint.header import SETTINGS
+from schemas.input.schedule import Schedule
 
 FORMAT = 1
 """Version of our own section of a checkpoint; readers refuse a higher one."""
@@ -38,66 +42,61 @@ def _metric(settings: Mapping[str, Any] | None) -> str | None:
     return None if metric is None else str(metric).strip().upper()
 
 
+@dataclass
 class TrainState:
     """Saves and restores the state of a run.
 
-    Args:
+    Attributes:
         tasks: The branches.
+        schedule: Learning rates.
         optimizer: The optimiser.
         average: The running mean of the parameters, or None.
         model_params: The normalised `model` section, as it goes into the file.
-        window: Sums behind the displayed averages (`disp_avg`), by branch.
-        choice: Draws the branch of each step.
+        task_sampler: Draws the branch of each step.
         tuning: What is frozen or trained more slowly.
         settings: The normalised input without the model, for whoever continues the run.
-
-    Attributes:
+        window: Sums behind the displayed averages (`disp_avg`), by branch.
         best: `[error, step]` of the best checkpoints, by their prefix (`full_validation`).
     """
 
-    def __init__(
-        self,
-        tasks: Mapping[str, Task],
-        optimizer: torch.optim.Optimizer,
-        average: ParameterAverage | None,
-        model_params: Mapping[str, Any],
-        window: dict[str, dict[str, float]],
-        choice: TaskSampler,
-        tuning: Tuning,
-        settings: Mapping[str, Any],
-    ) -> None:
-        self.settings = settings
-        self.tuning = tuning
-        self.choice = choice
-        self.tasks = tasks
-        self.optimizer = optimizer
-        self.average = average
-        self.model_params = model_params
-        self.window = window
-        self.best: dict[str, list[list[float]]] = {}
-        self.parameters = all_parameters(tasks)
+    tasks: Mapping[str, Task]
+    schedule: Schedule
+    optimizer: torch.optim.Optimizer
+    average: ParameterAverage | None
+    model_params: Mapping[str, Any]
+    task_sampler: TaskSampler
+    tuning: Tuning
+    settings: Mapping[str, Any]
+    window: dict[str, dict[str, float]] = field(default_factory=dict)
+    best: dict[str, list[list[float]]] = field(default_factory=dict)
 
-    def save(self, path: Path, *, steps_done: int, learning_rate: float) -> None:
-        """Write the checkpoint after `steps_done` steps, the last with `learning_rate`."""
+    @cached_property
+    def parameters(self) -> NumberedParameters:
+        """The parameters of all tasks in deepmd-kit's order."""
+        return all_parameters(self.tasks)
+
+    def save(self, path: Path, steps_done: int, *, weights_only: bool = False) -> None:
+        """Write the checkpoint after `steps_done` steps.
+
+        Args:
+            path: The file.
+            steps_done: Steps of the whole run, earlier ones included.
+            weights_only: Leave out what a restart needs.
+        """
+        known: dict[int, Tensor] = {}
+        rest: dict[str, Any] = {}
+        if not weights_only:
+            rest["optimizer"] = optimizer_section(self.optimizer, self.parameters)
+            rest["ema"] = None if self.average is None else self.average.section()
+            rest["state"] = {**self._own_state(), "steps_done": steps_done}
+        last = max(steps_done - 1, 0)
         write_checkpoint(
             path,
-            tensors=self._tensors(),
+            tensors={name: to_deepmd_state(task.model, known) for name, task in self.tasks.items()},
             model_params=self.model_params,
-            step=max(steps_done - 1, 0),
-            learning_rate=learning_rate,
-            optimizer=optimizer_section(self.optimizer, self.parameters),
-            ema=None if self.average is None else self.average.section(),
-            state={**self._own_state(), "steps_done": steps_done},
-        )
-
-    def save_weights(self, path: Path, *, steps_done: int, learning_rate: float) -> None:
-        """Write the weights alone, without what a restart needs."""
-        write_checkpoint(
-            path,
-            tensors=self._tensors(),
-            model_params=self.model_params,
-            step=max(steps_done - 1, 0),
-            learning_rate=learning_rate,
+            step=last,
+            learning_rate=self.schedule.applied(last),
+            **rest,
         )
 
     def restore(self, checkpoint: Checkpoint) -> int:
@@ -147,10 +146,6 @@ class TrainState:
                     "beside it has it",
                 ) from error
 
-    def _tensors(self) -> dict[str, Any]:
-        known: dict[int, Tensor] = {}
-        return {name: to_deepmd_state(task.model, known) for name, task in self.tasks.items()}
-
     def _own_state(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
@@ -160,7 +155,7 @@ class TrainState:
                 for n, t in self.tasks.items()
                 if t.validation is not None
             },
-            "choice": self.choice.state_dict(),
+            "choice": self.task_sampler.state_dict(),
             "tuning": self.tuning.document(),
             SETTINGS: self.settings,
             "window": self.window,
@@ -183,7 +178,7 @@ class TrainState:
                     state["validation_data"][name], "validation"
                 )
         if "choice" in state:  # files of version 0.1 have none and one branch
-            self.choice.load_state_dict(state["choice"])
+            self.task_sampler.load_state_dict(state["choice"])
         self.window.clear()
         self.window.update({name: dict(sums) for name, sums in state["window"].items()})
         if _metric(state.get(SETTINGS)) == _metric(self.settings):

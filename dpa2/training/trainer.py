@@ -4,8 +4,8 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from dpa2.training.checkpoint_store import CheckpointStore
-from dpa2.training.display import Display, Progress, TensorBoard
+from dpa2.training.display import Display, TensorBoard
+from dpa2.training.energy_bias import ENERGIES_UNTRAINED, change_final_bias
+from dpa2.training.finetune import Provenance
 from dpa2.training.full_validation import FullValidation
 from dpa2.training.optimizer import clip_gradients, set_learning_rate
 from dpa2.training.task import Batch, Task, as_numbers
 from dpa2.training.train_state import TrainState
 from schemas.base.errors import TrainingError, WriteError
-from schemas.input.schedule import Schedule
 
 
 class StopRequest:
@@ -124,22 +125,31 @@ def _culprit(task: Task, batch: Batch) -> str:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How the loop ended.
+class TrainResult:
+    """What a run has produced.
 
     Attributes:
-        steps_done: Steps behind us, earlier runs included.
         checkpoint: The newest checkpoint.
-        metrics: Errors of the last step on its training batch.
+        curve: The learning curve (`lcurve.out`).
+        num_steps: Steps of the whole training.
+        steps_done: Steps done, earlier runs included.
+        learning_rate: Rate of the last step.
+        metrics: Errors of the last step on its training batch, by deepmd-kit's names; empty
+            when this run did no step.
         seconds: Wall time of the loop.
-        stopped_by: Name of the signal that ended it early, or None.
+        stopped_by: Name of the signal that ended the run early, or None.
+        provenance: Of a fine-tuning: where each branch started.
     """
 
-    steps_done: int
     checkpoint: Path
+    curve: Path
+    num_steps: int
+    steps_done: int
+    learning_rate: float
     metrics: dict[str, float]
     seconds: float
-    stopped_by: str | None = None
+    stopped_by: str | None
+    provenance: dict[str, Provenance] = field(default_factory=dict)
 
 
 class Trainer:
@@ -147,50 +157,41 @@ class Trainer:
 
     Args:
         config: The checked `training` section.
-        tasks: The branches.
-        schedule: Learning rates.
-        snapshot: Knows what to save.
+        state: What is trained, and what to save of it.
         store: Where checkpoints go.
         ema_store: Where averaged checkpoints go.
         display: Rows and lines.
-        progress: The bar.
         tensorboard: Curves, or None.
         validations: Full validations (of the weights, of their averages) that choose best
             checkpoints.
-        finish: Called after the last step, before its checkpoint is written; or None.
     """
 
     def __init__(
         self,
         config: Any,
-        tasks: Mapping[str, Task],
-        schedule: Schedule,
-        snapshot: TrainState,
+        state: TrainState,
         store: CheckpointStore,
         ema_store: CheckpointStore,
         display: Display,
-        progress: Progress,
         tensorboard: TensorBoard | None = None,
         validations: tuple[FullValidation, ...] = (),
-        finish: Callable[[], None] | None = None,
     ) -> None:
         self.config = config
-        self.tasks = tasks
-        self.schedule = schedule
-        self.snapshot = snapshot
+        self.state = state
+        self.tasks = state.tasks
+        self.schedule = state.schedule
         self.store = store
         self.ema_store = ema_store
         self.display = display
-        self.progress = progress
+        self.progress = display.progress
         self.tensorboard = tensorboard
         self.validations = validations
-        self.finish = finish
         self.max_norm = float(config.gradient_max_norm or 0.0)
         self.guard = FiniteGuard()
         self._upcoming: Task | None = None
         self._saved_at = -1
 
-    def run(self, start_step: int) -> Outcome:
+    def run(self, start_step: int) -> TrainResult:
         """Train to the end, or to the first SIGINT or SIGTERM.
 
         Raises:
@@ -207,7 +208,7 @@ class Trainer:
             hint = f"{whole} is whole: make room, then continue with --restart {whole}"
             raise WriteError(error.message, hint=hint) from error
 
-    def _run(self, start_step: int) -> Outcome:
+    def _run(self, start_step: int) -> TrainResult:
         began = time.monotonic()
         metrics: Mapping[str, Tensor | float] = {}
         steps_done = start_step
@@ -227,9 +228,12 @@ class Trainer:
                 self.save(steps_done)
         if self.tensorboard is not None:
             self.tensorboard.close()
-        return Outcome(
-            steps_done=steps_done,
+        return TrainResult(
             checkpoint=self.store.path_of(steps_done),
+            curve=self.display.curve.path,
+            num_steps=self.schedule.num_steps,
+            steps_done=steps_done,
+            learning_rate=self.schedule.applied(max(steps_done - 1, 0)),
             metrics=as_numbers(metrics),
             seconds=time.monotonic() - began,
             stopped_by=stop.signal_name if steps_done < self.schedule.num_steps else None,
@@ -244,30 +248,30 @@ class Trainer:
             self._upcoming = self._choose_task()
             self._upcoming.stream.prefetch()
         learning_rate = self.schedule.applied(index)
-        optimizer = self.snapshot.optimizer
+        optimizer = self.state.optimizer
         set_learning_rate(optimizer, learning_rate)
         optimizer.zero_grad(set_to_none=True)
         result = task.compare(batch, learning_rate, create_graph=True)
         result.total.backward()  # type: ignore[no-untyped-call]
         self.guard.watch(step, task, batch, result.total.detach())
-        norm = clip_gradients(self.snapshot.parameters, self.max_norm)
+        norm = clip_gradients(self.state.parameters, self.max_norm)
         optimizer.step()
-        if self.snapshot.average is not None:
-            self.snapshot.average.update()
+        if self.state.average is not None:
+            self.state.average.update()
         self._report(step, task, result.metrics, learning_rate, norm)
         for validation in self.validations:
             if validation.due(step):
                 self.guard.settle()
-                self.progress.line(validation.run(step, learning_rate))
+                self.progress.line(validation.run(step))
         if self._saves_after(step):
             self.guard.settle()
-            if step == self.schedule.num_steps and self.finish is not None:
-                self.finish()
+            if step == self.schedule.num_steps and self.config.change_bias_after_training:
+                self._change_biases()
             self.save(step)
         return result.metrics
 
     def _choose_task(self) -> Task:
-        return self.tasks[self.snapshot.choice.next()]
+        return self.tasks[self.state.task_sampler.next()]
 
     def _pauses_after(self, step: int) -> bool:
         """Return whether the sampler's state may be needed after this step."""
@@ -300,20 +304,28 @@ class Trainer:
             extra = {} if norm is None else {"grad/total_norm": float(norm)}
             tensorboard.add(step, task.name, {"lr": learning_rate, **numbers, **extra})
 
+    def _change_biases(self) -> None:
+        """Put what the models leave over into their energies of the elements."""
+        seed = self.config.seed if isinstance(self.config.seed, int) else None
+        for task in self.tasks.values():
+            if task.loss.trains_energies:
+                change_final_bias(task.model, task.stream.sampler, seed, self.progress.line)
+            else:
+                self.progress.line(ENERGIES_UNTRAINED)
+
     def save(self, steps_done: int) -> None:
         """Write the checkpoint, then let the link lead to it, then delete old ones."""
-        rate = self.schedule.applied(max(steps_done - 1, 0))
         path = self.store.path_of(steps_done)
         # deepmd-kit's optimiser sections carry the rate of the step to come.
-        set_learning_rate(self.snapshot.optimizer, self.schedule.applied(steps_done))
-        self.snapshot.save(path, steps_done=steps_done, learning_rate=rate)
+        set_learning_rate(self.state.optimizer, self.schedule.applied(steps_done))
+        self.state.save(path, steps_done)
         self.store.publish(path)
         self.store.prune()
-        average = self.snapshot.average
+        average = self.state.average
         if average is not None:
             averaged = self.ema_store.path_of(steps_done)
             with average.applied():
-                self.snapshot.save_weights(averaged, steps_done=steps_done, learning_rate=rate)
+                self.state.save(averaged, steps_done, weights_only=True)
             self.ema_store.publish(averaged)
             self.ema_store.prune()
         self._saved_at = steps_done

@@ -1,5 +1,7 @@
 """The chemical elements."""
 
+from collections.abc import Iterable
+
 from schemas.base.suggest import nearest
 
 SYMBOLS = (
@@ -32,3 +34,9 @@ def symbol_like(name: str) -> str | None:
         return plain.capitalize()
     english = nearest(plain, _NAMES) if len(plain) > 3 else None
     return _NAMES[english] if english else None
+
+
+def by_atomic_number(names: Iterable[str]) -> list[str]:
+    """Return names in the order of the elements; what is no element comes last, as it came."""
+    order = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+    return sorted(names, key=lambda name: order.get(name, len(order)))

@@ -8,7 +8,7 @@ import schemas.check.start  # noqa: F401 - importing them registers their rules
 from schemas.base.diagnostics import Finding
 from schemas.check.rule import run_rules
 from schemas.input.root import Input, MultiTaskInput, normalized
-from schemas.input.start import Departure, Start, Target
+from schemas.input.start import RunStart, Start, Target
 from schemas.input.view import View
 
 
@@ -24,7 +24,7 @@ def check_start(
         start: The checkpoint; None if the training starts from scratch.
         config: All of the input; None if there are faults in it.
     """
-    return run_rules(Departure(targets, start, config), "start")
+    return run_rules(RunStart(targets, start, config), "start")
 
 
 def targets_of(config: Input | MultiTaskInput) -> list[Target]:

@@ -13,18 +13,18 @@ from schemas.input.semantic_diff import (
     meaning_of_checkpoint,
     meaning_of_input,
 )
-from schemas.input.start import Departure
+from schemas.input.start import RunStart
 
 _COURSE = "the training goes on another way"
 _COURSES: dict[str | int, str] = {"validating": "the best checkpoints are chosen in another way"}
 
 
-def _changes(departure: Departure) -> list[Change]:
+def _changes(run: RunStart) -> list[Change]:
     """Return what was otherwise in the run that is continued; the settings only if it notes them.
 
     That another model does not fit is the concern of other rules.
     """
-    start, config = departure.start, departure.config
+    start, config = run.start, run.config
     if start is None or start.option != "--restart" or config is None:
         return []
     try:
@@ -34,9 +34,9 @@ def _changes(departure: Departure) -> list[Change]:
         return []
 
 
-def _is_idle(item: Change, departure: Departure) -> bool:
+def _is_idle(item: Change, run: RunStart) -> bool:
     """Return whether a setting is looked at only by a change of the energies in the end."""
-    config = departure.config
+    config = run.config
     return (
         "preset_out_bias" in item.path
         and config is not None
@@ -45,18 +45,18 @@ def _is_idle(item: Change, departure: Departure) -> bool:
 
 
 @rule("ZOO632", "a restart goes on with the settings of the run", scope="start")
-def settings_are_kept(departure: Departure) -> Iterator[Finding]:
+def settings_are_kept(run: RunStart) -> Iterator[Finding]:
     """Say what changes the course of the training, and what changes nothing any more."""
-    start = departure.start
-    jumps = _jump(departure) is not None
-    for item in _changes(departure):
+    start = run.start
+    jumps = _jump(run) is not None
+    for item in _changes(run):
         assert start is not None
         is_said = jumps or item.path[0] == "training"  # by the rule of rates
-        path = departure.place(item.path)
+        path = run.place(item.path)
         message = f"`{item.path[-1]}` was {_value(item.ours)} in {start.file}"
         if item.path[0] == "validating" and item.ours is None:
             continue  # validation begins here
-        if item.effect == "begun" or _is_idle(item, departure):
+        if item.effect == "begun" or _is_idle(item, run):
             hint = "the run goes on as it was begun; --init-model begins a new one"
             yield note(path, f"{message}; a restart does not look at it", hint)
         elif item.effect == "course" or (item.effect == "rate" and not is_said):
@@ -66,11 +66,11 @@ def settings_are_kept(departure: Departure) -> Iterator[Finding]:
 
 
 @rule("ZOO636", "a restart shares between branches what the run shared", scope="start")
-def sharing_is_kept(departure: Departure) -> Iterator[Finding]:
+def sharing_is_kept(run: RunStart) -> Iterator[Finding]:
     """Refuse other shared parts: the weights of one branch would be lost."""
-    start = departure.start
-    branches = {target.name for target in departure.targets}
-    for item in _changes(departure):
+    start = run.start
+    branches = {target.name for target in run.targets}
+    for item in _changes(run):
         if start is not None and branches == set(start.branches) and is_sharing(item.path):
             branch, component = item.path[2:4]
             message = (
@@ -81,13 +81,13 @@ def sharing_is_kept(departure: Departure) -> Iterator[Finding]:
 
 
 @rule("ZOO633", "a restart goes on with the learning rate of the run", scope="start")
-def rate_goes_on(departure: Departure) -> Iterator[Finding]:
+def rate_goes_on(run: RunStart) -> Iterator[Finding]:
     """Warn of a schedule that is elsewhere at the step from which the run goes on."""
-    found = _jump(departure)
-    start = departure.start
+    found = _jump(run)
+    start = run.start
     if found is None or start is None:
         return
-    others = [item for item in _changes(departure) if item.effect == "rate"]
+    others = [item for item in _changes(run) if item.effect == "rate"]
     path: Path = ("learning_rate",)
     why = "the schedule or `numb_steps` is another one"
     if others:
@@ -102,12 +102,12 @@ def rate_goes_on(departure: Departure) -> Iterator[Finding]:
         "to go on at a low rate, begin a run of its own with --init-model and a low start_lr, or "
         "give the schedule a decay_rate, which does not depend on numb_steps"
     )
-    yield warning(departure.place(path), f"{message}: {why}", hint)
+    yield warning(run.place(path), f"{message}: {why}", hint)
 
 
-def _jump(departure: Departure) -> tuple[float, float] | None:
+def _jump(run: RunStart) -> tuple[float, float] | None:
     """Return the rate of the last step as it was and as it is now, if these differ."""
-    start, config = departure.start, departure.config
+    start, config = run.start, run.config
     if start is None or start.option != "--restart" or config is None:
         return None
     steps, before, total = start.steps, start.last_rate, config.training.numb_steps

@@ -13,7 +13,7 @@ Scope = Literal["input", "single-task", "multi-task", "start"]
 
 `input`: an `Input`, be it one branch of several; `single-task`: an `Input` that is no branch;
 `multi-task`: all branches at once (`schemas.input.branches.Draft`); `start`: an `Input` and the
-checkpoint from which it starts (`schemas.input.start.Departure`).
+checkpoint from which it starts (`schemas.input.start.RunStart`).
 """
 
 RuleFunction = Callable[[Any], Iterator[Finding]]

@@ -16,16 +16,16 @@ from schemas.input.effects import (
     model_differences,
 )
 from schemas.input.model import Model
-from schemas.input.start import Departure, Source, Start, Target, is_empty
+from schemas.input.start import RunStart, Source, Start, Target, is_empty
 from schemas.input.view import UnusableError
 
 _BRANCH = ("--branch",)
 
 
 @rule("ZOO611", "the branch asked for is in the checkpoint", scope="start")
-def branch_exists(departure: Departure) -> Iterator[Finding]:
+def branch_exists(run: RunStart) -> Iterator[Finding]:
     """Demand the branch that `--branch` or `finetune_head` names."""
-    start = departure.start
+    start = run.start
     if start is None:
         return
     if start.branch and start.option != "--finetune":
@@ -33,13 +33,13 @@ def branch_exists(departure: Departure) -> Iterator[Finding]:
         return
     if start.option != "--finetune":
         return
-    if start.branch and departure.is_multitask:
+    if start.branch and run.is_multitask:
         message = "--branch is for a single-task input; this one has branches"
         hint = "write `finetune_head` into each branch of `model_dict`"
         yield fault(_BRANCH, message, hint)
         return
-    for target in departure.targets:
-        if target.name in departure.sources:
+    for target in run.targets:
+        if target.name in run.sources:
             continue
         by_option = bool(start.branch)
         path = _BRANCH if by_option else target.path("model", "finetune_head")
@@ -60,61 +60,55 @@ def _no_such_branch(start: Start, path: tuple[str | int, ...], asked: str) -> Fi
 
 
 @rule("ZOO612", "a branch is chosen", scope="start")
-def branch_is_chosen(departure: Departure) -> Iterator[Finding]:
-    """Warn where none is chosen: deepmd-kit then draws a random fitting net, ours refuses to."""
-    start = departure.start
+def branch_is_chosen(run: RunStart) -> Iterator[Finding]:
+    """Refuse a choice that is left out: deepmd-kit then draws a random fitting net."""
+    start = run.start
     if start is None or start.option != "--finetune":
         return
-    for target in departure.targets:
-        if not departure.is_undecided(target):
+    for target in run.targets:
+        if not run.is_undecided(target):
             continue
         listed = ", ".join(f"`{name}`" for name in list(start.branches)[:40])
-        if departure.is_multitask:
+        if run.is_multitask:
             message = (
                 f"branch `{target.name}` is not in {start.file}, nor does it say where it starts"
             )
             hint = f'write "finetune_head": one of {listed}, or "RANDOM" for a random fitting net'
-            yield fault(_home(target), message, hint, severity="warning", at="key")
+            yield fault(_home(target), message, hint, at="key", for_deepmd="warning")
         else:
             message = (
                 f"{start.file} has {len(start.branches)} branches and none is chosen: deepmd-kit "
                 "starts with a random fitting net, zoo finetune does not start"
             )
             hint = f"choose with --branch: {listed}, or RANDOM for a random fitting net"
-            yield warning(_BRANCH, message, hint)
+            yield fault(_BRANCH, message, hint, for_deepmd="warning")
 
 
 def _home(target: Target) -> tuple[str | int, ...]:
-    return (
-        target.path("model", "type_map")[:-1]
-        if target.view.branch is None
-        else (
-            "model",
-            "model_dict",
-            target.name,
-        )
-    )
+    if target.view.branch is None:
+        return target.path("model", "type_map")[:-1]
+    return ("model", "model_dict", target.name)
 
 
 @rule("ZOO613", "finetune_head goes with --finetune", scope="start")
-def head_has_effect(departure: Departure) -> Iterator[Finding]:
+def head_has_effect(run: RunStart) -> Iterator[Finding]:
     """Warn of a branch to start from when nothing is started from."""
-    if departure.start is not None and departure.start.option == "--finetune":
+    if run.start is not None and run.start.option == "--finetune":
         return
-    for target in departure.targets:
+    for target in run.targets:
         if target.head is not None:
             path = target.path("model", "finetune_head")
             yield warning(path, "`finetune_head` has no effect without --finetune")
 
 
 @rule("ZOO545", "one branch is named to start from", scope="start")
-def head_agrees(departure: Departure) -> Iterator[Finding]:
+def head_agrees(run: RunStart) -> Iterator[Finding]:
     """Warn of a `finetune_head` that `--branch` makes count for nothing."""
-    start = departure.start
+    start = run.start
     if start is None or start.option != "--finetune" or not start.branch:
         return
-    for target in departure.targets:
-        if not departure.is_multitask and target.head not in (None, start.branch):
+    for target in run.targets:
+        if not run.is_multitask and target.head not in (None, start.branch):
             path = target.path("model", "finetune_head")
             message = (
                 f"`finetune_head` ({target.head}) has no effect: --branch is given, and counts"
@@ -123,12 +117,12 @@ def head_agrees(departure: Departure) -> Iterator[Finding]:
 
 
 @rule("ZOO614", "a restart has steps left", scope="start")
-def steps_are_left(departure: Departure) -> Iterator[Finding]:
+def steps_are_left(run: RunStart) -> Iterator[Finding]:
     """Warn of a checkpoint that has done all steps."""
-    start = departure.start
+    start = run.start
     if start is None or start.option != "--restart" or start.steps is None:
         return
-    for target in departure.targets:
+    for target in run.targets:
         try:
             steps = target.sound.training.numb_steps
         except UnusableError:
@@ -140,31 +134,31 @@ def steps_are_left(departure: Departure) -> Iterator[Finding]:
 
 
 @rule("ZOO550", "a restart finds the state of the optimiser", scope="start")
-def optimizer_is_there(departure: Departure) -> Iterator[Finding]:
+def optimizer_is_there(run: RunStart) -> Iterator[Finding]:
     """Refuse to continue from weights alone, such as those of a running mean."""
-    start = departure.start
+    start = run.start
     if start is not None and start.option == "--restart" and start.has_optimizer is False:
         message = f"{start.file} holds weights only and cannot be restarted from"
         yield fault(start.path, message, "start a new run from its weights: --init-model")
 
 
 @rule("ZOO615", "a restart has the branches of the checkpoint", scope="start")
-def branches_are_those_of_the_checkpoint(departure: Departure) -> Iterator[Finding]:
+def branches_are_those_of_the_checkpoint(run: RunStart) -> Iterator[Finding]:
     """Demand the same branches where weights are taken over one by one."""
-    start = departure.start
+    start = run.start
     if start is None or start.option == "--finetune":
         return
-    ours = [target.name for target in departure.targets if target.view.branch is not None]
+    ours = [target.name for target in run.targets if target.view.branch is not None]
     if not start.branches:
         yield fault(start.path, f"{start.file} does not describe its model")
-    elif departure.is_multitask != start.has_branches:
+    elif run.is_multitask != start.has_branches:
         kinds = ("a single-task model", "a multi-task model")
         message = (
             f"{start.file} is {kinds[start.has_branches]}, the input describes "
-            f"{kinds[departure.is_multitask]}"
+            f"{kinds[run.is_multitask]}"
         )
         yield fault(start.path, message, "--finetune can start from it")
-    elif departure.is_multitask and set(ours) != set(start.branches):
+    elif run.is_multitask and set(ours) != set(start.branches):
         lacking = [name for name in ours if name not in start.branches]
         beyond = [name for name in start.branches if name not in ours]
         parts = [f"lacks {', '.join(lacking)}"] if lacking else []
@@ -173,11 +167,11 @@ def branches_are_those_of_the_checkpoint(departure: Departure) -> Iterator[Findi
         yield fault(start.path, message, "the branches must be the same; --finetune can add some")
 
 
-def _pairs(departure: Departure) -> Iterator[tuple[Target, Source, Model]]:
+def _pairs(run: RunStart) -> Iterator[tuple[Target, Source, Model]]:
     """Yield each branch of the input with the one that it starts from."""
-    for target in departure.targets:
-        source = departure.sources.get(target.name)
-        model = departure.models.get(source.branch) if source is not None else None
+    for target in run.targets:
+        source = run.sources.get(target.name)
+        model = run.models.get(source.branch) if source is not None else None
         if source is not None and isinstance(model, Model):
             yield target, source, model
 
@@ -188,7 +182,7 @@ def _differences(target: Target, source: Source, theirs: Model) -> list[Differen
         return found  # a rule says so
     try:
         found += descriptor_differences(target.sound.model.descriptor, theirs.descriptor)
-        if not source.is_random:
+        if source.fitting != "random":
             found += fitting_differences(target.sound.model.fitting_net, theirs.fitting_net)
             found += model_differences(target.sound.model, theirs)
     except UnusableError:
@@ -197,30 +191,30 @@ def _differences(target: Target, source: Source, theirs: Model) -> list[Differen
 
 
 @rule("ZOO601", "the checkpoint is of a model that this engine runs", scope="start")
-def checkpoint_is_ours(departure: Departure) -> Iterator[Finding]:
+def checkpoint_is_ours(run: RunStart) -> Iterator[Finding]:
     """Demand a DPA-2 energy model."""
-    start = departure.start
-    for branch, model in departure.models.items():
+    start = run.start
+    for branch, model in run.models.items():
         if isinstance(model, ConfigError) and start is not None:
             message = f"{start.file}, branch `{branch}`: {model.message}"
             yield fault(start.path, message, model.hint)
 
 
 @rule("ZOO602", "the networks are those of the checkpoint", scope="start")
-def networks_are_equal(departure: Departure) -> Iterator[Finding]:
+def networks_are_equal(run: RunStart) -> Iterator[Finding]:
     """Demand networks in which the weights of the checkpoint mean the same.
 
     Seeds, initial values and whether something is trained may differ.
     """
-    start = departure.start
+    start = run.start
     if start is None:
         return
-    for target, source, theirs in _pairs(departure):
+    for target, source, theirs in _pairs(run):
         differences = _differences(target, source, theirs)
         if start.option != "--finetune":
             grave = [item for item in differences if not item.is_mild]
             if grave:
-                yield _does_not_fit(departure, target, grave)
+                yield _does_not_fit(run, target, grave)
             for item in differences:
                 if item.is_mild:
                     yield _other_function(start, target, item)
@@ -251,25 +245,25 @@ def _other_function(start: Start, target: Target, item: Difference) -> Finding:
     return warning(path, message, f"{keep} to keep what was trained")
 
 
-def _does_not_fit(departure: Departure, target: Target, grave: list[Difference]) -> Finding:
-    assert departure.start is not None
+def _does_not_fit(run: RunStart, target: Target, grave: list[Difference]) -> Finding:
+    assert run.start is not None
     first = grave[0]
     where = dotted(target.path("model", *first.parts))
     others = f" (and {len(grave) - 1} more)" if len(grave) > 1 else ""
     message = (
         f"the checkpoint does not fit: {where} is {_value(first.ours)} in the input and "
-        f"{_value(first.theirs)} in {departure.start.file}{others}"
+        f"{_value(first.theirs)} in {run.start.file}{others}"
     )
-    return fault(departure.start.path, message, "use the input that it was trained with")
+    return fault(run.start.path, message, "use the input that it was trained with")
 
 
 @rule("ZOO603", "the type_map goes with that of the checkpoint", scope="start")
-def types_are_known(departure: Departure) -> Iterator[Finding]:
+def types_are_known(run: RunStart) -> Iterator[Finding]:
     """Compare the elements: none in common is an error, new ones are drawn at random."""
-    start = departure.start
+    start = run.start
     if start is None:
         return
-    for target, _, model in _pairs(departure):
+    for target, _, model in _pairs(run):
         try:
             ours = target.sound.model.type_map
         except UnusableError:
@@ -298,25 +292,24 @@ def types_are_known(departure: Departure) -> Iterator[Finding]:
 
 
 @rule("ZOO604", "what is taken from the checkpoint", scope="start")
-def weights_are_taken(departure: Departure) -> Iterator[Finding]:
+def weights_are_taken(run: RunStart) -> Iterator[Finding]:
     """Say what is loaded and what is drawn at random."""
-    start = departure.start
+    start = run.start
     if start is None or start.option != "--finetune":
         return
-    for target, source, _ in _pairs(departure):
-        if departure.is_undecided(target):
+    for target, source, _ in _pairs(run):
+        if run.is_undecided(target):
             continue  # a rule says so
         whose = f"branch `{source.branch}` of {start.file}" if start.has_branches else start.file
         what = "descriptor and fitting net are loaded"
-        if source.is_random:
+        if source.fitting == "random":
             what = "the descriptor is loaded, the fitting net is random"
         what += f", the energy bias {_bias(start, source)}"
         if start.use_pretrain_script:
-            sections = (
-                "section of the descriptor is" if source.is_random else "sections of both are"
-            )
-            what += f"; the input's {sections} replaced by the checkpoint's"
-        prefix = f"branch `{target.name}` starts from " if departure.is_multitask else ""
+            both = "sections of both are"
+            whole = "section of the descriptor is" if source.fitting == "random" else both
+            what += f"; the input's {whole} replaced by the checkpoint's"
+        prefix = f"branch `{target.name}` starts from " if run.is_multitask else ""
         yield note(start.path, f"{prefix}{whose}: {what}")
 
 
@@ -328,13 +321,13 @@ def _bias(start: Start, source: Source) -> str:
         case "set":
             return "is fitted anew to the data"
         case "none":
-            return "is not fitted" if source.is_random else "is loaded as it is"
+            return "is not fitted" if source.fitting == "random" else "is loaded as it is"
 
 
 @rule("ZOO605", "an empty descriptor needs --use-pretrain-script", scope="start")
-def descriptor_is_given(departure: Departure) -> Iterator[Finding]:
+def descriptor_is_given(run: RunStart) -> Iterator[Finding]:
     """Demand a descriptor, or the options that take over a checkpoint's."""
-    start = departure.start
+    start = run.start
     hint = "add --use-pretrain-script to take over the checkpoint's"
     if start is None:
         hint = "to take over a pretrained model's: --finetune FILE --use-pretrain-script"
@@ -342,7 +335,7 @@ def descriptor_is_given(departure: Departure) -> Iterator[Finding]:
         hint = f"use the complete input of that run, which is beside {start.file} as out.json"
     elif start.use_pretrain_script:
         return
-    for target in departure.targets:
+    for target in run.targets:
         model = target.view.data.get("model")
         if isinstance(model, dict) and is_empty(model.get("descriptor")):
             message = "the descriptor is empty: nothing says what the network is like"
@@ -350,9 +343,9 @@ def descriptor_is_given(departure: Departure) -> Iterator[Finding]:
 
 
 @rule("ZOO606", "numbers of neighbours are those of the checkpoint", scope="start")
-def selections_are_known(departure: Departure) -> Iterator[Finding]:
+def selections_are_known(run: RunStart) -> Iterator[Finding]:
     """Warn of `auto`, which may come out other than in the checkpoint."""
-    for target, _, theirs in _pairs(departure):
+    for target, _, theirs in _pairs(run):
         try:
             chosen = list(auto_selections(target.sound.model.descriptor))
         except UnusableError:

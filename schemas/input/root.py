@@ -32,6 +32,28 @@ class Input(Section):
     nvnmd: Annotated[dict[str, Any] | None, NO_DEFAULT] = None
     """Of a special hardware; this engine does not train for it."""
 
+    @property
+    def branches(self) -> dict[str, "Branch"]:
+        """The only task, as a branch called `Default`."""
+        return {
+            "Default": Branch(
+                name="Default",
+                model=self.model,
+                loss=self.loss,
+                training_data=self.training.training_data,
+                validation_data=self.training.validation_data,
+                stat_file=self.training.stat_file,
+                stat_file_mode=self.training.stat_file_mode,
+                probability=None,
+                epochs=self.training.numb_epoch,
+            )
+        }
+
+    @property
+    def links(self) -> list["Link"]:
+        """What branches share: nothing, since there is one."""
+        return []
+
 
 # ruff: noqa: RUF012 - pydantic copies mutable defaults
 

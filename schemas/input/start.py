@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from schemas.base.diagnostics import Path
@@ -18,6 +19,9 @@ BiasMode = Literal["change", "set", "none"]
 """What becomes of the energies of the elements: `change` adds what the model leaves over
 (deepmd-kit's `change-by-statistic`), `set` replaces (`set-by-statistic`), `none` leaves them."""
 StartOption = Literal["--finetune", "--restart", "--init-model"]
+FittingNet = Literal["copied", "random", "resumed"]
+"""`copied`: from the checkpoint, with a new energy bias; `random`: drawn anew, only the descriptor
+is taken; `resumed`: from the checkpoint, and the branch goes on as it was."""
 DEFAULT_BRANCH = "Default"
 """What deepmd-kit calls the only branch of a single-task model."""
 RANDOM = "RANDOM"
@@ -61,9 +65,9 @@ class Start:
 
     def bias_of(self, source: "Source") -> BiasMode:
         """Return what becomes of the energies of the elements of a branch that starts here."""
-        if source.is_resumed:
+        if source.fitting == "resumed":
             return "none"
-        return self.bias_mode or ("set" if source.is_random else "change")
+        return self.bias_mode or ("set" if source.fitting == "random" else "change")
 
     @property
     def has_branches(self) -> bool:
@@ -96,16 +100,35 @@ class Source:
     """The branch of a checkpoint from which a branch of the input starts.
 
     Args:
+        file: The checkpoint.
         branch: Its name in the checkpoint.
         section: Its model section.
-        is_random: Whether the fitting net is drawn anew and only the descriptor is taken.
-        is_resumed: Whether the branch goes on as it is, without a new energy bias.
+        fitting: What becomes of the fitting net and the energy bias.
     """
 
+    file: str
     branch: str
     section: Mapping[str, Any] = field(repr=False)
-    is_random: bool = False
-    is_resumed: bool = False
+    fitting: FittingNet = "copied"
+
+    @property
+    def name(self) -> str:
+        """The checkpoint and, where it has several branches, the branch."""
+        file = FilePath(self.file).name
+        return file if self.branch == DEFAULT_BRANCH else f"{file}, branch {self.branch}"
+
+    @property
+    def type_map(self) -> list[str]:
+        """Elements of the branch."""
+        return list(self.section["type_map"])
+
+    def new_elements(self, type_map: Sequence[str]) -> list[str]:
+        """Return the elements of the input that the checkpoint does not know."""
+        return [name for name in type_map if name not in self.type_map]
+
+    def dropped_elements(self, type_map: Sequence[str]) -> list[str]:
+        """Return the elements of the checkpoint that the input does not have."""
+        return [name for name in self.type_map if name not in type_map]
 
 
 NETWORKS = ("descriptor", "fitting_net")
@@ -136,8 +159,8 @@ class Target:
 
 
 @dataclass
-class Departure:
-    """An input about to start: its branches, and the checkpoint if there is one."""
+class RunStart:
+    """The branches of an input, and the checkpoint that they start from if there is one."""
 
     targets: Sequence[Target]
     start: Start | None
@@ -179,7 +202,7 @@ class Departure:
     def is_undecided(self, target: Target) -> bool:
         """Whether a fitting net would be random because no branch is chosen."""
         source = self.sources.get(target.name)
-        if self.start is None or source is None or not source.is_random:
+        if self.start is None or source is None or source.fitting != "random":
             return False
         return RANDOM not in (self.start.branch, target.head)
 
@@ -201,6 +224,10 @@ def choose(start: Start, view: View, *, is_multitask: bool) -> Source | None:
     names, branches = start.names, start.branches
     if not branches:
         return None
+
+    def source(branch: str, fitting: FittingNet = "copied") -> Source:
+        return Source(start.file, branch, branches[branch], fitting)
+
     model = view.data.get("model")
     written = model.get("finetune_head") if isinstance(model, dict) else None
     head = written if isinstance(written, str) else None
@@ -209,18 +236,18 @@ def choose(start: Start, view: View, *, is_multitask: bool) -> Source | None:
         name = view.branch or DEFAULT_BRANCH
         if not is_multitask and not start.has_branches:
             name = first
-        return Source(name, branches[name], is_resumed=True) if name in branches else None
+        return source(name, "resumed") if name in branches else None
     if is_multitask and head is None and view.branch in branches:
         assert view.branch is not None
-        return Source(view.branch, branches[view.branch], is_resumed=True)
+        return source(view.branch, "resumed")
     asked = head if is_multitask else start.branch or head
     if not asked and not is_multitask and not start.has_branches:
-        return Source(first, branches[first])
+        return source(first)
     if not asked or asked == RANDOM:
-        return Source(first, branches[first], is_random=True)
+        return source(first, "random")
     if asked not in names:
         return None
-    return Source(names[asked], branches[names[asked]])
+    return source(names[asked])
 
 
 def model_of(source: Source) -> Model | ConfigError:
@@ -253,9 +280,9 @@ def with_pretrained(view: View, start: Start | None, *, is_multitask: bool = Fal
     if start.option == "--init-model":
         return dataclasses.replace(view, data={**view.data, "model": theirs})
     replaced = {**model}
-    for name in NETWORKS if not source.is_random else NETWORKS[:1]:
+    for name in NETWORKS if source.fitting != "random" else NETWORKS[:1]:
         replaced[name] = {**theirs[name], "trainable": _trainable(model.get(name))}
-    if source.is_random and not isinstance(replaced.get("fitting_net"), Mapping):
+    if source.fitting == "random" and not isinstance(replaced.get("fitting_net"), Mapping):
         replaced["fitting_net"] = {}
     return dataclasses.replace(view, data={**view.data, "model": replaced})
 

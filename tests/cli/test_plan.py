@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dpa2.training.loss import EnergyLoss
-from dpa2.training.plan import branches_of, milestones, step_at_rate
+from dpa2.training.plan import branch_plans, milestones, step_at_rate
 from schemas.check.input_file import check_text
 from schemas.input.learning_rate import ExponentialDecay
 from schemas.input.loss import EnergyLoss as LossConfig
@@ -102,7 +102,7 @@ def test_branches_that_share_a_descriptor_count_it_once(run, written):
 def test_branches_are_drawn_as_model_prob_says(example, workspace):
     changes = {"training.model_prob": {"water": 1.0, "salt": 3.0}}
     config = check_text(example("multi-task", changes)).config
-    num_steps, (water, salt) = branches_of(config)
+    num_steps, (water, salt) = branch_plans(config)
     assert (num_steps, water.steps, salt.steps) == (10000, 2500, 7500)
 
 
@@ -112,7 +112,7 @@ def test_epochs_of_branches_give_the_steps_and_the_shares(example, workspace):
         "training.numb_steps": "<remove>",
     }
     config = check_text(example("multi-task", changes)).config
-    num_steps, (water, salt) = branches_of(config)
+    num_steps, (water, salt) = branch_plans(config)
     assert num_steps == 400
     assert (water.epochs, salt.epochs) == (100, 300)
 

@@ -11,7 +11,7 @@ import pytest
 
 from cli.preflight import with_data
 from dpa2.data.systems import open_systems
-from dpa2.training.stat_file import FINGERPRINT, statistics_fingerprint, statistics_settings
+from dpa2.training.stat_file import FINGERPRINT, statistics_fingerprint
 from schemas.check.input_file import check_text
 from tests.commands import outcome
 
@@ -91,9 +91,7 @@ def test_data_that_do_not_exist_are_no_matter_of_the_preflight(folder):
 def test_statistics_of_other_data_are_refused_before_the_run(folder):
     config = check_text(text()).config
     bias = np.array([[-10.0], [-10.0]])
-    fingerprint = statistics_fingerprint(
-        open_systems("water", ["O", "H"]), statistics_settings(config.model)
-    )
+    fingerprint = statistics_fingerprint(open_systems("water", ["O", "H"]), config.model)
 
     def stored(name: str, **entries: np.ndarray) -> set[str]:
         with h5py.File(name, "w") as file:

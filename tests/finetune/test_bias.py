@@ -6,7 +6,7 @@ import dpa2
 from dpa2.data.systems import open_systems
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
-from dpa2.training.bias import adjust_bias, rebias
+from dpa2.training.energy_bias import adjust_bias, rebias
 from schemas.base.errors import CheckpointError, DataError
 from schemas.input.model import parse_model
 from tests.finetune.cases import MODEL

@@ -10,10 +10,11 @@ import torch
 import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import build_model
-from dpa2.training.transfer import Origin, transfer
+from dpa2.training.finetune import transfer
 from schemas.base.errors import CheckpointError, ConfigError
 from schemas.check.input_file import check_text
 from schemas.input.model import parse_model
+from schemas.input.start import Source
 from schemas.input.weights import DESCRIPTOR
 from tests.finetune.cases import MODEL
 
@@ -107,12 +108,12 @@ def test_networks_are_taken_over_from_the_checkpoint(case_folder):
 def test_a_tensor_that_does_not_fit_is_named(case_folder):
     section, tensors = read_checkpoint(MODEL).branch("scan")
     model = build_model(parse_model(section))
-    origin = Origin("model.pt", "scan", ("O", "H"), "copied")
+    source = Source("model.pt", "scan", {"type_map": ["O", "H"]})
     key = "atomic_model.fitting_net.filter_layers.networks.0.layers.0.matrix"
     with pytest.raises(CheckpointError, match="has shape"):
-        transfer(model, origin, {**tensors, key: torch.zeros(2, 2)})
+        transfer(model, source, {**tensors, key: torch.zeros(2, 2)})
     with pytest.raises(CheckpointError, match="has no atomic_model"):
-        transfer(model, origin, {k: t for k, t in tensors.items() if k != key})
+        transfer(model, source, {k: t for k, t in tensors.items() if k != key})
 
 
 def test_a_restart_after_fine_tuning_is_exact(case_folder, tmp_path):

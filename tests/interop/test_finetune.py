@@ -8,7 +8,7 @@ import torch
 
 import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.training.bias import rebias
+from dpa2.training.energy_bias import rebias
 from dpa2.training.optimizer import Tuning
 from tests.finetune.cases import CASES, MODEL, case_input, write_data
 

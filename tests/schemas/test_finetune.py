@@ -120,7 +120,7 @@ def test_a_branch_is_chosen_by_name_or_alias(found, multi):
 
 
 def test_no_branch_is_an_error_unless_random_is_said(found, multi):
-    assert ("warning", "ZOO612", "--branch") in found(multi)
+    assert ("error", "ZOO612", "--branch") in found(multi)
     assert found(multi, branch="RANDOM") == [LOADED]
 
 
@@ -136,7 +136,7 @@ def test_several_branches_start_each_from_its_own(found, multi, with_changes):
     model = TWO_BRANCHES["cases"]["as it is"]["config"]["model"]
     assert found(model, base=base) == [LOADED, LOADED]
     renamed = {"model_dict": {"pbe": model["model_dict"]["pbe"]}}
-    assert ("warning", "ZOO612", "model.model_dict.scan") in found(renamed, base=base)
+    assert ("error", "ZOO612", "model.model_dict.scan") in found(renamed, base=base)
     head = {"model.model_dict.scan.finetune_head": "pbe"}
     assert found(renamed, head, base=base) == [LOADED, LOADED]
     wrong = {"model.model_dict.scan.finetune_head": "bpe"}

@@ -176,7 +176,7 @@ def test_an_option_without_effect_is_named(words, option, models, monkeypatch):
     def stop(*_, **__):
         raise ReachedError
 
-    monkeypatch.setattr(dpa2.training.run, "train", stop)
+    monkeypatch.setattr(dpa2.training.run, "run", stop)
     model = torch.load("single.pt", weights_only=True)
     params = model.get("model", model)["_extra_state"]["model_params"]
     document = changed(SINGLE_TASK, {"training.validation_data": "<remove>"})

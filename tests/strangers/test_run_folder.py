@@ -15,7 +15,7 @@ import dpa2
 from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training import run_folder
-from dpa2.training.preparation import read_input
+from dpa2.training.start import read_input
 from schemas.base.errors import DataError, TrainingError
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import MODEL, write_system

@@ -10,7 +10,7 @@ import torch
 
 import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.training.bias import rebias
+from dpa2.training.energy_bias import rebias
 from schemas.check.input_file import check_text
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import multitask_input, write_systems

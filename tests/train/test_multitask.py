@@ -10,7 +10,7 @@ import dpa2
 from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import build_model, share
-from dpa2.training.task import TaskSampler
+from dpa2.training.task_sampler import TaskSampler
 from schemas.base.errors import CheckpointError, ConfigError
 from schemas.input.model import parse_model
 from schemas.input.root import Link
