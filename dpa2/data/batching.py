@@ -1,22 +1,33 @@
 """Frames per batch (`batch_size`) and probabilities of systems (`auto_prob`, `sys_probs`)."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from itertools import pairwise
 from math import ceil
-from typing import Literal
+from typing import TypeVar
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dpa2.data.frames import FloatArray
 from dpa2.data.system import System
 from schemas.base.errors import DataError
+from schemas.input.training import AutoProb, BatchSize, parse_blocks
 
-Rule = Literal["auto", "max", "filter", "mixed", "mix"]
-_RULES = ("auto", "max", "filter", "mixed", "mix")
+T = TypeVar("T")
+_BATCH_SIZE: TypeAdapter[int | str | list[int]] = TypeAdapter(
+    BatchSize, config=ConfigDict(strict=True)
+)
+_AUTO_PROB: TypeAdapter[str] = TypeAdapter(AutoProb)
+_FORMS = {
+    "batch_size": "give an integer of at least 1, a list of such, "
+    '"auto", "auto:N", "max:N", "filter:N", "mixed:N" or "mix:N"',
+    "auto_prob": 'write prob_uniform, prob_sys_size, or "prob_sys_size;0:2:0.4;2:5:0.6": systems 0 '
+    "and 1 share 0.4, 2 to 4 share 0.6",
+}
 _DEFAULT_AUTO_ATOMS = 32
-_FORMS = 'an integer, a list, "auto", "auto:N", "max:N", "filter:N", "mixed:N" or "mix:N"'
+# deepmd-kit allows this much rounding in sums of probabilities.
+_SUM_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +74,18 @@ def apply_batch_size(
         DataError: If the rule is unknown, a number is below 1, a list has the wrong length, or no
             system remains.
     """
-    if isinstance(batch_size, bool):
-        raise DataError(f"batch_size is {batch_size}", hint=f"give {_FORMS}")
-    if isinstance(batch_size, int):
-        return _fixed(systems, [_at_least_one(batch_size)] * len(systems))
-    if not isinstance(batch_size, str):
-        if len(batch_size) != len(systems):
+    given = _known(_BATCH_SIZE, "batch_size", batch_size)
+    if isinstance(given, int):
+        return _fixed(systems, [given] * len(systems))
+    if not isinstance(given, str):
+        if len(given) != len(systems):
             raise DataError(
-                f"batch_size lists {len(batch_size)} numbers for {len(systems)} systems",
+                f"batch_size lists {len(given)} numbers for {len(systems)} systems",
                 hint="give one number per system found, or a single one for all",
             )
-        return _fixed(systems, [_at_least_one(size) for size in batch_size])
-    rule, number = parse_rule(batch_size)
+        return _fixed(systems, given)
+    rule, _, text = given.partition(":")
+    number = int(text or _DEFAULT_AUTO_ATOMS)
     if rule == "mixed":
         return Batching(list(systems), [number] * len(systems), True, None, [])
     if rule == "auto":
@@ -99,30 +110,6 @@ def apply_batch_size(
     return Batching(kept, sizes, rule == "mix", number if rule == "mix" else None, warnings)
 
 
-def parse_rule(text: str) -> tuple[Rule, int]:
-    """Split a rule such as `"auto:128"` into its name and number.
-
-    Raises:
-        DataError: If it is no rule, or its number is missing or below 1.
-    """
-    name, colon, number = text.partition(":")
-    if name not in _RULES:
-        close = get_close_matches(name, _RULES, n=1)
-        raise DataError(
-            f'batch_size "{text}" is no rule',
-            hint=f'did you mean "{close[0]}"?' if close else f"give {_FORMS}",
-        )
-    if not colon and name == "auto":
-        return "auto", _DEFAULT_AUTO_ATOMS
-    if not re.fullmatch(r"\+?[0-9]+", number) or int(number) < 1:
-        raise DataError(
-            f'batch_size "{text}" needs a whole number of at least 1 after the colon',
-            hint=f'for example "{name}:128"',
-        )
-    rule: Rule = name  # type: ignore[assignment] # one of _RULES, checked above
-    return rule, int(number)
-
-
 def _fixed(systems: Sequence[System], sizes: list[int]) -> Batching:
     warnings = [
         f"batch_size {size} is larger than {system.name}, which has {system.num_frames} frames"
@@ -132,16 +119,18 @@ def _fixed(systems: Sequence[System], sizes: list[int]) -> Batching:
     return Batching(list(systems), sizes, False, None, warnings)
 
 
-def _at_least_one(size: int) -> int:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise DataError(f"batch_size has {size!r}", hint="a batch has at least 1 frame")
-    return size
+def _known(kind: TypeAdapter[T], name: str, value: object) -> T:
+    """Return a value of the input file that is of its kind, as `zoo validate` has it.
 
-
-_STYLES = ("prob_uniform", "prob_sys_size")
-_BLOCK_HINT = 'write "prob_sys_size;0:2:0.4;2:5:0.6": systems 0 and 1 share 0.4, 2 to 4 share 0.6'
-# deepmd-kit allows this much rounding in sums of probabilities.
-_SUM_TOLERANCE = 1e-8
+    Raises:
+        DataError: Else; says what it may be.
+    """
+    try:
+        return kind.validate_python(list(value) if isinstance(value, tuple) else value)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        hint = fault.get("ctx", {}).get("hint") or _FORMS[name]
+        raise DataError(f"{name} {value!r}: {fault['msg']}", hint=hint) from error
 
 
 def system_probabilities(
@@ -168,12 +157,7 @@ def system_probabilities(
         return np.full(len(batches), 1.0 / len(batches))
     if auto_prob == "prob_sys_size":
         return np.asarray(batches / batches.sum(), dtype=np.float64)
-    style, _, blocks = auto_prob.partition(";")
-    if style != "prob_sys_size":
-        close = get_close_matches(style, _STYLES, n=1)
-        hint = f'did you mean "{close[0]}"?' if close else f"give one of {', '.join(_STYLES)}"
-        raise DataError(f'auto_prob "{auto_prob}" is unknown', hint=hint)
-    return _blocks(blocks, batches)
+    return _blocks(_known(_AUTO_PROB, "auto_prob", auto_prob), batches)
 
 
 def _assigned(probs: FloatArray, batches: FloatArray) -> FloatArray:
@@ -200,40 +184,26 @@ def _assigned(probs: FloatArray, batches: FloatArray) -> FloatArray:
     return np.where(free, rest * shares / shares.sum(), probs)
 
 
-def _blocks(text: str, batches: FloatArray) -> FloatArray:
+def _blocks(style: str, batches: FloatArray) -> FloatArray:
+    blocks = parse_blocks(style)
+    for start, end, _ in blocks:
+        if start >= end:
+            raise DataError(f"auto_prob: block {start}:{end} is empty", hint=_FORMS["auto_prob"])
+        if end > len(batches):
+            raise DataError(
+                f"auto_prob: block {start}:{end} exceeds the {len(batches)} systems",
+                hint=_FORMS["auto_prob"],
+            )
+    for (_, end, _), (start, other, _) in pairwise(sorted(blocks)):
+        if start < end:
+            raise DataError(
+                f"auto_prob: block {start}:{other} overlaps another", hint=_FORMS["auto_prob"]
+            )
+    total = sum(weight for _, _, weight in blocks)
+    if not 0 < total < np.inf:
+        raise DataError(f"auto_prob: all block weights are {total:g}", hint=_FORMS["auto_prob"])
     weights = np.zeros_like(batches)
-    shares: list[tuple[int, int, float]] = []
-    for block in text.split(";"):
-        start, end, weight = _parse_block(block, len(batches))
-        if any(start < other_end and other_start < end for other_start, other_end, _ in shares):
-            raise DataError(f'auto_prob: block "{block}" overlaps another', hint=_BLOCK_HINT)
-        shares.append((start, end, weight))
-    total = sum(weight for _, _, weight in shares)
-    if total <= 0:
-        raise DataError("auto_prob: all block weights are 0", hint=_BLOCK_HINT)
-    for start, end, weight in shares:
+    for start, end, weight in blocks:
         inside = batches[start:end]
         weights[start:end] = inside / inside.sum() * (weight / total)
     return weights
-
-
-def _parse_block(block: str, num_systems: int) -> tuple[int, int, float]:
-    parts = block.split(":")
-    try:
-        start, end, weight = int(parts[0]), int(parts[1]), float(parts[2])
-    except (ValueError, IndexError) as error:
-        raise DataError(
-            f'auto_prob: "{block}" is no block start:end:weight', hint=_BLOCK_HINT
-        ) from error
-    if len(parts) != 3 or not 0 <= weight < np.inf:
-        raise DataError(
-            f'auto_prob: "{block}" is no block start:end:weight with a weight >= 0',
-            hint=_BLOCK_HINT,
-        )
-    if not 0 <= start < end:
-        raise DataError(f'auto_prob: block "{block}" is empty', hint=_BLOCK_HINT)
-    if end > num_systems:
-        raise DataError(
-            f'auto_prob: block "{block}" exceeds the {num_systems} systems', hint=_BLOCK_HINT
-        )
-    return start, end, weight

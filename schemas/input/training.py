@@ -92,6 +92,10 @@ def _known_probability(style: str) -> str:
     return style
 
 
+AutoProb = Annotated[str, AfterValidator(_known_probability)]
+"""How likely each system is: `prob_uniform`, `prob_sys_size`, or that with blocks of systems."""
+
+
 def _kind_of_batch_size(value: Any) -> str:
     if isinstance(value, list):
         return "list"
@@ -124,9 +128,7 @@ class DataSection(Section):
     """Frames of a batch: a number, a list with one for each system, or
     `auto` (at least 32 atoms), `auto:N` (at least N atoms), `max:N` (at most N atoms),
     `filter:N` (as max, without larger systems)."""
-    auto_prob: Annotated[
-        Annotated[str, AfterValidator(_known_probability)], Alias("auto_prob_style")
-    ] = "prob_sys_size"
+    auto_prob: Annotated[AutoProb, Alias("auto_prob_style")] = "prob_sys_size"
     """How likely each system is: `prob_uniform`, `prob_sys_size` (by number of batches), or
     `prob_sys_size;i:j:w;k:l:w2` (systems i to j-1 share the weight w)."""
     sys_probs: Annotated[list[float] | None, Alias("sys_weights")] = None
