@@ -20,6 +20,7 @@ from dpa2.data.structures.structure import (
     Structure,
     in_a_box,
 )
+from dpa2.data.structures.systems import Key, formula, grouped
 from schemas.base.errors import DataError
 from schemas.base.writing import destination
 
@@ -71,7 +72,6 @@ def _write_text(path: Path, words: Sequence[str]) -> None:
 
 
 _PARTS = {"train", "validation"}
-Key = tuple[tuple[str, ...] | int, bool, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def convert(
     ]
     structures, files, refused = _read(files, vacuum)
     elements = _elements(structures, type_map)
-    groups = _group(structures, mixed=mixed)
+    groups = grouped(structures, mixed=mixed)
     names = _names(list(groups))
     systems: list[ConvertedSystem] = []
     parts: list[tuple[str, list[Structure]]] = []
@@ -251,24 +251,11 @@ def _elements(structures: Iterable[Structure], type_map: Sequence[str] | None) -
     return list(type_map)
 
 
-def _group(structures: Sequence[Structure], *, mixed: bool) -> dict[Key, list[Structure]]:
-    """Sort structures into systems, in the order of their first appearance."""
-    groups: dict[Key, list[Structure]] = {}
-    for structure in structures:
-        atoms = len(structure.symbols) if mixed else structure.symbols
-        key = (atoms, structure.box is not None, frozenset(structure.labels))
-        groups.setdefault(key, []).append(structure)
-    return groups
-
-
 def _names(keys: Sequence[Key]) -> list[str]:
     """Name systems by formula, or by number of atoms where they are mixed."""
     names: list[str] = []
     for atoms, _, _ in keys:
-        if isinstance(atoms, int):
-            base = str(atoms)
-        else:
-            base = "".join(f"{e}{n if n > 1 else ''}" for e, n in sorted(Counter(atoms).items()))
+        base = str(atoms) if isinstance(atoms, int) else formula(atoms)
         used = sum(name == base or name.startswith(f"{base}_") for name in names)
         names.append(f"{base}_{used}" if used else base)
     return names

@@ -217,17 +217,7 @@ class Frames:
 
 
 _NOT_ARRAYS = {"system", "mixed", "sources"}
-_PER_ATOM = {
-    "coord",
-    "atom_types",
-    "force",
-    "atom_energy",
-    "atom_pref",
-    "atom_energy_coeff",
-    "drdq",
-    "aparam",
-    "places",
-}
+_PER_ATOM = {"coord", "atom_types", "places"} | {x.field for x in LABELS.values() if x.per_atom}
 
 
 def stack(batches: Sequence[Frames]) -> Frames:

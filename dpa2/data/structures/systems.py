@@ -1,7 +1,7 @@
 """Systems of deepmd-kit as structures, and files of structures as systems."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from dpa2.data.system import System
 from dpa2.data.systems import open_systems
 from dpa2.data.type_map import count_types, type_index
 from schemas.base.errors import DataError
+
+Key = tuple[tuple[str, ...] | int, bool, frozenset[str]]
 
 _FRAMES_PER_READ = 256
 _TAKEN = ("energy", "force", "virial")
@@ -168,24 +170,35 @@ def _of_file(
 ) -> list[System]:
     """Return one system for each composition, boundaries and labels in a file."""
     reading = Reading(path, known_names=type_map or (), keys=keys)
-    groups: dict[tuple[Any, ...], list[Structure]] = {}
-    for structure in read_structures(reading):
-        boxed = in_a_box(structure, vacuum, reading)
-        key = (boxed.symbols, boxed.box is None, frozenset(boxed.labels))
-        groups.setdefault(key, []).append(boxed)
+    found = (in_a_box(structure, vacuum, reading) for structure in read_structures(reading))
+    groups = grouped(found)
     bare = [key for key in groups if not key[2]]
     if keys is not None and 0 < len(bare) < len(groups):
         reading.note(f"{sum(len(groups.pop(key)) for key in bare)} frames have no labels: left out")
-    elements = sorted({symbol for symbols, *_ in groups for symbol in symbols})
+    elements = sorted({x for frames in groups.values() for x in frames[0].symbols})
     systems: list[System] = []
-    for number, ((symbols, *_), frames) in enumerate(groups.items()):
-        name = path if len(groups) == 1 else f"{path}:{_formula(symbols)}:{number}"
+    for number, frames in enumerate(groups.values()):
+        name = path if len(groups) == 1 else f"{path}:{formula(frames[0].symbols)}:{number}"
         system = StructureSystem(name, Path(split_index(path)[0]), frames, elements, type_map)
         systems.append(system)
     systems[0].warnings += reading.sentences()
     return systems
 
 
-def _formula(symbols: Sequence[str]) -> str:
+def grouped(structures: Iterable[Structure], *, mixed: bool = False) -> dict[Key, list[Structure]]:
+    """Sort structures into systems, in the order of their first appearance.
+
+    Their elements, or where they are mixed the number of atoms, boundaries and labels are equal.
+    """
+    groups: dict[Key, list[Structure]] = {}
+    for structure in structures:
+        atoms = len(structure.symbols) if mixed else structure.symbols
+        key = (atoms, structure.box is not None, frozenset(structure.labels))
+        groups.setdefault(key, []).append(structure)
+    return groups
+
+
+def formula(symbols: Sequence[str]) -> str:
+    """Return a formula such as H2O, elements sorted by name."""
     counts = sorted(Counter(symbols).items())
     return "".join(f"{name}{count if count > 1 else ''}" for name, count in counts)
