@@ -50,6 +50,8 @@ class Progress:
         num_steps: Steps in all.
     """
 
+    is_live = False
+
     def __init__(self, start_step: int, num_steps: int) -> None:
         self.start_step = start_step
         self.num_steps = num_steps
@@ -67,7 +69,11 @@ class Progress:
     @property
     def wants_metrics(self) -> bool:
         """Whether it is time to show fresh numbers (once a second where they are shown live)."""
-        return False
+        return self.is_live and self._is_stale
+
+    @property
+    def _is_stale(self) -> bool:
+        return time.monotonic() - self._last_refresh >= _SECONDS_BETWEEN_REFRESHES
 
     def advance(self, step: int, metrics: _Metrics | None = None) -> None:
         """Note that `step` steps are done; `metrics` where fresh numbers were asked for."""
@@ -106,7 +112,7 @@ class LineProgress(Progress):
 
     def advance(self, step: int, metrics: _Metrics | None = None) -> None:  # noqa: ARG002
         """Keep the clock."""
-        if time.monotonic() - self._last_refresh >= _SECONDS_BETWEEN_REFRESHES:
+        if self._is_stale:
             self._measure(step)
 
     def line(self, text: str) -> None:
@@ -117,6 +123,8 @@ class LineProgress(Progress):
 
 class BarProgress(Progress):
     """A live bar below the log lines, on stderr."""
+
+    is_live = True
 
     def __init__(self, start_step: int, num_steps: int) -> None:
         super().__init__(start_step, num_steps)
@@ -142,11 +150,6 @@ class BarProgress(Progress):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    @property
-    def wants_metrics(self) -> bool:
-        """True once a second."""
-        return time.monotonic() - self._last_refresh >= _SECONDS_BETWEEN_REFRESHES
-
     def advance(self, step: int, metrics: _Metrics | None = None) -> None:
         """Move the bar."""
         if metrics is None:
@@ -163,16 +166,13 @@ class BarProgress(Progress):
 class NotebookProgress(Progress):
     """One line of text that a notebook updates in place; needs no widgets."""
 
+    is_live = True
+
     def __init__(self, start_step: int, num_steps: int) -> None:
         super().__init__(start_step, num_steps)
         from IPython.display import display
 
         self._handle: Any = display({"text/plain": "training"}, raw=True, display_id=True)
-
-    @property
-    def wants_metrics(self) -> bool:
-        """True once a second."""
-        return time.monotonic() - self._last_refresh >= _SECONDS_BETWEEN_REFRESHES
 
     def advance(self, step: int, metrics: _Metrics | None = None) -> None:
         """Rewrite the line."""

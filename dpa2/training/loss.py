@@ -8,8 +8,9 @@ displayed as nan.
 
 # Axes:  F frames   N atoms   G generalized coordinates
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,19 +57,18 @@ class LossResult:
     metrics: dict[str, Tensor | float]
 
 
-@dataclass
-class _Sum:
-    """Terms collected so far."""
+Errors = tuple[Tensor, Tensor] | None
+"""The loss of a term and its displayed error; None where the label is absent."""
 
-    total: Tensor
-    metrics: dict[str, Tensor | float] = field(default_factory=dict)
-
-    def add(self, prefactor: float, value: Tensor, name: str, shown: Tensor) -> None:
-        self.total = self.total + prefactor * value
-        self.metrics[name] = shown.detach()
-
-    def absent(self, name: str) -> None:
-        self.metrics[name] = float("nan")
+_FIELDS = {
+    "e": ("energy", "atom_energy_coeff"),
+    "f": ("force",),
+    "v": ("virial",),
+    "ae": ("atom_energy",),
+    "pf": ("force", "atom_pref"),
+    "gf": ("force", "drdq"),
+}
+"""The labels that each term reads."""
 
 
 class EnergyLoss:
@@ -93,6 +93,14 @@ class EnergyLoss:
         delta = config.huber_delta
         self._deltas = list(delta) if isinstance(delta, list | tuple) else [delta] * 3
         self._kind = "mae" if config.loss_func == "mae" else "rmse"
+        self._terms: dict[str, Callable[[Any, Labels, Tensor], Errors]] = {
+            "e": self._energy,
+            "f": self._force,
+            "pf": self._weighted_force,
+            "gf": self._generalized_force,
+            "v": self._virial,
+            "ae": self._atom_energy,
+        }
         refuse(config, "loss")
 
     @property
@@ -102,28 +110,13 @@ class EnergyLoss:
 
     def learns_from(self, labels: Collection[str]) -> bool:
         """Return whether data with these labels have any that an active term compares."""
-        needed = {
-            "e": {"energy"},
-            "f": {"force"},
-            "v": {"virial"},
-            "ae": {"atom_energy"},
-            "pf": {"force"} if self.config.use_default_pf else {"force", "atom_pref"},
-            "gf": {"force", "drdq"},
-        }
-        return any(needed[term] <= set(labels) for term in self.active)
+        optional = {"atom_energy_coeff"} | ({"atom_pref"} if self.config.use_default_pf else set())
+        return any(set(_FIELDS[term]) - optional <= set(labels) for term in self.active)
 
     @property
     def labels_used(self) -> tuple[str, ...]:
         """Names of the label fields that some active term reads."""
-        fields = {
-            "e": ("energy", "atom_energy_coeff"),
-            "f": ("force",),
-            "v": ("virial",),
-            "ae": ("atom_energy",),
-            "pf": ("force", "atom_pref"),
-            "gf": ("force", "drdq"),
-        }
-        return tuple(dict.fromkeys(name for term in sorted(self.active) for name in fields[term]))
+        return tuple(dict.fromkeys(name for term in sorted(self.active) for name in _FIELDS[term]))
 
     def prefactor(self, term: str, learning_rate: float) -> float:
         """Return limit + (start - limit) * lr / lr0 of a term."""
@@ -154,24 +147,24 @@ class EnergyLoss:
             learning_rate: Rate of this step; sets the prefactors.
         """
         # A sum that starts at zero keeps the dtype and the device of the energies.
-        result = _Sum(total=prediction.energy.new_zeros(()))
-        counts = mask.sum(-1)
-        if self.rounds_factors:
-            # deepmd-kit divides 1 by integer counts, which torch does in single precision.
-            counts = counts.to(torch.float32)
-        per_atom = (1.0 / counts).to(mask.dtype)
-        if "e" in self.active:
-            self._add_energy(result, prediction, labels, per_atom, learning_rate)
-        if self.active & {"f", "pf", "gf"}:
-            self._add_forces(result, prediction, labels, mask, learning_rate)
-        if "v" in self.active:
-            self._add_virial(result, prediction, labels, per_atom, learning_rate)
-        if "ae" in self.active:
-            self._add_atom_energy(result, prediction, labels, mask, learning_rate)
-        if prediction.energy.requires_grad and not result.total.requires_grad:
-            result.total = result.total + self._nothing(prediction)
-        result.metrics["rmse"] = torch.sqrt(result.total.detach())
-        return LossResult(total=result.total, metrics=result.metrics)
+        total = prediction.energy.new_zeros(())
+        metrics: dict[str, Tensor | float] = {}
+        for term, compute in self._terms.items():
+            if term not in self.active:
+                continue
+            # The generalized force has no L1 form: its error keeps its name.
+            name = f"{'rmse' if term == 'gf' else self._kind}_{term}"
+            found = compute(prediction, labels, mask)
+            if found is None:
+                metrics[name] = math.nan
+                continue
+            value, shown = found
+            total = total + self.weight(term, learning_rate) * value
+            metrics[name] = shown.detach()
+        if prediction.energy.requires_grad and not total.requires_grad:
+            total = total + self._nothing(prediction)
+        metrics["rmse"] = torch.sqrt(total.detach())
+        return LossResult(total, metrics)
 
     def _nothing(self, prediction: Any) -> Tensor:
         """Return 0, whose gradient is 0 for all parameters behind the active terms.
@@ -184,36 +177,27 @@ class EnergyLoss:
         parts = [0.0 * getattr(prediction, name).sum() for name in names or ["energy"]]
         return torch.stack(parts).sum()
 
-    def _add_energy(
-        self, result: _Sum, prediction: Any, labels: Labels, per_atom: Tensor, rate: float
-    ) -> None:
-        name = f"{self._kind}_e"
+    def _energy(self, prediction: Any, labels: Labels, mask: Tensor) -> Errors:
         if labels.energy is None:
-            result.absent(name)
-            return
+            return None
         energy = prediction.energy
         if self.config.enable_atom_ener_coeff and labels.atom_energy_coeff is not None:
             energy = (labels.atom_energy_coeff * prediction.atom_energy).sum(-1)
-        prefactor = self.weight("e", rate)
-        value, shown = self._per_frame(energy[:, None], labels.energy[:, None], per_atom, 0)
-        result.add(prefactor, value, name, shown)
+        return self._per_frame(energy[:, None], labels.energy[:, None], mask, self._deltas[0])
 
-    def _add_virial(
-        self, result: _Sum, prediction: Any, labels: Labels, per_atom: Tensor, rate: float
-    ) -> None:
-        name = f"{self._kind}_v"
+    def _virial(self, prediction: Any, labels: Labels, mask: Tensor) -> Errors:
         if labels.virial is None:
-            result.absent(name)
-            return
-        value, shown = self._per_frame(
-            prediction.virial.reshape(-1, 9), labels.virial.reshape(-1, 9), per_atom, 2
-        )
-        result.add(self.weight("v", rate), value, name, shown)
+            return None
+        predicted, label = prediction.virial.reshape(-1, 9), labels.virial.reshape(-1, 9)
+        return self._per_frame(predicted, label, mask, self._deltas[2])
 
-    def _per_frame(
-        self, predicted: Tensor, label: Tensor, per_atom: Tensor, delta_index: int
-    ) -> tuple[Tensor, Tensor]:
+    def _per_frame(self, predicted: Tensor, label: Tensor, mask: Tensor, delta: float) -> Errors:
         """Return the loss and the displayed error of an extensive quantity (F, C)."""
+        counts = mask.sum(-1)
+        if self.rounds_factors:
+            # deepmd-kit divides 1 by integer counts, which torch does in single precision.
+            counts = counts.to(torch.float32)
+        per_atom = (1.0 / counts).to(mask.dtype)
         if self.config.loss_func == "mae":
             error = ((predicted - label).abs().mean(-1) * per_atom).mean()
             return error, error
@@ -222,87 +206,59 @@ class EnergyLoss:
         if self.config.use_huber:
             scale = per_atom[:, None]
             residual = scale * label - scale * predicted
-            return huber(residual, self._deltas[delta_index]).mean(), shown
+            return huber(residual, delta).mean(), shown
         power = 2 if self.config.intensive_ener_virial else 1
         return (squared * per_atom**power).mean(), shown
 
-    def _add_forces(
-        self, result: _Sum, prediction: Any, labels: Labels, mask: Tensor, rate: float
-    ) -> None:
-        if labels.force is None:
-            for term in sorted(self.active & {"f", "pf", "gf"}):
-                # The generalized force has no L1 form: its error keeps its name.
-                result.absent(f"{'rmse' if term == 'gf' else self._kind}_{term}")
-            return
-        difference = labels.force - prediction.force
+    def _force_difference(self, prediction: Any, force: Tensor) -> Tensor:
+        difference: Tensor = force - prediction.force
         if self.config.relative_f is not None:
-            size = labels.force.norm(dim=-1, keepdim=True) + self.config.relative_f
-            difference = difference / size
-        if "f" in self.active:
-            value, shown = self._force_error(difference, mask)
-            result.add(self.weight("f", rate), value, f"{self._kind}_f", shown)
-        if "pf" in self.active:
-            self._add_weighted_force(result, difference, labels, mask, rate)
-        if "gf" in self.active:
-            self._add_generalized_force(result, prediction, labels, mask, rate)
+            difference = difference / (force.norm(dim=-1, keepdim=True) + self.config.relative_f)
+        return difference
 
-    def _force_error(self, difference: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss and the displayed error of force differences (F, N, 3)."""
-        residual = difference
+    def _force(self, prediction: Any, labels: Labels, mask: Tensor) -> Errors:
+        if labels.force is None:
+            return None
+        residual = difference = self._force_difference(prediction, labels.force)
         if self.config.f_use_norm:
             residual = torch.linalg.vector_norm(difference, dim=-1, keepdim=True)
+        return self._per_component(residual, difference, mask, self._deltas[1])
+
+    def _atom_energy(self, prediction: Any, labels: Labels, mask: Tensor) -> Errors:
+        if labels.atom_energy is None:
+            return None
+        difference = (labels.atom_energy - prediction.atom_energy)[..., None]
+        return self._per_component(difference, difference, mask, self._deltas[0])
+
+    def _per_component(
+        self, residual: Tensor, difference: Tensor, mask: Tensor, delta: float
+    ) -> Errors:
+        """Return the loss and the displayed error of what atoms have (F, N, C)."""
         if self.config.loss_func == "mae":
             error = atom_mean(residual.abs(), mask)
             return error, error
         squared = atom_mean(difference.square(), mask)
-        if self.config.use_huber:
-            return atom_mean(huber(residual, self._deltas[1]), mask), squared.sqrt()
-        return squared, squared.sqrt()
+        value = atom_mean(huber(residual, delta), mask) if self.config.use_huber else squared
+        return value, squared.sqrt()
 
-    def _add_weighted_force(
-        self, result: _Sum, difference: Tensor, labels: Labels, mask: Tensor, rate: float
-    ) -> None:
-        name = f"{self._kind}_pf"
+    def _weighted_force(self, prediction: Any, labels: Labels, mask: Tensor) -> Errors:
         weight = labels.atom_pref
+        if labels.force is None or (weight is None and not self.config.use_default_pf):
+            return None
+        difference = self._force_difference(prediction, labels.force)
         if weight is None:
-            if not self.config.use_default_pf:
-                result.absent(name)
-                return
             weight = torch.ones_like(difference)
         measure = torch.abs if self.config.loss_func == "mae" else torch.square
         value = atom_mean(measure(difference) * weight, mask)
-        shown = value if self.config.loss_func == "mae" else value.sqrt()
-        result.add(self.weight("pf", rate), value, name, shown)
+        return value, value if self.config.loss_func == "mae" else value.sqrt()
 
-    def _add_generalized_force(
-        self, result: _Sum, prediction: Any, labels: Labels, mask: Tensor, rate: float
-    ) -> None:
-        if labels.drdq is None:
-            result.absent("rmse_gf")
-            return
-        assert labels.force is not None
+    def _generalized_force(self, prediction: Any, labels: Labels, mask: Tensor) -> Errors:
+        if labels.drdq is None or labels.force is None:
+            return None
         difference = (labels.force - prediction.force) * mask[..., None]
         generalized = torch.einsum("fnxg,fnx->fg", labels.drdq, difference)
         value = generalized.square().mean()
-        result.add(self.weight("gf", rate), value, "rmse_gf", value.sqrt())
-
-    def _add_atom_energy(
-        self, result: _Sum, prediction: Any, labels: Labels, mask: Tensor, rate: float
-    ) -> None:
-        name = f"{self._kind}_ae"
-        if labels.atom_energy is None:
-            result.absent(name)
-            return
-        difference = (labels.atom_energy - prediction.atom_energy)[..., None]
-        if self.config.loss_func == "mae":
-            value = shown = atom_mean(difference.abs(), mask)
-        else:
-            squared = atom_mean(difference.square(), mask)
-            shown = squared.sqrt()
-            value = squared
-            if self.config.use_huber:
-                value = atom_mean(huber(difference, self._deltas[0]), mask)
-        result.add(self.weight("ae", rate), value, name, shown)
+        return value, value.sqrt()
 
 
 def huber(residual: Tensor, delta: float) -> Tensor:

@@ -72,16 +72,12 @@ def locked_data(config: Input | MultiTaskInput) -> list[LockedData]:
 
 
 def _sections(config: Input | MultiTaskInput) -> Iterator[tuple[str, DataSection]]:
-    if isinstance(config, MultiTaskInput):
-        branches = {
-            f"training.data_dict.{name}": data for name, data in config.training.data_dict.items()
-        }
-    else:
-        branches = {"training": config.training}
-    for place, data in branches.items():
-        yield f"{place}.training_data", data.training_data
-        if data.validation_data is not None:
-            yield f"{place}.validation_data", data.validation_data
+    several = isinstance(config, MultiTaskInput)
+    for name, branch in config.branches.items():
+        place = f"training.data_dict.{name}" if several else "training"
+        yield f"{place}.training_data", branch.training_data
+        if branch.validation_data is not None:
+            yield f"{place}.validation_data", branch.validation_data
 
 
 def _fingerprint(place: str, section: DataSection, root: str) -> LockedData:

@@ -25,11 +25,11 @@ from dpa2.training.train_state import TrainState
 from schemas.base.diagnostics import Diagnostic, Finding
 from schemas.base.elements import by_atomic_number
 from schemas.base.errors import CheckpointError, ConfigError
-from schemas.check.finetune import check_start, targets_of
 from schemas.check.input_file import check_file, check_text, checked
+from schemas.check.start import check_start
 from schemas.checkpoint.header import SETTINGS
 from schemas.input.root import Input, MultiTaskInput
-from schemas.input.start import BiasMode, RunStart, Source, Start, StartOption
+from schemas.input.start import BiasMode, RunStart, Source, Start, StartOption, targets_of
 
 Say = Callable[[str], None]
 Config = Input | MultiTaskInput

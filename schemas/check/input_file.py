@@ -9,9 +9,9 @@ from typing import Any
 from schemas.base.diagnostics import Diagnostic, Finding, Move, Path, Rewrite, Span
 from schemas.base.errors import ConfigError
 from schemas.check.data_folders import systems_below, without_absent_data
-from schemas.check.finetune import check_start
 from schemas.check.merging import Placed, merged
 from schemas.check.multitask import check_branches, with_users
+from schemas.check.start import check_start
 from schemas.check.task import examine
 from schemas.check.training import RUN_FOLDER
 from schemas.input.branches import Draft, is_multitask

@@ -1,11 +1,12 @@
 """Rules about the checkpoint from which a training starts: its branch, its steps and its model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import schemas.check.restart  # noqa: F401 - importing it registers its rules
 from schemas.base.diagnostics import Finding, dotted
 from schemas.base.errors import ConfigError
 from schemas.base.suggest import nearest
-from schemas.check.rule import fault, note, rule, warning
+from schemas.check.rule import fault, note, rule, run_rules, warning
 from schemas.check.schema_faults import shown
 from schemas.check.systems import OTHER_ELEMENTS
 from schemas.input.effects import (
@@ -16,6 +17,7 @@ from schemas.input.effects import (
     model_differences,
 )
 from schemas.input.model import Model
+from schemas.input.root import Input, MultiTaskInput
 from schemas.input.start import RunStart, Source, Start, Target, is_empty
 from schemas.input.view import UnusableError
 
@@ -361,3 +363,18 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(shown(item) for item in value) + "]"
     return shown(value)
+
+
+def check_start(
+    targets: Sequence[Target],
+    start: Start | None,
+    config: Input | MultiTaskInput | None = None,
+) -> list[Finding]:
+    """Return what is wrong, or worth knowing, about starting an input from a checkpoint.
+
+    Args:
+        targets: Its branches; one of them for a single task.
+        start: The checkpoint; None if the training starts from scratch.
+        config: All of the input; None if there are faults in it.
+    """
+    return run_rules(RunStart(targets, start, config), "start")

@@ -158,6 +158,24 @@ class Target:
         return head if isinstance(head, str) else None
 
 
+def targets_of(config: Input | MultiTaskInput) -> list[Target]:
+    """Return the branches of a checked input; one for a single task."""
+    if isinstance(config, Input):
+        return [Target(View(normalized(config)), config)]
+    return [
+        Target(
+            View({"model": normalized(branch.model), "loss": normalized(branch.loss)}, branch=name),
+            Input.model_construct(
+                model=branch.model,
+                loss=branch.loss,
+                learning_rate=config.learning_rate,
+                training=config.training,
+            ),
+        )
+        for name, branch in config.branches.items()
+    ]
+
+
 @dataclass
 class RunStart:
     """The branches of an input, and the checkpoint that they start from if there is one."""

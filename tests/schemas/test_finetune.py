@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.check.finetune import check_finetune
 from schemas.check.input_file import check_text
+from schemas.check.start import check_start
 from schemas.input.root import normalized
-from schemas.input.start import Start
+from schemas.input.start import Start, targets_of
 
 TWO_BRANCHES = json.loads((Path(__file__).parent / "multitask_by_deepmd.json").read_text())
 DESCRIPTOR = "model.descriptor"
@@ -167,5 +167,5 @@ def test_a_model_of_another_kind_is_refused(found, single):
 
 def test_a_checked_input_can_be_compared_with_a_model(check, single):
     config = check({f"{DESCRIPTOR}.repinit.rcut": 6.5}).config
-    codes = [item.code for item in check_finetune(config, single) if item.severity == "error"]
-    assert codes == ["ZOO602"]
+    findings = check_start(targets_of(config), Start("--finetune", "model.pt", single))
+    assert [item.code for item in findings if item.severity == "error"] == ["ZOO602"]

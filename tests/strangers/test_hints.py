@@ -17,9 +17,9 @@ from cli.main import app
 from cli.options import split_branch
 from schemas.base.diagnostics import Diagnostic
 from schemas.base.errors import CheckpointError
-from schemas.check.finetune import check_start
 from schemas.check.fixes import apply_edits
 from schemas.check.input_file import check_file, check_text
+from schemas.check.start import check_start
 from schemas.input.root import normalized
 from schemas.input.start import Start
 from schemas.manual.codes import entries
