@@ -27,6 +27,7 @@ from dpa2.interfaces.ase import Parameters
 from dpa2.interfaces.lammps_data import lammps_structure
 from dpa2.interfaces.simulation import MdSettings, starting_structure, write_simulation
 from schemas.base.errors import DataError
+from tests.commands import zoo
 from tests.interfaces.conftest import GOLDEN
 from tests.strangers.situations import case, situation
 
@@ -265,40 +266,64 @@ def test_directions_that_are_held_stay_in_lammps(constraint, zeros, written, wat
     assert "f_model[1]" in starting(folder, "dump", "frames")[0]
 
 
-@pytest.mark.parametrize(
-    ("constraint", "reason"),
-    [
-        case(
-            "ASE | rigid bonds and --engine lammps | refused, names --engine ase",
-            FixBondLength(0, 1),
-            "the constraint FixBondLength",
-        ),
-        case(
-            "ASE | a plane that lies across the axes of LAMMPS | refused",
-            FixedPlane([0], (1, 1, 0)),
-            "FixedPlane of atom 0 .* no axis",
-        ),
-        case(
-            "ASE | every atom fixed | refused, names zoo predict",
-            FixAtoms(list(range(12))),
-            "nothing moves",
-        ),
-    ],
-)
-def test_what_lammps_cannot_hold_is_refused(constraint, reason, written, water):
-    water.set_constraint(constraint)
+def constrained(*constraints):
+    return lambda atoms: atoms.set_constraint(constraints)
+
+
+def massless(atoms):
+    atoms.set_masses([0.0 if atom == 4 else mass for atom, mass in enumerate(atoms.get_masses())])
+
+
+def nowhere(atoms):
+    atoms.positions[3, 1] = np.nan
+
+
+def at_one_place(atoms):
+    atoms.positions[3] = atoms.positions[7] + atoms.cell[0]
+
+
+def unchanged(_):
+    pass
+
+
+PARAMETERS = {"model": "fparam_aparam", "parameters": Parameters([0.2, 0.1])}
+LONG = {"model": "fparam_aparam", "parameters": Parameters([1.0, 2.0, 3.0], [0.1])}
+REFUSED = [
+    case("ASE | rigid bonds and --engine lammps | refused, names --engine ase",
+         constrained(FixBondLength(0, 1)), {}, "the constraint FixBondLength"),
+    case("ASE | a plane that lies across the axes of LAMMPS | refused",
+         constrained(FixedPlane([0], (1, 1, 0))), {}, "FixedPlane of atom 0 .* no axis"),
+    case("ASE | every atom fixed | refused, names zoo predict",
+         constrained(FixAtoms(list(range(12)))), {}, "nothing moves"),
+    case("ASE | constraints and npt, which moves all atoms with the cell | refused",
+         constrained(FixAtoms([0])), {"ensemble": "npt"}, "npt moves all atoms"),
+    (constrained(FixAtoms([0])), {"engine": "ase", "ensemble": "npt"}, "npt moves all atoms"),
+    case("ASE | a constraint that counts no degrees of freedom (MirrorForce) | refused with its "
+         "name", constrained(FixAtoms([0]), MirrorForce(0, 1, 2.0)), {"engine": "ase"},
+         "the constraint MirrorForce"),
+    case("force fields | a mass of zero | refused, names the atom", massless, {}, "atom 4 "),
+    case("models with parameters | a structure without aparam | refused when it is written",
+         unchanged, PARAMETERS, "needs aparam: 1 numbers per atom"),
+    (unchanged, {**PARAMETERS, "engine": "ase"}, "needs aparam: 1 numbers per atom"),
+    case("models with parameters | fparam of the wrong length | refused with both lengths",
+         unchanged, LONG, "fparam has 3 numbers, and the model takes 2"),
+    case("command lines | --couple aniso without npt | refused: it would change nothing",
+         unchanged, {"ensemble": "nvt", "couple": "aniso"}, "keeps the cell"),
+    case("damaged files | a position that is no number | refused before anything is written",
+         nowhere, {}, "position of atom 3"),
+    case("damaged files | two atoms at one place | refused before anything is written",
+         at_one_place, {}, "at the same place"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "options", "reason"), REFUSED)
+def test_what_cannot_be_simulated_is_refused(change, options, reason, written, water):
+    change(water)
     write_it, folder = written
-    with pytest.raises(DataError, match=reason):
-        write_it(water)
+    with pytest.raises(DataError, match=reason) as refusal:
+        write_it(water, **options)
+    assert ("--aparam" in (refusal.value.hint or "")) == ("needs aparam" in reason)
     assert not folder.exists()
-
-
-@situation("ASE | constraints and npt, which moves all atoms with the cell | refused")
-def test_constraints_and_a_moving_cell_are_refused(written, water):
-    water.set_constraint(FixAtoms([0]))
-    for engine in ("lammps", "ase"):
-        with pytest.raises(DataError, match="npt moves all atoms"):
-            written[0](water, engine, ensemble="npt")
 
 
 @situation(
@@ -318,16 +343,6 @@ def test_ase_keeps_constraints(written, water, monkeypatch):
     assert (moved[3:] > 0).all()
     assert last.get_distance(3, 4) == pytest.approx(first.get_distance(3, 4), abs=1e-6)
     assert abs(last.get_distance(3, 5) - first.get_distance(3, 5)) > 1e-5
-
-
-@situation(
-    "ASE | a constraint that counts no degrees of freedom (MirrorForce) | refused with its name"
-)
-def test_a_constraint_that_cannot_be_written_is_refused(written):
-    atoms = molecule("H2O")
-    atoms.set_constraint([FixAtoms([0]), MirrorForce(0, 1, 2.0)])
-    with pytest.raises(DataError, match="the constraint MirrorForce"):
-        written[0](atoms, "ase")
 
 
 @situation(
@@ -360,15 +375,6 @@ def test_ase_keeps_isotopes(written, water):
     np.testing.assert_allclose(read(folder / "structure.extxyz").get_masses(), masses)
 
 
-@situation("force fields | a mass of zero | refused, names the atom")
-def test_a_mass_of_zero_is_refused(written, water):
-    masses = water.get_masses()
-    masses[4] = 0.0
-    water.set_masses(masses)
-    with pytest.raises(DataError, match="atom 4 "):
-        written[0](water)
-
-
 @situation(
     "models with electronic temperature or field as fparam | fparam in the structure, aparam on "
     "the command line | in pair_style"
@@ -379,15 +385,6 @@ def test_parameters_reach_lammps(written, water):
     write_it(water, model="fparam_aparam", parameters=Parameters(None, [0.5]))
     (style,) = starting(folder, "pair_style")
     assert style[3:] == ["fparam", "0.25", "-0.5", "aparam", "0.5"]
-
-
-@situation("models with parameters | a structure without aparam | refused when it is written")
-@pytest.mark.parametrize("engine", ["lammps", "ase"])
-def test_missing_parameters_are_refused(engine, written, water):
-    with pytest.raises(DataError, match="needs aparam: 1 numbers per atom") as refusal:
-        written[0](water, engine, "fparam_aparam", Parameters([0.2, 0.1]))
-    assert "--aparam" in refusal.value.hint
-    assert not written[1].exists()
 
 
 @situation(
@@ -409,12 +406,6 @@ def test_parameters_of_single_atoms_are_for_ase(written, water, models, monkeypa
     )
     found = read("trajectory.traj", index=0).get_potential_energy()
     assert found == pytest.approx(expected.energy[0], abs=1e-6)
-
-
-@situation("models with parameters | fparam of the wrong length | refused with both lengths")
-def test_parameters_of_the_wrong_length_are_refused(written, water):
-    with pytest.raises(DataError, match="fparam has 3 numbers, and the model takes 2"):
-        written[0](water, model="fparam_aparam", parameters=Parameters([1.0, 2.0, 3.0], [0.1]))
 
 
 DUMP = """\
@@ -514,12 +505,6 @@ def test_a_cell_may_follow_in_each_direction(couple, written, water, tmp_path, m
     assert (angles > 1e-9).any() == (couple == "tri")
 
 
-@situation("command lines | --couple aniso without npt | refused: it would change nothing")
-def test_coupling_without_pressure_is_refused(written, water):
-    with pytest.raises(DataError, match="keeps the cell"):
-        written[0](water, ensemble="nvt", couple="aniso")
-
-
 @situation(
     "force fields, spin-polarised calculations | charges and magnetic moments of atoms | said "
     "that the model does not see them"
@@ -568,22 +553,6 @@ def test_heavy_water(type_map, reason, written, tmp_path):
     np.testing.assert_allclose(data(folder).get_masses(), [15.999, 2.0141, 1.008], atol=1e-4)
 
 
-@situation("damaged files | a position that is no number | refused before anything is written")
-def test_positions_that_are_no_numbers_are_refused(written, water):
-    water.positions[3, 1] = np.nan
-    with pytest.raises(DataError, match="position of atom 3"):
-        written[0](water)
-    assert not written[1].exists()
-
-
-@situation("damaged files | two atoms at one place | refused before anything is written")
-def test_atoms_at_one_place_are_refused(written, water):
-    water.positions[3] = water.positions[7] + water.cell[0]
-    with pytest.raises(DataError, match="at the same place"):
-        written[0](water)
-    assert not written[1].exists()
-
-
 @situation("relaxations | a start that carries energies of another method | left behind")
 def test_old_energies_are_left_behind(written, water, potential):
     water.calc = Calculator(potential)
@@ -605,14 +574,11 @@ def test_only_elements_of_the_structure_have_types(written):
 
 @situation("scripts | zoo md --json | the notes are in the document")
 def test_notes_are_in_the_document(models, water, tmp_path):
-    from typer.testing import CliRunner
-
-    from cli.main import app
-
     water.set_constraint(FixAtoms([0]))
     write(tmp_path / "water.traj", water)
-    arguments = ["md", tmp_path / "water.traj", "-m", models["small"], "-o", tmp_path / "md"]
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    result = zoo(
+        "md", tmp_path / "water.traj", "-m", models["small"], "-o", tmp_path / "md", "--json"
+    )
     notes = json.loads(result.stdout)["notes"]
     assert notes[0] == "velocities are drawn at 300 K"
     assert "trajectory.lammpstrj@-1" in notes[1]
