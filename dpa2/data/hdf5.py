@@ -10,11 +10,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.store import Store, describe_bad_dtype
+from dpa2.data.store import Store, refuse_other_than_numbers
 from schemas.base.errors import DataError
 from schemas.base.foreign_files import why_unreadable
 
-SUFFIXES = (".h5", ".hdf5")
 _MOST_BYTES = 64 * 2**20
 _MOST_EXPANSION = 200
 """How many times its size the numbers of a compressed file may take; 64 MB in any case."""
@@ -63,12 +62,7 @@ class Hdf5Group(Store):
             if self._root().get(path, getlink=True) is None:
                 return None
             item = self._member(path)
-        fault = describe_bad_dtype(item.dtype)
-        if fault:
-            raise DataError(
-                f"{self.where(set_name, stem)} holds {fault}, real numbers expected",
-                hint="save it again as an array of float64",
-            )
+        refuse_other_than_numbers(item.dtype, self.where(set_name, stem))
         return tuple(item.shape)
 
     def rows(self, set_name: str, stem: str, rows: NDArray[np.int64] | None) -> NDArray[Any]:
@@ -79,10 +73,6 @@ class Hdf5Group(Store):
                 return np.asarray(dataset[()])
             unique, positions = np.unique(rows, return_inverse=True)
             return np.asarray(dataset[unique])[positions]
-
-    def where(self, set_name: str, stem: str) -> str:
-        """Name a data set by file, group, set and array."""
-        return f"{self.name.rstrip('/')}/{set_name}/{stem}.npy"
 
     @property
     def files(self) -> Sequence[Path]:
@@ -173,8 +163,7 @@ def open_file(path: Path) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _opened(path: str, mtime_ns: int, size: int) -> Any:
-    del mtime_ns, size
+def _opened(path: str, _mtime_ns: int, _size: int) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:

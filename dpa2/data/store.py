@@ -14,6 +14,16 @@ from numpy.typing import NDArray
 from schemas.base.errors import DataError
 from schemas.base.foreign_files import read_text_file, why_unreadable
 
+# A memory map keeps a file descriptor; data sets have thousands of files and processes about 1000.
+_MAX_OPEN_MAPS = 256
+_NO_NUMBERS = {
+    "c": "complex numbers",
+    "U": "text",
+    "S": "text",
+    "O": "pickled Python objects",
+    "V": "records",
+}
+
 
 class Store(ABC):
     """What a system in the deepmd layout is read from: a folder or a group of an HDF5 file.
@@ -50,32 +60,28 @@ class Store(ABC):
     def rows(self, set_name: str, stem: str, rows: NDArray[np.int64] | None) -> NDArray[Any]:
         """Read rows of an array's first axis, in the given order; None reads the whole array."""
 
-    @abstractmethod
-    def where(self, set_name: str, stem: str) -> str:
-        """Name an array in a message: `data/water/set.000/coord.npy`."""
-
     @property
     @abstractmethod
     def files(self) -> Sequence[Path]:
         """Files that hold the content, in a fixed order."""
 
-
-def describe_bad_dtype(dtype: np.dtype[Any]) -> str | None:
-    """Say what is wrong with a dtype where real numbers are expected; None if it will do."""
-    if dtype.kind in "fiub":
-        return None
-    kinds = {
-        "c": "complex numbers",
-        "U": "text",
-        "S": "text",
-        "O": "pickled Python objects",
-        "V": "records",
-    }
-    return f"{kinds.get(dtype.kind, 'no numbers')} (dtype {dtype})"
+    def where(self, set_name: str, stem: str) -> str:
+        """Name an array in a message: `data/water/set.000/coord.npy`."""
+        return f"{self.name.rstrip('/')}/{set_name}/{stem}.npy"
 
 
-# A memory map keeps a file descriptor; data sets have thousands of files and processes about 1000.
-_MAX_OPEN_MAPS = 256
+def refuse_other_than_numbers(dtype: np.dtype[Any], where: str) -> None:
+    """Refuse an array that holds no real numbers.
+
+    Raises:
+        DataError: Says what it holds.
+    """
+    if dtype.kind not in "fiub":
+        kind = _NO_NUMBERS.get(dtype.kind, "no numbers")
+        raise DataError(
+            f"{where} holds {kind} (dtype {dtype}), real numbers expected",
+            hint="save it again as an array of float64",
+        )
 
 
 class NpyFolder(Store):
@@ -107,10 +113,7 @@ class NpyFolder(Store):
     def shape(self, set_name: str, stem: str) -> tuple[int, ...] | None:
         """Return the shape from the header of a `.npy` file; None if there is no such file."""
         path = self._file(set_name, stem)
-        if not path.is_file():
-            return None
-        shape, _ = _checked_header(path, self.where(set_name, stem))
-        return shape
+        return _shape(path, self.where(set_name, stem)) if path.is_file() else None
 
     def rows(self, set_name: str, stem: str, rows: NDArray[np.int64] | None) -> NDArray[Any]:
         """Read rows through a memory map."""
@@ -118,10 +121,6 @@ class NpyFolder(Store):
         status = path.stat()
         array = _mapped(str(path), status.st_mtime_ns, status.st_size)
         return np.array(array) if rows is None else np.asarray(array[rows])
-
-    def where(self, set_name: str, stem: str) -> str:
-        """Name a file as the user would find it."""
-        return f"{self.name}/{set_name}/{stem}.npy"
 
     @property
     def files(self) -> Sequence[Path]:
@@ -134,6 +133,7 @@ class NpyFolder(Store):
         return self.path / set_name / f"{stem}.npy"
 
 
+# What damaged headers of arrays lead to; they are parsed as Python literals.
 _BAD_HEADERS = (
     ValueError,
     EOFError,
@@ -144,7 +144,6 @@ _BAD_HEADERS = (
     RecursionError,
     MemoryError,
 )
-"""What damaged headers of arrays lead to; they are parsed as Python literals."""
 
 
 def _refuse_pointer(path: Path) -> None:
@@ -154,26 +153,22 @@ def _refuse_pointer(path: Path) -> None:
 
 
 @lru_cache(maxsize=_MAX_OPEN_MAPS)
-def _mapped(path: str, mtime_ns: int, size: int) -> NDArray[Any]:
+def _mapped(path: str, _mtime_ns: int, _size: int) -> NDArray[Any]:
     """Open a memory map; time and size are part of the key so that a rewritten file is reopened."""
-    del mtime_ns, size
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 
-def _checked_header(path: Path, where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read shape and dtype, and make sure that the file is complete and holds real numbers."""
+def _shape(path: Path, where: str) -> tuple[int, ...]:
+    """Read the shape, and make sure that the file is complete and holds real numbers."""
     size = path.stat().st_size
     if size == 0:
         raise DataError(f"{where} is empty", hint="write the file again")
+    formats = np.lib.format
     with path.open("rb") as file:
         try:
-            version = np.lib.format.read_magic(file)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
+            first = formats.read_magic(file) == (1, 0)
+            read = formats.read_array_header_1_0 if first else formats.read_array_header_2_0
             shape, _, dtype = read(file)
         except _BAD_HEADERS as error:
             _refuse_pointer(path)
@@ -182,12 +177,7 @@ def _checked_header(path: Path, where: str) -> tuple[tuple[int, ...], np.dtype[A
                 hint="it may be damaged, or text saved under the name .npy",
             ) from error
         offset = file.tell()
-    fault = describe_bad_dtype(dtype)
-    if fault:
-        raise DataError(
-            f"{where} holds {fault}, real numbers expected",
-            hint="save it again as an array of float64",
-        )
+    refuse_other_than_numbers(dtype, where)
     if min(shape, default=0) < 0:
         raise DataError(f"{where} has the shape {shape}", hint="write the file again")
     expected = offset + math.prod(shape) * dtype.itemsize
@@ -196,4 +186,4 @@ def _checked_header(path: Path, where: str) -> tuple[tuple[int, ...], np.dtype[A
             f"{where} is truncated: {size} bytes of {expected}",
             hint="copy or write the file again",
         )
-    return tuple(shape), dtype
+    return tuple(shape)
