@@ -24,9 +24,9 @@ from dpa2.interfaces.simulation import MdSettings, write_simulation
 from dpa2.model.build import build_model
 from schemas.base.errors import CheckpointError
 from schemas.input.model import parse_model
+from tests.golden_cases import GOLDEN, load_case
 from tests.interop.lammps import ROOT, assert_ours, run_lammps, water_box
 from tests.jax.systems import assert_agree, evaluated
-from tests.model.conftest import GOLDEN, load_case
 
 pytestmark = pytest.mark.interop
 

@@ -1,7 +1,7 @@
 import pytest
 
 from dpa2.formats.conversion import convert
-from tests.model.conftest import GOLDEN
+from tests.golden_cases import GOLDEN
 
 
 @pytest.fixture(scope="session")

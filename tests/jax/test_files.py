@@ -10,7 +10,7 @@ from dpa2.formats.conversion import convert
 from dpa2.formats.savedmodel import replaced_folder
 from dpa2.jax import packages
 from schemas.base.errors import ConversionError, WriteError
-from tests.model.conftest import GOLDEN
+from tests.golden_cases import GOLDEN
 
 PROGRAMS = [
     "stablehlo",

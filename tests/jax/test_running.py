@@ -1,4 +1,7 @@
-"""`.hlo` files and SavedModels are evaluated, or refused; SavedModels run in tests/interop."""
+"""The network in JAX, and `.hlo` files and SavedModels that are evaluated or refused.
+
+All golden cases, and SavedModels, run in tests/interop.
+"""
 
 import json
 
@@ -6,20 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 import dpa2
-from cli.main import app
 from dpa2.formats.dictionary_files import write_hdf5
 from dpa2.formats.engine import LowerInput, fixed_shapes
 from dpa2.formats.facts import Facts
 from dpa2.jax import packages
 from schemas.base.errors import CheckpointError
+from tests.commands import zoo
 from tests.evaluate.conftest import write_system
-from tests.model.conftest import GOLDEN
+from tests.golden_cases import GOLDEN, golden_arrays, load_case
+from tests.jax.systems import assert_agree, evaluated
 
 CASE = GOLDEN / "fparam_aparam"
-QUANTITIES = ("energy", "force", "virial", "atom_energy", "atom_virial")
 
 
 @pytest.fixture(autouse=True)
@@ -30,45 +32,31 @@ def _quick_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.fixture
-def frames():
-    with np.load(CASE / "expected.npz") as archive:
-        return dict(archive)
-
-
-def inputs(frames, **changes):
-    names = ("coord", "box", "atype", "fparam", "aparam")
-    return {name: frames[name] for name in names} | changes
-
-
 @pytest.mark.parametrize("changes", [{}, {"fparam": None}], ids=["given", "default fparam"])
-def test_the_numbers_are_those_of_the_checkpoint(hlo_file, frames, changes):
-    arguments = inputs(frames, **changes)
-    found = dpa2.load(hlo_file).predict(**arguments)
+def test_a_file_gives_the_numbers_of_the_checkpoint(hlo_file, changes):
+    arguments = golden_arrays(CASE.name) | changes
+    potential = dpa2.load(hlo_file)
+    found = potential.predict(**arguments)
     expected = dpa2.load(CASE / "model.pt").predict(**arguments)
-    for name in QUANTITIES:
+    for name in ("energy", "force", "virial", "atom_energy", "atom_virial"):
         np.testing.assert_allclose(
             getattr(found, name), getattr(expected, name), rtol=0, atol=1e-10, err_msg=name
         )
+    assert (potential.type_map, potential.dim_fparam, potential.dim_aparam) == (["O", "H"], 2, 1)
+    assert potential.model_params["descriptor"]["type"] == "dpa2"
 
 
-def test_commands_take_it_beside_the_checkpoint(hlo_file, frames, tmp_path):
+def test_commands_take_it_beside_the_checkpoint(hlo_file, tmp_path):
+    with np.load(CASE / "expected.npz") as archive:
+        frames = dict(archive)
     system = write_system(tmp_path / "system", frames)
     for name in ("fparam", "aparam"):
         np.save(system / "set.000" / f"{name}.npy", frames[name].reshape(len(frames[name]), -1))
-    words = ["compare", str(CASE / "model.pt"), f"hlo={hlo_file}", "-s", str(system), "--json"]
-    outcome = CliRunner().invoke(app, words)
-    assert outcome.exit_code == 0, outcome.output
-    ours, theirs = json.loads(outcome.stdout)["models"]
+    result = zoo("compare", CASE / "model.pt", f"hlo={hlo_file}", "-s", system, "--json")
+    assert result.exit_code == 0, result.output
+    ours, theirs = json.loads(result.stdout)["models"]
     for name, error in ours["errors"].items():
         assert theirs["errors"][name]["rmse"] == pytest.approx(error["rmse"], abs=1e-9)
-
-
-def test_a_file_says_what_it_takes(hlo_file):
-    potential = dpa2.load(hlo_file)
-    assert potential.type_map == ["O", "H"]
-    assert (potential.dim_fparam, potential.dim_aparam) == (2, 1)
-    assert potential.model_params["descriptor"]["type"] == "dpa2"
 
 
 @pytest.mark.parametrize("option", [{"branch": "H2O"}, {"dtype": "float32"}])
@@ -77,9 +65,9 @@ def test_what_is_fixed_cannot_be_chosen(hlo_file, option):
         dpa2.load(hlo_file, **option)
 
 
-def test_its_descriptor_is_in_the_checkpoint_only(hlo_file, frames):
+def test_its_descriptor_is_in_the_checkpoint_only(hlo_file):
     with pytest.raises(CheckpointError, match="descriptor") as caught:
-        dpa2.load(hlo_file).predict(**inputs(frames), descriptor=True)
+        dpa2.load(hlo_file).predict(**golden_arrays(CASE.name), descriptor=True)
     assert "checkpoint" in caught.value.hint
 
 
@@ -222,3 +210,19 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
     with pytest.raises(CheckpointError, match=f"runs with {missing}, not installed") as caught:
         dpa2.load(path)
     assert f"pip install 'dpa-zoo[{extra}]'" in caught.value.hint
+
+
+# Compiling takes seconds a case; these three take almost every branch of the code. The value: with
+# atomic virials or not.
+COMPARED = {
+    "davg_exclude_types_not_smooth": False,
+    "davg_strip_one_side": False,
+    "every_update_res_residual": True,
+}
+
+
+@pytest.mark.parametrize(("name", "atomic_virial"), COMPARED.items())
+def test_the_numbers_are_those_of_the_torch_engine(name, atomic_virial):
+    case = load_case(name)
+    found = evaluated(case, atomic_virial=atomic_virial)
+    assert_agree(found, case.predict(), 1e-10)

@@ -1,12 +1,11 @@
 """Empty slots in closed form are what they are one by one, where slots have own statistics."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-SHIFTED = sorted(path.parent.name for path in GOLDEN.glob("davg*/expected.npz"))
+from tests.golden_cases import CASES
+
+SHIFTED = [name for name in CASES if name.startswith("davg")]
 BLOCKS = {
     "repinit": "num_repinit",
     "repinit_three_body": "num_three_body",

@@ -1,18 +1,15 @@
 """The network computes what deepmd-kit 3.2.0 computes (tests/golden/README.md)."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dpa2.model import blocks
 from schemas.input.model import parse_model
+from tests.golden_cases import CASES, GOLDEN, QUANTITIES
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
 FLOAT32 = {"float32", "float32_fitting"}
-QUANTITIES = ("energy", "force", "virial", "atom_energy", "atom_virial", "descriptor")
 # What is trained, and what deepmd-kit ignores, changes no number.
 WITHOUT_NUMBERS = {
     *("descriptor.trainable", "fitting_net.trainable"),

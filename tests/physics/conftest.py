@@ -152,6 +152,12 @@ def randomize(model: EnergyModel, rng: np.random.Generator) -> None:
                 module.bias.copy_(uniform(-0.5, 0.5, module.bias.shape))
 
 
+def close(found: np.ndarray, expected: np.ndarray, scale: float = 1.0) -> None:
+    """Assert equality to ten digits of the largest value (of at least `scale`)."""
+    size = max(scale, np.abs(expected).max(initial=0.0))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * size)
+
+
 @dataclass(frozen=True)
 class System:
     """Frames to evaluate; coord (F, N, 3) Å, box (F, 3, 3) Å or None, types (F, N)."""
@@ -265,16 +271,6 @@ def draw(seed: int, *, shifted: bool = True) -> Drawn:
 
 
 SMOOTH = [k for k, section in enumerate(draw_sections()) if section["descriptor"]["smooth"]]
-
-
-@pytest.fixture
-def options() -> dict[str, list[Any]]:
-    return OPTIONS
-
-
-@pytest.fixture
-def sections() -> list[dict[str, Any]]:
-    return sections_drawn()
 
 
 @pytest.fixture(params=range(NUM_DRAWS), ids=lambda seed: f"draw{seed}")

@@ -41,67 +41,42 @@ def test_virials_are_minus_the_gradient_with_respect_to_strain(drawn):
     close(virial.ravel(), -values @ WEIGHTS)
 
 
-class Loss:
-    """A random linear function of everything a loss is made of, of two frames."""
-
-    def __init__(self, drawn):
-        self.drawn = drawn
-        self.system = drawn.system(num_atoms=4, num_frames=2)
-        self.rng = np.random.default_rng(drawn.seed)
-        shapes = {"energy": (2,), "force": (2, 4, 3), "virial": (2, 3, 3), "atom_energy": (2, 4)}
-        self.factors = {
-            name: torch.from_numpy(self.rng.normal(size=shape)) for name, shape in shapes.items()
-        }
-
-    def __call__(self, *, create_graph=False):
-        found = self.drawn.run(self.system, create_graph=create_graph)
-        return sum((getattr(found, name) * factor).sum() for name, factor in self.factors.items())
-
-    def slope(self, parameters, directions):
-        """Return the derivative of the loss along `directions` by finite differences."""
-        original = [parameter.detach().clone() for parameter in parameters]
-        values = []
-        for offset in [*OFFSETS, 0.0]:
-            with torch.no_grad():
-                for parameter, start, direction in zip(
-                    parameters, original, directions, strict=True
-                ):
-                    parameter.copy_(start + offset * direction)
-            values.append(self().item())
-        return float(np.dot(values[:-1], WEIGHTS))
-
-
-def gradients(loss, parameters):
-    found = torch.autograd.grad(loss(create_graph=True), parameters, allow_unused=True)
-    return [
-        torch.zeros_like(parameter) if gradient is None else gradient
-        for parameter, gradient in zip(parameters, found, strict=True)
-    ]
-
-
-def test_gradients_of_a_loss_of_forces_are_those_of_finite_differences(drawn):
-    loss = Loss(drawn)
+def test_gradients_of_a_loss_are_those_of_finite_differences(drawn):
+    system = drawn.system(num_atoms=4, num_frames=2)
+    rng = np.random.default_rng(drawn.seed)
+    shapes = {"energy": (2,), "force": (2, 4, 3), "virial": (2, 3, 3), "atom_energy": (2, 4)}
+    factors = {name: torch.from_numpy(rng.normal(size=shape)) for name, shape in shapes.items()}
     parameters = [p for p in drawn.model.parameters() if p.requires_grad]
-    found = gradients(loss, parameters)
+    start = [parameter.detach().clone() for parameter in parameters]
+
+    def loss(*, create_graph=False):
+        found = drawn.run(system, create_graph=create_graph)
+        return sum((getattr(found, name) * factor).sum() for name, factor in factors.items())
+
+    def at(offset, directions):
+        with torch.no_grad():
+            for parameter, value, direction in zip(parameters, start, directions, strict=True):
+                parameter.copy_(value + offset * direction)
+        return loss().item()
+
+    found = torch.autograd.grad(
+        loss(create_graph=True), parameters, allow_unused=True, materialize_grads=True
+    )
     scale = max(float(gradient.abs().max()) for gradient in found)
     assert scale > 1e-3
-    directions = [torch.from_numpy(loss.rng.normal(size=tuple(p.shape))) for p in parameters]
-    along = sum(float((g * d).sum()) for g, d in zip(found, directions, strict=True))
-    assert loss.slope(parameters, directions) == pytest.approx(along, rel=1e-6, abs=1e-6 * scale)
-
-
-def test_gradients_of_single_parameters_are_those_of_finite_differences(drawn):
-    loss = Loss(drawn)
-    parameters = [p for p in drawn.model.parameters() if p.requires_grad]
-    found = gradients(loss, parameters)
-    scale = max(float(gradient.abs().max()) for gradient in found)
-    for index in loss.rng.choice(len(parameters), size=3, replace=False):
-        element = int(loss.rng.integers(parameters[index].numel()))
-        direction = torch.zeros_like(parameters[index])
-        direction.view(-1)[element] = 1.0
-        slope = loss.slope([parameters[index]], [direction])
-        expected = float(found[index].reshape(-1)[element])
-        assert slope == pytest.approx(expected, rel=1e-6, abs=1e-6 * scale)
+    everywhere = [torch.from_numpy(rng.normal(size=tuple(p.shape))) for p in parameters]
+    singles = []
+    for index in rng.choice(len(parameters), size=3, replace=False):
+        single = [torch.zeros_like(parameter) for parameter in parameters]
+        single[index].view(-1)[int(rng.integers(single[index].numel()))] = 1.0
+        singles.append(single)
+    try:
+        for directions in (everywhere, *singles):
+            slope = np.dot([at(offset, directions) for offset in OFFSETS], WEIGHTS)
+            along = sum(float((g * d).sum()) for g, d in zip(found, directions, strict=True))
+            assert slope == pytest.approx(along, rel=1e-6, abs=1e-6 * scale)
+    finally:
+        at(0.0, everywhere)
 
 
 def test_without_create_graph_nothing_is_kept_for_a_backward_pass(drawn):

@@ -1,7 +1,11 @@
 """The random models leave no option of the architecture out."""
 
+from functools import reduce
+from operator import getitem
+
 from schemas.input.descriptor import Descriptor, Repformer, Repinit
 from schemas.input.model import EnergyFitting
+from tests.physics.conftest import OPTIONS, sections_drawn
 
 # What is not a matter of architecture, or has tests of its own (tests/model/test_golden.py).
 FIXED = {
@@ -21,23 +25,15 @@ SECTIONS = {
 }
 
 
-def value(section, path):
-    for key in path.split("."):
-        section = section[key]
-    return section
-
-
-def test_every_option_of_the_schema_is_drawn(options):
+def test_every_option_of_the_schema_is_drawn():
     for folder, schema in SECTIONS.items():
-        drawn = {path.rsplit(".", 1)[1] for path in options if path.rpartition(".")[0] == folder}
+        drawn = {path.rsplit(".", 1)[1] for path in OPTIONS if path.rpartition(".")[0] == folder}
         assert drawn | FIXED[folder] == set(schema.model_fields)
 
 
-def test_every_value_of_every_option_is_drawn(options, sections):
-    for path, values in options.items():
-        drawn = [value(section, path) for section in sections]
+def test_every_value_of_every_option_is_drawn_and_no_two_models_are_alike():
+    sections = sections_drawn()
+    for path, values in OPTIONS.items():
+        drawn = [reduce(getitem, path.split("."), section) for section in sections]
         assert [v for v in values if v not in drawn] == [], path
-
-
-def test_no_two_models_are_alike(sections):
     assert all(a != b for k, a in enumerate(sections) for b in sections[:k])

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.physics.conftest import close
+
 OPTIONS = {"atomic_virial": True, "with_descriptor": True}
-
-
-def close(found, expected):
-    size = max(1.0, np.abs(expected).max(initial=0.0))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * size)
 
 
 @pytest.mark.parametrize("periodic", [True, False], ids=["periodic", "no cell"])
@@ -71,26 +68,24 @@ def test_frames_of_unequal_size_fit_in_one_batch(drawn):
     close(batch["energy"][1:], drawn.predict(cut)["energy"])
 
 
-def pair_of_molecules(drawn, distance):
+def test_far_apart_molecules_do_not_interact_and_near_ones_do(drawn):
     system = drawn.system(periodic=False)
-    other = replace(system, coord=system.coord + np.array([distance, 0.0, 0.0]))
-    both = replace(
-        system.atoms([*range(6), *range(6)]),
-        coord=np.concatenate([system.coord, other.coord], axis=1),
-    )
-    return drawn.predict(system), drawn.predict(both)
+    alone = drawn.predict(system)
 
+    def pair(distance):
+        other = system.coord + np.array([distance, 0.0, 0.0])
+        return drawn.predict(
+            replace(
+                system.atoms([*range(6), *range(6)]),
+                coord=np.concatenate([system.coord, other], axis=1),
+            )
+        )
 
-def test_far_apart_molecules_do_not_interact(drawn):
-    alone, both = pair_of_molecules(drawn, 60.0)
-    close(both["energy"], 2 * alone["energy"])
-    close(both["virial"], 2 * alone["virial"])
-    close(both["force"], np.tile(alone["force"], (1, 2, 1)))
-
-
-def test_near_molecules_do_interact(drawn):
-    alone, both = pair_of_molecules(drawn, 4.1)
-    assert abs(both["energy"] - 2 * alone["energy"]) > 1e-8
+    far = pair(60.0)
+    for name in ("energy", "virial"):
+        close(far[name], 2 * alone[name])
+    close(far["force"], np.tile(alone["force"], (1, 2, 1)))
+    assert abs(pair(4.1)["energy"] - 2 * alone["energy"]) > 1e-8
 
 
 @pytest.mark.parametrize("kind", [0, 1])
@@ -115,9 +110,14 @@ def test_an_atom_out_of_reach_adds_the_energy_of_a_lone_atom(drawn):
     assert not found["force"][:, 2].any()
 
 
-def test_a_batch_may_hold_no_real_pair_at_all(drawn):
+def test_a_batch_may_hold_no_pair_and_no_atom_at_all(drawn):
     system = drawn.system(periodic=False)
     spread = replace(system, coord=system.coord + np.arange(6)[None, :, None] * 40.0)
     found = drawn.predict(spread, **OPTIONS)
     assert np.isfinite(found["energy"]).all()
     assert not found["force"].any()
+    for name, values in drawn.predict(system.atoms([]), **OPTIONS).items():
+        assert not values.any(), name
+    empty = drawn.predict(replace(system, types=np.full((1, 6), -1)), **OPTIONS)
+    assert empty["descriptor"].shape == found["descriptor"].shape
+    assert not any(values.any() for values in empty.values())

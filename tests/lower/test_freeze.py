@@ -3,7 +3,6 @@
 import copy
 import json
 import zipfile
-from functools import partial
 
 import pytest
 import torch
@@ -13,14 +12,9 @@ from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.formats.conversion import freeze
 from schemas.base.errors import CheckpointError, WriteError
 from tests.commands import zoo
-from tests.freeze.golden_cases import GOLDEN, golden_inputs, load_module
+from tests.golden_cases import GOLDEN, golden_arrays, golden_tensors
 
 CHECKPOINT = GOLDEN / "small" / "model.pt"
-
-
-@pytest.fixture
-def run():
-    return partial(zoo, "freeze")
 
 
 @pytest.fixture
@@ -46,50 +40,44 @@ def test_the_state_dict_is_deepmd_kits(frozen):
     assert set(state) == set(expected)
     for key, tensor in expected.items():
         assert torch.equal(state[key], tensor), key
-
-
-def test_parameters_are_those_that_training_changes(frozen):
-    names = [name for name, _ in frozen("small").named_parameters()]
-    assert any("descriptor.repformers" in name for name in names)
-    assert not any(name.endswith(("mean", "stddev", "out_bias")) for name in names)
+    trained = [name for name, _ in frozen("small").named_parameters()]
+    assert any("descriptor.repformers" in name for name in trained)
+    assert not any(name.endswith(("mean", "stddev", "out_bias")) for name in trained)
 
 
 def test_a_frozen_model_answers_what_deepmd_kit_asks(frozen):
     model = frozen("fparam_aparam")
     params = json.loads(model.get_model_def_script())
     assert json.loads(model.model_def_script) == params
-    repinit = params["descriptor"]["repinit"]
-    assert model.get_rcut() == repinit["rcut"]
-    assert model.get_sel() == [model.get_nsel()] == [model.get_nnei()] == [repinit["nsel"]]
-    assert model.get_type_map() == params["type_map"]
-    assert model.get_ntypes() == len(params["type_map"])
-    assert model.get_sel_type() == list(range(model.get_ntypes()))
-    assert model.get_dim_fparam() == params["fitting_net"]["numb_fparam"]
-    assert model.get_dim_aparam() == params["fitting_net"]["numb_aparam"]
-    assert model.model_output_type() == ["energy", "mask"]
-    assert model.has_message_passing()
-    assert model.mixed_types()
-    assert model.need_sorted_nlist_for_lower()
-    assert not model.is_aparam_nall()
-    assert not model.has_chg_spin_ebd()
-    assert not model.has_default_chg_spin()
-    assert model.has_default_fparam() == bool(params["fitting_net"]["default_fparam"])
-    assert model.get_dim_chg_spin() == 0
-    assert model.get_default_chg_spin() is None
-    assert model.get_min_nbor_dist() is None
+    repinit, fitting = params["descriptor"]["repinit"], params["fitting_net"]
+    answers = {
+        "get_rcut": repinit["rcut"],
+        "get_sel": [repinit["nsel"]],
+        "get_nsel": repinit["nsel"],
+        "get_nnei": repinit["nsel"],
+        "get_type_map": ["O", "H"],
+        "get_ntypes": 2,
+        "get_sel_type": [0, 1],
+        "get_dim_fparam": fitting["numb_fparam"],
+        "get_dim_aparam": fitting["numb_aparam"],
+        "has_default_fparam": bool(fitting["default_fparam"]),
+        "model_output_type": ["energy", "mask"],
+        "has_message_passing": True,
+        "mixed_types": True,
+        "need_sorted_nlist_for_lower": True,
+        "do_grad_r": True,
+        "do_grad_c": True,
+        "is_aparam_nall": False,
+        "has_chg_spin_ebd": False,
+        "has_default_chg_spin": False,
+        "get_dim_chg_spin": 0,
+        "get_default_chg_spin": None,
+        "get_min_nbor_dist": None,
+    }
+    assert {name: getattr(model, name)() for name in answers} == answers
     assert set(model.get_observed_type_list()) <= set(params["type_map"])
     assert model.do_grad_r("energy")
     assert model.do_grad_c("energy")
-
-
-def test_types_without_energies_are_masked(frozen):
-    model = frozen("pair_and_atom_exclude")
-    excluded = set(range(model.get_ntypes())) - set(model.get_sel_type())
-    inputs = golden_inputs("pair_and_atom_exclude")
-    mask = model(**inputs)["mask"].bool()
-    assert excluded
-    for kind in excluded:
-        assert not mask[inputs["atype"] == kind].any()
 
 
 def test_the_file_has_the_extra_file_that_deepmd_kit_looks_for(tmp_path):
@@ -102,8 +90,7 @@ def test_a_folder_stands_for_its_newest_checkpoint(tmp_path):
     (tmp_path / "model.ckpt-7.pt").write_bytes(CHECKPOINT.read_bytes())
     (tmp_path / "checkpoint").write_text("model.ckpt-7.pt\n")
     frozen = freeze(tmp_path, tmp_path / "out")
-    assert frozen.source == tmp_path / "model.ckpt-7.pt"
-    assert frozen.path == tmp_path / "out.pth"
+    assert (frozen.source, frozen.path) == (tmp_path / "model.ckpt-7.pt", tmp_path / "out.pth")
 
 
 def test_a_folder_that_does_not_say_is_refused(tmp_path):
@@ -116,7 +103,7 @@ def test_a_folder_that_does_not_say_is_refused(tmp_path):
         freeze(tmp_path)
 
 
-def test_several_branches_need_a_choice(two_branches, tmp_path):
+def test_several_branches_need_a_choice(two_branches):
     with pytest.raises(CheckpointError, match="2 branches") as error:
         freeze(two_branches)
     assert error.value.hint == "choose one with --branch: H2O, Cu"
@@ -125,12 +112,13 @@ def test_several_branches_need_a_choice(two_branches, tmp_path):
     assert "did you mean `H2O`" in error.value.hint
 
 
-def test_a_branch_is_found_by_its_alias_in_any_case(two_branches, tmp_path):
-    frozen = freeze(two_branches, tmp_path / "ice.pth", "ICE")
-    assert frozen.branch == "H2O"
-    inputs = golden_inputs("small")
-    alone = freeze(CHECKPOINT, tmp_path / "alone.pth")
-    energies = [load_module(f.path)(**inputs)["energy"] for f in (frozen, alone)]
+def test_a_branch_is_found_by_its_alias_in_any_case(two_branches, tmp_path, load_frozen, frozen):
+    made = freeze(two_branches, tmp_path / "ice.pth", "ICE")
+    assert made.branch == "H2O"
+    energies = [
+        model(**golden_tensors("small"))["energy"]
+        for model in (load_frozen(made.path), frozen("small"))
+    ]
     torch.testing.assert_close(*energies, rtol=0, atol=0)
 
 
@@ -150,27 +138,20 @@ def test_an_output_in_a_missing_folder_is_refused(tmp_path):
         freeze(CHECKPOINT, tmp_path / "missing" / "model.pth")
 
 
-def test_a_frozen_model_loads_like_a_checkpoint(tmp_path):
+def test_a_frozen_model_loads_like_a_checkpoint_and_describes(tmp_path):
     potential = load(freeze(CHECKPOINT, tmp_path / "model.pth").path)
-    inputs = {key: v.numpy() for key, v in golden_inputs("small").items() if v is not None}
-    expected = load(CHECKPOINT).predict(**inputs)
+    inputs = golden_arrays("small")
     found = potential.predict(**inputs, descriptor=True)
-    assert abs(found.force - expected.force).max() < 1e-12
+    assert abs(found.force - load(CHECKPOINT).predict(**inputs).force).max() < 1e-12
     assert found.descriptor is not None
 
 
-def test_the_command_reports_what_it_wrote(run, tmp_path):
+def test_the_command_says_what_it_wrote_and_how_lammps_runs_it(tmp_path):
     output = tmp_path / "water.pth"
-    result = run("-c", CHECKPOINT, "-o", output, "--json", "-q")
-    document = json.loads(result.stdout)
-    assert document["ok"]
-    assert document["output"] == str(output)
-    assert document["type_map"] == ["O", "H"]
+    document = json.loads(zoo("freeze", "-c", CHECKPOINT, "-o", output, "--json", "-q").stdout)
+    told = {name: document[name] for name in ("ok", "output", "type_map", "branch")}
+    assert told == {"ok": True, "output": str(output), "type_map": ["O", "H"], "branch": "Default"}
     assert document["num_bytes"] == output.stat().st_size
-    assert document["branch"] == "Default"
-
-
-def test_the_command_tells_a_person_how_to_run_lammps(run, tmp_path):
-    result = run("-c", CHECKPOINT, "-o", tmp_path / "water.pth")
+    result = zoo("freeze", "-c", CHECKPOINT, "-o", output)
     assert "2 types" in result.stdout
     assert "pair_coeff * * O H" in result.stderr

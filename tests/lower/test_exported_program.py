@@ -9,7 +9,7 @@ from dpa2.formats import network
 from dpa2.formats.facts import OUTPUTS, facts_of
 from dpa2.formats.pt2 import CompiledEngine, Package
 from dpa2.lower.export_program import LowerModel, export_model
-from tests.freeze.golden_cases import GOLDEN, golden_inputs
+from tests.golden_cases import GOLDEN, golden_arrays
 
 CASES = [
     "davg",
@@ -40,11 +40,6 @@ def potential(program, model, *, atomic_virial):
     return Potential(CompiledEngine(program, package, torch.device("cpu")), ["Default"])
 
 
-def arrays_of(case):
-    inputs = golden_inputs(case)
-    return {key: None if value is None else value.numpy() for key, value in inputs.items()}
-
-
 def assert_equal_numbers(found, expected, names):
     for name in names:
         np.testing.assert_allclose(
@@ -58,8 +53,8 @@ def assert_equal_numbers(found, expected, names):
 def test_one_block_of_all_atoms_gives_the_numbers_of_the_checkpoint(case):
     model = model_of(case)
     program = LowerModel(model, atomic_virial=True)
-    found = potential(program, model, atomic_virial=True).predict(**arrays_of(case))
-    expected = load(GOLDEN / case / "model.pt").predict(**arrays_of(case))
+    found = potential(program, model, atomic_virial=True).predict(**golden_arrays(case))
+    expected = load(GOLDEN / case / "model.pt").predict(**golden_arrays(case))
     names = ("energy", "force", "virial", "atom_energy", "atom_virial")
     assert_equal_numbers(found, expected, names)
 
@@ -119,15 +114,15 @@ def test_atoms_without_neighbours_feel_no_force(exported):
 def test_the_exported_program_gives_the_numbers_of_the_checkpoint(exported):
     model = model_of(EXPORTED)
     runtime = potential(exported, model, atomic_virial=False)
-    found = runtime.predict(**arrays_of(EXPORTED))
-    expected = load(GOLDEN / EXPORTED / "model.pt").predict(**arrays_of(EXPORTED))
+    found = runtime.predict(**golden_arrays(EXPORTED))
+    expected = load(GOLDEN / EXPORTED / "model.pt").predict(**golden_arrays(EXPORTED))
     assert found.atom_virial is None
     assert_equal_numbers(found, expected, ("energy", "force", "virial", "atom_energy"))
 
 
 def test_the_default_of_frame_parameters_is_passed_on(exported):
     model = model_of(EXPORTED)
-    without = dict(arrays_of(EXPORTED), fparam=None)
+    without = dict(golden_arrays(EXPORTED), fparam=None)
     found = potential(exported, model, atomic_virial=False).predict(**without)
     expected = load(GOLDEN / EXPORTED / "model.pt").predict(**without)
     assert_equal_numbers(found, expected, ("energy", "force"))
