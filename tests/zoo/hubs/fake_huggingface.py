@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.zoo.hubs.loopback import LoopbackHub, Reply, Request, ranged
+from tests.zoo.hubs.loopback import LoopbackHub
+from tests.zoo.transfer.faulty_server import Page, Reply, Seen
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -36,7 +37,7 @@ class FakeHuggingFace(LoopbackHub):
         self.repositories: dict[str, Repository] = {}
         self._uploaded: dict[str, bytes] = {}
 
-    def _answer(self, request: Request) -> Reply:
+    def _answer(self, request: Seen) -> Reply | Page:
         path = unquote(urlsplit(request.path).path)
         routes: list[tuple[str, Any]] = [
             (r"/api/models", self._list),
@@ -54,7 +55,7 @@ class FakeHuggingFace(LoopbackHub):
                 return route(request, *match.groups())
         return _refusal(404, "EntryNotFound", "no such place")
 
-    def _closed(self, request: Request, name: str, revision: str | None = None) -> Reply | None:
+    def _closed(self, request: Seen, name: str, revision: str | None = None) -> Reply | None:
         """Return the hub's refusal; None if the repository may be read."""
         repository = self.repositories.get(name)
         knows = self._knows(request)
@@ -66,7 +67,7 @@ class FakeHuggingFace(LoopbackHub):
             return _refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return None
 
-    def _resolve(self, request: Request, name: str, revision: str, path: str) -> Reply:
+    def _resolve(self, request: Seen, name: str, revision: str, path: str) -> Reply | Page:
         if refusal := self._closed(request, name, revision):
             return refusal
         content = self.repositories[name].files.get(path)
@@ -75,7 +76,7 @@ class FakeHuggingFace(LoopbackHub):
         sha256 = hashlib.sha256(content).hexdigest()
         headers = {"X-Repo-Commit": COMMIT}
         if not path.endswith(".pt"):
-            return ranged(request, content, {**headers, "ETag": f'"{sha256[:40]}"'})
+            return Page(content, etag=f'"{sha256[:40]}"', headers=headers)
         return Reply(
             302,
             headers={
@@ -87,7 +88,7 @@ class FakeHuggingFace(LoopbackHub):
             },
         )
 
-    def _stored(self, request: Request) -> Reply:
+    def _stored(self, request: Seen) -> Reply | Page:
         if request.method == "PUT":
             self._uploaded[urlsplit(request.path).path.strip("/")] = request.body
             return Reply()
@@ -96,7 +97,7 @@ class FakeHuggingFace(LoopbackHub):
     def _contents(self) -> Iterator[bytes]:
         return (content for one in self.repositories.values() for content in one.files.values())
 
-    def _list(self, request: Request) -> Reply:
+    def _list(self, request: Seen) -> Reply:
         query = parse_qs(urlsplit(request.path).query)
         words = query.get("search", [""])[0].lower()
         author = query.get("author", [""])[0].lower()
@@ -107,7 +108,7 @@ class FakeHuggingFace(LoopbackHub):
         ]
         return Reply.json(found[: int(query.get("limit", ["100"])[0])])
 
-    def _info(self, request: Request, name: str, revision: str | None) -> Reply:
+    def _info(self, request: Seen, name: str, revision: str | None) -> Reply:
         return self._closed(request, name, revision) or Reply.json(self._described(name))
 
     def _described(self, name: str) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class FakeHuggingFace(LoopbackHub):
             ],
         }
 
-    def _create(self, request: Request) -> Reply:
+    def _create(self, request: Seen) -> Reply:
         if request.headers.get("authorization") != f"Bearer {self.token}":
             return _refusal(401, "", "Invalid username or password.")
         document = request.json()
@@ -145,7 +146,7 @@ class FakeHuggingFace(LoopbackHub):
         self.repositories[name] = Repository(private=document.get("visibility") == "private")
         return Reply.json(place)
 
-    def _branch(self, request: Request, name: str, revision: str) -> Reply:
+    def _branch(self, request: Seen, name: str, revision: str) -> Reply:
         if refusal := self._closed(request, name):
             return refusal
         known = self.repositories[name].revisions
@@ -154,7 +155,7 @@ class FakeHuggingFace(LoopbackHub):
         known.add(revision)
         return Reply.json({})
 
-    def _preupload(self, request: Request, name: str, revision: str) -> Reply:
+    def _preupload(self, request: Seen, name: str, revision: str) -> Reply:
         if refusal := self._closed(request, name, revision):
             return refusal
         modes = [
@@ -167,7 +168,7 @@ class FakeHuggingFace(LoopbackHub):
         ]
         return Reply.json({"files": modes})
 
-    def _batch(self, request: Request, name: str) -> Reply:
+    def _batch(self, request: Seen, name: str) -> Reply:
         if refusal := self._closed(request, name):
             return refusal
         objects = [
@@ -176,7 +177,7 @@ class FakeHuggingFace(LoopbackHub):
         ]
         return Reply.json({"transfer": "basic", "objects": objects})
 
-    def _commit(self, request: Request, name: str, revision: str) -> Reply:
+    def _commit(self, request: Seen, name: str, revision: str) -> Reply:
         if refusal := self._closed(request, name, revision):
             return refusal
         files = self.repositories[name].files

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.zoo.hubs.loopback import LoopbackHub, Reply, Request, ranged
+from tests.zoo.hubs.loopback import LoopbackHub
+from tests.zoo.transfer.faulty_server import Page, Reply, Seen
 
 
 class FakeModelScope(LoopbackHub):
@@ -19,7 +20,7 @@ class FakeModelScope(LoopbackHub):
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.closed: set[str] = set()
 
-    def _answer(self, request: Request) -> Reply:
+    def _answer(self, request: Seen) -> Reply | Page:
         place = urlsplit(request.path)
         path, query = unquote(place.path), parse_qs(place.query)
         if match := re.fullmatch(r"/api/v1/models/([^/]+/[^/]+)/repo", path):
@@ -28,7 +29,7 @@ class FakeModelScope(LoopbackHub):
             return self._file(request, *match.groups())
         return Reply.json({"Code": 10010404, "Message": "not found", "Success": False}, 404)
 
-    def _file(self, request: Request, name: str, revision: str, path: str) -> Reply:
+    def _file(self, request: Seen, name: str, revision: str, path: str) -> Reply | Page:
         if name in self.closed and not self._knows(request):
             return Reply.json({"Code": 403, "Message": "no permission", "Success": False}, 403)
         content = self.repositories.get(name, {}).get(path)
@@ -38,7 +39,7 @@ class FakeModelScope(LoopbackHub):
         if path.endswith(".pt"):
             place = self.storage.url.replace("127.0.0.1", "localhost")  # cookies know no ports
             return Reply(302, headers={"Location": f"{place}/{sha256}"})
-        return ranged(request, content, {"ETag": f'"{sha256}"'})
+        return Page(content, etag=f'"{sha256}"')
 
     def _contents(self) -> Iterator[bytes]:
         return (content for files in self.repositories.values() for content in files.values())

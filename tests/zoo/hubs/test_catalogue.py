@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import constants
 
 from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
-from tests.zoo.hubs.loopback import Loopback, Reply
+from tests.zoo.transfer.faulty_server import FaultyServer, Reply
 from zoo.hubs.catalogue import search_online
 
 STORE = "https://store.aissquare.com/models/1"
@@ -41,7 +41,7 @@ def square(monkeypatch):
                 return reply
         return Reply(404)
 
-    with Loopback(answer) as server:
+    with FaultyServer(answer) as server:
         monkeypatch.setenv("AISSQUARE_ENDPOINT", server.url)
         server.replies = replies
         yield server
@@ -90,7 +90,7 @@ def test_a_hub_that_fails_costs_the_other_nothing(hub, square):
 
 
 def test_hugging_face_that_fails_costs_ais_square_nothing(square, monkeypatch):
-    with Loopback(lambda _: Reply.json({"error": "down"}, 400)) as broken:
+    with FaultyServer(lambda _: Reply.json({"error": "down"}, 400)) as broken:
         monkeypatch.setattr(constants, "ENDPOINT", broken.url)
         found = search_online("dpa-2")
     assert [one.hub for one in found.found] == ["AIS Square"]

@@ -11,9 +11,8 @@ from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import ModelFile
 from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
 from tests.zoo.hubs.fake_modelscope import FakeModelScope
-from tests.zoo.hubs.loopback import Loopback, Reply, ranged
-from tests.zoo.hubs.watcher import Watcher
-from tests.zoo.transfer.faulty_server import Fault, FaultyServer
+from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Page, Reply
+from tests.zoo.transfer.watcher import Watcher
 from zoo.cache import Store
 from zoo.hubs import modelscope
 from zoo.hubs.fetch import fetch_file
@@ -54,10 +53,7 @@ def scope(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def fetch(tmp_path, monkeypatch):
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
+def fetch(tmp_path):
     def run(*sources, sha256=SHA256, size=None, superseded=(), **options):
         file = ModelFile.model_validate(
             {
@@ -76,7 +72,7 @@ def fetch(tmp_path, monkeypatch):
 
 def plain(content=CONTENT):
     etag = f'"{hashlib.sha256(content).hexdigest()[:20]}"'
-    return Loopback(lambda request: ranged(request, content, {"ETag": etag}))
+    return FaultyServer(lambda _: Page(content, etag=etag))
 
 
 def address(server):
@@ -90,9 +86,8 @@ def test_a_file_of_hugging_face_stays_in_the_hubs_own_cache(hub, fetch, tmp_path
     assert found.path.read_bytes() == CONTENT
     assert (found.sha256, found.size, found.received) == (SHA256, len(CONTENT), len(CONTENT))
     assert not (tmp_path / "store").exists()
-    assert watcher.names == ["m.pt"]
-    assert watcher.done == watcher.total == len(CONTENT)
-    assert watcher.finished
+    assert watcher.starts == [("m.pt", len(CONTENT), 0)]
+    assert (watcher.arrived, watcher.finished) == (len(CONTENT), 1)
 
 
 def test_a_cached_file_of_hugging_face_is_found_without_a_request(hub, fetch):
@@ -209,7 +204,7 @@ def test_a_file_of_modelscope_comes_through_its_client(scope, fetch, tmp_path):
     assert found.path.is_relative_to(tmp_path / "ms")
     assert found.path.read_bytes() == CONTENT
     assert found.received == len(CONTENT)
-    assert watcher.done == len(CONTENT)
+    assert watcher.arrived == len(CONTENT)
     assert scope.asked("GET", "/api/v1/models/owner/model/repo")
 
 
@@ -268,7 +263,7 @@ def test_a_mirror_goes_on_where_another_broke_off(fetch):
 
 def test_when_all_places_fail_each_answer_is_told(hub, scope, fetch):
     scope.repositories.clear()
-    with Loopback(lambda _: Reply(404)) as server, pytest.raises(TransferError) as caught:
+    with FaultyServer(lambda _: Reply(404)) as server, pytest.raises(TransferError) as caught:
         fetch({**HUB, "path": "n.pt"}, MODELSCOPE, address(server))
     lines = caught.value.message.splitlines()
     assert lines[0] == "m.pt could not be fetched"

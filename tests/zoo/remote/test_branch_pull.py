@@ -27,7 +27,7 @@ ALLOWANCE = 512 * 1024
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory) -> Path:
+def many(tmp_path_factory):
     """24 branches with the optimiser's state; its pickle has a megabyte."""
     path = tmp_path_factory.mktemp("many") / "many.pt"
     write_many_branches(path, 24, large=False)
@@ -35,7 +35,7 @@ def many(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def few() -> Path:
+def few():
     """Three branches; its pickle is small enough to be read whole."""
     return GOLDEN / "multitask" / "model.pt"
 

@@ -1,55 +1,41 @@
-"""Servers and certificates for tests of transfers."""
-
-import ssl
-from collections.abc import Iterator
-from pathlib import Path
+"""Downloads into a folder of the test."""
 
 import pytest
-import trustme
 
-from tests.zoo.transfer.faulty_server import FaultyServer
-
-_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Start every test without the proxies and certificates of this machine."""
-    for name in (*_VARIABLES, *(name.lower() for name in _VARIABLES), *_CERTIFICATES):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
+from schemas.base.errors import TransferError
+from tests.zoo.transfer.watcher import BREAK, DATA, GONE, HALF, SHA256, SHORT
+from zoo.transfer.download import download
+from zoo.transfer.remote import Remote
 
 
 @pytest.fixture
-def server() -> Iterator[FaultyServer]:
-    with FaultyServer() as running:
-        yield running
+def fetch(tmp_path):
+    def run(*pages, sha256=SHA256, size=None, name="model.pt", **options):
+        remotes = [
+            one if isinstance(one, Remote) else Remote(getattr(one, "url", one), f"mirror {number}")
+            for number, one in enumerate(pages)
+        ]
+        options = {"policy": SHORT} | options
+        return download(remotes, tmp_path / name, sha256=sha256, size=size, **options)
+
+    return run
 
 
 @pytest.fixture
-def other_server() -> Iterator[FaultyServer]:
-    """The same machine under another name, so another host."""
-    with FaultyServer(host="localhost") as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA(key_type=trustme.KeyType.ECDSA)
+def names(tmp_path):
+    return lambda: sorted(path.name for path in tmp_path.iterdir())
 
 
 @pytest.fixture
-def authority_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    path = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return path
+def left_half(server, fetch, tmp_path):
+    """Leaves half of the file behind; returns its page and the partial file."""
 
+    def leave(sha256=SHA256):
+        page = server.serve("/model.pt", DATA, faults=[BREAK, GONE])
+        with pytest.raises(TransferError, match="404"):
+            fetch(page, sha256=sha256)
+        (part,) = tmp_path.glob(".model.pt.*.part")
+        assert part.stat().st_size == HALF
+        return page, part
 
-@pytest.fixture
-def tls(authority: trustme.CA) -> ssl.SSLContext:
-    """What a server needs whose certificate the authority signed."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", "localhost", "models.example").configure_cert(context)
-    return context
+    return leave

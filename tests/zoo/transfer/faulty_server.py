@@ -13,15 +13,16 @@ of body bytes that were written to it.
 
 import email.utils
 import hashlib
+import json
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 _PIECE = 64 * 1024
 
@@ -34,32 +35,19 @@ class Fault:
     file.
     """
 
-    truncate_after: int | None = None
-    """The connection is closed in good order although more was promised."""
+    truncate_after: int | None = None  # closed in good order although more was promised
     reset_after: int | None = None
-    """The connection is reset."""
-    stall_after: int | None = None
-    """Nothing more comes, and the connection stays open until the server stops."""
-    flip_at: int | None = None
-    """The byte at this position of the file has all its bits inverted."""
-    status: int | None = None
-    """An error instead of the file."""
-    retry_after: str | None = None
-    """Header of that error."""
-    redirect: str | None = None
-    """Address of a 302."""
-    no_range: bool = False
-    """Range is ignored: the whole file with status 200."""
-    ignore_if_range: bool = False
-    """A part is sent even if If-Range names another version."""
-    length_delta: int = 0
-    """Added to Content-Length (and to the total of Content-Range)."""
-    content: bytes | None = None
-    """Another file from now on, with an ETag of its own."""
-    body: bytes | None = None
-    """Another text in this reply only (status 200), such as a login page."""
+    stall_after: int | None = None  # the connection stays open until the server stops
+    flip_at: int | None = None  # this byte has all its bits inverted
+    status: int | None = None  # an error instead of the file
+    retry_after: str | None = None  # header of that error
+    redirect: str | None = None  # address of a 302
+    no_range: bool = False  # the whole file with status 200
+    ignore_if_range: bool = False  # a part even if If-Range names another version
+    length_delta: int = 0  # added to Content-Length, and to the total of Content-Range
+    content: bytes | None = None  # another file from now on, with an ETag of its own
+    body: bytes | None = None  # another text in this reply only (status 200)
     content_type: str | None = None
-    """Header of this reply."""
 
 
 @dataclass
@@ -69,60 +57,78 @@ class Seen:
     method: str
     path: str
     headers: dict[str, str]
+    body: bytes = b""
     status: int = 0
     body_sent: int = 0
+
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a function that answers a path returns."""
+    """What a function that answers requests returns: this, or a `Page`."""
 
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def json(cls, document: Any, status: int = 200, **headers: str) -> "Reply":
+        body = json.dumps(document).encode()
+        return cls(status, body, {"Content-Type": "application/json", **headers})
+
 
 @dataclass
 class Page:
-    """A file that is served."""
+    """A file that is served; `pace` is bytes a second at most."""
 
-    url: str
     content: bytes | Path
-    faults: list[Fault]
-    etag: str | None
-    last_modified: str | None
-    content_type: str
-    ranges: bool
-    pace: float | None
-    headers: dict[str, str]
+    url: str = ""
+    faults: list[Fault] = field(default_factory=list)
+    etag: str | None = "auto"
+    last_modified: str | None = None
+    content_type: str = "application/octet-stream"
+    ranges: bool = True
+    pace: float | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.faults = list(self.faults)
+        if self.etag == "auto":
+            self.etag = _etag(self.content)
 
     @property
     def size(self) -> int:
-        if isinstance(self.content, Path):
-            return self.content.stat().st_size
-        return len(self.content)
+        return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
+
+
+Answer = Callable[[Seen], Reply | Page]
 
 
 class FaultyServer:
     """A server on a port of its own, in threads of this process.
 
     Args:
+        default: Answers what nothing else is known of.
         tls: Serve https with this context.
         host: Address to listen at.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        default: Answer = lambda _: Reply(404),
+        *,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         self.requests: list[Seen] = []
         self.pages: dict[str, Page] = {}
-        self.answers: dict[str, Callable[[Seen], Reply]] = {}
+        self.answers: dict[str, Answer] = {}
+        self.default = default
         self.stopping = threading.Event()
         self._lock = threading.Lock()
-        server = self
-
-        class Handler(_Handler):
-            faulty = server
-
-        self._http = _Quiet((host, 0), Handler)
+        self._http = _Quiet((host, 0), type("Handler", (_Handler,), {"faulty": self}))
         if tls is not None:
             # The handshake happens in the request's thread: a client that refuses the
             # certificate must not keep others waiting.
@@ -144,49 +150,12 @@ class FaultyServer:
         self._http.shutdown()
         self._http.server_close()
 
-    def serve(
-        self,
-        path: str,
-        content: bytes | Path,
-        *,
-        faults: Sequence[Fault] = (),
-        etag: str | None = "auto",
-        last_modified: str | None = None,
-        content_type: str = "application/octet-stream",
-        ranges: bool = True,
-        pace: float | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Page:
-        """Serve a file.
+    def serve(self, path: str, content: bytes | Path, **page: Any) -> Page:
+        """Serve a file with one fault for each GET to come; see `Page`."""
+        self.pages[path] = Page(content, self.url + path, **page)
+        return self.pages[path]
 
-        Args:
-            path: Of the address, beginning with a slash.
-            content: Its bytes, or a file that has them.
-            faults: One for each GET to come.
-            etag: Header with its quotes; "auto": made from the content; None: none.
-            last_modified: Header.
-            content_type: Header.
-            ranges: Whether parts can be had.
-            pace: Bytes a second at most.
-            headers: Others of every reply.
-        """
-        if etag == "auto":
-            etag = _etag(content)
-        page = Page(
-            self.url + path,
-            content,
-            list(faults),
-            etag,
-            last_modified,
-            content_type,
-            ranges,
-            pace,
-            headers or {},
-        )
-        self.pages[path] = page
-        return page
-
-    def answer(self, path: str, function: Callable[[Seen], Reply]) -> str:
+    def answer(self, path: str, function: Answer) -> str:
         """Let a function answer GET and HEAD of a path (its query included); return the address."""
         self.answers[path] = function
         return self.url + path
@@ -194,6 +163,10 @@ class FaultyServer:
     def seen(self, path: str, method: str = "GET") -> list[Seen]:
         """Return the requests of a path that came so far."""
         return [s for s in list(self.requests) if s.path == path and s.method == method]
+
+    def asked(self, method: str, part: str = "") -> list[Seen]:
+        """Return the requests of a method whose path holds `part`."""
+        return [one for one in self.requests if one.method == method and part in one.path]
 
     def sent(self, path: str) -> int:
         """Return how many bytes of a file went over the network in all."""
@@ -219,26 +192,30 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Nothing is printed; requests are kept."""
 
-    def do_HEAD(self) -> None:
-        self._reply()
-
-    def do_GET(self) -> None:
-        self._reply()
-
     def _reply(self) -> None:
-        seen = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        seen = self._seen = Seen(self.command, self.path, headers, self._read_body())
         self.faulty.requests.append(seen)
-        self._seen = seen
-        answer = self.faulty.answers.get(self.path)
         page = self.faulty.pages.get(self.path)
-        if answer is not None:
-            reply = answer(seen)
-            self._send(reply.status, reply.headers, reply.body)
-        elif page is None:
-            self._send(404, {"Content-Type": "text/plain"}, b"no such file")
+        answer = self.faulty.answers.get(self.path)
+        found = answer(seen) if answer else page or self.faulty.default(seen)
+        if isinstance(found, Reply):
+            self._send(found.status, found.headers, found.body)
         else:
-            fault = self.faulty.next_fault(page) if self.command == "GET" else Fault()
-            self._page(page, fault)
+            fault = self.faulty.next_fault(found) if self.command == "GET" else Fault()
+            self._page(found, fault)
+
+    do_GET = do_HEAD = do_POST = do_PUT = _reply  # noqa: N815 - http.server's names
+
+    def _read_body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        found = b""
+        while size := int(self.rfile.readline().strip() or b"0", 16):
+            found += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return found
 
     def _page(self, page: Page, fault: Fault) -> None:
         if fault.content is not None:
@@ -288,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self._head(status, headers, len(body))
-        if self.command == "GET":
+        if self.command != "HEAD":
             self._write(body)
 
     def _head(self, status: int, headers: dict[str, str], length: int) -> None:

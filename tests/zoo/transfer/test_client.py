@@ -1,7 +1,6 @@
 """Whom transfers talk to, whom they trust, and what they tell to whom."""
 
 import hashlib
-import ssl
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,7 @@ def fetch(url: str, folder: Path, **headers: str) -> Download:
         "http://LOCALHOST/a",
     ],
 )
-def test_https_and_plain_http_to_this_machine_are_allowed(url: str) -> None:
+def test_https_and_plain_http_to_this_machine_are_allowed(url):
     check_url(Remote(url, "host"))
 
 
@@ -54,28 +53,26 @@ def test_https_and_plain_http_to_this_machine_are_allowed(url: str) -> None:
         "",
     ],
 )
-def test_every_other_address_is_refused(url: str) -> None:
+def test_every_other_address_is_refused(url):
     with pytest.raises(TransferError) as caught:
         check_url(Remote(url, "host"))
     assert "fetched" in str(caught.value) or "http" in str(caught.value)
 
 
-def test_plain_http_to_another_machine_needs_a_flag() -> None:
+def test_plain_http_to_another_machine_needs_a_flag():
     check_url(Remote("http://10.0.0.1:8000/model.pt", "node", insecure=True))
 
 
-def test_an_address_in_a_message_holds_no_secrets() -> None:
+def test_an_address_in_a_message_holds_no_secrets():
     url = "https://user:password@models.example:8443/a/model.pt?token=secret#part"
     assert shown(url) == "https://models.example:8443/a/model.pt"
 
 
-def test_headers_of_a_remote_are_not_in_its_representation() -> None:
+def test_headers_of_a_remote_are_not_in_its_representation():
     assert "secret" not in repr(Remote("https://a/b", "a", headers={"Authorization": "secret"}))
 
 
-def test_a_token_goes_to_its_own_host_and_not_along_with_a_redirect(
-    server: FaultyServer, other_server: FaultyServer, tmp_path: Path
-) -> None:
+def test_a_token_goes_to_its_own_host_and_not_along_with_a_redirect(server, other_server, tmp_path):
     there = other_server.serve("/cdn/model.pt", DATA)
     here = server.serve("/model.pt", DATA, faults=[Fault(redirect=there.url)])
     fetch(here.url, tmp_path, Authorization="Bearer secret")
@@ -86,9 +83,7 @@ def test_a_token_goes_to_its_own_host_and_not_along_with_a_redirect(
     assert "secret" not in str(redirected.headers)
 
 
-def test_a_token_is_not_sent_to_another_port_of_its_host(
-    server: FaultyServer, tmp_path: Path
-) -> None:
+def test_a_token_is_not_sent_to_another_port_of_its_host(server, tmp_path):
     with FaultyServer() as neighbour:
         there = neighbour.serve("/model.pt", DATA)
         here = server.serve("/model.pt", DATA, faults=[Fault(redirect=there.url)])
@@ -97,14 +92,14 @@ def test_a_token_is_not_sent_to_another_port_of_its_host(
     assert "authorization" not in redirected.headers
 
 
-def test_a_token_follows_a_redirect_within_its_host(server: FaultyServer, tmp_path: Path) -> None:
+def test_a_token_follows_a_redirect_within_its_host(server, tmp_path):
     server.serve("/new/model.pt", DATA)
     here = server.serve("/model.pt", DATA, faults=[Fault(redirect="/new/model.pt")])
     fetch(here.url, tmp_path, Authorization="Bearer secret")
     assert server.seen("/new/model.pt")[0].headers["authorization"] == "Bearer secret"
 
 
-def test_an_error_never_shows_a_token(server: FaultyServer, tmp_path: Path) -> None:
+def test_an_error_never_shows_a_token(server, tmp_path):
     page = server.serve("/model.pt?signature=secret", DATA, faults=[Fault(status=403)])
     with pytest.raises(TransferError, match="403 Forbidden") as caught:
         fetch(page.url, tmp_path, Authorization="Bearer secret")
@@ -114,21 +109,15 @@ def test_an_error_never_shows_a_token(server: FaultyServer, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "target", ["http://models.example/model.pt", "ftp://models.example/a", "file:///etc/passwd"]
 )
-def test_a_redirect_into_the_clear_is_refused(
-    server: FaultyServer, tmp_path: Path, target: str
-) -> None:
+def test_a_redirect_into_the_clear_is_refused(server, tmp_path, target):
     page = server.serve("/model.pt", DATA, faults=[Fault(redirect=target)])
     with pytest.raises(TransferError, match=r"redirects to .*, which is not https"):
         fetch(page.url, tmp_path)
 
 
 def test_https_never_turns_into_http_not_even_on_this_machine(
-    server: FaultyServer,
-    tls: ssl.SSLContext,
-    authority_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+    server, tls, authority_file, monkeypatch, tmp_path
+):
     monkeypatch.setenv("SSL_CERT_FILE", str(authority_file))
     plain = server.serve("/model.pt", DATA)
     with FaultyServer(tls=tls) as secure:
@@ -138,7 +127,7 @@ def test_https_never_turns_into_http_not_even_on_this_machine(
     assert server.requests == []
 
 
-def test_redirects_without_end_are_an_error(server: FaultyServer, tmp_path: Path) -> None:
+def test_redirects_without_end_are_an_error(server, tmp_path):
     url = server.answer("/model.pt", lambda _: Reply(302, headers={"Location": "/model.pt"}))
     with pytest.raises(TransferError, match="redirected without end"):
         fetch(url, tmp_path)
@@ -146,18 +135,14 @@ def test_redirects_without_end_are_an_error(server: FaultyServer, tmp_path: Path
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_a_private_authority_is_trusted_when_the_environment_names_it(
-    tls: ssl.SSLContext,
-    authority_file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    variable: str,
-) -> None:
+    tls, authority_file, monkeypatch, tmp_path, variable
+):
     monkeypatch.setenv(variable, str(authority_file))
     with FaultyServer(tls=tls) as secure:
         assert fetch(secure.serve("/model.pt", DATA).url, tmp_path).sha256 == SHA256
 
 
-def test_an_untrusted_certificate_is_refused(tls: ssl.SSLContext, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_refused(tls, tmp_path):
     with FaultyServer(tls=tls) as secure:
         page = secure.serve("/model.pt", DATA)
         with pytest.raises(TransferError, match="certificate is not trusted") as caught:
@@ -167,17 +152,15 @@ def test_an_untrusted_certificate_is_refused(tls: ssl.SSLContext, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_certificates_that_cannot_be_read_name_the_variable(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_certificates_that_cannot_be_read_name_the_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nothing.pem"))
     with pytest.raises(TransferError, match=r"REQUESTS_CA_BUNDLE names .*nothing\.pem"):
         new_client()
 
 
 def test_https_goes_through_the_proxy_of_the_environment(
-    tls: ssl.SSLContext, authority_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    tls, authority_file, monkeypatch, tmp_path
+):
     monkeypatch.setenv("SSL_CERT_FILE", str(authority_file))
     with FaultyServer(tls=tls) as secure, ConnectProxy(secure.port) as proxy:
         secure.serve("/model.pt", DATA)
@@ -188,23 +171,19 @@ def test_https_goes_through_the_proxy_of_the_environment(
         assert proxy.asked == ["CONNECT models.example:443 HTTP/1.1"]
 
 
-def test_plain_http_to_this_machine_never_leaves_it_through_a_proxy(
-    server: FaultyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_plain_http_to_this_machine_never_leaves_it_through_a_proxy(server, monkeypatch, tmp_path):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     assert fetch(server.serve("/model.pt", DATA).url, tmp_path).sha256 == SHA256
 
 
-def test_a_proxy_that_cannot_be_understood_is_an_error_for_people(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_proxy_that_cannot_be_understood_is_an_error_for_people(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "gopher://proxy")
     with pytest.raises(TransferError, match="proxy settings"):
         new_client()
 
 
-def test_the_program_says_its_name_and_wants_no_compression(server: FaultyServer) -> None:
+def test_the_program_says_its_name_and_wants_no_compression(server):
     page = server.serve("/model.pt", DATA)
     with new_client() as client, open_reply(client, "HEAD", Remote(page.url, "server")) as reply:
         assert reply.status_code == 200

@@ -2,7 +2,6 @@
 
 import errno
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -29,13 +28,11 @@ from zoo.transfer.sources import by_latency, order
         ([], []),
     ],
 )
-def test_a_mirror_overtakes_only_if_it_is_clearly_faster(
-    seconds: list[float | None], expected: list[int]
-) -> None:
+def test_a_mirror_overtakes_only_if_it_is_clearly_faster(seconds, expected):
     assert order(seconds) == expected
 
 
-def test_mirrors_that_fail_come_last(server: FaultyServer) -> None:
+def test_mirrors_that_fail_come_last(server):
     content = bytes(100_000)
     missing = Remote(f"{server.url}/missing", "missing")
     silent = Remote(server.serve("/silent", content, faults=[Fault(status=503)]).url, "broken")
@@ -46,7 +43,7 @@ def test_mirrors_that_fail_come_last(server: FaultyServer) -> None:
     assert by_latency(remotes) == [good, missing, silent, closed, clear]
 
 
-def test_a_mirror_that_does_not_answer_costs_the_timeout_and_no_more(server: FaultyServer) -> None:
+def test_a_mirror_that_does_not_answer_costs_the_timeout_and_no_more(server):
     stuck = server.serve("/stuck", bytes(10))
     # No status line comes before the pause: the answer is made by a function that waits.
     server.answer("/stuck", lambda _: server.stopping.wait(30) and None)  # type: ignore[return-value]
@@ -55,7 +52,7 @@ def test_a_mirror_that_does_not_answer_costs_the_timeout_and_no_more(server: Fau
     assert [remote.label for remote in found] == ["good", "stuck"]
 
 
-def test_one_byte_is_asked_for(server: FaultyServer) -> None:
+def test_one_byte_is_asked_for(server):
     pages = [server.serve(f"/{name}", bytes(10_000)) for name in "ab"]
     by_latency([Remote(page.url, page.url) for page in pages])
     asked = [[seen.headers["range"] for seen in server.seen(path)] for path in ("/a", "/b")]
@@ -67,7 +64,7 @@ def test_one_byte_is_asked_for(server: FaultyServer) -> None:
     assert [server.sent(path) for path in ("/a", "/b")] == [1, 1]
 
 
-def test_of_a_single_source_only_the_host_is_asked_and_gets_no_token(server: FaultyServer) -> None:
+def test_of_a_single_source_only_the_host_is_asked_and_gets_no_token(server):
     url = server.serve("/a", b"x").url
     remote = Remote(f"{url}?signature=1", "a", headers={"Authorization": "secret"})
     assert by_latency([remote]) == [remote]
@@ -77,7 +74,7 @@ def test_of_a_single_source_only_the_host_is_asked_and_gets_no_token(server: Fau
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def names(monkeypatch):
     """Sets what a name server does when it is asked for `lost.example`."""
     known = socket.getaddrinfo
 
@@ -102,9 +99,7 @@ LOST = Remote("https://lost.example/model.pt", "lost")
 
 
 @pytest.mark.parametrize("remotes", [[CLOSED], [LOST], [CLOSED, LOST]])
-def test_where_no_host_can_be_reached_each_says_why(
-    names: Callable[..., None], remotes: list[Remote]
-) -> None:
+def test_where_no_host_can_be_reached_each_says_why(names, remotes):
     names(unknown)
     with pytest.raises(UnreachableError, match=r"model\.pt cannot be fetched") as caught:
         by_latency(remotes)
@@ -119,9 +114,7 @@ def test_where_no_host_can_be_reached_each_says_why(
         (OSError(errno.ENETUNREACH, "Network is unreachable"), "no network leads to it"),
     ],
 )
-def test_no_way_and_no_answer_are_no_network(
-    names: Callable[..., None], error: OSError, reason: str
-) -> None:
+def test_no_way_and_no_answer_are_no_network(names, error, reason):
     def fail() -> None:
         raise error
 
@@ -130,7 +123,7 @@ def test_no_way_and_no_answer_are_no_network(
         by_latency([LOST, CLOSED])
 
 
-def test_a_connection_that_is_reset_may_come_back(names: Callable[..., None]) -> None:
+def test_a_connection_that_is_reset_may_come_back(names):
     def fail() -> None:
         raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
@@ -138,7 +131,7 @@ def test_a_connection_that_is_reset_may_come_back(names: Callable[..., None]) ->
     assert by_latency([LOST, CLOSED]) == [LOST, CLOSED]
 
 
-def test_a_name_server_that_missed_a_question_is_asked_again(names: Callable[..., None]) -> None:
+def test_a_name_server_that_missed_a_question_is_asked_again(names):
     misses = [unknown]
     names(lambda: misses.pop()() if misses else None)
     with FaultyServer() as server:
@@ -146,7 +139,7 @@ def test_a_name_server_that_missed_a_question_is_asked_again(names: Callable[...
         assert by_latency([remote]) == [remote]
 
 
-def test_a_name_server_that_does_not_answer_is_not_waited_for(names: Callable[..., None]) -> None:
+def test_a_name_server_that_does_not_answer_is_not_waited_for(names):
     done = threading.Event()
     names(lambda: done.wait(60))
     with pytest.raises(UnreachableError, match="lost: it does not answer"):
@@ -155,14 +148,12 @@ def test_a_name_server_that_does_not_answer_is_not_waited_for(names: Callable[..
 
 
 @pytest.mark.parametrize("others", [[], [CLOSED]])
-def test_a_host_that_answers_anything_is_reached(
-    server: FaultyServer, others: list[Remote]
-) -> None:
+def test_a_host_that_answers_anything_is_reached(server, others):
     missing = Remote(f"{server.url}/missing", "missing")
     assert by_latency([missing, *others]) == [missing, *others]
 
 
-def test_a_certificate_that_is_not_trusted_is_no_lack_of_a_network(tls: ssl.SSLContext) -> None:
+def test_a_certificate_that_is_not_trusted_is_no_lack_of_a_network(tls):
     with FaultyServer(tls=tls) as server:
         remote = Remote(f"{server.url}/a", "a")
         assert by_latency([remote]) == [remote]

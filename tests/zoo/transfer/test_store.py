@@ -20,7 +20,7 @@ NEWER = content(100_000, seed=1)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path):
     return Store(tmp_path / "cache", policy=SHORT)
 
 
@@ -32,22 +32,20 @@ def get(store: Store, remotes: list[Remote], sha256: str | None = SHA256, **opti
     return store.fetch(remotes, "model.pt", sha256=sha256, size=None, **options).path  # type: ignore[arg-type]
 
 
-def test_a_file_lies_under_its_hash(server: FaultyServer, store: Store) -> None:
+def test_a_file_lies_under_its_hash(server, store):
     path = get(store, serve(server))
     assert path == store.root / "sha256" / SHA256[:2] / SHA256 / "model.pt"
     assert path.read_bytes() == DATA
 
 
-def test_the_second_time_needs_no_network(server: FaultyServer, store: Store) -> None:
+def test_the_second_time_needs_no_network(server, store):
     path = get(store, serve(server))
     found = store.fetch([], "model.pt", sha256=SHA256, size=None, offline=True)
     assert (found.path, found.received, found.source) == (path, 0, "this machine")
     assert len(server.requests) == 1
 
 
-def test_a_file_is_hashed_again_only_when_it_was_touched(
-    server: FaultyServer, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_hashed_again_only_when_it_was_touched(server, store, monkeypatch):
     path = get(store, serve(server))
     hashed: list[Path] = []
     real = hashlib.file_digest
@@ -66,14 +64,14 @@ def test_a_file_is_hashed_again_only_when_it_was_touched(
     assert len(hashed) == 1
 
 
-def test_a_damaged_file_is_fetched_again(server: FaultyServer, store: Store) -> None:
+def test_a_damaged_file_is_fetched_again(server, store):
     path = get(store, serve(server))
     path.write_bytes(b"damaged")
     assert store.find(SHA256) is None
     assert get(store, serve(server)).read_bytes() == DATA
 
 
-def test_verify_finds_what_a_mark_hides(server: FaultyServer, store: Store) -> None:
+def test_verify_finds_what_a_mark_hides(server, store):
     path = get(store, serve(server))
     before = path.stat()
     path.write_bytes(DATA[:-1] + b"x")
@@ -83,16 +81,14 @@ def test_verify_finds_what_a_mark_hides(server: FaultyServer, store: Store) -> N
     assert store.find(SHA256) is None
 
 
-def test_one_content_under_two_names_is_kept_once(server: FaultyServer, store: Store) -> None:
+def test_one_content_under_two_names_is_kept_once(server, store):
     path = get(store, serve(server))
     other = store.fetch([], "other.pt", sha256=SHA256, size=None).path
     assert other.name == "other.pt"
     assert other.samefile(path)
 
 
-def test_offline_says_what_is_missing_and_the_command(
-    server: FaultyServer, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_says_what_is_missing_and_the_command(server, store, monkeypatch):
     monkeypatch.setenv("ZOO_OFFLINE", "1")
     with pytest.raises(TransferError, match=r"model\.pt is not in the cache") as caught:
         get(store, serve(server))
@@ -103,7 +99,7 @@ def test_offline_says_what_is_missing_and_the_command(
     assert server.requests == []
 
 
-def test_the_first_download_of_an_address_is_trusted(server: FaultyServer, store: Store) -> None:
+def test_the_first_download_of_an_address_is_trusted(server, store):
     path = get(store, serve(server), None)
     assert path.parent.name == SHA256
     server.requests.clear()
@@ -112,9 +108,7 @@ def test_the_first_download_of_an_address_is_trusted(server: FaultyServer, store
     assert not list((store.root / "incoming").iterdir())
 
 
-def test_a_file_that_changed_since_its_first_use_is_an_error_that_says_so(
-    server: FaultyServer, store: Store
-) -> None:
+def test_a_file_that_changed_since_its_first_use_is_an_error_that_says_so(server, store):
     get(store, serve(server), None)
     store.remove(SHA256)
     newer = hashlib.sha256(NEWER).hexdigest()
@@ -127,7 +121,7 @@ def test_a_file_that_changed_since_its_first_use_is_an_error_that_says_so(
     assert get(store, serve(server, NEWER), None).parent.name == newer
 
 
-def test_the_index_of_first_uses_holds_no_secrets(server: FaultyServer, store: Store) -> None:
+def test_the_index_of_first_uses_holds_no_secrets(server, store):
     page = server.serve("/model.pt?signature=secret", DATA)
     get(store, [Remote(page.url, "server", headers={"Authorization": "secret"})], None)
     (index,) = (store.root / "first-use").glob("*.json")
@@ -136,7 +130,7 @@ def test_the_index_of_first_uses_holds_no_secrets(server: FaultyServer, store: S
     assert page.etag.strip('"') in index.read_text()
 
 
-def test_of_several_first_uses_at_once_one_downloads(server: FaultyServer, store: Store) -> None:
+def test_of_several_first_uses_at_once_one_downloads(server, store):
     remotes = serve(server, pace=1e6)
     start = threading.Barrier(4)
 
@@ -149,14 +143,14 @@ def test_of_several_first_uses_at_once_one_downloads(server: FaultyServer, store
     assert server.sent("/model.pt") == len(DATA)
 
 
-def test_a_superseded_file_is_not_cached(server: FaultyServer, store: Store) -> None:
+def test_a_superseded_file_is_not_cached(server, store):
     with pytest.raises(WrongContentError):
         get(store, serve(server, NEWER))
     assert store.entries() == []
     assert store.total_size() == 0
 
 
-def test_entries_and_sizes(server: FaultyServer, store: Store) -> None:
+def test_entries_and_sizes(server, store):
     path = get(store, serve(server))
     (entry,) = store.entries()
     assert (entry.path, entry.sha256, entry.size) == (path, SHA256, len(DATA))
@@ -166,7 +160,7 @@ def test_entries_and_sizes(server: FaultyServer, store: Store) -> None:
     assert store.remove(SHA256) == 0
 
 
-def test_prune_removes_what_a_failed_download_left(server: FaultyServer, store: Store) -> None:
+def test_prune_removes_what_a_failed_download_left(server, store):
     with pytest.raises(TransferError):
         get(store, serve(server, faults=[Fault(truncate_after=50_000), Fault(status=404)]))
     assert store.total_size() == 50_000
@@ -176,9 +170,7 @@ def test_prune_removes_what_a_failed_download_left(server: FaultyServer, store: 
     assert not list((store.root / "sha256").iterdir())
 
 
-def test_prune_removes_files_that_were_not_used_for_long(
-    server: FaultyServer, store: Store
-) -> None:
+def test_prune_removes_files_that_were_not_used_for_long(server, store):
     path = get(store, serve(server))
     mark = path.with_name(".model.pt.verified")
     assert store.prune(older_than=3600).paths == []
@@ -187,7 +179,7 @@ def test_prune_removes_files_that_were_not_used_for_long(
     assert store.entries() == []
 
 
-def test_use_is_what_keeps_a_file(server: FaultyServer, store: Store) -> None:
+def test_use_is_what_keeps_a_file(server, store):
     path = get(store, serve(server))
     os.utime(path.with_name(".model.pt.verified"), (1, 1))
     store.find(SHA256)
@@ -195,19 +187,17 @@ def test_use_is_what_keeps_a_file(server: FaultyServer, store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../model.pt", "a/b", "a\\b", ".hidden", "a\0b"])
-def test_a_name_cannot_lead_out_of_the_cache(store: Store, name: str) -> None:
+def test_a_name_cannot_lead_out_of_the_cache(store, name):
     with pytest.raises(TransferError, match="cannot be the name"):
         store.fetch([], name, sha256=SHA256, size=None)
 
 
 @pytest.mark.parametrize("sha256", ["../../x", SHA256.upper(), SHA256[:-1]])
-def test_what_is_no_hash_names_no_folder(store: Store, sha256: str) -> None:
+def test_what_is_no_hash_names_no_folder(store, sha256):
     with pytest.raises(ValueError, match="not a SHA-256"):
         store.find(sha256)
 
 
-def test_the_cache_is_where_the_environment_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
     assert Store().root == tmp_path

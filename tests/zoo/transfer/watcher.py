@@ -1,8 +1,9 @@
-"""What tests use again and again: short patience, and a `Progress` that remembers."""
+"""Parts of tests of transfers: a short policy, bytes, and a `Progress` that remembers."""
 
+import hashlib
 import random
-from dataclasses import dataclass, field
 
+from tests.zoo.transfer.faulty_server import Fault
 from zoo.transfer.remote import RetryPolicy
 
 SHORT = RetryPolicy(
@@ -22,14 +23,19 @@ def content(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-@dataclass
+DATA, NEWER = content(400_000), content(400_000, seed=1)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+HALF = len(DATA) // 2
+BREAK, GONE = Fault(truncate_after=HALF), Fault(status=404)
+
+
 class Watcher:
     """Keeps what it is told."""
 
-    starts: list[tuple[str, int | None, int]] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    arrived: int = 0
-    finished: int = 0
+    def __init__(self) -> None:
+        self.starts: list[tuple[str, int | None, int]] = []
+        self.said: list[str] = []
+        self.arrived = self.finished = 0
 
     def start(self, name: str, total: int | None, done: int) -> None:
         self.starts.append((name, total, done))
