@@ -1,18 +1,8 @@
 import json
 
 import pytest
-import torch
 
 from tests.finetune.cases import case_input, write_data
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -3,20 +3,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.train.multitask_cases import write_system
 
 DATA = Path(__file__).parent / "data"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small are slower on two threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
-
-runner = CliRunner()
+from tests.commands import outcome
 
 
 @pytest.fixture
@@ -19,7 +16,7 @@ def input_file(tiny_input):
 
 
 def test_the_result_is_one_json_document_on_stdout(input_file):
-    result = runner.invoke(app, ["train", input_file, "--json"])
+    result = outcome("train", input_file, "--json")
     document = json.loads(result.stdout)
     assert result.exit_code == 0
     assert document["ok"] is True
@@ -30,18 +27,18 @@ def test_the_result_is_one_json_document_on_stdout(input_file):
 
 
 def test_keys_can_be_set_on_the_command_line(input_file):
-    result = runner.invoke(app, ["train", input_file, "--json", "--set", "training.numb_steps=2"])
+    result = outcome("train", input_file, "--json", "--set", "training.numb_steps=2")
     assert json.loads(result.stdout)["num_steps"] == 2
     assert json.loads(Path("out.json").read_text())["training"]["numb_steps"] == 2
 
 
 def test_quiet_says_nothing(input_file):
-    result = runner.invoke(app, ["train", input_file, "--quiet"])
+    result = outcome("train", input_file, "--quiet")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_a_faulty_input_is_refused_before_anything_is_written(input_file):
-    result = runner.invoke(app, ["train", input_file, "--json", "--set", "training.numb_stepz=2"])
+    result = outcome("train", input_file, "--json", "--set", "training.numb_stepz=2")
     document = json.loads(result.stdout)
     assert result.exit_code == 1
     assert document["ok"] is False
@@ -52,10 +49,9 @@ def test_a_faulty_input_is_refused_before_anything_is_written(input_file):
 
 
 def test_a_run_can_be_restarted(input_file):
-    runner.invoke(app, ["train", input_file])
-    result = runner.invoke(
-        app,
-        ["train", input_file, "--restart", "model.ckpt.pt", "--set", "training.numb_steps=6"],
+    outcome("train", input_file)
+    result = outcome(
+        "train", input_file, "--restart", "model.ckpt.pt", "--set", "training.numb_steps=6"
     )
     assert result.exit_code == 0
     assert "4 of them done before" in result.stderr

@@ -4,16 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import dpa2
-from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.model.build import build_model, share
 from dpa2.training.task_sampler import TaskSampler
 from schemas.base.errors import CheckpointError, ConfigError
-from schemas.input.model import parse_model
-from schemas.input.root import Link
+from tests.commands import outcome
 from tests.train.multitask_cases import CASES, multitask_input, write_systems
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "multitask.json").read_text())
@@ -56,61 +52,6 @@ def test_statistics_sharing_and_numbering_equal_those_of_deepmd_kit(case, system
     assert sorted(keys for keys in storage.values() if len(keys) > 1) == recorded["shared"]
     assert len(ours.optimizer["param_groups"][0]["params"]) == recorded["num_parameters"]
     assert Path("lcurve.out").read_text().splitlines()[0] == recorded["header"]
-
-
-def branch_models(case):
-    config = multitask_input(case)["model"]
-    shared = config["shared_dict"]
-    models = {}
-    for name, branch in config["model_dict"].items():
-        section = {
-            key: shared[value.partition(":")[0]] if isinstance(value, str) else value
-            for key, value in branch.items()
-        }
-        models[name] = build_model(parse_model(section))
-    return models
-
-
-def test_level_0_shares_every_module_of_the_descriptor_but_the_type_map():
-    models = branch_models("descriptor")
-    links = [Link("surroundings", "descriptor", name, 0, "second") for name in models]
-    share(models, links)
-    second, first = (models[name].descriptor for name in ("second", "first"))
-    for part in ("type_embedding", "repinit", "three_body", "shape_map", "repformer"):
-        assert getattr(first, part) is getattr(second, part) is not None, part
-    assert first.type_map is not second.type_map
-    assert models["first"].fitting is not models["second"].fitting
-    own = {name for name, _ in models["first"].named_parameters()}
-    shared = {id(p) for p in models["second"].parameters()}
-    kept = {n for n, p in models["first"].named_parameters() if id(p) not in shared}
-    assert kept == {n for n in own if n.startswith(("descriptor.type_map.", "fitting."))}
-
-
-def test_level_1_shares_the_type_embedding_alone():
-    models = branch_models("descriptor")
-    share(
-        models,
-        [
-            Link("surroundings", "descriptor", "second", 0, "second"),
-            Link("surroundings", "descriptor", "first", 1, "second"),
-        ],
-    )
-    second, first = (models[name].descriptor for name in ("second", "first"))
-    assert first.type_embedding is second.type_embedding
-    for part in ("repinit", "three_body", "shape_map", "repformer"):
-        assert getattr(first, part) is not getattr(second, part), part
-
-
-def test_a_shared_fitting_net_keeps_bias_and_case_of_each_branch():
-    models = branch_models("fitting")
-    share(models, [Link("head", "fitting_net", name, 0, "second") for name in models])
-    second, first = (models[name].fitting for name in ("second", "first"))
-    assert first.hidden_layers is second.hidden_layers
-    assert first.output is second.output
-    for name in ("fparam_avg", "fparam_inv_std", "aparam_avg", "aparam_inv_std"):
-        assert getattr(first, name) is getattr(second, name), name
-    for name in ("bias_atom_e", "case_embd"):
-        assert getattr(first, name) is not getattr(second, name), name
 
 
 def test_cases_are_numbered_by_sorted_names(systems):
@@ -208,14 +149,13 @@ def test_full_validation_of_several_branches_is_refused(systems, longer):
 
 def test_the_command_trains_freezes_and_tests_a_head(systems, longer):
     Path("input.json").write_text(json.dumps(longer))
-    invoke = CliRunner().invoke
-    trained = invoke(app, ["train", "input.json", "--json"])
+    trained = outcome("train", "input.json", "--json")
     assert (trained.exit_code, json.loads(trained.stdout)["steps_done"]) == (0, 9)
     model = json.loads(trained.stdout)["checkpoint"]
     options = ["-c", model, "--head", "first", "-o", "first.pth", "--json"]
-    assert json.loads(invoke(app, ["freeze", *options]).stdout)["branch"] == "first"
+    assert json.loads(outcome("freeze", *options).stdout)["branch"] == "first"
     tested = [
-        invoke(app, ["test", "-m", *source, "-s", "b", "--json"])
+        outcome("test", "-m", *source, "-s", "b", "--json")
         for source in ([model, "--head", "first"], ["first.pth"])
     ]
     errors = [json.loads(result.stdout)["total"]["errors"]["force"]["rmse"] for result in tested]

@@ -124,39 +124,31 @@ def test_the_optimizer_section_is_numbered_as_in_deepmd_kit(tiny_input):
     assert set(optimizer["state"][0]) == {"step", "exp_avg", "exp_avg_sq"}
 
 
-def test_a_new_run_can_start_from_weights(tiny_input):
-    quiet(tiny_input, output_dir="first")
-    quiet(
-        tiny_input,
-        init_model="first/model.ckpt.pt",
-        output_dir="second",
-        overrides=("training.numb_steps=0",),
-    )
-    first = read_checkpoint("first/model.ckpt.pt").tensors
-    second = read_checkpoint("second/model.ckpt-0.pt").tensors
-    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+REFUSED = [
+    ({"restart": "model_ema.ckpt.pt"}, CheckpointError, "holds weights only"),
+    (
+        {"restart": "model.ckpt.pt", "overrides": ("model.fitting_net.neuron=[4,4]",)},
+        CheckpointError,
+        r"does not fit: model\.fitting_net\.neuron",
+    ),
+    (
+        {
+            "restart": "model.ckpt.pt",
+            "overrides": ('training.training_data.systems=["a"]', "training.numb_steps=6"),
+        },
+        DataError,
+        "other training data",
+    ),
+    ({"restart": "a.pt", "init_model": "b.pt"}, ConfigError, "exclude each other"),
+    ({"device": "nonsense"}, TrainingError, "device `nonsense`"),
+]
 
 
-def test_averaged_weights_cannot_be_restarted_from(tiny_input):
+def test_what_cannot_be_started_from_is_refused(tiny_input):
     quiet(tiny_input)
-    with pytest.raises(CheckpointError, match="holds weights only"):
-        quiet(tiny_input, restart="model_ema.ckpt.pt")
-
-
-def test_a_checkpoint_of_another_model_is_refused(tiny_input):
-    quiet(tiny_input)
-    with pytest.raises(CheckpointError, match=r"does not fit: model\.fitting_net\.neuron"):
-        quiet(tiny_input, restart="model.ckpt.pt", overrides=("model.fitting_net.neuron=[4,4]",))
-
-
-def test_other_data_are_refused_on_restart(tiny_input):
-    quiet(tiny_input)
-    with pytest.raises(DataError, match="other training data"):
-        quiet(
-            tiny_input,
-            restart="model.ckpt.pt",
-            overrides=('training.training_data.systems=["a"]',),
-        )
+    for options, error, message in REFUSED:
+        with pytest.raises(error, match=message):
+            quiet(tiny_input, **options)
 
 
 def test_epochs_become_steps(tiny_input):
@@ -184,16 +176,6 @@ def test_a_loss_that_explodes_stops_and_saves_nothing_of_it(tiny_input):
     for path in Path().glob("model.ckpt-*.pt"):
         tensors = read_checkpoint(path).tensors.values()
         assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-
-
-def test_restart_and_init_model_exclude_each_other(tiny_input):
-    with pytest.raises(ConfigError, match="exclude each other"):
-        quiet(tiny_input, restart="a.pt", init_model="b.pt")
-
-
-def test_an_unknown_device_is_one_sentence(tiny_input):
-    with pytest.raises(TrainingError, match="device `nonsense`"):
-        quiet(tiny_input, device="nonsense")
 
 
 def test_full_validation_keeps_the_best_checkpoints(tiny_input):
