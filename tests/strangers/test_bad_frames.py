@@ -14,8 +14,9 @@ from dpa2.evaluate.potential import load
 from dpa2.training.run import train
 from schemas.base.errors import DataError
 from tests.commands import zoo
+from tests.strangers.runs import small_input
 from tests.strangers.situations import case, situation
-from tests.train.multitask_cases import MODEL, write_system
+from tests.train.multitask_cases import write_system
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 WATER = str(GOLDEN / "model.pt")
@@ -380,19 +381,6 @@ def test_bias_names_the_frame(run, make, fault, tmp_path):
         run("bias", WATER, "-s", system, "-o", tmp_path / "out.pt")
 
 
-def train_input(nbatch):
-    return {
-        "model": {**MODEL, "data_stat_nbatch": nbatch},
-        "learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-4},
-        "loss": {"start_pref_e": 1, "limit_pref_e": 1, "start_pref_f": 1, "limit_pref_f": 1},
-        "training": {
-            "training_data": {"systems": ["a"], "batch_size": 2},
-            "numb_steps": 12,
-            "seed": 1,
-        },
-    }
-
-
 def write_training_system(folder, fault):
     write_system(folder, 8, FRAMES, seed=1)
     arrays = {
@@ -416,7 +404,7 @@ def test_training_names_the_frame(tmp_path, monkeypatch, nbatch, fault):
     monkeypatch.chdir(tmp_path)
     write_training_system(tmp_path / "a", fault)
     with pytest.raises(DataError, match=rf"a\b.*frame {BAD}\b") as caught:
-        train(train_input(nbatch), progress=False)
+        train(small_input("a", steps=12, model={"data_stat_nbatch": nbatch}), progress=False)
     if fault == "coincide":  # as in the file, although training sorts atoms by type
         assert FAULTS[fault][1] in caught.value.message
 
@@ -427,7 +415,12 @@ def test_fine_tuning_names_the_frame(tmp_path, monkeypatch, fault):
     monkeypatch.chdir(tmp_path)
     write_training_system(tmp_path / "a", fault)
     with pytest.raises(DataError, match=rf"a\b.*frame {BAD}\b"):
-        train(train_input(20), finetune=WATER, use_pretrain_script=True, progress=False)
+        train(
+            small_input("a", steps=12, model={"data_stat_nbatch": 20}),
+            finetune=WATER,
+            use_pretrain_script=True,
+            progress=False,
+        )
 
 
 @situation(

@@ -7,15 +7,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-import dpa2
-from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.start import read_input
 from schemas.base.errors import ConfigError, DataError
+from tests.strangers.runs import quiet, small_input, zoo
 from tests.strangers.situations import situation
-from tests.train.multitask_cases import MODEL, write_system
+from tests.train.multitask_cases import write_system
 
 BIAS = "model.Default.atomic_model.out_bias"
 FORCES_ONLY = {"start_pref_e": 0, "limit_pref_e": 0, "start_pref_f": 1, "limit_pref_f": 1}
@@ -26,38 +24,14 @@ def without(name, system):
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def config(tmp_path, monkeypatch, one_thread):
     """An input on `f`, which has forces alone; `e` has energies alone, `b` both."""
     monkeypatch.chdir(tmp_path)
     for name, lacking in (("f", "energy"), ("e", "force"), ("b", None)):
         write_system(tmp_path / name, 6, 5, seed=1)
         if lacking is not None:
             without(lacking, name)
-    document = {
-        "model": MODEL,
-        "learning_rate": {"start_lr": 1e-3, "stop_lr": 1e-4, "decay_steps": 1},
-        "loss": FORCES_ONLY,
-        "training": {
-            "training_data": {"systems": ["f"], "batch_size": 2},
-            "numb_steps": 4,
-            "save_freq": 2,
-            "disp_freq": 1,
-            "seed": 1,
-        },
-    }
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield document
-    torch.set_num_threads(before)
-
-
-def quiet(config, **options):
-    return dpa2.train(config, device="cpu", progress=False, **options)
-
-
-def zoo(config, *words):
-    Path("input.json").write_text(json.dumps(config))
-    return CliRunner().invoke(app, [words[0], "input.json", *words[1:]])
+    return small_input("f", loss=FORCES_ONLY)
 
 
 def codes(config, *words):

@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.trainer import Trainer
 from schemas.base.errors import WriteError
 from schemas.base.writing import LastingStream, append_text, lasting_output
+from tests.strangers.runs import small_input
 from tests.strangers.situations import situation
-from tests.train.multitask_cases import MODEL, write_system
+from tests.train.multitask_cases import write_system
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "xterm"}
@@ -26,27 +26,13 @@ STEPS = 12
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def config(tmp_path, monkeypatch, one_thread):
     """The input of a run of a few steps, every one of which prints lines."""
     monkeypatch.chdir(tmp_path)
     write_system(tmp_path / "a", 6, 5, seed=1)
-    document = {
-        "model": MODEL,
-        "learning_rate": {"start_lr": 1e-3, "stop_lr": 1e-4, "decay_steps": 1},
-        "loss": {},
-        "training": {
-            "training_data": {"systems": ["a"], "batch_size": 2},
-            "numb_steps": STEPS,
-            "save_freq": 2,
-            "disp_freq": 1,
-            "seed": 1,
-        },
-    }
+    document = small_input("a", steps=STEPS)
     Path("input.json").write_text(json.dumps(document))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield document
-    torch.set_num_threads(before)
+    return document
 
 
 def zoo(*words):

@@ -12,8 +12,9 @@ from dpa2.data.systems import open_systems
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.drawn_frames import draw_frames
 from dpa2.training.run import train
+from tests.strangers.runs import small_input
 from tests.strangers.situations import situation
-from tests.train.multitask_cases import MODEL, write_system
+from tests.train.multitask_cases import write_system
 
 FRAMES = 60
 RARE = [17, 41]
@@ -70,16 +71,8 @@ def test_nothing_is_added_where_nothing_is_missing(mixed):
 
 
 def rare_input():
-    return {
-        "model": {**MODEL, "type_map": ["O", "H", "Cu"], "data_stat_nbatch": 1},
-        "learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-4},
-        "loss": {"start_pref_e": 1, "limit_pref_e": 1, "start_pref_f": 1, "limit_pref_f": 1},
-        "training": {
-            "training_data": {"systems": ["a"], "batch_size": 1},
-            "numb_steps": 1,
-            "seed": 3,
-        },
-    }
+    model = {"type_map": ["O", "H", "Cu"], "data_stat_nbatch": 1}
+    return small_input("a", steps=1, batch_size=1, model=model)
 
 
 @situation(

@@ -8,48 +8,29 @@ import threading
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
-import dpa2
 from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training import run_folder
 from dpa2.training.start import read_input
 from schemas.base.errors import DataError, TrainingError
+from tests.strangers.runs import quiet, small_input
 from tests.strangers.situations import situation
-from tests.train.multitask_cases import MODEL, write_system
+from tests.train.multitask_cases import write_system
 
 runner = CliRunner()
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def config(tmp_path, monkeypatch, one_thread):
     """The input of a run of four steps, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     write_system(tmp_path / "a", 6, 5, seed=1)
-    document = {
-        "model": MODEL,
-        "learning_rate": {"start_lr": 1e-3, "stop_lr": 1e-4, "decay_steps": 1},
-        "loss": {},
-        "training": {
-            "training_data": {"systems": ["a"], "batch_size": 2},
-            "numb_steps": 4,
-            "save_freq": 2,
-            "disp_freq": 1,
-            "seed": 1,
-        },
-    }
+    document = small_input("a")
     Path("input.json").write_text(json.dumps(document))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield document
-    torch.set_num_threads(before)
-
-
-def quiet(config, **options):
-    return dpa2.train(config, device="cpu", progress=False, **options)
+    return document
 
 
 def state(folder="."):

@@ -18,6 +18,7 @@ from dpa2.training.run import train
 from dpa2.training.stat_file import StatisticsFile
 from schemas.base.errors import CheckpointError, DataError, ZooError
 from schemas.check.data_folders import systems_below
+from tests.strangers.runs import small_input
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import MODEL, write_system
 
@@ -256,20 +257,6 @@ def flatten(folder):
     np.save(energy, np.load(energy).reshape(()))
 
 
-def train_input():
-    return {
-        "model": {**MODEL},
-        "learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 1e-4},
-        "loss": {"start_pref_e": 1, "limit_pref_e": 1, "start_pref_f": 1, "limit_pref_f": 1},
-        "training": {
-            "training_data": {"systems": ["a"], "batch_size": 1},
-            "numb_steps": 2,
-            "disp_freq": 1,
-            "seed": 1,
-        },
-    }
-
-
 @situation(
     "deepmd/npy by hand | a set of one frame whose arrays have one dimension | read and trained "
     "on, as deepmd-kit does"
@@ -281,8 +268,8 @@ def test_a_single_frame_without_its_axis(here):
     frames = open_systems("a")[0].frames([0])
     for name in ("coord", "box", "energy", "force"):
         assert np.array_equal(getattr(frames, name), getattr(expected, name))
-    train(train_input(), progress=False)
-    (here / "input.json").write_text(json.dumps(train_input()))
+    train(small_input("a", steps=2, batch_size=1), progress=False)
+    (here / "input.json").write_text(json.dumps(small_input("a", steps=2, batch_size=1)))
     result = CliRunner().invoke(app, ["validate", "input.json"])
     assert "a/set.000" not in result.stdout
 
@@ -293,11 +280,11 @@ def test_a_single_frame_without_its_axis(here):
 )
 def test_an_unused_label_of_another_shape(here):
     write_system(here / "a", 6, 3, seed=1)
-    train(train_input(), progress=False, output_dir="plain")
+    train(small_input("a", steps=2, batch_size=1), progress=False, output_dir="plain")
     np.save(here / "a" / "set.000" / "aparam.npy", np.zeros((3, 5)))
     (system,) = open_systems("a")
     assert "aparam.npy has shape (3, 5)" in system.warnings[0]
-    train(train_input(), progress=False, output_dir="with")
+    train(small_input("a", steps=2, batch_size=1), progress=False, output_dir="with")
     assert (here / "with/lcurve.out").read_text() == (here / "plain/lcurve.out").read_text()
 
 
@@ -308,7 +295,7 @@ def test_an_unused_label_of_another_shape(here):
 def test_a_needed_label_of_a_wrong_shape(here):
     write_system(here / "a", 6, 3, seed=1)
     np.save(here / "a" / "set.000" / "aparam.npy", np.zeros((3, 5)))
-    document = train_input()
+    document = small_input("a", steps=2, batch_size=1)
     document["model"]["fitting_net"] = {**MODEL["fitting_net"], "numb_aparam": 1}
     with pytest.raises(DataError, match=r"aparam.npy has shape \(3, 5\)"):
         train(document, progress=False)
@@ -335,7 +322,7 @@ def test_molecules_need_no_virials(here, layout):
                 else:
                     file[f"b/{path.name}"] = np.loadtxt(path, dtype=int)
             file["b/nopbc"] = True
-    document = train_input()
+    document = small_input("a", steps=2, batch_size=1)
     document["training"]["training_data"]["systems"] = [
         "a",
         "b" if layout == "npy" else "b.h5#/b",
