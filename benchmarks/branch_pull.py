@@ -23,7 +23,7 @@ from benchmarks.many_branches import ELEMENTS, write_many_branches
 from dpa2.evaluate.potential import load
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.branch_file import extract_branch
-from zoo.remote_branch import fetch_branch, read_remote_header
+from zoo.remote_branch import fetch_branch, remote_header
 from zoo.transfer.remote import Remote
 
 ALLOWANCE = 512 * 1024
@@ -40,7 +40,7 @@ def main() -> None:
         page = server.serve("/full.pt", full)
         remotes = [Remote(page.url, "here")]
         sent = partial(server.sent, "/full.pt")
-        read_remote_header(remotes)
+        remote_header(remotes)
         result = {"file": full.stat().st_size, "branches": options.branches, "header": sent()}
         pulls = {}
         for number in (0, options.branches // 2, options.branches - 1):

@@ -222,7 +222,7 @@ def _dry_run(
 ) -> None:
     from schemas.base import environment
     from zoo.local_copies import local_file
-    from zoo.remote_branch import branch_cost
+    from zoo.remote_branch import branch_cost, quickest_remotes
     from zoo.resolve import offers
 
     local = local_file(place.file, place.base)
@@ -231,7 +231,9 @@ def _dry_run(
         environment.demand_network(what, offline=offline)
     found = [] if local is not None else offers(place)
     usable = any(offer.problem is None for offer in found)
-    cost = branch_cost(place, branch) if branch is not None and usable else None
+    cost = None
+    if branch is not None and usable:
+        cost = branch_cost(quickest_remotes(place), branch)
     whole = next((offer.size for offer in found if offer.size), place.file.size)
     needed = 0 if local is not None else cost.num_bytes if cost else whole
     out.result(

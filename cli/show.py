@@ -81,10 +81,10 @@ def _header(
         return read_header(path)
     if not remote:
         return None
-    from zoo.remote_branch import remote_header
+    from zoo.remote_branch import quickest_remotes, remote_header
     from zoo.resolve import located
 
-    return remote_header(located(model), offline=offline)
+    return remote_header(quickest_remotes(located(model), offline=offline))
 
 
 def _card(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:

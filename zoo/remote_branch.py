@@ -93,45 +93,27 @@ def pull_branch(
         whole = fetch(place, progress=progress, offline=offline)
         written = extract_branch(whole.path, branch, target)
         return _pulled(written, whole.received, whole.size, whole.source, whole_file=True)
-    remotes = _quickest_first(place)
+    remotes = quickest_remotes(place)
     return fetch_branch(remotes, branch, target, progress=progress, sha256=place.file.sha256)
 
 
+def quickest_remotes(place: Located, *, offline: bool = False) -> list[Remote]:
+    """Return the addresses of a file, the quickest first.
+
+    Raises:
+        RegistryError: When it has none.
+        TransferError: When the network must not be used.
+    """
+    environment.demand_network(f"{place.file.name} cannot be read where it is", offline=offline)
+    remotes = remotes_of_file(place)
+    if not remotes:
+        raise RegistryError(
+            f"{place.file.name} is not on the network", hint="leave out --remote: it is here"
+        )
+    return by_latency(remotes)
+
+
 def remote_header(
-    place: Located, *, progress: Progress | None = None, offline: bool = False
-) -> CheckpointHeader:
-    """Read what a file on the network says about itself; a small part of it is fetched.
-
-    Args:
-        place: The file.
-        progress: Who watches.
-        offline: Whether the network must not be used, whatever the environment says.
-
-    Raises:
-        CheckpointError: When it is no checkpoint.
-        RegistryError: When it is not on the network.
-        TransferError: When it cannot be read.
-    """
-    return read_remote_header(_quickest_first(place, offline=offline), progress=progress)
-
-
-def branch_cost(place: Located, branch: str) -> BranchCost | None:
-    """Return what pulling a branch of a file on the network would take.
-
-    None where the server sends whole files only. A small part of the file is fetched.
-
-    Raises:
-        CheckpointError: When the file has no such branch; says which it has.
-        RegistryError: When it is not on the network.
-        TransferError: When it cannot be read.
-    """
-    try:
-        return fetch_cost(_quickest_first(place), branch)
-    except NoRangeError:
-        return None
-
-
-def read_remote_header(
     remotes: Sequence[Remote], *, progress: Progress | None = None, policy: RetryPolicy = PATIENT
 ) -> CheckpointHeader:
     """Read what a checkpoint on the network says about itself, without its numbers.
@@ -148,20 +130,24 @@ def read_remote_header(
         return RemoteDescription(source).header()
 
 
-def fetch_cost(
+def branch_cost(
     remotes: Sequence[Remote], branch: str | None, *, policy: RetryPolicy = PATIENT
-) -> BranchCost:
+) -> BranchCost | None:
     """Return what `fetch_branch` would fetch; only the file's description is fetched.
+
+    None where the server sends whole files only.
 
     Raises:
         CheckpointError: The file or the branch cannot be used.
-        NoRangeError: The server sends whole files only.
         TransferError: The file cannot be read.
     """
-    with open_remote(remotes, policy=policy) as source:
-        header, name = _described(source, branch)
-        rest = sum(end - start for start, end in source.requests_for(_spans(header, name)))
-        return BranchCost(name, source.received + rest, source.size)
+    try:
+        with open_remote(remotes, policy=policy) as source:
+            header, name = _described(source, branch)
+            rest = sum(end - start for start, end in source.requests_for(_spans(header, name)))
+            return BranchCost(name, source.received + rest, source.size)
+    except NoRangeError:
+        return None
 
 
 def fetch_branch(
@@ -211,22 +197,6 @@ def fetch_branch(
         arrived = download(remotes, copy, sha256=sha256, size=None, progress=watcher, policy=policy)
         written = extract_branch(copy, branch, target, label=label)
         return _pulled(written, arrived.received, arrived.size, label, whole_file=True)
-
-
-def _quickest_first(place: Located, *, offline: bool = False) -> list[Remote]:
-    """Return the addresses of a file, the quickest first.
-
-    Raises:
-        RegistryError: When it has none.
-        TransferError: When the network must not be used.
-    """
-    environment.demand_network(f"{place.file.name} cannot be read where it is", offline=offline)
-    remotes = remotes_of_file(place)
-    if not remotes:
-        raise RegistryError(
-            f"{place.file.name} is not on the network", hint="leave out --remote: it is here"
-        )
-    return by_latency(remotes)
 
 
 def _described(source: RangeFile, branch: str | None) -> tuple[CheckpointHeader, str]:

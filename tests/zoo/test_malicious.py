@@ -15,7 +15,7 @@ from schemas.base.errors import CheckpointError
 from tests.zoo.malicious import CANARY, NAME, archive, cases
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.checkpoint_file import read_header
-from zoo.remote_branch import fetch_branch, read_remote_header
+from zoo.remote_branch import fetch_branch, remote_header
 from zoo.transfer.remote import Remote
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_it_is_refused_over_a_network(case, server, tmp_path):
         fetch_branch(remotes, None, tmp_path / "model.pt")
     assert case.words in caught.value.message
     with pytest.raises(CheckpointError):
-        read_remote_header(remotes)
+        remote_header(remotes)
     assert not list(tmp_path.iterdir())
 
 

@@ -17,7 +17,7 @@ from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, Seen
 from zoo.branch_file import extract_branch, write_branch
 from zoo.branches import summarize
 from zoo.checkpoint_file import locate, read_header
-from zoo.remote_branch import fetch_branch, fetch_cost, read_remote_header
+from zoo.remote_branch import branch_cost, fetch_branch, remote_header
 from zoo.transfer.pieces import open_remote
 from zoo.transfer.remote import ChangedError, NoRangeError, Remote, RetryPolicy
 
@@ -80,7 +80,7 @@ def test_what_a_branch_costs_is_known_before_its_numbers_are_fetched(
     many, branch, server, tmp_path
 ):
     page = server.serve("/many.pt", many)
-    cost = fetch_cost([Remote(page.url, "here")], branch)
+    cost = branch_cost([Remote(page.url, "here")], branch)
     assert server.sent("/many.pt") <= ALLOWANCE
     found = pull(page, branch, tmp_path / "pulled.pt")
     assert (cost.branch, cost.full_size) == (found.branch, found.whole_size)
@@ -112,7 +112,7 @@ def test_averages_are_not_taken_for_the_weights(server, tmp_path):
 
 def test_the_header_of_many_branches_costs_little(many, server):
     page = server.serve("/many.pt", many)
-    header = read_remote_header([Remote(page.url, "here")])
+    header = remote_header([Remote(page.url, "here")])
     assert server.sent("/many.pt") <= ALLOWANCE
     assert header.model_params == read_header(many).model_params
     assert not header.complete
@@ -124,7 +124,7 @@ def test_the_header_of_many_branches_costs_little(many, server):
 def test_the_header_of_a_small_file_is_complete(server):
     path = GOLDEN / "multitask" / "model.pt"
     page = server.serve("/m.pt", path)
-    header, local = read_remote_header([Remote(page.url, "here")]), read_header(path)
+    header, local = remote_header([Remote(page.url, "here")]), read_header(path)
     assert header.complete
     assert (header.tensors, header.model_params) == (local.tensors, local.model_params)
 
