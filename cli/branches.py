@@ -86,7 +86,6 @@ def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointH
     from schemas.checkpoint.header import read_header
     from zoo.local_copies import local_file
     from zoo.reference import LocalPath, parse_reference
-    from zoo.remote_branch import quickest_remotes, remote_header
     from zoo.resolve import located
 
     reference = parse_reference(model)
@@ -96,6 +95,8 @@ def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointH
     local = None if remote else local_file(place.file, place.base)
     if local is not None:
         return str(local.path), read_header(local.path)
+    from zoo.remote_branch import quickest_remotes, remote_header
+
     header = remote_header(quickest_remotes(place, offline=offline))
     return header.name, header
 
