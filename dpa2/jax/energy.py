@@ -1,6 +1,9 @@
 """Energies and derivatives of atoms with ghosts: deepmd-kit's lower interface.
 
 docs/deepmd-format.md, 10.4.
+
+Gradients are with respect to positions, not displacements as in `dpa2.model.derivatives`: JAX
+differentiates the whole function of a frame, and its arrays do not pass through torch.
 """
 
 from collections.abc import Callable, Mapping

@@ -3,7 +3,8 @@
 docs/deepmd-format.md, 3.1, 10.4.
 
 It makes periodic images and compares all pairs for callers without a neighbour search of their own:
-correct for every cell, fast enough for a few thousand atoms.
+correct for every cell, fast enough for a few thousand atoms. TorchScript has the same in its own
+operators (`dpa2.lower.periodic_images`): neither kind of program can hold the other's.
 """
 
 from collections.abc import Callable, Mapping

@@ -63,15 +63,15 @@ class Ghosts(NamedTuple):
     comm: Dict[str, Tensor]
 
 
-def exchange(g1_NA: Tensor, halo: Ghosts) -> Tensor:
+def exchange(g1_NA: Tensor, ghosts: Ghosts) -> Tensor:
     """Return the features of own atoms and ghosts (M, A), in the caller's order of atoms.
 
     Differentiable: backwards, gradients of ghosts are added to those of their owners.
     """
-    own_NA = g1_NA.index_select(0, halo.place)
-    num_ghosts = halo.num_all - own_NA.shape[0]
+    own_NA = g1_NA.index_select(0, ghosts.place)
+    num_ghosts = ghosts.num_all - own_NA.shape[0]
     table_MA = torch.nn.functional.pad(own_NA, [0, 0, 0, num_ghosts]).contiguous()
-    comm = halo.comm
+    comm = ghosts.comm
     # The operator reads the two counts on the host.
     host = torch.device("cpu")
     filled = torch.ops.deepmd.border_op(

@@ -3,7 +3,8 @@
 docs/deepmd-format.md, 3.1.
 
 Images and the comparison of all pairs serve callers without a neighbour search of their own:
-correct for every cell, fast enough for a few thousand atoms.
+correct for every cell, fast enough for a few thousand atoms. SavedModels do the same with
+TensorFlow's operators (`dpa2.jax.savedmodel`): neither kind of program can hold the other's.
 """
 
 from typing import List, NamedTuple, Optional, Tuple

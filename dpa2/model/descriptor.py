@@ -104,13 +104,13 @@ class Descriptor(nn.Module):
             g1_NA = g1_NA + type_map(tebd_TE).index_select(0, types)
         return g1_NA
 
-    def forward(self, blocks: List[NeighborBlock], halo: Optional[Ghosts] = None) -> Tensor:
+    def forward(self, blocks: List[NeighborBlock], ghosts: Optional[Ghosts] = None) -> Tensor:
         """Return the descriptor (N, D) of all centres, in the descriptor's precision.
 
         Args:
             blocks: Consecutive blocks that cover all atoms; neighbours index the same atoms, or
-                the rows of the halo's table.
-            halo: Completes the table of features in parallel runs.
+                the rows of the table that `ghosts` completes.
+            ghosts: Completes the table of features in parallel runs.
         """
         tebd_TE = self.type_embedding()
         repformer = self.repformer
@@ -127,7 +127,7 @@ class Descriptor(nn.Module):
             h2.append(geometry.h2)
         for layer in repformer.layers:
             folded = layer.fold()  # type: ignore[operator]
-            table_MA = g1_NA if halo is None else exchange(g1_NA, halo)
+            table_MA = g1_NA if ghosts is None else exchange(g1_NA, ghosts)
             parts: List[Tensor] = []
             for i, block in enumerate(blocks):
                 K = block.width_repformer

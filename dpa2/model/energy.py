@@ -120,7 +120,7 @@ class EnergyModel(nn.Module):
             coord: (F, N, 3) Å.
             box: (F, 3, 3) Å, rows are vectors; None: not periodic.
             atom_types: (F, N) index into the type map, -1 is padding.
-            for_descriptor: See `slot_order`; only models with statistics per slot notice.
+            for_descriptor: See `dpa2.model.neighbors`; only models with statistics per slot notice.
             find_pairs: What searches the pairs of a frame.
 
         Raises:

@@ -40,8 +40,7 @@ class EnvironmentStatistics(nn.Module):
 
     Args:
         num_types: Length of the type map.
-        rcut: Cutoff radius, Å.
-        rcut_smth: Where the switch begins, Å.
+        cutoffs: Cutoff radius, and where the switch begins, Å.
         nsel: Neighbour capacity.
         set_davg_zero: Whether the mean stays 0 when statistics are computed.
         dtype: Of the buffers.
@@ -53,16 +52,14 @@ class EnvironmentStatistics(nn.Module):
     def __init__(
         self,
         num_types: int,
-        *,
-        rcut: float,
-        rcut_smth: float,
+        cutoffs: tuple[float, float],
         nsel: int,
+        *,
         set_davg_zero: bool,
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        self.rcut = rcut
-        self.rcut_smth = rcut_smth
+        self.rcut, self.rcut_smth = cutoffs
         self.nsel = nsel
         self.set_davg_zero = set_davg_zero
         self.register_buffer("mean", torch.zeros(num_types, 1, 4, dtype=dtype))

@@ -70,17 +70,7 @@ def build_graph(
     for_descriptor: bool = False,
     find_pairs: PairFinder = pairs_within,
 ) -> Graph:
-    """Search neighbours and lay out blocks.
-
-    Args:
-        coord: (F, N, 3) Å.
-        box: (F, 3, 3) Å or None.
-        atom_types: (F, N), -1 is padding.
-        cutoffs: Radii and capacities of the lists.
-        plan: How to cut.
-        device: Where the tensors go.
-        for_descriptor: Order neighbours at equal distance as deepmd-kit's descriptors do.
-        find_pairs: What searches the pairs of a frame.
+    """Search neighbours and lay out blocks on `device`; frames as in `EnergyModel.graph`.
 
     Raises:
         FrameError: If frames have atoms at one place, a position that is not finite or a cell

@@ -166,7 +166,7 @@ def placed_pairs(
     Raises:
         DataError: If two atoms are at the same place.
     """
-    # Rounded as deepmd-kit rounds them, image first, then difference: see `slot_order`.
+    # Rounded as deepmd-kit rounds them, image first, then difference: see the head of this module.
     image = coord[j]
     if box is not None:
         image = image + (shift[:, :, None] * box).sum(axis=1)
@@ -196,8 +196,8 @@ def search(
         box: (3, 3) Å, rows are vectors; None: not periodic.
         types: (N,) type of each atom, >= 0.
         cutoffs: Radii and capacities.
-        descriptor_images: Order equal distances as deepmd-kit's descriptors do (`slot_order`).
-        find_pairs: What searches; a `dpa2.model.neighbors.SkinSearch` searches less often.
+        descriptor_images: Order equal distances as `descriptor_order` does.
+        find_pairs: What searches; a `SkinSearch` searches less often.
 
     Raises:
         DataError: If a coordinate is not finite or the cell has no volume.

@@ -262,9 +262,8 @@ class Repformer(nn.Module):
         r, dtype, seed = config.repformer, dtype_of(config.precision), descend(config.seed, 1)
         self.statistics = EnvironmentStatistics(
             num_types,
-            rcut=r.rcut,
-            rcut_smth=r.rcut_smth,
-            nsel=capacity(r.nsel, "repformer.nsel"),
+            (r.rcut, r.rcut_smth),
+            capacity(r.nsel, "repformer.nsel"),
             set_davg_zero=r.set_davg_zero,
             dtype=dtype,
         )

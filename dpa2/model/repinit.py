@@ -108,9 +108,8 @@ class Repinit(nn.Module):
         r = config.repinit
         self.statistics = EnvironmentStatistics(
             num_types,
-            rcut=r.rcut,
-            rcut_smth=r.rcut_smth,
-            nsel=capacity(r.nsel, "repinit.nsel"),
+            (r.rcut, r.rcut_smth),
+            capacity(r.nsel, "repinit.nsel"),
             set_davg_zero=r.set_davg_zero,
             dtype=dtype_of(config.precision),
         )
@@ -198,9 +197,8 @@ class ThreeBody(nn.Module):
         r = config.repinit
         self.statistics = EnvironmentStatistics(
             num_types,
-            rcut=r.three_body_rcut,
-            rcut_smth=r.three_body_rcut_smth,
-            nsel=capacity(r.three_body_sel, "repinit.three_body_sel"),
+            (r.three_body_rcut, r.three_body_rcut_smth),
+            capacity(r.three_body_sel, "repinit.three_body_sel"),
             set_davg_zero=r.set_davg_zero,
             dtype=dtype_of(config.precision),
         )
