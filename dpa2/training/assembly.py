@@ -11,13 +11,30 @@ from dpa2.data.system import System
 from dpa2.data.systems import open_systems
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
+from dpa2.model.layers import mix
 from dpa2.training.drawn_frames import resolve_auto_nsel
 from dpa2.training.loss import EnergyLoss
-from dpa2.training.preparation import stream_seed
 from dpa2.training.task import BatchBuilder, BatchStream, Task
 from schemas.base.errors import DataError
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.root import Branch, Input, Link, MultiTaskInput, normalized
+
+
+def seed_global_generator(seed: Any) -> None:
+    """Seed torch's generator, from which layers without a seed of their own draw, as deepmd-kit.
+
+    Without a seed the generator starts anywhere: torch's default one differs in every process.
+    """
+    if seed is not None:
+        torch.manual_seed(mix([0, *seed] if isinstance(seed, list) else [0, seed]))
+
+
+def stream_seed(seed: Any, stream: int) -> int | None:
+    """Return the seed of a stream of random numbers; None stays random."""
+    if seed is None:
+        return None
+    number = seed[0] if isinstance(seed, list) else seed
+    return int(number) if stream == 0 else int(number) * 2654435761 % 2**32 + stream
 
 
 @dataclass(frozen=True)

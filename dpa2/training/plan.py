@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dpa2.data.batching import epoch_length
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
-from dpa2.training.checkpoint_store import keep_count
+from dpa2.training.run_folder import keep_counts
 from dpa2.training.task_sampler import run_length
 from schemas.base.errors import ConfigError
 from schemas.input.loss import PREFACTORS, EnergyLoss, term_is_on
@@ -318,18 +318,15 @@ def step_at_rate(schedule: Schedule, rate: float) -> int | None:
 
 def disk_use(training: RunSettings, num_steps: int, num_parameters: int) -> DiskUse:
     """Return what checkpoints take, all numbers in double precision."""
-    ratio, every = training.ckpt_keep_ratio, training.save_freq
-    written = max(1, -(-num_steps // every))
-    keep = keep_count(ratio, num_steps, every, training.max_ckpt_keep)
-    average = training.ema_ckpt_keep or training.max_ckpt_keep
-    keep_average = keep_count(ratio, num_steps, every, average) if training.enable_ema else 0
+    written = max(1, -(-num_steps // training.save_freq))
+    keep, keep_average = keep_counts(training, num_steps)
     plain = num_parameters * _BYTES
     moments = plain * (_MOMENTS + training.enable_ema)  # restarts need the running mean too
     return DiskUse(
         checkpoint=plain + moments,
         num_checkpoints=min(keep, written),
         averaged=plain if training.enable_ema else 0,
-        num_averaged=min(keep_average, written),
+        num_averaged=min(keep_average, written) if training.enable_ema else 0,
     )
 
 

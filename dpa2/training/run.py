@@ -11,30 +11,98 @@ import torch
 
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import share
-from dpa2.training.assembly import Assembled, assemble, joined_model_params
+from dpa2.training.assembly import (
+    Assembled,
+    assemble,
+    joined_model_params,
+    seed_global_generator,
+    stream_seed,
+)
 from dpa2.training.display import Display, Progress, TensorBoard, choose_progress
 from dpa2.training.environment_statistics import merge_statistics
 from dpa2.training.full_validation import full_validations
 from dpa2.training.lcurve import LearningCurve
 from dpa2.training.optimizer import ParameterAverage, Tuning, build_optimizer
-from dpa2.training.preparation import (
-    choose_device,
-    refuse_several_processes,
-    refuse_unsupported,
-    seed_global_generator,
-    stream_seed,
-)
 from dpa2.training.run_folder import RunFolder
 from dpa2.training.start import Scratch, choose_start, read_input, start_from
 from dpa2.training.task_sampler import TaskSampler, run_length
 from dpa2.training.train_state import TrainState, all_parameters
 from dpa2.training.trainer import Trainer, TrainResult
-from schemas.base.errors import ConfigError
+from schemas.base.errors import ConfigError, TrainingError
 from schemas.base.writing import lasting_output, write_json
 from schemas.input.root import Input, MultiTaskInput, normalized
 from schemas.input.schedule import Schedule, build_schedule, jump
 from schemas.input.semantic_diff import settings_of
 from schemas.input.start import BiasMode, StartOption
+from schemas.input.unsupported import refuse
+
+
+def choose_device(name: str | None) -> torch.device:
+    """Return the device of that name; None: a GPU if there is one.
+
+    Raises:
+        TrainingError: When it cannot be used.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(
+            f"the device `{name}` cannot be used: {str(error).splitlines()[0]}",
+            hint="use --device cpu, or install a PyTorch that supports this GPU",
+        ) from error
+    return device
+
+
+_NUMBERS_OF_PROCESSES = {
+    "WORLD_SIZE": "torchrun",
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpirun",
+    "MV2_COMM_WORLD_SIZE": "mpirun",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
+"""Where launchers say how many processes they have started. What a batch job may start
+(SLURM_NTASKS) is not among them: its script is one process."""
+
+
+def refuse_several_processes(environment: Mapping[str, str]) -> None:
+    """Refuse to be one of several processes: each would train the same, over the others' files.
+
+    Args:
+        environment: The variables of the process.
+
+    Raises:
+        TrainingError: When a launcher has started more than one.
+    """
+    for name, launcher in _NUMBERS_OF_PROCESSES.items():
+        number = environment.get(name, "")
+        if number.isdigit() and int(number) > 1:
+            raise TrainingError(
+                f"{launcher} has started {number} processes ({name}), but training on several "
+                "processes is not supported yet",
+                hint=f"start one without {launcher}: zoo train INPUT; or train this input with "
+                "deepmd-kit: torchrun ... dp --pt train INPUT",
+            )
+
+
+def refuse_unsupported(config: Input | MultiTaskInput) -> None:
+    """Refuse what the input may ask of deepmd-kit but not of us, instead of ignoring it.
+
+    A checked input has none of it (the validator asks the same functions); one that was built
+    otherwise may.
+    """
+    refuse(config.optimizer, "optimizer")
+    refuse(config.training, "training")
+    if isinstance(config, Input):
+        refuse(config.nvnmd, "nvnmd")
+        refuse(config.model, "model")
+        refuse(config.loss, "loss")
+        return
+    for name, branch in config.branches.items():
+        refuse(branch.model, "model", f"model.model_dict.{name}")
+        refuse(branch.loss, "loss", f"loss_dict.{name}")
 
 
 def train(

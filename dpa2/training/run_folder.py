@@ -1,16 +1,25 @@
-"""The files of a run: where they go, what of an older run is in their place, who else writes."""
+"""The files of a run: names, numbered checkpoints, what an older run left, who else writes.
 
+docs/deepmd-format.md, 4.1.
+"""
+
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dpa2.formats.checkpoint import Checkpoint
-from dpa2.training.checkpoint_store import CheckpointStore, ema_prefix, keep_count
 from schemas.base.errors import TrainingError, WriteError
 from schemas.base.file_lock import Marker
+from schemas.base.writing import remove_leftovers, replace_symlink, write_text
 from schemas.input.root import Input, MultiTaskInput
+from schemas.input.training import RunSettings
+
+if TYPE_CHECKING:
+    from dpa2.formats.checkpoint import Checkpoint
 
 Say = Callable[[str], None]
 
@@ -20,6 +29,106 @@ SILENCE = 45.0
 """Seconds without one after which the holder of a lock on another machine counts as dead."""
 _POLL = 0.2
 _SHOWN = 4
+SUFFIX = ".pt"
+
+
+@dataclass(frozen=True)
+class CheckpointStore:
+    """A family of checkpoints `<name>-<step>.pt`, of which the newest few are kept.
+
+    Attributes:
+        prefix: Path without the step, such as `model.ckpt`; `<prefix>.pt` links to the newest file.
+        directory: Folder of the numbered files.
+        max_keep: How many to keep; 0 or less keeps all.
+        pointer: Text file that names the newest checkpoint (`dp freeze -c FOLDER` reads it), or
+            None.
+        foreign: Numbered files of other runs, which are never deleted; `prepare` finds them.
+    """
+
+    prefix: Path
+    directory: Path
+    max_keep: int
+    pointer: Path | None = None
+    foreign: set[Path] = field(default_factory=set, compare=False)
+
+    def path_of(self, step: int) -> Path:
+        """Return the path of the checkpoint written after `step` steps."""
+        return self.directory / f"{self.prefix.name}-{step}{SUFFIX}"
+
+    @property
+    def link(self) -> Path:
+        """The link that always leads to the newest checkpoint."""
+        return self.prefix.with_name(self.prefix.name + SUFFIX)
+
+    def prepare(self, steps_done: int = 0) -> None:
+        """Create the folders; clear away what a killed run left half written.
+
+        Args:
+            steps_done: Where the run begins. Files of later steps are another run's.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.prefix.parent.mkdir(parents=True, exist_ok=True)
+        for folder in {self.directory, self.prefix.parent}:
+            remove_leftovers(folder)
+        self.foreign.update(path for step, path in self.numbered() if step > steps_done)
+
+    def numbered(self) -> list[tuple[int, Path]]:
+        """Return the numbered checkpoints that are there, by step."""
+        steps = ((self._step_of(path), path) for path in self.directory.glob(f"*{SUFFIX}"))
+        return sorted((step, path) for step, path in steps if step is not None)
+
+    def present(self) -> list[Path]:
+        """Return what is there of the family: files, link and pointer."""
+        around = [self.link] if self.pointer is None else [self.link, self.pointer]
+        return [path for _, path in self.numbered()] + [p for p in around if os.path.lexists(p)]
+
+    def publish(self, path: Path) -> None:
+        """Let the link and the pointer file lead to a finished checkpoint.
+
+        Raises:
+            WriteError: When one of them cannot be written.
+        """
+        self.foreign.discard(path)
+        replace_symlink(self.link, os.path.relpath(path, self.link.parent))
+        if self.pointer is not None:
+            write_text(self.pointer, os.path.relpath(path, self.pointer.parent))
+
+    def prune(self) -> None:
+        """Delete the oldest checkpoints of this run that are too many."""
+        if self.max_keep < 1:
+            return
+        ours = [
+            path
+            for _, path in self.numbered()
+            if path not in self.foreign and not path.is_symlink()
+        ]
+        for path in ours[: -self.max_keep]:
+            path.unlink(missing_ok=True)
+
+    def _step_of(self, path: Path) -> int | None:
+        start = f"{self.prefix.name}-"
+        if path.suffix != SUFFIX or not path.name.startswith(start):
+            return None
+        digits = path.name[len(start) : -len(SUFFIX)]
+        return int(digits) if digits.isdigit() else None
+
+
+def keep_counts(training: RunSettings, num_steps: int) -> tuple[int, int]:
+    """Return how many checkpoints are kept: of the weights, of their running mean.
+
+    `ckpt_keep_ratio`, where it is given, keeps ceil(ratio * number written).
+    """
+    ratio, every = training.ckpt_keep_ratio, training.save_freq
+    if ratio is not None:
+        written = max(1, math.ceil(num_steps / every)) if every > 0 else 1
+        kept = max(1, math.ceil(ratio * written))
+        return kept, kept
+    return training.max_ckpt_keep, training.ema_ckpt_keep or training.max_ckpt_keep
+
+
+def ema_prefix(prefix: Path) -> Path:
+    """Return the prefix of the averaged checkpoints: `model.ckpt` -> `model_ema.ckpt`."""
+    return prefix.with_name(f"{prefix.stem}_ema{prefix.suffix}")
 
 
 class RunFolder:
@@ -45,11 +154,7 @@ class RunFolder:
 
     def stores(self, num_steps: int) -> tuple[CheckpointStore, CheckpointStore]:
         """Return the families of checkpoints: the weights', their averages'."""
-        training = self.config.training
-        ratio, every = training.ckpt_keep_ratio, training.save_freq
-        keep = keep_count(ratio, num_steps, every, training.max_ckpt_keep)
-        ema_default = training.ema_ckpt_keep or training.max_ckpt_keep
-        keep_ema = keep_count(ratio, num_steps, every, ema_default)
+        keep, keep_ema = keep_counts(self.config.training, num_steps)
         pointer = self.folder / "checkpoint"
         return (
             CheckpointStore(self.prefix, self.checkpoints, keep, pointer),
@@ -78,7 +183,7 @@ class RunFolder:
             found += sorted(self.tensorboard.glob("events.out.tfevents.*"))
         return [path for path in dict.fromkeys(found) if os.path.lexists(path)]
 
-    def refuse_used(self, continued: Checkpoint | None) -> None:
+    def refuse_used(self, continued: "Checkpoint | None") -> None:
         """Refuse to write over what another run has left, or a later state of this one.
 
         Args:

@@ -13,12 +13,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from dpa2.training.checkpoint_store import CheckpointStore
 from dpa2.training.display import Display, TensorBoard
 from dpa2.training.energy_bias import ENERGIES_UNTRAINED, change_final_bias
 from dpa2.training.finetune import Provenance
 from dpa2.training.full_validation import FullValidation
 from dpa2.training.optimizer import clip_gradients, set_learning_rate
+from dpa2.training.run_folder import CheckpointStore
 from dpa2.training.task import Batch, Task, as_numbers
 from dpa2.training.train_state import TrainState
 from schemas.base.errors import TrainingError, WriteError

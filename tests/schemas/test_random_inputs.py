@@ -12,7 +12,7 @@ import dpa2
 from cli.main import app
 from cli.preflight import with_data
 from dpa2.training.assembly import assemble
-from dpa2.training.preparation import refuse_unsupported
+from dpa2.training.run import refuse_unsupported
 from schemas.check.input_file import check_text
 from schemas.input.schedule import build_schedule
 from tests.schemas.random_inputs import mutated, valid_input

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
-from dpa2.training.checkpoint_store import CheckpointStore, ema_prefix, keep_count
+from dpa2.training.run_folder import CheckpointStore, ema_prefix, keep_counts
 from schemas.base.errors import CheckpointError, WriteError
 from schemas.base.writing import atomic_write, remove_leftovers
+from schemas.input.training import RunSettings
 
 PARAMS = {"type_map": ["O", "H"], "descriptor": {"type": "dpa2"}}
 
@@ -214,5 +215,6 @@ def test_the_link_leads_into_another_folder(tmp_path):
 
 def test_names_and_counts():
     assert ema_prefix(Path("x/model.ckpt")) == Path("x/model_ema.ckpt")
-    assert keep_count(0.3, 100, 10, 5) == 3
-    assert keep_count(None, 100, 10, 5) == 5
+    settings = {"save_freq": 10, "max_ckpt_keep": 5, "ema_ckpt_keep": 2}
+    assert keep_counts(RunSettings(**settings, ckpt_keep_ratio=0.3), 100) == (3, 3)
+    assert keep_counts(RunSettings(**settings), 100) == (5, 2)
