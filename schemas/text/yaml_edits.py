@@ -16,74 +16,51 @@ _REFERENCE = re.compile(r"(^|[\s\[{,:-])[&*][\w-]")
 _UNIT = 2
 
 
-def moved_lines(document: Document, change: Move) -> str | None:
+def edited_yaml(document: Document, move: Move) -> str | None:
     """Return the text after a move, None if it cannot be done line by line."""
-    if document.data is None:
-        return None
-    expected = copy.deepcopy(document.data)
-    current: Document | None = document
-    for old, new in change.pairs:
-        value = _pop(expected, old)
-        if not _put(expected, new, value) or current is None:
+    expected = copy.deepcopy(document.data or {})
+    steps: list[tuple[Path | None, Path | None, str]] = [(old, new, "") for old, new in move.pairs]
+    steps += [(path, None, "") for path in move.drop]
+    steps += [(None, path, str(value).lower()) for path, value in move.add]
+    for source, target in move.pairs:
+        if not _put(expected, target, _pop(expected, source)):
             return None
-        current = _after_one_move(current, old, new)
-    for path in change.drop:
+    for path in move.drop:
         _pop(expected, path)
-        current = None if current is None else _without(current, path)
-    for path, value in change.add:
-        if not _put(expected, path, value):
+    if not all(_put(expected, path, value) for path, value in move.add):
+        return None
+    current: Document | None = document
+    for old, new, value in steps:
+        current = None if current is None else _after(current, old, new, value)
+    return current.lines_of.text if current is not None and current.data == expected else None
+
+
+def _after(document: Document, old: Path | None, new: Path | None, value: str) -> Document | None:
+    """Return the text after a key moved; without an old place it is new, without a new one gone."""
+    lines = document.lines_of.text.splitlines(keepends=True)
+    first = last = indent = 0
+    end = "\r\n" if lines[0].endswith("\r\n") else "\n"
+    moved = [f"{new[-1]}: {value}{end}"] if new else []
+    if old is not None:
+        block, key = _block(document, old), document.keys[old]
+        if block is None:
             return None
-        current = None if current is None else _with(current, path, value)
-    if current is None or current.data != expected:
+        (first, last), indent = block, key.col - 1
+        if new is not None:
+            moved = lines[first:last]
+            if _REFERENCE.search("".join(moved)) or not moved[-1].endswith("\n"):
+                return None
+            moved[0] = moved[0].replace(document.lines_of.slice(key), str(new[-1]), 1)
+    place = _place(document, new[:-1]) if new is not None else (last, 0, ())
+    if place is None or first < place[0] < last:
         return None
-    return current.lines_of.text
-
-
-def _after_one_move(document: Document, old: Path, new: Path) -> Document | None:
-    block = _block(document, old)
-    if block is None:
-        return None
-    lines = document.lines_of.text.splitlines(keepends=True)
-    first, last = block
-    moved = lines[first:last]
-    key = document.keys[old]
-    if _REFERENCE.search("".join(moved)) or not moved[-1].endswith("\n"):
-        return None
-    moved[0] = moved[0].replace(document.lines_of.slice(key), str(new[-1]), 1)
-    place = _place(document, new[:-1])
-    if place is None:
-        return None
-    at, indent, missing = place
-    end = "\r\n" if moved[0].endswith("\r\n") else "\n"
-    head = [f"{' ' * (indent + _UNIT * level)}{name}:{end}" for level, name in enumerate(missing)]
-    shift = indent + _UNIT * len(missing) - (key.col - 1)
-    body = head + [_shifted(line, shift) for line in moved]
-    if first < at < last:
-        return None
-    lines[first:last] = [] if at <= first else [""] * (last - first)
-    lines[at:at] = body
-    return _read("".join(lines), document.name)
-
-
-def _without(document: Document, path: Path) -> Document | None:
-    block = _block(document, path)
-    if block is None:
-        return None
-    lines = document.lines_of.text.splitlines(keepends=True)
-    del lines[block[0] : block[1]]
-    return _read("".join(lines), document.name)
-
-
-def _with(document: Document, path: Path, value: bool) -> Document | None:
-    """Return the text with one more key, at the end of a section that is there."""
-    place = _place(document, path[:-1])
-    if place is None or place[2]:
-        return None
-    at, indent, _ = place
-    lines = document.lines_of.text.splitlines(keepends=True)
-    end = "\r\n" if lines[at - 1].endswith("\r\n") else "\n"
-    lines.insert(at, f"{' ' * indent}{path[-1]}: {str(value).lower()}{end}")
-    return _read("".join(lines), document.name)
+    at, column, missing = place
+    body = [f"{' ' * (column + _UNIT * level)}{name}:{end}" for level, name in enumerate(missing)]
+    shift = column + _UNIT * len(missing) - indent
+    body += [_shifted(line, shift) for line in moved]
+    kept = [*lines[:first], *lines[last:]]
+    at -= last - first if at >= last else 0
+    return _read("".join([*kept[:at], *body, *kept[at:]]), document.name)
 
 
 def _block(document: Document, path: Path) -> tuple[int, int] | None:
@@ -145,7 +122,7 @@ def _read(text: str, name: str) -> Document | None:
 def _pop(data: dict[str, Any], path: Path) -> Any:
     holder: Any = data
     for part in path[:-1]:
-        holder = holder.get(part, {})
+        holder = holder[part] if isinstance(part, int) else holder.get(part, {})
     return holder.pop(path[-1], None)
 
 
