@@ -1,32 +1,28 @@
 """What this engine trains: DPA-2 energy models; other kinds are known by name and refused."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
-from schemas.base.diagnostics import Finding, Group, Path
+from schemas.base.diagnostics import Finding, Group, Path, Severity
 from schemas.base.suggest import did_you_mean, is_sure, nearest
 from schemas.check.schema_faults import shown
 from schemas.input.learning_rate import SCHEDULES
 from schemas.input.migrations import hybrid_layout
+from schemas.input.model import OTHER_DESCRIPTORS, OTHER_FITTINGS, OTHER_TYPES
 from schemas.input.optimizer import OPTIMIZERS
 from schemas.input.paths import child
 from schemas.input.root import Input
 from schemas.input.section import Section, aliases
 
-_DESCRIPTORS = (
-    "se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at", "se_t", "se_a_3be", "se_a_tpe",
-    "se_a_ebd", "se_atten", "se_atten_v2", "dpa1", "dpa3", "dpa4", "DPA4", "dpa4c", "DPA4C",
-    "SeZM", "sezm", "hybrid", "loc_frame", "se_e3_tebd", "se_a_ebd_v2", "se_a_tpe_v2",
-    "se_a_mask",
-)  # fmt: skip
-_FITTINGS = ["dos", "property", "polar", "dipole", "population", "dpa4_ener", "sezm_ener"]
-_MODELS = ["dpa4", "DPA4", "SeZM", "sezm", "frozen", "pairtab", "pairwise_dprc", "linear_ener"]
 _LOSSES = ["dens", "ener_spin", "dos", "population", "property", "tensor"]
-_ENERGY_LOSSES = ("ener", "ener_hess")
+_ENERGY = ("ener", "ener_hess")
 _LOSS_OF_FITTING = {"polar": "tensor", "dipole": "tensor", "dpa4_ener": "ener", "sezm_ener": "ener"}
 _KIND = Group("kind of model", "file")
 """Model, descriptor, fitting net and loss of another kind, in all branches, are one fault."""
+_FITTING_TYPE: Path = ("model", "fitting_net", "type")
+_LOSS_TYPE: Path = ("loss", "type")
 _ENGINE = "this engine trains DPA-2 energy models"
 
 
@@ -36,10 +32,11 @@ def foreign_sections(data: dict[str, Any]) -> tuple[list[Finding], list[Path]]:
     A fitting net and a loss of another kind are one fault.
     """
     model = _object(data, "model")
-    kinds: list[tuple[Path, dict[str, Any], Sequence[str], str]] = [
-        (("model",), model, _MODELS, "standard"),
-        (("model", "descriptor"), _object(model, "descriptor"), _DESCRIPTORS, "dpa2"),
-        (("model", "fitting_net"), _object(model, "fitting_net"), _FITTINGS, "ener"),
+    descriptor, fitting = _object(model, "descriptor"), _object(model, "fitting_net")
+    kinds: list[tuple[Path, dict[str, Any], Collection[str], str]] = [
+        (("model",), model, OTHER_TYPES, "standard"),
+        (("model", "descriptor"), descriptor, OTHER_DESCRIPTORS, "dpa2"),
+        (("model", "fitting_net"), fitting, OTHER_FITTINGS, "ener"),
     ]
     findings = []
     for path, section, others, ours in kinds:
@@ -48,65 +45,57 @@ def foreign_sections(data: dict[str, Any]) -> tuple[list[Finding], list[Path]]:
             message = f"{path[-1]} of type `{kind}`: {_ENGINE}"
             hint = f"use type `{ours}`, or train this model with deepmd-kit"
             change = hybrid_layout(section) if kind == "hybrid" else None
-            place = (*path, "type")
-            findings.append(
-                Finding(
-                    "ZOO108",
-                    place,
-                    message,
-                    hint,
-                    fix=change,
-                    safe=False,
-                    group=_KIND,
-                    for_deepmd="note",
-                )
-            )
+            item = _foreign((*path, "type"), message, hint, for_deepmd="note")
+            findings.append(replace(item, fix=change, safe=False))
     hidden = [finding.path[:-1] for finding in findings]
-    loss = _loss_of_another_kind(data, _object(model, "fitting_net"))
+    loss = _loss_of_another_kind(_object(data, "loss"), fitting)
     if loss is None:
         return findings, hidden
     findings = [item for item in findings if item.path != _FITTING_TYPE]
     return [*findings, loss], [*hidden, ("loss",)]
 
 
-_FITTING_TYPE: Path = ("model", "fitting_net", "type")
-
-
-def _loss_of_another_kind(data: dict[str, Any], fitting: dict[str, Any]) -> Finding | None:
+def _loss_of_another_kind(loss: dict[str, Any], fitting: dict[str, Any]) -> Finding | None:
     """Return the fault of a loss of another kind than `ener`, or than the fitting net.
 
     If both are of one other kind, the fitting net is at fault; if they differ, the loss, where it
     says its type at all.
     """
-    loss = _object(data, "loss")
     fitting_kind, loss_kind = fitting.get("type", "ener"), loss.get("type", "ener")
-    if fitting_kind not in (*_FITTINGS, "ener") or loss_kind not in (*_LOSSES, *_ENERGY_LOSSES):
+    if fitting_kind not in (*OTHER_FITTINGS, "ener") or loss_kind not in (*_LOSSES, *_ENERGY):
         return None
-    if loss_kind in _ENERGY_LOSSES and (fitting_kind == "ener" or "type" not in loss):
+    if loss_kind in _ENERGY and (fitting_kind == "ener" or "type" not in loss):
         return None
-    path: Path = ("loss", "type")
-    wanted = _LOSS_OF_FITTING.get(fitting_kind, fitting_kind)
     if fitting_kind == "ener":
         hint = "use type `ener`, or train this model with deepmd-kit"
-        return Finding("ZOO108", path, f"loss of type `{loss_kind}`: {_ENGINE}", hint, group=_KIND)
-    related = (("the fitting net", _FITTING_TYPE),)
+        return _foreign(_LOSS_TYPE, f"loss of type `{loss_kind}`: {_ENGINE}", hint)
+    wanted = _LOSS_OF_FITTING.get(fitting_kind, fitting_kind)
     if loss_kind == wanted:
         message = f"fitting_net of type `{fitting_kind}`: {_ENGINE}"
         hint = "use type `ener` for both, or train this model with deepmd-kit"
-        also = (("the loss that goes with it", path),)
-        return Finding(
-            "ZOO108",
-            _FITTING_TYPE,
-            message,
-            hint,
-            related_paths=also,
-            group=_KIND,
-            for_deepmd="note",
-        )
+        also = ("the loss that goes with it", _LOSS_TYPE)
+        return _foreign(_FITTING_TYPE, message, hint, also, for_deepmd="note")
     message = f"loss `{loss_kind}` does not fit fitting_net `{fitting_kind}`; {_ENGINE}"
     hint = f"fitting_net `ener` goes with loss `ener`; `{fitting_kind}` needs loss `{wanted}`"
+    also = ("the fitting net", _FITTING_TYPE)
+    return _foreign(_LOSS_TYPE, message, f"{hint} and deepmd-kit", also)
+
+
+def _foreign(
+    path: Path,
+    message: str,
+    hint: str,
+    related: tuple[str, Path] | None = None,
+    for_deepmd: Severity | None = None,
+) -> Finding:
     return Finding(
-        "ZOO108", path, message, f"{hint} and deepmd-kit", related_paths=related, group=_KIND
+        "ZOO108",
+        path,
+        message,
+        hint,
+        related_paths=() if related is None else (related,),
+        group=_KIND,
+        for_deepmd=for_deepmd,
     )
 
 

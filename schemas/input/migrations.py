@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from schemas.base.diagnostics import Finding, Group, Move, Path, Remove, Rewrite
+from schemas.base.diagnostics import Finding, Group, Move, Path, Remove, Rewrite, dotted
 from schemas.input.descriptor import Repformer, Repinit
 from schemas.input.paths import child
 from schemas.input.root import Input
@@ -121,42 +121,14 @@ def fields_of(block: str) -> frozenset[str]:
 
 _WARMUP = ("warmup_steps", "warmup_ratio", "warmup_start_factor")
 _OPTIMIZER = (
-    "opt_type",
-    "kf_blocksize",
-    "kf_start_pref_e",
-    "kf_limit_pref_e",
-    "kf_start_pref_f",
-    "kf_limit_pref_f",
-    "weight_decay",
-    "momentum",
-    "muon_momentum",
-    "adam_beta1",
-    "adam_beta2",
-    "lr_adjust",
-    "lr_adjust_coeff",
-    "muon_2d_only",
-    "min_2d_dim",
+    *("opt_type", "kf_blocksize", "kf_start_pref_e", "kf_limit_pref_e", "kf_start_pref_f"),
+    *("kf_limit_pref_f", "weight_decay", "momentum", "muon_momentum", "adam_beta1", "adam_beta2"),
+    *("lr_adjust", "lr_adjust_coeff", "muon_2d_only", "min_2d_dim"),
 )
-_DATA = ("systems", "set_prefix", "batch_size", "sys_probs", "sys_weights", "auto_prob")
-_DATA_ALIASES = ("auto_prob_style",)
-
-
-def _other_names(section: type[Section], data: dict[str, Any], path: Path) -> Iterator[Finding]:
-    """Yield a note for each key that is written under another of its names."""
-    names = aliases(section)
-    for key, value in data.items():
-        canonical = names.get(key)
-        if (
-            canonical is not None
-            and sum(names.get(other, other) == canonical for other in data) == 1
-        ):
-            message = f"`{key}` is another name of `{canonical}`"
-            hint = f"`{canonical}` is the usual one"
-            yield Finding(
-                "ZOO114", (*path, key), message, hint, severity="note", at="key", fix=canonical
-            )
-        if isinstance(value, dict) and (inner := child(section, key, value)) is not None:
-            yield from _other_names(inner, value, (*path, key))
+_DATA = (
+    *("systems", "set_prefix", "batch_size", "sys_probs", "sys_weights", "auto_prob"),
+    "auto_prob_style",
+)
 
 
 class Migration:
@@ -183,22 +155,15 @@ class Migration:
 
     def _version_1_data(self, training: dict[str, Any]) -> None:
         """`training.systems` of version 1 becomes `training.training_data.systems`."""
+        section: Path = ("training", "training_data")
         if "systems" not in training:
             return
         if "training_data" in training:
-            message = "`systems` is given both here and in `training_data`"
-            other = ("training", "training_data")
-            self._refuse(training, "systems", message, "keep the one in `training_data`", other)
+            self._refuse(training, "systems", section)
             return
         training["training_data"] = {}
-        self.moved[("training", "training_data")] = ("training", "systems")
-        present = [key for key in (*_DATA, *_DATA_ALIASES) if key in training]
-        section = ("training", "training_data")
-        kept = [key for key in present if key != "set_prefix"]
-        pairs = tuple((("training", key), (*section, key)) for key in kept)
-        dropped = (("training", "set_prefix"),) if "set_prefix" in present else ()
-        for key in present:
-            self._move(training, key, section, key, Move(pairs, dropped))
+        self.moved[section] = ("training", "systems")
+        self._move(training, section, {key: key for key in _DATA if key in training})
         self._decay_rate(training)
 
     def _decay_rate(self, training: dict[str, Any]) -> None:
@@ -227,89 +192,97 @@ class Migration:
                 del section["set_prefix"]
                 path = ("training", name, "set_prefix")
                 if path not in self.moved:  # else it goes with the rest of version 1
-                    self._ignored(path, "sets are called set.*")
+                    self._ignored(path, WITHOUT_EFFECT["set_prefix"])
 
     def _ignored(self, path: Path, hint: str) -> None:
-        message = f"`{path[-1]}` has had no effect since version 2"
+        message, hint = f"`{path[-1]}` has had no effect since version 2", f"remove it; {hint}"
+        fix = Remove((path,))
         self.findings.append(
-            Finding(
-                "ZOO111",
-                path,
-                message,
-                f"remove it; {hint}",
-                severity="warning",
-                at="key",
-                fix=Remove((path,)),
-            )
+            Finding("ZOO111", path, message, hint, severity="warning", at="key", fix=fix)
         )
 
     def _warmup(self, training: dict[str, Any]) -> None:
         schedule = self.data.get("learning_rate")
-        for key in _WARMUP:
-            if key not in training:
-                continue
-            if isinstance(schedule, dict) and key in schedule:
-                message = f"`{key}` is given both here and in `learning_rate`"
-                other = ("learning_rate", key)
-                self._refuse(training, key, message, "keep the one in `learning_rate`", other)
-            elif isinstance(schedule, dict):
-                self._move(training, key, ("learning_rate",), key)
-            else:
+        present = [key for key in _WARMUP if key in training]
+        if not isinstance(schedule, dict):
+            for key in present:
                 del training[key]
+            return
+        for key in present:
+            if key in schedule:
+                self._refuse(training, key, ("learning_rate", key))
+        self._move(training, ("learning_rate",), {key: key for key in present if key in training})
 
     def _optimizer(self, training: dict[str, Any]) -> None:
-        present = [key for key in _OPTIMIZER if key in training]
-        if not present:
-            return
+        names = {key: "type" if key == "opt_type" else key for key in _OPTIMIZER if key in training}
         optimizer = self.data.get("optimizer", {})
-        if not isinstance(optimizer, dict):
+        if not names or not isinstance(optimizer, dict):
             return
         self.data["optimizer"] = dict(optimizer)
-        names = {key: "type" if key == "opt_type" else key for key in present}
-        pairs = tuple((("training", key), ("optimizer", name)) for key, name in names.items())
         for key, name in names.items():
             if optimizer.get(name, training[key]) != training[key]:
-                message = f"`{key}` is given here, and otherwise in `optimizer`"
-                hint = "keep the one in `optimizer`; deepmd-kit takes this one"
-                self._refuse(training, key, message, hint, ("optimizer", name))
-            else:
-                self._move(training, key, ("optimizer",), name, Move(pairs))
+                hint = "; deepmd-kit takes this one"
+                self._refuse(training, key, ("optimizer", name), hint)
+        self._move(training, ("optimizer",), {k: v for k, v in names.items() if k in training})
 
-    def _move(
-        self,
-        training: dict[str, Any],
-        key: str,
-        section: Path,
-        name: str,
-        change: Move | None = None,
-    ) -> None:
+    def _move(self, training: dict[str, Any], section: Path, names: Mapping[str, str]) -> None:
+        """Move keys of `training`, by their names there, into another section."""
+        dropped = tuple(("training", key) for key in names if key == "set_prefix")
+        pairs = tuple(
+            (("training", key), (*section, name))
+            for key, name in names.items()
+            if ("training", key) not in dropped
+        )
         target: Any = self.data
         for part in section:
             target = target[part]
-        target[name] = training.pop(key)
-        self.moved[(*section, name)] = ("training", key)
-        where = ".".join(str(part) for part in (*section, name))
-        message = f"`training.{key}` is the place of an earlier version"
-        hint = f"it is read as `{where}`; write it there"
+        for key, name in names.items():
+            target[name] = training.pop(key)
+            self.moved[(*section, name)] = ("training", key)
+            self.findings.append(
+                Finding(
+                    "ZOO110",
+                    ("training", key),
+                    f"`training.{key}` is the place of an earlier version",
+                    f"it is read as `{dotted((*section, name))}`; write it there",
+                    severity="warning",
+                    at="key",
+                    fix=Move(pairs, dropped),
+                    group=Group(f"moved to {dotted(section)}"),
+                )
+            )
+
+    def _refuse(self, training: dict[str, Any], key: str, other: Path, more: str = "") -> None:
+        """Refuse a key that is given at its present place, too."""
+        del training[key]
+        name = other[-1] if other[0] == "training" else other[0]
+        message, hint = f"`{key}` is given both here and in `{name}`", f"keep the one in `{name}`"
+        related = (("the other one", other),)
         self.findings.append(
             Finding(
-                "ZOO110",
+                "ZOO106",
                 ("training", key),
                 message,
-                hint,
-                severity="warning",
+                hint + more,
                 at="key",
-                fix=change or Move(((("training", key), (*section, name)),)),
-                group=Group(f"moved to {'.'.join(map(str, section))}"),
+                related_paths=related,
             )
         )
 
-    def _refuse(
-        self, training: dict[str, Any], key: str, message: str, hint: str, other: Path
-    ) -> None:
-        del training[key]
-        related = (("the other one", other),)
-        finding = Finding(
-            "ZOO106", ("training", key), message, hint, at="key", related_paths=related
-        )
-        self.findings.append(finding)
+
+def _other_names(section: type[Section], data: dict[str, Any], path: Path) -> Iterator[Finding]:
+    """Yield a note for each key that is written under another of its names."""
+    names = aliases(section)
+    for key, value in data.items():
+        canonical = names.get(key)
+        if (
+            canonical is not None
+            and sum(names.get(other, other) == canonical for other in data) == 1
+        ):
+            message = f"`{key}` is another name of `{canonical}`"
+            hint = f"`{canonical}` is the usual one"
+            yield Finding(
+                "ZOO114", (*path, key), message, hint, severity="note", at="key", fix=canonical
+            )
+        if isinstance(value, dict) and (inner := child(section, key, value)) is not None:
+            yield from _other_names(inner, value, (*path, key))

@@ -130,7 +130,7 @@ def has_key(kind: str, name: str) -> bool:
 OURS = "this engine computes DPA-2 energy models only; deepmd-kit may run it"
 """What to do with another one."""
 
-_TYPES = {
+OTHER_TYPES = {
     "spin_ener": "a spin model",
     "zbl": "a DP-ZBL model, with a table of pair energies blended in",
     "linear_ener": "a linear combination of models",
@@ -142,18 +142,19 @@ _TYPES = {
     **dict.fromkeys(("dpa4", "DPA4", "SeZM", "sezm"), "a DPA-4 model"),
 }
 """By the `type` of the model; `spin_ener` and the like are those of portable files."""
-_DESCRIPTORS = {
+OTHER_DESCRIPTORS = {
     **dict.fromkeys(("se_atten", "se_atten_v2", "dpa1"), "a DPA-1 model"),
     "dpa3": "a DPA-3 model",
     **dict.fromkeys(("dpa4", "DPA4", "SeZM", "sezm", "dpa4c", "DPA4C"), "a DPA-4 model"),
     "hybrid": "a model of several descriptors",
-    **dict.fromkeys(("se_e2_a", "se_a", "se_e2_r", "se_r"), "a DeepPot-SE model"),
-    **dict.fromkeys(("se_e3", "se_at", "se_t", "se_a_3be"), "a DeepPot-SE model"),
-    **dict.fromkeys(("se_a_tpe", "se_a_ebd", "se_e3_tebd"), "a DeepPot-SE model"),
-    **dict.fromkeys(("se_a_ebd_v2", "se_a_tpe_v2", "se_a_mask"), "a DeepPot-SE model"),
+    **dict.fromkeys(("se_e2_a", "se_a", "se_e2_r", "se_r", "se_e3", "se_at"), "a DeepPot-SE model"),
+    **dict.fromkeys(("se_t", "se_a_3be", "se_a_tpe", "se_a_ebd"), "a DeepPot-SE model"),
+    **dict.fromkeys(
+        ("se_e3_tebd", "se_a_ebd_v2", "se_a_tpe_v2", "se_a_mask"), "a DeepPot-SE model"
+    ),
     "loc_frame": "a model of local frames",
 }
-_FITTINGS = {
+OTHER_FITTINGS = {
     "dipole": "a dipole model",
     "polar": "a polarisability model",
     "dos": "a model of densities of states",
@@ -182,10 +183,10 @@ def other_kind(section: Mapping[str, Any]) -> str | None:
     if str(section.get("bridging_method") or "none").lower() != "none":
         return "a model with an analytic repulsion at short distances (`bridging_method`)"
     parts = (
-        ("type", section, "standard", _TYPES),
-        ("descriptor", section.get("descriptor"), "dpa2", _DESCRIPTORS),
-        ("fitting_net", section.get("fitting_net"), "ener", _FITTINGS),
-        ("fitting", section.get("fitting"), "ener", _FITTINGS),
+        ("type", section, "standard", OTHER_TYPES),
+        ("descriptor", section.get("descriptor"), "dpa2", OTHER_DESCRIPTORS),
+        ("fitting_net", section.get("fitting_net"), "ener", OTHER_FITTINGS),
+        ("fitting", section.get("fitting"), "ener", OTHER_FITTINGS),
     )
     for name, part, ours, known in parts:
         kind = part.get("type") if isinstance(part, Mapping) else None
