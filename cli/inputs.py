@@ -11,7 +11,7 @@ from cli.options import Json
 from cli.output import Output
 
 if TYPE_CHECKING:
-    from schemas.input.semantic_diff import Change, Meaning
+    from schemas.input.differences import Change, Meaning
     from schemas.manual.codes import Entry
     from schemas.manual.keys import Key
 
@@ -120,7 +120,7 @@ def diff(
 ) -> None:
     """Compare what two files mean. Exit code: 0 the same, 1 different, 2 could not try."""
     from schemas.base.errors import ConfigError
-    from schemas.input.semantic_diff import branch_of, differences
+    from schemas.input.differences import branch_of, differences
 
     out = Output(json_mode=as_json)
     meanings = [_read(name, out) for name in (first, second)]
@@ -141,7 +141,7 @@ def _read(name: str, out: Output) -> "Meaning":
     from cli.render import render
     from schemas.base.errors import ConfigError
     from schemas.check.input_file import check_file
-    from schemas.input.semantic_diff import meaning_of_checkpoint, meaning_of_input
+    from schemas.input.differences import meaning_of_checkpoint, meaning_of_input
 
     if _is_checkpoint(name):
         from zoo.checkpoint_file import read_header

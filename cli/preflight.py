@@ -127,7 +127,7 @@ def _other_capacities(report: "Report", flown: "Sequence[Flown]") -> "Iterator[F
     from dpa2.data.preflight.capacity import merged, neighborhoods
     from schemas.base.diagnostics import Finding
     from schemas.base.errors import ConfigError
-    from schemas.input.effects import auto_selections
+    from schemas.input.differences import auto_selections
     from schemas.input.start import RunStart
     from schemas.input.view import UnusableError
 

@@ -121,7 +121,7 @@ def read_start(
 def without_neighbors(report: "Report") -> "Report":
     """Return a report that refuses selections that `--skip-neighbor-stat` leaves undecided."""
     from schemas.base.diagnostics import Finding
-    from schemas.input.effects import auto_selections
+    from schemas.input.differences import auto_selections
     from schemas.input.view import UnusableError
 
     findings = []

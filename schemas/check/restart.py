@@ -6,10 +6,9 @@ from schemas.base.diagnostics import Finding, Path, dotted
 from schemas.base.errors import ConfigError
 from schemas.check.rule import fault, note, rule, warning
 from schemas.check.schema_faults import shown
-from schemas.input.semantic_diff import (
+from schemas.input.differences import (
     Change,
     differences,
-    is_sharing,
     meaning_of_checkpoint,
     meaning_of_input,
 )
@@ -71,7 +70,7 @@ def sharing_is_kept(run: RunStart) -> Iterator[Finding]:
     start = run.start
     branches = {target.name for target in run.targets}
     for item in _changes(run):
-        if start is not None and branches == set(start.branches) and is_sharing(item.path):
+        if start is not None and branches == set(start.branches) and item.is_of_sharing:
             branch, component = item.path[2:4]
             message = (
                 f"{component} of branch `{branch}` was {_value(item.ours)} in {start.file} and is "

@@ -9,13 +9,7 @@ from schemas.base.suggest import nearest
 from schemas.check.rule import fault, note, rule, run_rules, warning
 from schemas.check.schema_faults import shown
 from schemas.check.systems import OTHER_ELEMENTS
-from schemas.input.effects import (
-    Difference,
-    auto_selections,
-    descriptor_differences,
-    fitting_differences,
-    model_differences,
-)
+from schemas.input.differences import Change, auto_selections, model_changes
 from schemas.input.model import Model
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.start import RunStart, Source, Start, Target, is_empty
@@ -178,18 +172,19 @@ def _pairs(run: RunStart) -> Iterator[tuple[Target, Source, Model]]:
             yield target, source, model
 
 
-def _differences(target: Target, source: Source, theirs: Model) -> list[Difference]:
-    found: list[Difference] = []
-    if ("model", "descriptor") in target.view.hidden:
-        return found  # a rule says so
+def _differences(target: Target, source: Source, theirs: Model) -> list[Change]:
     try:
-        found += descriptor_differences(target.sound.model.descriptor, theirs.descriptor)
-        if source.fitting != "random":
-            found += fitting_differences(target.sound.model.fitting_net, theirs.fitting_net)
-            found += model_differences(target.sound.model, theirs)
+        model = target.sound.model
     except UnusableError:
-        return found
-    return found
+        return []
+    if ("model", "descriptor") in target.view.hidden:
+        return []  # a rule says so
+    return [
+        item
+        for item in model_changes(model, theirs)
+        if item.path[1] == "descriptor"
+        or (item.path[1] != "type_map" and source.fitting != "random")  # a rule compares elements
+    ]
 
 
 @rule("ZOO601", "the checkpoint is of a model that this engine runs", scope="start")
@@ -214,30 +209,30 @@ def networks_are_equal(run: RunStart) -> Iterator[Finding]:
     for target, source, theirs in _pairs(run):
         differences = _differences(target, source, theirs)
         if start.option != "--finetune":
-            grave = [item for item in differences if not item.is_mild]
+            grave = [item for item in differences if item.is_architecture]
             if grave:
                 yield _does_not_fit(run, target, grave)
             for item in differences:
-                if item.is_mild:
+                if not item.is_architecture:
                     yield _other_function(start, target, item)
             continue
         for item in differences:
-            path = target.path("model", *item.parts)
+            path = target.path(*item.path)
             message = (
-                f"`{item.parts[-1]}` is {_value(item.ours)} here and {_value(item.theirs)} in "
+                f"`{item.path[-1]}` is {_value(item.ours)} here and {_value(item.theirs)} in "
                 f"the checkpoint"
             )
-            if item.is_mild:
-                yield warning(path, message, f"write {_value(item.theirs)} to keep it")
-            else:
+            if item.is_architecture:
                 hint = f"write {_value(item.theirs)}, or take it over with --use-pretrain-script"
                 yield fault(path, message, hint)
+            else:
+                yield warning(path, message, f"write {_value(item.theirs)} to keep it")
 
 
-def _other_function(start: Start, target: Target, item: Difference) -> Finding:
-    path = target.path("model", *item.parts)
+def _other_function(start: Start, target: Target, item: Change) -> Finding:
+    path = target.path(*item.path)
     message = (
-        f"`{item.parts[-1]}` is {_value(item.ours)} here and {_value(item.theirs)} in "
+        f"`{item.path[-1]}` is {_value(item.ours)} here and {_value(item.theirs)} in "
         f"{start.file}: another function of the same weights"
     )
     keep = f"write {_value(item.theirs)}"
@@ -247,10 +242,10 @@ def _other_function(start: Start, target: Target, item: Difference) -> Finding:
     return warning(path, message, f"{keep} to keep what was trained")
 
 
-def _does_not_fit(run: RunStart, target: Target, grave: list[Difference]) -> Finding:
+def _does_not_fit(run: RunStart, target: Target, grave: list[Change]) -> Finding:
     assert run.start is not None
     first = grave[0]
-    where = dotted(target.path("model", *first.parts))
+    where = dotted(target.path(*first.path))
     others = f" (and {len(grave) - 1} more)" if len(grave) > 1 else ""
     message = (
         f"the checkpoint does not fit: {where} is {_value(first.ours)} in the input and "

@@ -221,8 +221,7 @@ class Migration:
         self.data["optimizer"] = dict(optimizer)
         for key, name in names.items():
             if optimizer.get(name, training[key]) != training[key]:
-                hint = "; deepmd-kit takes this one"
-                self._refuse(training, key, ("optimizer", name), hint)
+                self._refuse(training, key, ("optimizer", name), is_other=True)
         self._move(training, ("optimizer",), {k: v for k, v in names.items() if k in training})
 
     def _move(self, training: dict[str, Any], section: Path, names: Mapping[str, str]) -> None:
@@ -252,20 +251,22 @@ class Migration:
                 )
             )
 
-    def _refuse(self, training: dict[str, Any], key: str, other: Path, more: str = "") -> None:
-        """Refuse a key that is given at its present place, too."""
+    def _refuse(
+        self, training: dict[str, Any], key: str, other: Path, *, is_other: bool = False
+    ) -> None:
+        """Refuse a key that is given at its present place, too; perhaps with another value."""
         del training[key]
         name = other[-1] if other[0] == "training" else other[0]
-        message, hint = f"`{key}` is given both here and in `{name}`", f"keep the one in `{name}`"
-        related = (("the other one", other),)
+        both = "here, and otherwise" if is_other else "both here and"
+        hint = f"keep the one in `{name}`" + ("; deepmd-kit takes this one" if is_other else "")
         self.findings.append(
             Finding(
                 "ZOO106",
                 ("training", key),
-                message,
-                hint + more,
+                f"`{key}` is given {both} in `{name}`",
+                hint,
                 at="key",
-                related_paths=related,
+                related_paths=(("the other one", other),),
             )
         )
 

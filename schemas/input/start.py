@@ -146,7 +146,7 @@ class Target:
         """The branch."""
         return self.view.branch or DEFAULT_BRANCH
 
-    def path(self, *parts: str) -> Path:
+    def path(self, *parts: str | int) -> Path:
         """Return where in the file a path of this branch is written."""
         return self.view.original(as_written(self.view.data, parts))
 

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from schemas.input.descriptor import Descriptor, Repformer, Repinit
-from schemas.input.effects import EXCEPTIONS, Effect, effect_of
+from schemas.input.differences import EXCEPTIONS, Effect, effect_of
 from schemas.input.learning_rate import CosineDecay, ExponentialDecay, StableDecay
 from schemas.input.loss import EnergyLoss
 from schemas.input.model import EnergyFitting, Model

@@ -1,4 +1,4 @@
-"""What `schemas.input.effects` says of keys of the model, measured on weights that are there."""
+"""What `schemas.input.differences` says of keys of the model, measured on weights."""
 
 import copy
 
@@ -10,7 +10,7 @@ from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
 from schemas.base.errors import CheckpointError
 from schemas.input.descriptor import Descriptor, Repformer, Repinit
-from schemas.input.effects import effect_of_key
+from schemas.input.differences import effect_of_key
 from schemas.input.model import EnergyFitting, Model, parse_model
 
 SECTIONS = {
