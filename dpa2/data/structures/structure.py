@@ -255,10 +255,12 @@ def foreign(
 
 def short_reason(error: BaseException) -> str:
     """Return what an exception of another library says, in one short line."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).removesuffix(".")
     if isinstance(error, MemoryError):
         return "it asks for more memory than there is"
-    if isinstance(error, AssertionError | StopIteration):
+    if isinstance(error, StopIteration):
+        return "it ends too early"
+    if isinstance(error, AssertionError):
         return "a part of it is missing"
     if not text or isinstance(error, KeyError):
         text = f"{type(error).__name__} {text}".strip()
