@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from dpa2.data.cells import check_boxes
 from dpa2.data.frames import LABELS, IntArray
-from dpa2.data.system import System
-from dpa2.data.type_map import add_counts, check_range, count_types, type_index
+from dpa2.data.system import System, add_counts, check_range, count_types, type_index
 from schemas.base.errors import DataError
 from schemas.base.foreign_files import refuse_special, why_unreadable
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from dpa2.data.cells import check_boxes
 from dpa2.data.frames import LABELS, Frames, IntArray, Label, find_label
 from dpa2.data.store import Store
-from dpa2.data.system import System
-from dpa2.data.type_map import add_counts, check_range, count_types, type_index
+from dpa2.data.system import System, add_counts, check_range, count_types, type_index
 from schemas.base.errors import DataError
 
 _ALWAYS_READ = {"energy", "force", "virial"}

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from dpa2.data.frames import LABELS, PADDING, IntArray
 from dpa2.data.structures.reader import guess_format, is_deepmd, read_structures, split_index
 from dpa2.data.structures.structure import VACUUM, LabelKeys, Reading, Structure, in_a_box
-from dpa2.data.system import System
+from dpa2.data.system import System, count_types, type_index
 from dpa2.data.systems import open_systems
-from dpa2.data.type_map import count_types, type_index
 from schemas.base.errors import DataError
 
 Key = tuple[tuple[str, ...] | int, bool, frozenset[str]]
