@@ -152,37 +152,6 @@ def test_a_packed_file_that_grows_without_bounds_is_refused(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        case("Windows | line ends \\r\\n | read", "2\r\n\r\nO 0 0 0\r\nH 1 0 0\r\n", 2),
-        case("Windows | byte order mark | read", "\ufeff2\n\nO 0 0 0\nH 1 0 0\n", 2),
-        case("XYZ | no line end at the end | read", "2\nwater\nO 0 0 0\nH 1 0 0", 2),
-        case(
-            "XYZ | bare words and tabs, blank lines after | read",
-            "2\nE no\tPBC done\nO\t0 0 0\nH 1 0 0\n\n\n",
-            2,
-        ),
-        case(
-            "XYZ | columns without a name | read",
-            "2\nm\u00fcller \u00c5\nO 0 0 0\nH 1 0 0 9 9 9\n",
-            2,
-        ),
-        case(
-            "CP2K -pos-1.xyz | E = -17.2 in the comment | no energy",
-            "1\n i = 1, time = 0.5, E = -17.2\nH 0 0 0\n",
-            1,
-        ),
-    ],
-)
-def test_plain_xyz_is_read_as_people_write_it(tmp_path, text, count):
-    (tmp_path / "x.xyz").write_bytes(text.encode())
-    (structure,), _ = read(tmp_path / "x.xyz")
-    assert len(structure.symbols) == count
-    assert structure.box is None
-    assert not structure.labels
-
-
-@pytest.mark.parametrize(
     ("tail", "why"),
     [
         case(
@@ -255,41 +224,6 @@ def test_formats_are_found_by_content(tmp_path):
         ase.io.write(tmp_path / name, water, format=kind)
         (structure,), _ = read(tmp_path / name, format_name=kind if name == "a" else None)
         assert sorted(structure.symbols) == ["H", "H", "O"]
-
-
-PDB = """CRYST1{cell:9.3f}{cell:9.3f}{cell:9.3f}  90.00  90.00  90.00 P 1           1
-ATOM      1  CA  ALA A   1      11.639   6.071   5.147  1.00  0.00          {element:>2}
-ATOM      2  HA  ALA A   1      12.639   6.071   5.147  1.00  0.00           H
-END
-"""
-
-
-@situation("PDB | names of atoms without the columns of elements | refused: CA is C or Ca")
-def test_a_pdb_without_elements_is_refused(tmp_path):
-    (tmp_path / "x.pdb").write_text(PDB.format(cell=20, element="C"))
-    (structure,), _ = read(tmp_path / "x.pdb")
-    assert structure.symbols == ("C", "H")
-    (tmp_path / "x.pdb").write_text(PDB.format(cell=20, element=""))
-    with pytest.raises(DataError, match="called CA has no element"):
-        read(tmp_path / "x.pdb")
-
-
-@situation("PDB, NMR | CRYST1 1 1 1, a cell that is none | refused")
-def test_a_cell_smaller_than_its_atoms_is_refused(tmp_path):
-    (tmp_path / "x.pdb").write_text(PDB.format(cell=0.9, element="C"))
-    with pytest.raises(DataError, match="an atom, less than any matter"):
-        read(tmp_path / "x.pdb")
-
-
-@situation("GROMACS | elements told from OW, HW1 | said")
-def test_elements_told_from_names_are_said(tmp_path):
-    (tmp_path / "x.gro").write_text(
-        "water\n    2\n    1SOL     OW    1   0.126   1.624   1.679\n"
-        "    1SOL    HW1    2   0.190   1.661   1.747\n   1.86206   1.86206   1.86206\n"
-    )
-    (structure,), report = read(tmp_path / "x.gro")
-    assert structure.symbols == ("O", "H")
-    assert "OW O, HW1 H" in report.sentences()[0]
 
 
 @situation("CIF | sites occupied in part | refused: which atoms are there?")

@@ -197,13 +197,6 @@ def test_units_that_a_frame_names_are_converted(tmp_path):
     assert structure.labels["force"][0, 0] == pytest.approx(27.211386245988 / 0.529177210903)
 
 
-@situation("extxyz | energies without forces | energies alone")
-def test_energies_without_forces_are_energies(tmp_path):
-    (structure,), report = read(extxyz(tmp_path / "x.xyz", "energy=-5"))
-    assert structure.labels.keys() == {"energy"}
-    assert report.to_json()["keys"] == {"energy": {"energy": 1}}
-
-
 @situation("any | --energy-key of another key, --forces-key none | taken, left out")
 def test_keys_can_be_named(tmp_path):
     path = extxyz(tmp_path / "x.xyz", "energy=-5 MACE_energy=-6", ":forces:R:3", "1 0 0")
@@ -233,15 +226,6 @@ def test_a_repeated_key_makes_a_frame_useless(tmp_path):
     assert [s.frame for s in structures] == [0, 2]
     assert report.dropped[0].frame == 1
     assert "energy more than once" in report.dropped[0].reason
-
-
-@situation("ASE | a molecule with a stress | no virial, and said")
-def test_a_stress_without_a_cell_means_nothing(tmp_path):
-    path = tmp_path / "x.xyz"
-    path.write_text('1\nenergy=-1 stress="1 1 1 0 0 0"\nHe 0 0 0\n')
-    (structure,), report = read(path)
-    assert structure.labels.keys() == {"energy"}
-    assert "without a cell" in report.sentences()[0]
 
 
 @situation("GPUMD | lattice, properties in lower case | the cell and the forces are read")
@@ -279,64 +263,3 @@ def test_an_empty_cell_that_is_periodic_is_no_structure(tmp_path):
     ase.io.write(tmp_path / "x.traj", Atoms("H", pbc=True))
     with pytest.raises(DataError, match="no cell vector"):
         read(tmp_path / "x.traj")
-
-
-@situation("CP2K | the -frc-1.xyz taken for positions | said: atoms all but coincide")
-def test_forces_in_the_place_of_positions_are_noticed(tmp_path):
-    (tmp_path / "w-frc-1.xyz").write_text(
-        "2\n i = 0, time = 0.0, E = -17.2\n H 0.001 0.002 0.003\n O -0.001 -0.002 -0.003\n"
-    )
-    _, report = read(tmp_path / "w-frc-1.xyz")
-    assert any("closer than 0.3 Å" in text for text in report.sentences())
-
-
-@situation("i-PI | xyz with CELL(abcABC) in the comment, in Bohr | refused, the way named")
-def test_xyz_of_ipi_is_refused(tmp_path):
-    (tmp_path / "pos.xyz").write_text(
-        "1\n# CELL(abcABC): 9.4 9.4 9.4 90.0 90.0 90.0 Step: 0 Bead: 0 "
-        "positions{atomic_unit} cell{atomic_unit}\n H 1.0 2.0 3.0\n"
-    )
-    with pytest.raises(DataError, match="i-PI's"):
-        read(tmp_path / "pos.xyz")
-
-
-@situation("XYZ | a cell in the comment in another form than Lattice | said: not periodic")
-def test_a_cell_in_another_form_is_noticed(tmp_path):
-    (tmp_path / "x.xyz").write_text("1\nBox: 9.4 9.4 9.4\n H 1.0 2.0 3.0\n")
-    (structure,), report = read(tmp_path / "x.xyz")
-    assert structure.box is None
-    assert "not periodic" in report.sentences()[0]
-
-
-@situation("extxyz | a file killed within its last number | the frame is left out, and said")
-def test_a_number_that_is_cut_is_not_believed(tmp_path):
-    rows = "2\nenergy=-1\nH 0.0000 0.0000 0.1250\nH 0.0000 0.0000 1.0250"
-    (tmp_path / "whole.xyz").write_text(f"{rows}\n{rows}")
-    assert len(read(tmp_path / "whole.xyz")[0]) == 2
-    (tmp_path / "cut.xyz").write_text(f"{rows}\n{rows[:-3]}")
-    structures, report = read(tmp_path / "cut.xyz")
-    assert len(structures) == 1
-    assert "ends in the middle of its last line" in report.sentences()[0]
-
-
-@situation("Protein Data Bank | CRYST1 of 1 x 1 x 1 Å of a model by NMR | no cell, and said")
-def test_the_dummy_cell_of_a_pdb_file_is_none(tmp_path):
-    atoms = "".join(
-        f"ATOM  {i + 1:5}  C{i}  ALA A   1       1.000{i * 1.5:8.3f}   3.000  1.00  0.00{'C':>12}\n"
-        for i in range(4)
-    )
-    cell = "CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n"
-    (tmp_path / "x.pdb").write_text(f"{cell}{atoms}END\n")
-    (structure,), report = read(tmp_path / "x.pdb")
-    assert structure.box is None
-    assert "stands for none" in " ".join(report.sentences())
-
-
-@situation("XCrySDen, aenet | forces of XSF, in Hartree/Å by its definition | their unit is said")
-def test_the_unit_of_forces_in_xsf_is_said(tmp_path):
-    (tmp_path / "x.xsf").write_text(
-        "CRYSTAL\nPRIMVEC\n4 0 0\n0 4 0\n0 0 4\nPRIMCOORD\n1 1\nCu 0 0 0 0.1 0 0\n"
-    )
-    (structure,), report = read(tmp_path / "x.xsf")
-    assert structure.labels["force"][0, 0] == pytest.approx(2.7211386)
-    assert "Hartree" in report.sentences()[0]

@@ -114,14 +114,6 @@ def test_scaled_coordinates_and_boundaries_are_read(tmp_path):
     np.testing.assert_allclose(structure.coord, [[5.5, 5, 3]])
 
 
-@situation("LAMMPS | an old dump without pp in its bounds | periodic, and said")
-def test_an_old_dump_is_taken_as_periodic(tmp_path):
-    path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, bounds="")
-    (structure,), report = read(path)
-    assert structure.pbc == (True, True, True)
-    assert "does not say which directions are periodic" in report.sentences()[0]
-
-
 @situation("LAMMPS | forces in a dump, no energy | no energy 0 made up; forces on demand")
 def test_forces_of_a_dump_are_taken_on_demand_only(tmp_path):
     rows = [f"{row} 0.5 0 0" for row in ROWS]
@@ -131,13 +123,6 @@ def test_forces_of_a_dump_are_taken_on_demand_only(tmp_path):
     assert "--forces-key forces" in report.sentences()[0]
     (structure,), _ = read(path, keys=LabelKeys(forces="forces"))
     assert structure.labels.keys() == {"force"}
-
-
-@situation("LAMMPS | lj units | refused")
-def test_reduced_units_are_refused(tmp_path):
-    path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, head="ITEM: UNITS\nlj\n")
-    with pytest.raises(DataError, match="units are 'lj'"):
-        read(path)
 
 
 DATA = """LAMMPS data file, units = metal
@@ -215,15 +200,6 @@ def test_our_own_data_file_comes_back(tmp_path):
     np.testing.assert_allclose(back.get_velocities(), atoms.get_velocities(), atol=1e-6)
 
 
-@situation("hostile | 10^11 atoms in the head of a data file | refused, bounded")
-def test_counts_beyond_the_data_file_are_refused(tmp_path):
-    rows = {"first": "2 0 0 0", "second": "1 1 0 0", "third": "1 2 0 0"}
-    text = DATA.format(middle="", style="atomic", **rows).replace("3 atoms", "99999999999 atoms")
-    (tmp_path / "x.data").write_text(text)
-    with pytest.raises(DataError, match="fewer than its 99999999999 atoms"):
-        read(tmp_path / "x.data", type_names=["H", "O"])
-
-
 @pytest.mark.parametrize(
     "middle",
     [
@@ -247,15 +223,6 @@ def test_a_carbon_called_ca_is_no_calcium(tmp_path, middle):
     (tmp_path / "x.data").write_text(text)
     with pytest.raises(DataError, match="Ca"):
         read(tmp_path / "x.data")
-
-
-@situation("LAMMPS | a dump killed within its last number | the frame is left out, and said")
-def test_a_number_that_is_cut_is_not_believed(tmp_path):
-    path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, ROWS)
-    path.write_text(path.read_text()[:-1])
-    structures, report = read(path)
-    assert len(structures) == 1
-    assert "frame 1 is left out: the file ends in the middle" in report.sentences()[0]
 
 
 @situation("LAMMPS | forces of a dump that does not name its units | taken as metal, and said")
