@@ -47,8 +47,7 @@ def test_a_bundle_holds_the_file_its_card_and_a_registry(known, tmp_path):
 
 
 def test_an_added_bundle_serves_its_models_without_a_network(known, tmp_path):
-    changed = known.known.model_copy(update={"name": "carried", "aliases": []})
-    bundle([BundledModel(FILE, changed)], tmp_path / "b")
+    bundle([named(known.known, "carried")], tmp_path / "b")
     add(str(tmp_path / "b"))
     assert model_file("carried", offline=True) == tmp_path / "b" / "carried" / "DPA2_water_tiny.pt"
 
@@ -67,14 +66,13 @@ def test_a_file_of_ones_own_is_described_by_what_it_says(tmp_path):
 
 
 def test_models_are_added_to_a_bundle_and_replaced_by_name(known, tmp_path):
-    other = known.known.model_copy(update={"name": "other", "aliases": []})
     bundle([known], tmp_path / "b")
-    bundle([BundledModel(FILE, other)], tmp_path / "b")
+    bundle([named(known.known, "other")], tmp_path / "b")
     changed = known.known.model_copy(update={"description": "Changed."})
     made = bundle([BundledModel(FILE, changed)], tmp_path / "b")
     models = read_registry(tmp_path / "b" / "registry.yaml").models
     assert [(model.name, model.description) for model in models] == [
-        ("other", other.description),
+        ("other", known.known.description),
         ("DPA2_water_tiny", "Changed."),
     ]
     assert made.models == models
@@ -131,39 +129,42 @@ def test_the_command_fetches_of_a_branch_only_what_it_needs(tmp_path):
         assert model.description == f"Bundled from {origin}, branch H2O_GFN2-xTB."
 
 
-def test_a_file_that_is_not_the_registered_one_is_not_bundled(known, tmp_path):
-    wrong = known.known.file.model_copy(update={"sha256": "0" * 64})
-    model = known.known.model_copy(update={"file": wrong})
-    with pytest.raises(RegistryError, match="not the file that the registry names"):
-        bundle([BundledModel(FILE, model)], tmp_path / "b")
-    assert not (tmp_path / "b").exists()
+def named(known, name, **changes):
+    return BundledModel(FILE, known.model_copy(update={"name": name, "aliases": []} | changes))
 
 
-def test_a_file_that_is_no_checkpoint_is_not_bundled(tmp_path):
-    (tmp_path / "m.pt").write_text("<html>")
-    with pytest.raises(CheckpointError):
-        bundle([BundledModel(tmp_path / "m.pt")], tmp_path / "b")
-    assert not (tmp_path / "b").exists()
-
-
-def test_a_folder_with_other_things_is_left_alone(known, tmp_path):
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "thesis.tex").write_text("x")
-    with pytest.raises(RegistryError, match="holds other things"):
-        bundle([known], tmp_path / "b")
-    assert [path.name for path in (tmp_path / "b").iterdir()] == ["thesis.tex"]
-
-
-def test_two_models_of_one_name_are_refused(known, tmp_path):
-    with pytest.raises(RegistryError, match="two models are called"):
-        bundle([known, known], tmp_path / "b")
-
-
-def test_two_models_that_would_share_a_file_are_refused(known, tmp_path):
-    one = known.known.model_copy(update={"name": "a-v1", "aliases": []})
-    two = known.known.model_copy(update={"name": "a", "revision": "v1", "aliases": []})
-    with pytest.raises(RegistryError, match=r"two models would both be a-v1/dpa2_water_tiny\.pt"):
-        bundle([BundledModel(FILE, one), BundledModel(FILE, two)], tmp_path / "b")
+@pytest.mark.parametrize(
+    ("models", "output", "error", "says"),
+    [
+        (lambda k: [k, k], "b", RegistryError, "two models are called"),
+        (
+            lambda k: [named(k.known, "a-v1"), named(k.known, "a", revision="v1")],
+            "b",
+            RegistryError,
+            r"two models would both be a-v1/dpa2_water_tiny\.pt",
+        ),
+        (
+            lambda k: [
+                named(k.known, "a", file=k.known.file.model_copy(update={"sha256": "0" * 64}))
+            ],
+            "b",
+            RegistryError,
+            "not the file that the registry names",
+        ),
+        (lambda _: [BundledModel(Path(__file__))], "b", CheckpointError, "test_bundle.py"),
+        (lambda k: [k], "full", RegistryError, "holds other things"),
+        (lambda k: [k], "nothing/b.tar", WriteError, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_bundled_is_refused_and_changes_nothing(
+    known, tmp_path, models, output, error, says
+):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("x")
+    with pytest.raises(error, match=says):
+        bundle(models(known), tmp_path / output)
+    found = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
+    assert sorted(found) == ["full", "full/thesis.tex"]
 
 
 def test_the_command_bundles_by_name_and_by_path(tmp_path):
@@ -175,11 +176,6 @@ def test_the_command_bundles_by_name_and_by_path(tmp_path):
     document = json.loads(result.stdout)
     assert [model["name"] for model in document["models"]] == ["DPA2_water_tiny", "own"]
     assert {m["file"]["sha256"] for m in document["models"]} == {SHA256}
-
-
-def test_a_place_that_cannot_be_written_is_said_in_a_sentence(known, tmp_path):
-    with pytest.raises(WriteError, match="cannot be written"):
-        bundle([known], tmp_path / "nothing" / "b.tar")
 
 
 def test_text_of_a_registry_cannot_break_out_of_a_card():

@@ -4,8 +4,6 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -78,8 +76,8 @@ def names(monkeypatch):
     """Sets what a name server does when it is asked for `lost.example`."""
     known = socket.getaddrinfo
 
-    def use(behaviour: Callable[[], None]) -> None:
-        def ask(host: str, *rest: Any, **options: Any) -> Any:
+    def use(behaviour):
+        def ask(host, *rest, **options):
             if host == "lost.example":
                 behaviour()
                 host = "127.0.0.1"
@@ -90,7 +88,7 @@ def names(monkeypatch):
     return use
 
 
-def unknown() -> None:
+def unknown():
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
@@ -115,7 +113,7 @@ def test_where_no_host_can_be_reached_each_says_why(names, remotes):
     ],
 )
 def test_no_way_and_no_answer_are_no_network(names, error, reason):
-    def fail() -> None:
+    def fail():
         raise error
 
     names(fail)
@@ -124,7 +122,7 @@ def test_no_way_and_no_answer_are_no_network(names, error, reason):
 
 
 def test_a_connection_that_is_reset_may_come_back(names):
-    def fail() -> None:
+    def fail():
         raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
 
     names(fail)

@@ -4,19 +4,13 @@ import hashlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from schemas.base.errors import TransferError
-from tests.zoo.transfer.faulty_server import Fault, FaultyServer
-from tests.zoo.transfer.watcher import SHORT, content
+from tests.zoo.transfer.watcher import BREAK, DATA, GONE, HALF, NEWER, SHA256, SHORT
 from zoo.cache import Store
 from zoo.transfer.remote import Remote, WrongContentError
-
-DATA = content(100_000)
-SHA256 = hashlib.sha256(DATA).hexdigest()
-NEWER = content(100_000, seed=1)
 
 
 @pytest.fixture
@@ -24,35 +18,34 @@ def store(tmp_path):
     return Store(tmp_path / "cache", policy=SHORT)
 
 
-def serve(server: FaultyServer, data: bytes = DATA, **options: object) -> list[Remote]:
-    return [Remote(server.serve("/model.pt", data, **options).url, "server")]  # type: ignore[arg-type]
+def serve(server, data=DATA, **options):
+    return [Remote(server.serve("/model.pt", data, **options).url, "server")]
 
 
-def get(store: Store, remotes: list[Remote], sha256: str | None = SHA256, **options: bool) -> Path:
-    return store.fetch(remotes, "model.pt", sha256=sha256, size=None, **options).path  # type: ignore[arg-type]
+def get(store, remotes, sha256=SHA256, **options):
+    return store.fetch(remotes, "model.pt", sha256=sha256, size=None, **options).path
 
 
-def test_a_file_lies_under_its_hash(server, store):
+def test_a_file_lies_under_its_hash_and_is_fetched_once(server, store):
     path = get(store, serve(server))
     assert path == store.root / "sha256" / SHA256[:2] / SHA256 / "model.pt"
     assert path.read_bytes() == DATA
-
-
-def test_the_second_time_needs_no_network(server, store):
-    path = get(store, serve(server))
     found = store.fetch([], "model.pt", sha256=SHA256, size=None, offline=True)
     assert (found.path, found.received, found.source) == (path, 0, "this machine")
+    other = store.fetch([], "other.pt", sha256=SHA256, size=None).path
+    assert other.name == "other.pt"
+    assert other.samefile(path)
     assert len(server.requests) == 1
 
 
 def test_a_file_is_hashed_again_only_when_it_was_touched(server, store, monkeypatch):
     path = get(store, serve(server))
-    hashed: list[Path] = []
+    hashed = []
     real = hashlib.file_digest
 
-    def counted(stream: object, name: str) -> object:
+    def counted(stream, name):
         hashed.append(path)
-        return real(stream, name)  # type: ignore[arg-type]
+        return real(stream, name)
 
     monkeypatch.setattr("hashlib.file_digest", counted)
     assert store.find(SHA256) == path
@@ -79,13 +72,6 @@ def test_verify_finds_what_a_mark_hides(server, store):
     assert store.find(SHA256) == path
     assert [entry.path for entry in store.verify()] == [path]
     assert store.find(SHA256) is None
-
-
-def test_one_content_under_two_names_is_kept_once(server, store):
-    path = get(store, serve(server))
-    other = store.fetch([], "other.pt", sha256=SHA256, size=None).path
-    assert other.name == "other.pt"
-    assert other.samefile(path)
 
 
 def test_offline_says_what_is_missing_and_the_command(server, store, monkeypatch):
@@ -134,7 +120,7 @@ def test_of_several_first_uses_at_once_one_downloads(server, store):
     remotes = serve(server, pace=1e6)
     start = threading.Barrier(4)
 
-    def fetch(_: int) -> Path:
+    def fetch(_):
         start.wait()
         return get(store, remotes, None)
 
@@ -162,10 +148,10 @@ def test_entries_and_sizes(server, store):
 
 def test_prune_removes_what_a_failed_download_left(server, store):
     with pytest.raises(TransferError):
-        get(store, serve(server, faults=[Fault(truncate_after=50_000), Fault(status=404)]))
-    assert store.total_size() == 50_000
-    assert store.prune(dry_run=True).freed == 50_000
-    assert store.prune().freed == 50_000
+        get(store, serve(server, faults=[BREAK, GONE]))
+    assert store.total_size() == HALF
+    assert store.prune(dry_run=True).freed == HALF
+    assert store.prune().freed == HALF
     assert store.total_size() == 0
     assert not list((store.root / "sha256").iterdir())
 
@@ -173,17 +159,12 @@ def test_prune_removes_what_a_failed_download_left(server, store):
 def test_prune_removes_files_that_were_not_used_for_long(server, store):
     path = get(store, serve(server))
     mark = path.with_name(".model.pt.verified")
+    os.utime(mark, (1, 1))
+    store.find(SHA256)  # use is what keeps a file
     assert store.prune(older_than=3600).paths == []
     os.utime(mark, (1, 1))
     assert store.prune(older_than=3600).paths == [path]
     assert store.entries() == []
-
-
-def test_use_is_what_keeps_a_file(server, store):
-    path = get(store, serve(server))
-    os.utime(path.with_name(".model.pt.verified"), (1, 1))
-    store.find(SHA256)
-    assert store.prune(older_than=3600).paths == []
 
 
 @pytest.mark.parametrize("name", ["", "..", "../model.pt", "a/b", "a\\b", ".hidden", "a\0b"])
