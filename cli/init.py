@@ -152,9 +152,9 @@ def _keep(output: Path, *, force: bool) -> None:
 def _pretrained(file: str, branch: str | None) -> "tuple[Model, str | None]":
     """Return the model to fine-tune, and the name of its branch if there are several."""
     from schemas.base.errors import CheckpointError
+    from schemas.checkpoint.header import read_header
     from schemas.input.model import parse_model
     from schemas.input.start import Start
-    from zoo.checkpoint_file import read_header
 
     start = Start("--finetune", file, read_header(file).model_params)
     if not start.has_branches:

@@ -144,7 +144,7 @@ def _read(name: str, out: Output) -> "Meaning":
     from schemas.input.differences import meaning_of_checkpoint, meaning_of_input
 
     if _is_checkpoint(name):
-        from zoo.checkpoint_file import read_header
+        from schemas.checkpoint.header import read_header
 
         try:
             header = read_header(name)

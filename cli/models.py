@@ -108,7 +108,7 @@ def chosen_model(reference: str, branch: str | None) -> ChosenModel:
 
 def _has_branches(file: str) -> bool:
     from schemas.base.errors import CheckpointError
-    from zoo.checkpoint_file import read_header
+    from schemas.checkpoint.header import read_header
 
     try:
         return "model_dict" in read_header(file).model_params

@@ -33,7 +33,7 @@ def show_offers(
     if rows:
         out.plain_table(("source", "says", "address"), rows)
     if place.file.sha256 is None:
-        out.text("its hash was not published: the first download is trusted and held fast")
+        out.text("its hash was not published: the first download is trusted from then on")
 
 
 def say_next(out: Output, reference: str, file: Path, place: "Located") -> None:
@@ -163,7 +163,7 @@ def _pull_file(
     how = came if found.received else f"{shown_size(found.size)}, here already"
     out.text(f"{path} ({how})")
     if place.file.sha256 is None:
-        out.info(f"its hash was not published; this one is held fast: {found.sha256}")
+        out.info(f"its hash was not published; this one is trusted from now on: {found.sha256}")
     say_next(out, model if folder is None else str(path), path, place)
 
 

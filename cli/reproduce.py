@@ -42,7 +42,7 @@ def lock(
     Example: zoo lock --result model.ckpt.pt finetune input.json --model DPA2_water_tiny
     """
     from schemas.base.writing import write_json
-    from zoo.checkpoint_file import read_header
+    from schemas.checkpoint.header import read_header
 
     if result is not None:
         read_header(result)  # the lock would hold fast what no run has written

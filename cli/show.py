@@ -146,7 +146,7 @@ def _registered(known: "KnownModel", local: "LocalCopy | None") -> _Lines:
         yield "elements", _elements(model.elements)
     yield "branches", str(num_branches(model) or "only the file says it: --remote")
     yield "file", f"{file.name}, {shown_size(known_size(known, local))}"
-    yield "SHA-256", file.sha256 or "not published; the first download is held fast"
+    yield "SHA-256", file.sha256 or "not published; the first download is trusted"
     for old in file.superseded:
         yield "superseded", f"{old.sha256 or 'hash not published'}: {old.reason}"
     yield "here", f"{local.path} ({local.where})" if local else "no"

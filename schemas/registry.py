@@ -112,7 +112,7 @@ class ModelFile(_Entry):
     size: Annotated[int, Field(gt=0)] | None = None
     """Bytes; None where nobody published it."""
     sha256: _Sha256 | None = None
-    """Of the content; None: trusted on first use and then held fast."""
+    """Of the content; None: trusted on first use."""
     superseded: list[SupersededFile] = []
     """Earlier files of that name."""
     sources: Annotated[list[Source], Field(min_length=1)]

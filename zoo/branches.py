@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from schemas.checkpoint.header import CheckpointHeader, TensorEntry
 from schemas.input.model import OURS, other_kind
-from zoo.checkpoint_file import CheckpointHeader, TensorEntry
 
 _DESCRIPTOR = "atomic_model.descriptor."
 _TWIN = "._networks."

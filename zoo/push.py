@@ -10,9 +10,9 @@ from typing import Any
 from schemas.base import environment
 from schemas.base.errors import ConfigError, TransferError
 from schemas.base.writing import file_sha256, write_text
+from schemas.checkpoint.header import read_header
 from schemas.lock import LOCK_FILE, Lock, read_lock
 from zoo.branches import summarize
-from zoo.checkpoint_file import read_header
 from zoo.hubs import huggingface
 from zoo.model_card import CardFacts, model_card
 

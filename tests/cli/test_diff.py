@@ -71,7 +71,7 @@ def test_differences_with_which_weights_do_not_fit_are_marked(compare, key, valu
 
 
 def test_an_input_agrees_with_the_checkpoint_trained_from_it(compare, workspace):
-    from zoo.checkpoint_file import read_header
+    from schemas.checkpoint.header import read_header
 
     section = {
         key: value

@@ -9,11 +9,11 @@ import pytest
 
 from schemas.base.errors import ZooError
 from schemas.check.input_file import check_file
+from schemas.checkpoint.header import read_header
 from schemas.input.model import parse_model
 from schemas.input.root import normalized
 from schemas.input.start import Start
 from tests.commands import outcome
-from zoo.checkpoint_file import read_header
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

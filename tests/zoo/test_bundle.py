@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from schemas.base.errors import CheckpointError, RegistryError, WriteError
+from schemas.checkpoint.header import read_header
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.branches import summarize
 from zoo.bundle import BundledModel, branch_of_place, bundle
 from zoo.cache import Store
-from zoo.checkpoint_file import read_header
 from zoo.hubs.fetch import fetch_file
 from zoo.known_models import known_models
 from zoo.model_card import CardFacts, model_card

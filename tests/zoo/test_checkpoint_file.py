@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from schemas.base.errors import CheckpointError
+from schemas.checkpoint.archive import locate
+from schemas.checkpoint.header import read_header
 from schemas.checkpoint.random_access import LocalFile
-from zoo.checkpoint_file import locate, read_header
 
 PREFIX = "model.Default.atomic_model"
 
@@ -228,7 +229,7 @@ class _InMemory:
 
 def test_torch_is_not_imported(saved):
     program = (
-        "import sys; from zoo.checkpoint_file import read_header; "
+        "import sys; from schemas.checkpoint.header import read_header; "
         f"read_header({str(saved)!r}); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -12,9 +12,9 @@ import dpa2
 from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from schemas.base.errors import CheckpointError
+from schemas.checkpoint.header import read_header
 from tests.zoo.malicious import CANARY, NAME, archive, cases
 from tests.zoo.transfer.faulty_server import FaultyServer
-from zoo.checkpoint_file import read_header
 from zoo.remote_branch import fetch_branch, remote_header
 from zoo.transfer.remote import Remote
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from schemas.base.errors import RegistryError
-from zoo.checkpoint_file import read_header
+from schemas.checkpoint.header import read_header
 from zoo.known_models import KnownModel, KnownModels
 from zoo.registry import read_registry
 from zoo.resolve import model_file

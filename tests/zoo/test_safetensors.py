@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from schemas.base.errors import CheckpointError, ConversionError
-from zoo.checkpoint_file import read_header
+from schemas.checkpoint.header import read_header
 from zoo.safetensors_file import from_safetensors, to_safetensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"

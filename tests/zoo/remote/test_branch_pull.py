@@ -12,11 +12,12 @@ import torch
 from benchmarks.many_branches import write_many_branches
 from dpa2.evaluate.potential import load
 from schemas.base.errors import CheckpointError, TransferError, WriteError
+from schemas.checkpoint.archive import locate
+from schemas.checkpoint.header import read_header
 from schemas.checkpoint.random_access import LocalFile
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, Seen
 from zoo.branch_file import extract_branch, write_branch
 from zoo.branches import summarize
-from zoo.checkpoint_file import locate, read_header
 from zoo.remote_branch import branch_cost, fetch_branch, remote_header
 from zoo.transfer.pieces import open_remote
 from zoo.transfer.remote import ChangedError, NoRangeError, Remote, RetryPolicy
@@ -289,7 +290,7 @@ def test_a_file_in_another_order_is_read_whole(server, tmp_path):
 
 def test_torch_takes_no_part(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from zoo.checkpoint_file import read_header; "
+        "import sys; from pathlib import Path; from schemas.checkpoint.header import read_header; "
         "from schemas.checkpoint.random_access import LocalFile; import zoo.remote_branch; "
         "from zoo.branch_file import write_branch; "
         f"path = {str(GOLDEN / 'multitask' / 'model.pt')!r}; file = LocalFile(path); "
