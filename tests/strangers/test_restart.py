@@ -1,19 +1,16 @@
 """A run continued, or weights used, with other settings: said, or refused."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-import dpa2
-from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.optimizer import Tuning
 from schemas.base.errors import CheckpointError, ConfigError, DataError
+from tests.strangers.runs import quiet, small_input, zoo
 from tests.strangers.situations import situation
-from tests.train.multitask_cases import MODEL, multitask_input, write_system, write_systems
+from tests.train.multitask_cases import multitask_input, write_system, write_systems
 
 STEPS = 4
 
@@ -35,22 +32,11 @@ def run_folder(tmp_path_factory):
     """A folder with a run of two steps of four."""
     folder = tmp_path_factory.mktemp("run")
     write_system(folder / "a", 6, 5, seed=1)
-    document = {
-        "model": MODEL,
-        "learning_rate": {"start_lr": 1e-3, "stop_lr": 1e-5, "decay_steps": 1},
-        "loss": {"start_pref_v": 0, "limit_pref_v": 0},
-        "training": {
-            "training_data": {"systems": [str(folder / "a")], "batch_size": 2},
-            "numb_steps": STEPS,
-            "save_freq": 2,
-            "seed": 1,
-        },
-    }
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    dpa2.train(document, output_dir=folder, device="cpu", progress=False)
-    torch.set_num_threads(threads)
-    (folder / "input.json").write_text(json.dumps(document))
+    document = small_input(
+        str(folder / "a"), steps=STEPS, loss={"start_pref_v": 0, "limit_pref_v": 0}
+    )
+    document["learning_rate"]["stop_lr"] = 1e-5
+    quiet(document, output_dir=folder)
     (folder / f"model.ckpt-{STEPS}.pt").unlink()
     return folder, document
 
@@ -63,15 +49,14 @@ def run(run_folder, monkeypatch, tmp_path):
     return document, str(folder / "model.ckpt-2.pt")
 
 
-def zoo(document, *words):
-    Path("input.json").write_text(json.dumps(document))
-    return CliRunner().invoke(app, [words[0], "input.json", *words[1:]])
+def diagnostics(document, *words):
+    result = zoo(document, "validate", "--json", *words)
+    return json.loads(result.stdout)["files"][0]["diagnostics"]
 
 
 def findings(document, *words):
     """Return severity, code and path of what validate says, without notes of other rules."""
-    result = zoo(document, "validate", "--json", "--no-data", *words)
-    items = json.loads(result.stdout)["files"][0]["diagnostics"]
+    items = diagnostics(document, "--no-data", *words)
     return [(item["severity"], item["code"], ".".join(map(str, item["path"]))) for item in items]
 
 
@@ -117,7 +102,7 @@ def test_another_function_is_refused(run, path):
     assert errors == [("error", "ZOO602", path)]
     assert zoo(other, "train", "--restart", checkpoint).exit_code == 1
     with pytest.raises(ConfigError, match="another function of the same weights"):
-        dpa2.train(other, restart=checkpoint, device="cpu", progress=False)
+        quiet(other, restart=checkpoint)
     shown = zoo(other, "diff", checkpoint)
     assert shown.exit_code == 1
     assert f"! {path.rpartition('.')[2]}:" in shown.stdout
@@ -135,7 +120,7 @@ def test_another_meaning_of_weights_is_refused(run, path, option):
     written = "--" + option.replace("_", "-")
     assert ("error", "ZOO602", written) in findings(other, written, checkpoint)
     with pytest.raises(CheckpointError, match="does not fit"):
-        dpa2.train(other, **{option: checkpoint}, device="cpu", progress=False)
+        quiet(other, **{option: checkpoint})
 
 
 @situation(
@@ -185,13 +170,12 @@ def test_other_data_are_refused(run, tmp_path):
     write_system(tmp_path / "b", 8, 3, seed=2)
     systems = [*document["training"]["training_data"]["systems"], str(tmp_path / "b")]
     other = changed(document, {"training.training_data.systems": systems})
-    result = zoo(other, "validate", "--json", "--restart", checkpoint)
-    items = json.loads(result.stdout)["files"][0]["diagnostics"]
+    items = diagnostics(other, "--restart", checkpoint)
     errors = [(x["code"], x["message"]) for x in items if x["severity"] == "error"]
     said = f"{checkpoint} was trained with 1 systems of 5 frames; here are 2 of 8"
     assert errors == [("ZOO637", said)]
     with pytest.raises(DataError, match="2 of 8"):
-        dpa2.train(other, restart=checkpoint, device="cpu", progress=False)
+        quiet(other, restart=checkpoint)
 
 
 @situation(
@@ -203,8 +187,7 @@ def test_automatic_selections_are_those_of_the_checkpoint(run, option):
     document, checkpoint = run
     number = document["model"]["descriptor"]["repinit"]["nsel"]
     other = changed(document, {"model.descriptor.repinit.nsel": "auto:40"})
-    result = zoo(other, "validate", "--json", option, checkpoint)
-    items = json.loads(result.stdout)["files"][0]["diagnostics"]
+    items = diagnostics(other, option, checkpoint)
     (found,) = [item for item in items if item["code"] == "ZOO606"]
     assert found["severity"] == "error"
     assert found["hint"] == f"write {number}"
@@ -219,15 +202,12 @@ def test_systems_in_another_order(run, tmp_path):
     write_system(tmp_path / "b", 6, 3, seed=2)
     systems = [*document["training"]["training_data"]["systems"], str(tmp_path / "b")]
     both = changed(document, {"training.training_data.systems": systems})
-    started = dpa2.train(
-        changed(both, {"training.numb_steps": 1}), output_dir="one", device="cpu", progress=False
-    )
+    started = quiet(changed(both, {"training.numb_steps": 1}), output_dir="one")
     turned = changed(both, {"training.training_data.systems": systems[::-1]})
     with pytest.raises(DataError, match="2 systems of 8 frames in another order"):
-        dpa2.train(turned, restart=started.checkpoint, device="cpu", progress=False)
+        quiet(turned, restart=started.checkpoint)
     document = changed(turned, {"training.training_data.systems": systems[::-1]})
-    result = zoo(document, "validate", "--json", "--restart", str(started.checkpoint))
-    items = json.loads(result.stdout)["files"][0]["diagnostics"]
+    items = diagnostics(document, "--restart", str(started.checkpoint))
     (message,) = (item["message"] for item in items if item["code"] == "ZOO637")
     assert message.endswith("was trained with 2 systems of 8 frames in another order")
 
@@ -242,10 +222,10 @@ def test_other_validation_data(run, tmp_path):
     document = changed(document, {"training.validation_data": {"systems": [system]}})
     write_system(tmp_path / "b", 6, 3, seed=2)
     one = changed(document, {"training.numb_steps": 1})
-    started = dpa2.train(one, output_dir="one", device="cpu", progress=False)
+    started = quiet(one, output_dir="one")
     other = changed(document, {"training.validation_data.systems": [system, str(tmp_path / "b")]})
     with pytest.raises(DataError, match="other validation data"):
-        dpa2.train(other, restart=started.checkpoint, device="cpu", progress=False)
+        quiet(other, restart=started.checkpoint)
 
 
 @situation(
@@ -283,7 +263,7 @@ def test_weights_alone_cannot_be_continued(run, tmp_path):
     assert [item for item in found if item[0] == "error"] == [("error", "ZOO550", "--restart")]
     assert ("error", "ZOO550", "--restart") not in findings(document, "--restart", checkpoint)
     with pytest.raises(CheckpointError, match="weights only"):
-        dpa2.train(document, restart="weights.pt", device="cpu", progress=False)
+        quiet(document, restart="weights.pt")
 
 
 @situation(
@@ -340,7 +320,7 @@ def test_a_jump_of_the_rate_is_said(run):
 def test_more_steps_of_the_same_schedule(run, tmp_path):
     document, _ = run
     fixed = changed(document, {"learning_rate.decay_rate": 0.5})
-    dpa2.train(fixed, output_dir="fixed", device="cpu", progress=False)
+    quiet(fixed, output_dir="fixed")
     longer = changed(fixed, {"training.numb_steps": 40})
     checkpoint = str(tmp_path / "fixed" / "model.ckpt-4.pt")
     assert before_and_after(fixed, checkpoint, {"training.numb_steps": 40}) == []
@@ -372,7 +352,7 @@ def test_branches_are_compared(tmp_path, monkeypatch):
     write_systems(tmp_path)
     document = multitask_input("descriptor")
     document["training"]["numb_steps"] = 2
-    dpa2.train(document, output_dir="run", device="cpu", progress=False)
+    quiet(document, output_dir="run")
     checkpoint = str(tmp_path / "run" / "model.ckpt-1.pt")
     changes = {
         "loss_dict.second.start_pref_f": 10,
@@ -395,8 +375,7 @@ def test_the_pretrain_script_of_init_model(run):
     document, checkpoint = run
     other = changed(document, {"model": {"type_map": ["O", "H"], "descriptor": {}}})
     other["model"]["fitting_net"] = {}
-    options = {"use_pretrain_script": True, "device": "cpu", "progress": False}
-    result = dpa2.train(other, init_model=checkpoint, **options)
+    result = quiet(other, init_model=checkpoint, use_pretrain_script=True)
     ours, theirs = (read_checkpoint(file).model_params for file in (result.checkpoint, checkpoint))
     assert ours["descriptor"] == theirs["descriptor"]
     assert ours["fitting_net"] == theirs["fitting_net"]
@@ -421,4 +400,4 @@ def test_arguments_are_not_dropped(run, start, name, value):
     document, checkpoint = run
     options = {name: value} | ({} if start is None else {start: checkpoint})
     with pytest.raises(ValueError, match=f"{name} has no effect"):
-        dpa2.train(document, **options, device="cpu", progress=False)
+        quiet(document, **options)
