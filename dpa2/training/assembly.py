@@ -1,7 +1,6 @@
 """The branches of a run, put together: data, model, loss (docs/deepmd-format.md, 1.9)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,14 +9,13 @@ from dpa2.data.sampler import Sampler
 from dpa2.data.system import System
 from dpa2.data.systems import open_systems
 from dpa2.model.build import build_model
-from dpa2.model.energy import EnergyModel
 from dpa2.model.layers import mix
 from dpa2.training.drawn_frames import resolve_auto_nsel
 from dpa2.training.loss import EnergyLoss
 from dpa2.training.task import BatchBuilder, BatchStream, Task
 from schemas.base.errors import DataError
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
-from schemas.input.root import Branch, Input, Link, MultiTaskInput, normalized
+from schemas.input.root import Input, Link, MultiTaskInput, normalized
 
 
 def seed_global_generator(seed: Any) -> None:
@@ -37,46 +35,9 @@ def stream_seed(seed: Any, stream: int) -> int | None:
     return int(number) if stream == 0 else int(number) * 2654435761 % 2**32 + stream
 
 
-@dataclass(frozen=True)
-class Assembled:
-    """One branch, ready but for what its beginning brings: statistics or the weights of a file.
-
-    Attributes:
-        branch: Its sections of the input.
-        model: The network with its initial weights; no part is shared with other branches yet.
-        loss: What is minimised.
-        builder: Makes batches for model and loss.
-        sampler: Training data.
-        validation: Validation data, or None.
-        model_params: The normalised `model` section, as it goes into checkpoints.
-        seed: Of the choice of frames for statistics.
-    """
-
-    branch: Branch
-    model: EnergyModel
-    loss: EnergyLoss
-    builder: BatchBuilder
-    sampler: Sampler
-    validation: Sampler | None
-    model_params: dict[str, Any]
-    seed: int | None
-
-    def task(self) -> Task:
-        """Return the branch as the training loop sees it; starts the threads that draw batches."""
-        validation = self.branch.validation_data
-        return Task(
-            self.branch.name,
-            self.model,
-            self.loss,
-            BatchStream(self.sampler, self.builder),
-            None if self.validation is None else BatchStream(self.validation, self.builder),
-            validation.numb_btch if validation else 1,
-        )
-
-
 def assemble(
     config: Input | MultiTaskInput, device: torch.device, say: Callable[[str], None]
-) -> dict[str, Assembled]:
+) -> dict[str, Task]:
     """Open the data and build the models of all branches.
 
     Args:
@@ -119,20 +80,22 @@ def assemble(
         if branch.validation_data is not None:
             data = branch.validation_data
             opened = open_systems(data.systems, model_config.type_map, data.rglob_patterns)
-            validation = _sampler(data, opened, builder, stream_seed(seed, 2 * number + 1))
+            drawn = _sampler(data, opened, builder, stream_seed(seed, 2 * number + 1))
+            validation = BatchStream(drawn, builder)
         params = normalized(model_config)
-        found[name] = Assembled(branch, model, loss, builder, sampler, validation, params, stream)
+        batches = BatchStream(sampler, builder)
+        found[name] = Task(branch, model, loss, batches, validation, params, stream)
     return found
 
 
 def joined_model_params(
-    config: Input | MultiTaskInput, assembled: Mapping[str, Assembled]
+    config: Input | MultiTaskInput, tasks: Mapping[str, Task]
 ) -> dict[str, Any]:
     """Return the `model` section of a checkpoint, as deepmd-kit lays it out.
 
     docs/deepmd-format.md, 4.1, 4.5.
     """
-    sections = {name: item.model_params for name, item in assembled.items()}
+    sections = {name: task.model_params for name, task in tasks.items()}
     if isinstance(config, MultiTaskInput):
         return {"shared_dict": config.shared_dict, "model_dict": sections}
     return sections[SINGLE_TASK_BRANCH]

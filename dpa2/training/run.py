@@ -12,7 +12,6 @@ import torch
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import share
 from dpa2.training.assembly import (
-    Assembled,
     assemble,
     joined_model_params,
     seed_global_generator,
@@ -25,6 +24,7 @@ from dpa2.training.lcurve import LearningCurve
 from dpa2.training.optimizer import ParameterAverage, Tuning, build_optimizer
 from dpa2.training.run_folder import RunFolder
 from dpa2.training.start import Scratch, choose_start, read_input, start_from
+from dpa2.training.task import Task
 from dpa2.training.task_sampler import TaskSampler, run_length
 from dpa2.training.train_state import TrainState, all_parameters
 from dpa2.training.trainer import Trainer, TrainResult
@@ -248,15 +248,15 @@ class _Run:
     def execute(self, *, shows_progress: bool) -> TrainResult:
         """Build, train, and tell what came out."""
         config = self.config.training
-        branches = assemble(self.config, self.device, self.notes.append)
-        moments = self.start.prepare(branches, self.notes.append)
-        samplers = {name: item.sampler for name, item in branches.items()}
+        tasks = assemble(self.config, self.device, self.notes.append)
+        moments = self.start.prepare(tasks, self.notes.append)
+        samplers = {name: task.sampler for name, task in tasks.items()}
         num_steps, shares = run_length(self.config.branches, samplers, config.numb_steps)
-        models = {name: item.model for name, item in branches.items()}
+        models = {name: task.model for name, task in tasks.items()}
         share(models, self.config.links)
         if moments:
             merge_statistics(models, self.config.links, moments, shares)
-        state = self._state(branches, shares, num_steps)
+        state = self._state(tasks, shares, num_steps)
         start_step = self.start.resume(state)
         self._write_normalised_input(state.model_params)  # what cannot go on leaves nothing
         self._note_jump(state.schedule, start_step)
@@ -302,11 +302,10 @@ class _Run:
         write_json(self.files.normalised_input, document)
 
     def _state(
-        self, branches: Mapping[str, Assembled], shares: Mapping[str, float], num_steps: int
+        self, tasks: Mapping[str, Task], shares: Mapping[str, float], num_steps: int
     ) -> TrainState:
         """Return what is trained, before anything of a checkpoint is loaded into it."""
         config = self.config.training
-        tasks = {name: item.task() for name, item in branches.items()}
         parameters = all_parameters(tasks)
         schedule = build_schedule(self.config.learning_rate, num_steps)
         factors = self.start.tuning.factors(name for name, _ in parameters)
@@ -317,7 +316,7 @@ class _Run:
                 self.config.optimizer, parameters, schedule.start_lr, factors
             ),
             average=ParameterAverage(parameters, config.ema_decay) if config.enable_ema else None,
-            model_params=joined_model_params(self.config, branches),
+            model_params=joined_model_params(self.config, tasks),
             task_sampler=TaskSampler(shares, stream_seed(config.seed, 2 * len(tasks))),
             tuning=self.start.tuning,
             settings=settings_of(self.config),
@@ -331,7 +330,7 @@ class _Run:
         count = sum(p.numel() for _, p in state.parameters if p is not None)
         progress.line(f"{count} parameters; on {self.device}")
         for name, task in state.tasks.items():
-            systems = task.stream.sampler.systems
+            systems = task.sampler.systems
             label = "" if len(state.tasks) == 1 else f"{name}, {shares[name]:.1%} of steps: "
             frames = sum(system.num_frames for system in systems)
             progress.line(f"{label}{len(systems)} systems with {frames} frames")

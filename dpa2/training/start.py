@@ -9,7 +9,6 @@ from typing import Any
 from dpa2.data.frames import Frames
 from dpa2.formats.checkpoint import Checkpoint
 from dpa2.model.build import share
-from dpa2.training.assembly import Assembled
 from dpa2.training.drawn_frames import draw_frames
 from dpa2.training.energy_bias import ENERGIES_UNTRAINED, BiasShift, adjust_bias
 from dpa2.training.environment_statistics import InputMoments, merge_statistics
@@ -21,6 +20,7 @@ from dpa2.training.statistics import (
     normalise_parameters,
     note_shortest_distance,
 )
+from dpa2.training.task import Task
 from dpa2.training.train_state import TrainState
 from schemas.base.diagnostics import Diagnostic, Finding
 from schemas.base.elements import by_atomic_number
@@ -128,7 +128,7 @@ class Scratch:
         self.tuning = Tuning()
         self.provenance: dict[str, Provenance] = {}
 
-    def prepare(self, branches: Mapping[str, Assembled], say: Say) -> dict[str, InputMoments]:
+    def prepare(self, tasks: Mapping[str, Task], say: Say) -> dict[str, InputMoments]:
         """Give the models what they need before parts are shared.
 
         Returns:
@@ -136,10 +136,10 @@ class Scratch:
             parts then add theirs. Empty: statistics stay as they are.
         """
         moments = {}
-        for name, item in branches.items():
-            found = _statistics(item, say if len(branches) == 1 else _labelled(say, name))
-            info = {**item.model_params["info"], "observed_type": found.observed_types}
-            item.model_params["info"] = info
+        for name, task in tasks.items():
+            found = _statistics(task, say if len(tasks) == 1 else _labelled(say, name))
+            info = {**task.model_params["info"], "observed_type": found.observed_types}
+            task.model_params["info"] = info
             moments[name] = found.moments
         return moments
 
@@ -155,13 +155,13 @@ class WarmStart(Scratch):
         super().__init__()
         self.checkpoint = checkpoint
 
-    def prepare(self, branches: Mapping[str, Assembled], _say: Say) -> dict[str, InputMoments]:
+    def prepare(self, tasks: Mapping[str, Task], _say: Say) -> dict[str, InputMoments]:
         """Take over what the file says about its data.
 
         Raises:
             CheckpointError: When the file lacks a branch of the input.
         """
-        missing = [name for name in branches if name not in self.checkpoint.branches]
+        missing = [name for name in tasks if name not in self.checkpoint.branches]
         if missing:
             raise CheckpointError(
                 f"{self.checkpoint.path} has no branch `{missing[0]}` (it has "
@@ -169,10 +169,10 @@ class WarmStart(Scratch):
                 hint="a run goes on with the branches it was begun with; to start from another "
                 "model's weights, fine-tune it",
             )
-        for name, item in branches.items():
+        for name, task in tasks.items():
             known = self.checkpoint.branch(name)[0].get("info") or {}
-            item.model_params["info"] = {**known, **item.model_params["info"]}
-            self.tuning.freeze(item.model)
+            task.model_params["info"] = {**known, **task.model_params["info"]}
+            self.tuning.freeze(task.model)
         return {}
 
     def resume(self, state: TrainState) -> int:
@@ -216,63 +216,63 @@ class Finetune(Scratch):
         self.links = config.links
         self.sources = RunStart(targets_of(config), start).sources
 
-    def prepare(self, branches: Mapping[str, Assembled], say: Say) -> dict[str, InputMoments]:
+    def prepare(self, tasks: Mapping[str, Task], say: Say) -> dict[str, InputMoments]:
         """Copy weights, fit energies, and say where everything is from.
 
         Raises:
             CheckpointError: When the weights do not fit the model.
             DataError: When the data lack what is needed.
         """
-        self._add_statistics(branches, say)
-        models = {name: item.model for name, item in branches.items()}
-        frames = {name: self._frames(item, say) for name, item in branches.items()}
+        self._add_statistics(tasks, say)
+        models = {name: task.model for name, task in tasks.items()}
+        frames = {name: self._frames(task, say) for name, task in tasks.items()}
         records = {}
         for name, model in models.items():
             source = self.sources[name]
             self.tuning.freeze(model)
             records[name] = transfer(model, source, self.checkpoint.branch(source.branch)[1])
-            note_shortest_distance(model, branches[name].sampler)
+            note_shortest_distance(model, tasks[name].sampler)
             if source.fitting == "random":
                 normalise_parameters(model, frames[name])
         for line in unequal_parts(models, self.links):
             say(line)
         share(models, self.links)  # now, so that energies are fitted to the networks to be trained
-        for name, item in branches.items():
+        for name, task in tasks.items():
             source = self.sources[name]
-            bias = self._bias(item, frames[name], say)
-            self.provenance[name] = provenance(name, item.model, source, records[name], bias)
+            bias = self._bias(task, frames[name], say)
+            self.provenance[name] = provenance(name, task.model, source, records[name], bias)
             for line in self.provenance[name].lines():
                 say(line)
-            observed = _observed(source, item.model.type_map, bias)
-            item.model_params["info"] = {**observed, **item.model_params["info"]}
+            observed = _observed(source, task.model.type_map, bias)
+            task.model_params["info"] = {**observed, **task.model_params["info"]}
         return {}
 
-    def _bias(self, item: Assembled, frames: list[Frames], say: Say) -> BiasShift | None:
+    def _bias(self, task: Task, frames: list[Frames], say: Say) -> BiasShift | None:
         """Fit the energies of the elements; None for a branch that keeps its own."""
-        source = self.sources[item.branch.name]
+        source = self.sources[task.branch.name]
         if source.fitting == "resumed":
             return None
         mode = self.start.bias_of(source)
-        if mode != "none" and not item.loss.trains_energies:
+        if mode != "none" and not task.loss.trains_energies:
             say(ENERGIES_UNTRAINED)
             mode = "none"
-        return adjust_bias(item.model, frames, mode)
+        return adjust_bias(task.model, frames, mode)
 
-    def _frames(self, item: Assembled, say: Say) -> list[Frames]:
+    def _frames(self, task: Task, say: Say) -> list[Frames]:
         """Return training data to fit energies to; none for a branch that keeps its energies."""
-        if self.sources[item.branch.name].fitting == "resumed":
+        if self.sources[task.branch.name].fitting == "resumed":
             return []
-        return draw_frames(item.sampler, item.model.config.data_stat_nbatch, item.seed, say)
+        return draw_frames(task.sampler, task.model.config.data_stat_nbatch, task.seed, say)
 
-    def _add_statistics(self, branches: Mapping[str, Assembled], say: Say) -> None:
+    def _add_statistics(self, tasks: Mapping[str, Task], say: Say) -> None:
         """Compute statistics of the data if any element is new; those of known ones are replaced.
 
         A part that branches share is normalised by the data of all of them.
         """
-        models = {name: item.model for name, item in branches.items()}
+        models = {name: task.model for name, task in tasks.items()}
         if any(self.sources[name].new_elements(m.type_map) for name, m in models.items()):
-            moments = {name: _statistics(item, say).moments for name, item in branches.items()}
-            merge_statistics(models, self.links, moments, dict.fromkeys(branches, 1.0))
+            moments = {name: _statistics(task, say).moments for name, task in tasks.items()}
+            merge_statistics(models, self.links, moments, dict.fromkeys(tasks, 1.0))
 
 
 def choose_start(
@@ -293,17 +293,17 @@ def choose_start(
     return Restart(checkpoint) if start.option == "--restart" else WarmStart(checkpoint)
 
 
-def _statistics(item: Assembled, say: Say) -> Statistics:
+def _statistics(task: Task, say: Say) -> Statistics:
     """Compute the statistics of a branch, or take them from its `stat_file`."""
-    branch = item.branch
+    branch = task.branch
     return initialise_statistics(
-        item.model,
-        item.sampler,
+        task.model,
+        task.sampler,
         stat_file=None if branch.stat_file is None else Path(branch.stat_file),
         read_only=branch.stat_file_mode == "read",
-        seed=item.seed,
+        seed=task.seed,
         say=say,
-        fits_energies=item.loss.trains_energies,
+        fits_energies=task.loss.trains_energies,
     )
 
 

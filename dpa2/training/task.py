@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from dpa2.data.sampler import Sampler
 from dpa2.model.energy import EnergyModel, Prediction, tensors_to
 from dpa2.model.graph import Graph
 from dpa2.training.loss import EnergyLoss, Labels, LossResult
+from schemas.input.root import Branch
 
 Metrics = Mapping[str, float]
 
@@ -128,8 +130,11 @@ class BatchStream:
     def __init__(self, sampler: Sampler, builder: BatchBuilder) -> None:
         self.sampler = sampler
         self.builder = builder
-        self._worker = _single_threaded_worker()
         self._pending: Future[Batch] | None = None
+
+    @cached_property
+    def _worker(self) -> ThreadPoolExecutor:
+        return _single_threaded_worker()
 
     def next(self) -> Batch:
         """Return the next batch."""
@@ -151,7 +156,8 @@ class BatchStream:
 
     def close(self) -> None:
         """End the thread; what it was doing is finished first."""
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        if "_worker" in vars(self):
+            self._worker.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -159,20 +165,32 @@ class Task:
     """One branch of the training.
 
     Attributes:
-        name: The branch; `Default` for the only one.
-        model: The network.
+        branch: Its sections of the input.
+        model: The network; no part is shared with other branches when it is assembled.
         loss: What is minimised.
         stream: Training batches.
         validation: Validation batches, or None.
-        num_validation_batches: How many of them make one displayed error.
+        model_params: The normalised `model` section, as it goes into checkpoints.
+        seed: Of the choice of frames for statistics.
     """
 
-    name: str
+    branch: Branch
     model: EnergyModel
     loss: EnergyLoss
     stream: BatchStream
-    validation: BatchStream | None = None
-    num_validation_batches: int = 1
+    validation: BatchStream | None
+    model_params: dict[str, Any]
+    seed: int | None
+
+    @property
+    def name(self) -> str:
+        """The branch; `Default` for the only one."""
+        return self.branch.name
+
+    @property
+    def sampler(self) -> Sampler:
+        """Training data."""
+        return self.stream.sampler
 
     @property
     def builder(self) -> BatchBuilder:
@@ -191,11 +209,11 @@ class Task:
 
     def validate(self, learning_rate: float) -> Metrics:
         """Return the errors on the next validation batches, weighted by their real atoms."""
-        if self.validation is None:
+        if self.validation is None or self.branch.validation_data is None:
             return {}
         sums: dict[str, float] = {}
         num_atoms = 0
-        for _ in range(self.num_validation_batches):
+        for _ in range(self.branch.validation_data.numb_btch):
             batch = self.validation.next()
             shown = as_numbers(self.compare(batch, learning_rate, create_graph=False).metrics)
             weight = int(batch.frames.real_atoms.sum())

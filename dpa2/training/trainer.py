@@ -309,7 +309,7 @@ class Trainer:
         seed = self.config.seed if isinstance(self.config.seed, int) else None
         for task in self.tasks.values():
             if task.loss.trains_energies:
-                change_final_bias(task.model, task.stream.sampler, seed, self.progress.line)
+                change_final_bias(task.model, task.sampler, seed, self.progress.line)
             else:
                 self.progress.line(ENERGIES_UNTRAINED)
 
