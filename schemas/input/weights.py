@@ -7,7 +7,7 @@ its file format.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from schemas.input.model import Model
 
 ATOMIC = "atomic_model."
 DESCRIPTOR = ATOMIC + "descriptor."
+LAYERS = DESCRIPTOR + "repformers.layers."
 FITTING = ATOMIC + "fitting_net."
 PARTS = {
     "type embedding": (DESCRIPTOR + "type_embedding.",),
@@ -63,8 +64,13 @@ class Weight:
         return ".statistics." in self.place
 
 
-def weights(model: Model) -> Iterator[Weight]:
-    """Yield every tensor of deepmd-kit's state dictionary of a model, in its order."""
+def weights(model: Model, layers: Iterable[int] | None = None) -> Iterator[Weight]:
+    """Yield every tensor of deepmd-kit's state dictionary of a model, in its order.
+
+    Args:
+        model: The model.
+        layers: Only these layers of the repformer; None: all.
+    """
     d, num_types = model.descriptor, len(model.type_map)
     yield _buffer("min_nbor_dist", "min_nbor_dist", ())
     yield _buffer(ATOMIC + "out_bias", "out_bias", (1, num_types, 1))
@@ -75,7 +81,8 @@ def weights(model: Model) -> Iterator[Weight]:
         yield from _embedding_block(
             "repinit_three_body", num_types, r, r.three_body_sel, r.three_body_neuron, False
         )
-    yield from _repformer(num_types, d.repformer)
+    every = range(d.repformer.nlayers)
+    yield from _repformer(num_types, d.repformer, every if layers is None else layers)
     yield from _linear(
         DESCRIPTOR + "type_embedding.embedding.embedding_net.layers.0",
         "descriptor.type_embedding.linear",
@@ -104,10 +111,13 @@ def parameter_counts(model: Model) -> dict[str, int]:
     They are counted as deepmd-kit has them; statistics and energy biases are no parameters.
     """
     counts = dict.fromkeys(PARTS, 0)
-    for weight in weights(model):
+    last = model.descriptor.repformer.nlayers - 1
+    # All layers but the last are alike; an input may ask for a million of them.
+    for weight in weights(model, sorted({0, last}) if last >= 0 else ()):
+        times = last if last > 0 and weight.name.startswith(f"{LAYERS}0.") else 1
         for part, beginnings in PARTS.items():
             if weight.is_parameter and weight.name.startswith(beginnings):
-                counts[part] += math.prod(weight.shape)
+                counts[part] += times * math.prod(weight.shape)
     return {part: count for part, count in counts.items() if count}
 
 
@@ -177,16 +187,16 @@ def _embedding_block(
         yield Weight(f"{name}.{empty}", f"{place}.statistics", (0,))
 
 
-def _repformer(num_types: int, r: Repformer) -> Iterator[Weight]:
+def _repformer(num_types: int, r: Repformer, layers: Iterable[int]) -> Iterator[Weight]:
     yield from _statistics("repformers", "descriptor.repformer", num_types, r.nsel)
     yield from _linear(
         DESCRIPTOR + "repformers.g2_embd", "descriptor.repformer.pair_embedding", 1, r.g2_dim
     )
-    for index in range(r.nlayers):
+    for index in layers:
         for weight in _repformer_layer(r, is_last=index == r.nlayers - 1):
             yield replace(
                 weight,
-                name=f"{DESCRIPTOR}repformers.layers.{index}.{weight.name}",
+                name=f"{LAYERS}{index}.{weight.name}",
                 place=f"descriptor.repformer.layers.{index}.{weight.place}",
             )
 
