@@ -12,7 +12,7 @@ from pygls.lsp.server import LanguageServer
 from cli.version import VERSION
 from schemas.base.diagnostics import Diagnostic, Edit, Span
 from schemas.base.diagnostics import Path as JsonPath
-from schemas.check.data_folders import systems_below
+from schemas.check.data_folders import forget
 from schemas.check.input_file import Report, check_text
 from schemas.manual.keys import Key, explain_key
 from schemas.text.document import Document
@@ -129,7 +129,7 @@ class InputServer(LanguageServer):
         """Check the text of a document and publish what was found."""
         document = self.workspace.get_text_document(uri)
         folder = Path(url2pathname(urlsplit(uri).path)).parent
-        systems_below.cache_clear()  # folders come and go while an editor is open
+        forget()  # folders come and go while an editor is open
         with contextlib.chdir(folder if folder.is_dir() else "."):  # where its data are
             report = check_text(document.source, _name_of(uri, document.language_id))
         if not _is_input(document.source, report):

@@ -234,13 +234,13 @@ def plan(
 def _neighbors(report: "Report") -> "dict[str, Neighbors]":
     """Return the mean numbers of neighbours that the preflight has counted, by branch."""
     from dpa2.data.preflight.opened import default_folder
-    from dpa2.data.preflight.request import REPFORMER, REPINIT, THREE_BODY, has_data, task_of
+    from dpa2.data.preflight.request import REPFORMER, REPINIT, THREE_BODY, task_of
     from dpa2.data.preflight.run import preflight
     from schemas.input.size import Neighbors
 
     tasks = [task_of(target.sound, target.name) for target in report.targets]
     found = {}
-    for flown in preflight([task for task in tasks if has_data(task)], default_folder()).tasks:
+    for flown in preflight([task for task in tasks if task.has_data], default_folder()).tasks:
         mean = {item.cutoff.name: item.mean for item in flown.neighborhoods}
         if mean:
             numbers = (mean.get(name, 0.0) for name in (REPINIT, THREE_BODY, REPFORMER))

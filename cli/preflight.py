@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from schemas.check.input_file import Report
     from schemas.input.start import Start, Target
 
-_SAID_BY_RULES = {"ZOO411", "ZOO412", "ZOO414", "ZOO415", "ZOO421", "ZOO442", "ZOO443", "ZOO444"}
-"""Nothing to add where a rule has said something already."""
+_OF_CAPACITIES = {"ZOO442", "ZOO443", "ZOO444"}
+"""Nothing to add where a rule has refused a cutoff or a number of neighbours."""
 _CAPACITY = "ZOO606"
 """A number of neighbours that is left to the data, where a checkpoint fixes it."""
 
@@ -26,10 +26,8 @@ def with_data(report: "Report") -> "Report":
 
     numpy is imported only if some data exist, torch never.
     """
-    from dpa2.data.preflight.request import has_data
-
     pairs = [(target, _task(target, report)) for target in report.targets]
-    pairs = [(target, task) for target, task in pairs if has_data(task)]
+    pairs = [(target, task) for target, task in pairs if task.has_data]
     if not pairs or report.extend is None:
         return report
     from dpa2.data.preflight.opened import default_folder
@@ -161,19 +159,16 @@ def _other_capacities(report: "Report", flown: "Sequence[Flown]") -> "Iterator[F
 
 
 def _unsaid(findings: "Iterable[Finding]", said: "Sequence[Diagnostic]") -> "Iterator[Finding]":
-    """Leave out what rules have said without reading the data."""
+    """Leave out what follows from what rules have said without reading the data."""
     from schemas.input.view import starts_with
 
     places = {path for x in said if x.severity != "note" for path in (x.path, *x.repeated)}
     errors = {path for x in said if x.severity == "error" for path in (x.path, *x.repeated)}
-    in_nanometres = any(item.code == "ZOO213" for item in said)
+    in_nanometres = any(item.code == "ZOO213" for item in said)  # too short for any data
     for finding in findings:
-        if finding.code in ("ZOO431", "ZOO447") and finding.path in errors:
-            continue
-        if finding.code == "ZOO444" and in_nanometres:
-            continue  # the cutoffs are too short for any data
         paths = [finding.path, *(path for _, path in finding.related_paths)]
-        near = (place for place in places for path in paths if starts_with(place, path))
-        if finding.code in _SAID_BY_RULES and any(near):
-            continue
-        yield finding
+        near = any(starts_with(place, path) for place in places for path in paths)
+        is_said = finding.code in _OF_CAPACITIES and near
+        is_said |= finding.code in ("ZOO431", "ZOO447") and finding.path in errors
+        if not (is_said or (finding.code == "ZOO444" and in_nanometres)):
+            yield finding

@@ -1,8 +1,7 @@
 """Frames per batch (`batch_size`) and probabilities of systems (`auto_prob`, `sys_probs`)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import ceil
 from typing import TypeVar
 
@@ -12,6 +11,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from dpa2.data.frames import FloatArray
 from dpa2.data.system import System
 from schemas.base.errors import DataError
+from schemas.input.sampling import (
+    SamplingFault,
+    SystemSize,
+    batch_size_faults,
+    block_faults,
+    overlap_faults,
+    probability_faults,
+)
 from schemas.input.training import AutoProb, BatchSize, parse_blocks
 
 T = TypeVar("T")
@@ -26,8 +33,6 @@ _FORMS = {
     "and 1 share 0.4, 2 to 4 share 0.6",
 }
 _DEFAULT_AUTO_ATOMS = 32
-# deepmd-kit allows this much rounding in sums of probabilities.
-_SUM_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,48 +80,32 @@ def apply_batch_size(
             system remains.
     """
     given = _known(_BATCH_SIZE, "batch_size", batch_size)
+    sizes = [SystemSize(item.name, epoch_length(item), item.num_atoms) for item in systems]
+    warnings = _warnings(batch_size_faults(given, sizes))
     if isinstance(given, int):
-        return _fixed(systems, [given] * len(systems))
+        return Batching(list(systems), [given] * len(systems), False, None, warnings)
     if not isinstance(given, str):
-        if len(given) != len(systems):
-            raise DataError(
-                f"batch_size lists {len(given)} numbers for {len(systems)} systems",
-                hint="give one number per system found, or a single one for all",
-            )
-        return _fixed(systems, given)
+        return Batching(list(systems), given, False, None, warnings)
     rule, _, text = given.partition(":")
     number = int(text or _DEFAULT_AUTO_ATOMS)
+    kept = [item for item in systems if rule != "filter" or item.num_atoms <= number]
     if rule == "mixed":
-        return Batching(list(systems), [number] * len(systems), True, None, [])
+        return Batching(kept, [number] * len(kept), True, None, warnings)
     if rule == "auto":
-        sizes = [ceil(number / system.num_atoms) for system in systems]
-        return Batching(list(systems), sizes, False, None, [])
-    warnings: list[str] = []
-    kept = list(systems)
-    if rule == "filter":
-        kept = [system for system in systems if system.num_atoms <= number]
-        dropped = [system.name for system in systems if system.num_atoms > number]
-        if not kept:
-            raise DataError(
-                f'batch_size "{batch_size}" drops all {len(systems)} systems',
-                hint=f"the smallest has {min(s.num_atoms for s in systems)} atoms",
-            )
-        if dropped:
-            warnings.append(
-                f'batch_size "{batch_size}" drops {len(dropped)} systems: {", ".join(dropped[:5])}'
-                + (" ..." if len(dropped) > 5 else "")
-            )
-    sizes = [max(1, number // system.num_atoms) for system in kept]
-    return Batching(kept, sizes, rule == "mix", number if rule == "mix" else None, warnings)
+        return Batching(kept, [ceil(number / x.num_atoms) for x in kept], False, None, warnings)
+    frames = [max(1, number // item.num_atoms) for item in kept]
+    return Batching(kept, frames, rule == "mix", number if rule == "mix" else None, warnings)
 
 
-def _fixed(systems: Sequence[System], sizes: list[int]) -> Batching:
-    warnings = [
-        f"batch_size {size} is larger than {system.name}, which has {system.num_frames} frames"
-        for system, size in zip(systems, sizes, strict=True)
-        if size > epoch_length(system)
-    ]
-    return Batching(list(systems), sizes, False, None, warnings)
+def _warnings(faults: Iterable[SamplingFault]) -> list[str]:
+    """Return what is only odd; raise what is wrong."""
+    found = []
+    for item in faults:
+        if item.severity == "error":
+            hint = item.hint or _FORMS.get(str(item.path[0]))
+            raise DataError(f"{item.path[0]}: {item.message}", hint=hint)
+        found.append(item.message)
+    return found
 
 
 def _known(kind: TypeAdapter[T], name: str, value: object) -> T:
@@ -161,48 +150,22 @@ def system_probabilities(
 
 
 def _assigned(probs: FloatArray, batches: FloatArray) -> FloatArray:
-    if len(probs) != len(batches):
-        raise DataError(
-            f"sys_probs lists {len(probs)} numbers for {len(batches)} systems",
-            hint="give one number per system found; a negative one lets the rest be shared",
-        )
     if not np.isfinite(probs).all():
-        raise DataError("sys_probs has NaN or infinity")
+        raise DataError("sys_probs has NaN or infinity", hint="write a number for each system")
+    _warnings(probability_faults(probs.tolist(), len(batches)))
     free = probs < 0
-    assigned = float(probs[~free].sum())
-    rest = 1.0 - assigned
-    if rest < -_SUM_TOLERANCE:
-        raise DataError(f"sys_probs sum to {assigned:g}, more than 1", hint="make them sum to 1")
+    rest = 1.0 - float(probs[~free].sum())
     if np.isclose(rest, 0.0):
         return np.where(free, 0.0, probs)
-    if not free.any():
-        raise DataError(
-            f"sys_probs sum to {assigned:g}, less than 1",
-            hint="make them sum to 1, or give -1 to the systems that share the rest",
-        )
     shares = np.where(free, batches, 0.0)
     return np.where(free, rest * shares / shares.sum(), probs)
 
 
 def _blocks(style: str, batches: FloatArray) -> FloatArray:
+    _warnings([*block_faults(style, len(batches)), *overlap_faults(style)])
     blocks = parse_blocks(style)
-    for start, end, _ in blocks:
-        if start >= end:
-            raise DataError(f"auto_prob: block {start}:{end} is empty", hint=_FORMS["auto_prob"])
-        if end > len(batches):
-            raise DataError(
-                f"auto_prob: block {start}:{end} exceeds the {len(batches)} systems",
-                hint=_FORMS["auto_prob"],
-            )
-    for (_, end, _), (start, other, _) in pairwise(sorted(blocks)):
-        if start < end:
-            raise DataError(
-                f"auto_prob: block {start}:{other} overlaps another", hint=_FORMS["auto_prob"]
-            )
-    total = sum(weight for _, _, weight in blocks)
-    if not 0 < total < np.inf:
-        raise DataError(f"auto_prob: all block weights are {total:g}", hint=_FORMS["auto_prob"])
     weights = np.zeros_like(batches)
+    total = sum(weight for _, _, weight in blocks)
     for start, end, weight in blocks:
         inside = batches[start:end]
         weights[start:end] = inside / inside.sum() * (weight / total)

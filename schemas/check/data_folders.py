@@ -4,8 +4,9 @@ import ast
 import dataclasses
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,73 @@ from schemas.input.training import DataSection
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
-    """One entry of `systems`: its path in the input, what is written, and the systems below."""
+class ArrayHeader:
+    """Shape and type of an array file."""
 
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A system, as far as its small files and the headers of its arrays tell."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @cached_property
+    def names(self) -> list[str] | None:
+        """The names in `type_map.raw`, None if there is no such file."""
+        text = _read_text(self.path / "type_map.raw")
+        return None if text is None else text.split()
+
+    @cached_property
+    def indices(self) -> list[int] | None:
+        """The indices in `type.raw`, None if they are not whole numbers."""
+        text = _read_text(self.path / "type.raw")
+        try:
+            return None if text is None else [int(word) for word in text.split()]
+        except ValueError:
+            return None
+
+    @cached_property
+    def sets(self) -> list[Path]:
+        """The sets, sorted."""
+        return sorted(path for path in self.path.glob("set.*") if path.is_dir())
+
+    @cached_property
+    def frames(self) -> int:
+        """Number of frames, 0 if unknown."""
+        headers = [array_header(folder / "coord.npy") for folder in self.sets]
+        return sum(item.shape[0] for item in headers if item is not None and item.shape)
+
+    def has(self, label: str) -> bool:
+        """Return whether the first set has an array of this name."""
+        return bool(self.sets) and (self.sets[0] / f"{label}.npy").is_file()
+
+    @cached_property
+    def elements(self) -> set[str] | None:
+        """The elements of the atoms, None if the files do not tell without arrays.
+
+        In the mixed layout all names of `type_map.raw` may occur.
+        """
+        if not self.names or not self.indices:
+            return None
+        if self.has("real_atom_types"):
+            return set(self.names)
+        return {self.names[i] for i in self.indices if 0 <= i < len(self.names)} or None
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """An entry of `systems`: its section, its path, what is written, and the systems below."""
+
+    section: str
     path: DataPath
     written: str
-    systems: tuple[Path, ...]
+    systems: tuple[Folder, ...]
 
     @property
     def is_folder(self) -> bool:
@@ -55,125 +117,70 @@ def sections(config: Input) -> Iterator[tuple[str, DataSection]]:
         yield "validation_data", config.training.validation_data
 
 
-def roots(name: str, section: DataSection) -> list[Root]:
-    """Return the entries of a section's `systems` with the systems found below each."""
-    patterns = tuple(section.rglob_patterns or ())
-    path = ("training", name, "systems")
-    if isinstance(section.systems, str):
-        return [Root(path, section.systems, systems_below(section.systems, patterns))]
-    return [
-        Root((*path, index), written, systems_below(written, patterns))
-        for index, written in enumerate(section.systems)
-        if isinstance(written, str)
-    ]
+def roots(config: Input, only: str | None = None) -> Iterator[Root]:
+    """Yield the entries of `systems` of all data sections, or of one, with what is below each."""
+    for name, section in sections(config) if only is None else [_section(config, only)]:
+        patterns = tuple(section.rglob_patterns or ())
+        path = ("training", name, "systems")
+        if isinstance(section.systems, str):
+            yield Root(name, path, section.systems, systems_below(section.systems, patterns))
+            continue
+        for index, written in enumerate(section.systems):
+            if isinstance(written, str):
+                yield Root(name, (*path, index), written, systems_below(written, patterns))
+
+
+def _section(config: Input, name: str) -> tuple[str, DataSection]:
+    return name, getattr(config.training, name)
+
+
+def systems(config: Input, only: str | None = None) -> Iterator[tuple[Root, Folder]]:
+    """Yield the systems in folders with the entries below which they are."""
+    for root in roots(config, only):
+        for system in root.systems:
+            yield root, system
 
 
 @cache
-def systems_below(written: str, patterns: tuple[str, ...] = ()) -> tuple[Path, ...]:
+def systems_below(written: str, patterns: tuple[str, ...] = ()) -> tuple[Folder, ...]:
     """Return the folders below a path (itself included) that hold `type.raw`, sorted."""
     if is_container(written):
         return ()
-    try:
-        return find_systems(Path(written), patterns or None).folders
-    except (OSError, ValueError, NotImplementedError):  # an empty or an absolute pattern
-        return ()
+    with suppress(OSError, ValueError, NotImplementedError):  # an empty or an absolute pattern
+        return tuple(map(Folder, find_systems(Path(written), patterns or None).folders))
+    return ()
 
 
-def names_of_types(system: Path) -> list[str] | None:
-    """Return the names in `type_map.raw`, None if there is no such file."""
-    text = read_text(system / "type_map.raw")
-    return None if text is None else text.split()
-
-
-def type_indices(system: Path) -> list[int] | None:
-    """Return the indices in `type.raw`, None if they are not whole numbers."""
-    text = read_text(system / "type.raw")
-    try:
-        return None if text is None else [int(word) for word in text.split()]
-    except ValueError:
-        return None
-
-
-def sets_of(system: Path) -> list[Path]:
-    """Return the sets of a system, sorted."""
-    return sorted(path for path in system.glob("set.*") if path.is_dir())
-
-
-def has_label(system: Path, name: str) -> bool:
-    """Return whether the first set of a system has an array of this name."""
-    sets = sets_of(system)
-    return bool(sets) and (sets[0] / f"{name}.npy").is_file()
-
-
-def read_text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     """Return the text of a small file, None if it cannot be read."""
-    if special_kind(path) is not None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
+    if special_kind(path) is None:
+        with suppress(OSError, UnicodeDecodeError):
+            return path.read_text(encoding="utf-8")
+    return None
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayHeader:
-    """Shape and type of an array file."""
-
-    shape: tuple[int, ...]
-    dtype: str
+_DAMAGED = (OSError, ValueError, SyntaxError, KeyError, TypeError, struct.error, RecursionError)
 
 
+@cache
 def array_header(path: Path) -> ArrayHeader | None:
     """Return the header of a `.npy` file, None if it is not one."""
     if special_kind(path) is not None:
         return None
-    try:
-        with path.open("rb") as stream:
-            magic = stream.read(8)
-            if magic[:6] != b"\x93NUMPY":
-                return None
+    with suppress(*_DAMAGED, MemoryError), path.open("rb") as stream:
+        magic = stream.read(8)
+        if magic[:6] == b"\x93NUMPY":
             layout = "<H" if magic[6] == 1 else "<I"
             (length,) = struct.unpack(layout, stream.read(struct.calcsize(layout)))
             header = ast.literal_eval(stream.read(min(length, 65536)).decode("latin-1"))
             return ArrayHeader(tuple(header["shape"]), str(header["descr"]))
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        KeyError,
-        TypeError,
-        struct.error,
-        RecursionError,
-        MemoryError,
-    ):
-        return None
+    return None
 
 
-def missing_elements(config: Input) -> set[str]:
-    """Return the elements that some system has and the model has not."""
-    known = set(config.model.type_map)
-    missing: set[str] = set()
-    for name, section in sections(config):
-        for root in roots(name, section):
-            for system in root.systems:
-                missing |= set(names_of_types(system) or ()) - known
-    return missing
-
-
-def elements_of(system: Path) -> set[str] | None:
-    """Return the elements of the atoms of a system, None if its files do not tell without arrays.
-
-    In the mixed layout all names of `type_map.raw` may occur.
-    """
-    names, indices = names_of_types(system), type_indices(system)
-    if not names or not indices:
-        return None
-    if has_label(system, "real_atom_types"):
-        return set(names)
-    return {names[index] for index in indices if 0 <= index < len(names)} or None
-
-
-MISSING = "ZOO401"
+def forget() -> None:
+    """Forget what was seen of folders: they may have changed since the last check."""
+    systems_below.cache_clear()
+    array_header.cache_clear()
 
 
 def without_absent_data(
@@ -189,32 +196,30 @@ def without_absent_data(
         findings: What was found.
         elsewhere: Whether the data are known to be on another machine, whatever exists here.
     """
-    written = list(_systems(data.get("training")))
-    missing = [item for item in findings if item.code == MISSING]
-    if not missing:
+    written = list(_written(data.get("training")))
+    missing = [item for item in findings if item.code == "ZOO401"]
+    here = not elsewhere and any(exists(Path(text.partition("#")[0])) for text in written)
+    if not missing or here:
         return list(findings)
-    if not elsewhere and any(exists(Path(text.partition("#")[0])) for text in written):
-        return list(findings)
-    first, rest = missing[0], [item for item in findings if item.code != MISSING]
+    hint = "validate and train in the folder that the paths are relative to"
     if elsewhere:
         message = f"{len(missing)} of {len(written)} paths of data do not exist below {Path.cwd()}"
-        return [*rest, dataclasses.replace(first, message=message, hint=None, severity="warning")]
-    number = "the path" if len(written) == 1 else f"none of the {len(written)} paths"
-    verb = "does not exist" if len(written) == 1 else "exists"
-    message = f"{number} of data {verb} below {Path.cwd()}: the data are not checked"
-    hint = "validate and train in the folder that the paths are relative to"
-    warning = dataclasses.replace(first, message=message, hint=hint, severity="warning")
-    return [*rest, warning]
+    else:
+        number = "the path" if len(written) == 1 else f"none of the {len(written)} paths"
+        verb = "does not exist" if len(written) == 1 else "exists"
+        message = f"{number} of data {verb} below {Path.cwd()}: the data are not checked"
+    warning = dataclasses.replace(
+        missing[0], message=message, hint=None if elsewhere else hint, severity="warning"
+    )
+    return [*(item for item in findings if item.code != "ZOO401"), warning]
 
 
-def _systems(section: Any) -> Iterator[str]:
+def _written(section: Any) -> Iterator[str]:
     """Yield every path under a key `systems`, at any depth."""
-    if not isinstance(section, dict):
-        return
-    for key, value in section.items():
+    for key, value in section.items() if isinstance(section, dict) else ():
         if key == "systems":
             for item in value if isinstance(value, list) else [value]:
                 if isinstance(item, str):
                     yield item
         else:
-            yield from _systems(value)
+            yield from _written(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.base.diagnostics import Diagnostic, Finding, Move, Path, Rewrite, Span
 from schemas.base.errors import ConfigError
-from schemas.check.data_folders import systems_below, without_absent_data
+from schemas.check.data_folders import forget, without_absent_data
 from schemas.check.merging import Placed, merged
 from schemas.check.multitask import check_branches, with_users
 from schemas.check.start import check_start
@@ -125,7 +125,7 @@ def check_text(
         start: The checkpoint from which the training is to start; the input must fit it.
         data_elsewhere: Whether paths of data need not exist here.
     """
-    systems_below.cache_clear()  # folders may have changed since the last check
+    forget()  # folders may have changed since the last check
     document = read_document(text, name)
     findings = list(document.findings)
     if not name.lower().endswith((*JSON_SUFFIXES, *YAML_SUFFIXES)) and name != "<stdin>":

@@ -10,26 +10,18 @@ from schemas.base.diagnostics import Finding, Group
 from schemas.base.elements import SYMBOLS, symbol_like
 from schemas.base.foreign_files import why_unreadable
 from schemas.check.data_folders import (
+    Folder,
     Root,
     array_header,
-    elements_of,
     exists,
     is_container,
-    missing_elements,
-    names_of_types,
     roots,
-    sections,
-    sets_of,
-    type_indices,
+    systems,
 )
 from schemas.check.rule import fault, rule, warning
 from schemas.input.root import Input
 
 OTHER_ELEMENTS = Group("elements of something else", "value")
-_NAMES = Group("names that are no elements")
-_WITHOUT = Group("no electron configuration")
-_OUTSIDE = Group("indices outside type_map")
-_NOTHING_LEFT = Group("systems of excluded types")
 
 
 @rule("ZOO241", "each name appears once in type_map")
@@ -47,12 +39,13 @@ def types_are_distinct(config: Input) -> Iterator[Finding]:
 def types_are_elements(config: Input) -> Iterator[Finding]:
     """Warn of a name that is no element; an error if the data's elements are then missing."""
     names = config.model.type_map
+    group = Group("names that are no elements")
     for index, name in enumerate(names):
+        path = ("model", "type_map", index)
         if name in SYMBOLS:
             continue
         if not name.strip():
-            message = "a type has no name"
-            yield fault(("model", "type_map", index), message, "give the symbol of an element")
+            yield fault(path, "a type has no name", "give the symbol of an element")
             continue
         meant = symbol_like(name)
         hint = (
@@ -61,66 +54,59 @@ def types_are_elements(config: Input) -> Iterator[Finding]:
         message = f'"{name}" is not an element'
         if name != name.strip():
             message = f'"{name}" has blanks around it'
-        path = ("model", "type_map", index)
         fix = json.dumps(meant) if meant and meant not in names else None
-        if meant and meant in missing_elements(config):
-            message = f"{message}, and the data have {meant}"
-            yield fault(path, message, hint, fix=fix, group=_NAMES)
+        missing = (set(system.names or ()) - set(names) for _, system in systems(config))
+        if meant and any(meant in items for items in missing):
+            yield fault(path, f"{message}, and the data have {meant}", hint, fix=fix, group=group)
         else:
-            yield fault(path, message, hint, "warning", fix=fix, safe=False, group=_NAMES)
+            yield warning(path, message, hint, fix=fix, safe=False, group=group)
 
 
 @rule("ZOO243", "use_econf_tebd needs elements")
 def electron_configurations_exist(config: Input) -> Iterator[Finding]:
     """Demand elements where type embeddings are made from electron configurations."""
-    if not config.model.descriptor.use_econf_tebd:
-        return
+    group = Group("no electron configuration")
     for index, name in enumerate(config.model.type_map):
-        if name not in SYMBOLS:
+        if config.model.descriptor.use_econf_tebd and name not in SYMBOLS:
             message = f'use_econf_tebd: "{name}" has no electron configuration'
             hint = "use the symbol of an element"
-            yield fault(("model", "type_map", index), message, hint, group=_WITHOUT)
+            yield fault(("model", "type_map", index), message, hint, group=group)
 
 
 @rule("ZOO244", "excluded types exist")
 def excluded_types_exist(config: Input) -> Iterator[Finding]:
     """Demand that indices of excluded types are within type_map."""
-    number = len(config.model.type_map)
-    pairs = (
-        (("model", "descriptor", "exclude_types"), config.model.descriptor.exclude_types),
-        (("model", "pair_exclude_types"), config.model.pair_exclude_types),
-        (("model", "atom_exclude_types"), [[index] for index in config.model.atom_exclude_types]),
-    )
-    for path, entries in pairs:
+    model, number = config.model, len(config.model.type_map)
+    group = Group("indices outside type_map")
+    for path, entries in (
+        (("model", "descriptor", "exclude_types"), model.descriptor.exclude_types),
+        (("model", "pair_exclude_types"), model.pair_exclude_types),
+        (("model", "atom_exclude_types"), [[index] for index in model.atom_exclude_types]),
+    ):
         for position, entry in enumerate(entries):
             for index in entry:
                 if not 0 <= index < number:
                     message = f"type index {index} is outside type_map ({number} types)"
                     hint = f"indices go from 0 to {number - 1}"
-                    yield fault((*path, position), message, hint, group=_OUTSIDE)
+                    yield fault((*path, position), message, hint, group=group)
 
 
 @rule("ZOO380", "exclusions leave atoms in each system")
 def atoms_are_left(config: Input) -> Iterator[Finding]:
     """Demand atoms of no excluded type: the energies of the others are 0, whatever is learned."""
-    names = config.model.type_map
-    excluded = {
-        name for index, name in enumerate(names) if index in config.model.atom_exclude_types
-    }
-    if not excluded:
-        return
-    if not _types(config) - set(config.model.atom_exclude_types):
+    names, gone = config.model.type_map, set(config.model.atom_exclude_types)
+    excluded = {name for index, name in enumerate(names) if index in gone}
+    if excluded and not _types(config) - gone:
         message = "every atom of the data is of an excluded type: there is no energy to learn"
         hint = "leave out of the list the types whose energies the model is to learn"
         yield fault("model.atom_exclude_types", message, hint)
         return
-    for root in roots("training_data", config.training.training_data):
-        for system in root.systems:
-            present = elements_of(system)
-            if present is not None and present <= excluded:
-                message = f"every atom of {system} is of an excluded type: its loss is infinite"
-                hint = "leave it out of `systems`"
-                yield fault(root.path, message, hint, group=_NOTHING_LEFT, for_deepmd="warning")
+    group = Group("systems of excluded types")
+    for root, system in systems(config, "training_data") if excluded else ():
+        if system.elements is not None and system.elements <= excluded:
+            message = f"every atom of {system} is of an excluded type: its loss is infinite"
+            hint = "leave it out of `systems`"
+            yield fault(root.path, message, hint, group=group, for_deepmd="warning")
 
 
 @rule("ZOO381", "exclusions leave neighbours")
@@ -143,27 +129,20 @@ def _types(config: Input) -> set[int]:
     """Return the types of the training data; all types where they cannot be told."""
     names = config.model.type_map
     present: set[str] = set()
-    for root in roots("training_data", config.training.training_data):
-        found = [elements_of(system) for system in root.systems]
+    for root in roots(config, "training_data"):
+        found = [system.elements for system in root.systems]
         if not found or None in found:
             return set(range(len(names)))
         present = present.union(*(item for item in found if item is not None))
     return {index for index, name in enumerate(names) if name in present} or set(range(len(names)))
 
 
-_COLUMNS = {"box": 9, "virial": 9, "energy": 1}
-_SET = re.compile(r"/set\.[^/]*/")
-_PER_ATOM = {"coord": 3, "force": 3, "atom_ener": 1}
-
-
 @rule("ZOO401", "each path of systems exists")
 def paths_exist(config: Input) -> Iterator[Finding]:
     """Demand that each entry of systems exists, relative to the current folder."""
-    for name, section in sections(config):
-        for root in roots(name, section):
-            place = Path(root.written.partition("#")[0])
-            if exists(place):
-                continue
+    for root in roots(config):
+        place = Path(root.written.partition("#")[0])
+        if not exists(place):
             hint = f"paths are relative to the current folder, {Path.cwd()}"
             if any(mark in root.written for mark in "*?["):
                 hint = "globs are not expanded here; give the folder above and rglob_patterns"
@@ -173,32 +152,32 @@ def paths_exist(config: Input) -> Iterator[Finding]:
 @rule("ZOO402", "each folder has systems")
 def folders_have_systems(config: Input) -> Iterator[Finding]:
     """Demand a system in or below each folder; deepmd-kit leaves such folders out silently."""
-    for name, section in sections(config):
-        for root in roots(name, section):
-            folder = Path(root.written)
-            if root.systems or not root.is_folder or not exists(folder):
-                continue
-            message = f"{folder} has no system: there is no type.raw in or below it"
-            if folder.is_file():
-                message = f"{folder} is a file, not a system"
-                hint = "convert other formats with `zoo data convert`"
-                yield fault(root.path, message, hint)
-            elif (folder.parent / "type.raw").is_file():
-                hint = f"this is a set; give the folder above it, {folder.parent}"
-                yield fault(root.path, message, hint)
-            else:
-                yield fault(root.path, message, "convert data with `zoo data convert`")
+    for root in roots(config):
+        folder = Path(root.written)
+        if root.systems or not root.is_folder or not exists(folder):
+            continue
+        message = f"{folder} has no system: there is no type.raw in or below it"
+        hint = "convert data with `zoo data convert`"
+        if folder.is_file():
+            message = f"{folder} is a file, not a system"
+            hint = "convert other formats with `zoo data convert`"
+        elif (folder.parent / "type.raw").is_file():
+            hint = f"this is a set; give the folder above it, {folder.parent}"
+        yield fault(root.path, message, hint)
+
+
+_Defect = tuple[str, str | None]
+_COUNT = "indices count from 0"
+_SET = re.compile(r"/set\.[^/]*/")
 
 
 @rule("ZOO403", "each system is whole")
 def systems_are_whole(config: Input) -> Iterator[Finding]:
     """Demand coordinates, cells and arrays of the right shapes."""
-    for name, section in sections(config):
-        for root in roots(name, section):
-            for system in root.systems:
-                for message, hint in _defects(system):
-                    group = _group(root) or Group(_SET.sub("/", message), "value")
-                    yield fault(root.path, message, hint, group=group)
+    for root, system in systems(config):
+        for message, hint in _defects(system):
+            group = _group(root) or Group(_SET.sub("/", message), "value")
+            yield fault(root.path, message, hint, group=group)
 
 
 def _group(root: Root) -> Group | None:
@@ -206,33 +185,34 @@ def _group(root: Root) -> Group | None:
     return Group("systems", "value") if len(root.systems) > 1 else None
 
 
-def _defects(system: Path) -> Iterator[tuple[str, str | None]]:
-    indices = type_indices(system)
-    names = names_of_types(system)
-    if indices is None or not indices:
+def _defects(system: Folder) -> Iterator[_Defect]:
+    indices, names = system.indices, system.names
+    if not indices:
         faulty = f"{system}/type.raw does not list a type index for each atom", None
-        yield why_unreadable(system / "type.raw") or faulty
+        yield why_unreadable(system.path / "type.raw") or faulty
         return
     if names is not None and not names:
         yield f"{system}/type_map.raw is empty", "write the element of each type index"
     elif names is not None and max(indices) >= len(names):
         message = f"{system}/type.raw has index {max(indices)}, type_map.raw {len(names)} types"
-        yield message, "indices count from 0"
+        yield message, _COUNT
     if min(indices) < 0:
-        yield f"{system}/type.raw has a negative index", "indices count from 0"
-    sets = sets_of(system)
-    if not sets:
+        yield f"{system}/type.raw has a negative index", _COUNT
+    if not system.sets:
         yield f"{system} has no set.*", "put the arrays into a folder set.000"
-    for folder in sets:
+    for folder in system.sets:
         if not (folder / "coord.npy").is_file():
             yield f"{folder} has no coord.npy", None
-        if not (folder / "box.npy").is_file() and not (system / "nopbc").exists():
+        if not (folder / "box.npy").is_file() and not (system.path / "nopbc").exists():
             hint = "write box.npy, or an empty file nopbc if the system is not periodic"
             yield f"{folder} has no box.npy and the system no nopbc", hint
         yield from _misshapen(folder, len(indices))
 
 
-def _misshapen(folder: Path, num_atoms: int) -> Iterator[tuple[str, str | None]]:
+_KINDS = {"U": "texts", "S": "texts", "c": "complex numbers", "O": "objects"}
+
+
+def _misshapen(folder: Path, num_atoms: int) -> Iterator[_Defect]:
     """Compare shapes and types of the arrays of a set with what they should be."""
     coord = array_header(folder / "coord.npy")
     frames = None if coord is None or not coord.shape else coord.shape[0]
@@ -245,44 +225,33 @@ def _misshapen(folder: Path, num_atoms: int) -> Iterator[tuple[str, str | None]]
         )
         yield message, "a line (or word) of type.raw for each atom, in the order of coord.npy"
         num_atoms = other
-    wanted = _COLUMNS | {key: width * num_atoms for key, width in _PER_ATOM.items()}
-    for name, columns in wanted.items():
+    wanted = {"box": 9, "virial": 9, "energy": 1, "coord": 3 * num_atoms, "force": 3 * num_atoms}
+    for name, columns in (wanted | {"atom_ener": num_atoms}).items():
         path = folder / f"{name}.npy"
         if not path.is_file():
             continue
         header = array_header(path)
         if header is None:
             yield why_unreadable(path) or (f"{path} is not an array file of numpy", None)
+        elif (kind := header.dtype[1:2]) not in ("f", "i", "u"):
+            held = _KINDS.get(kind, f"values of type {header.dtype}")
+            yield f"{path} holds {held}, not real numbers", None
+        elif frames == 1 and prod(header.shape) == columns:
             continue
-        if header.dtype[1:2] not in ("f", "i", "u"):
-            yield f"{path} holds {_kind(header.dtype)}, not real numbers", None
-            continue
-        size = prod(header.shape[1:])
-        if frames == 1 and prod(header.shape) == columns:
-            continue
-        if frames is not None and header.shape and header.shape[0] != frames:
+        elif frames is not None and header.shape and header.shape[0] != frames:
             yield f"{path} has {header.shape[0]} frames, coord.npy has {frames}", None
-        elif size != columns:
+        elif (size := prod(header.shape[1:])) != columns:
             yield f"{path} has {size} columns, {columns} expected", None
 
 
 def _other_number_of_atoms(folder: Path, num_atoms: int) -> int | None:
     """Return the number of atoms on which coordinates and forces agree against type.raw."""
-    columns = {
-        header.shape[1]
-        for name in ("coord", "force")
-        if (header := array_header(folder / f"{name}.npy")) is not None and len(header.shape) == 2
-    }
+    headers = [array_header(folder / f"{name}.npy") for name in ("coord", "force")]
+    columns = {item.shape[1] for item in headers if item is not None and len(item.shape) == 2}
     both = (folder / "force.npy").is_file()
     if not both or len(columns) != 1 or (size := columns.pop()) == 3 * num_atoms or size % 3:
         return None
     return size // 3
-
-
-def _kind(dtype: str) -> str:
-    return {"U": "texts", "S": "texts", "c": "complex numbers", "O": "objects"}.get(
-        dtype[1:2], f"values of type {dtype}"
-    )
 
 
 @rule("ZOO404", "each element of the data is in type_map")
@@ -291,64 +260,47 @@ def elements_are_known(config: Input) -> Iterator[Finding]:
 
     An element that a misspelt name of type_map probably means is left to the rule about names.
     """
-    known = {*config.model.type_map, *filter(None, map(_meant, config.model.type_map))}
-    present = {
-        item
-        for name, section in sections(config)
-        for root in roots(name, section)
-        for system in root.systems
-        for item in names_of_types(system) or ()
-    }
+    names = config.model.type_map
+    meant = {symbol_like(name) for name in names if name not in SYMBOLS}
+    known = {*names, *filter(None, meant)}
+    present = {name for _, system in systems(config) for name in system.names or ()}
     if present and not present & known:
         message = f"no element of the data ({', '.join(sorted(present))}) is in type_map"
         hint = "list the elements of the data"
         yield fault("model.type_map", message, hint, group=OTHER_ELEMENTS)
         return
-    for name, section in sections(config):
-        for root in roots(name, section):
-            for system in root.systems:
-                extra = [item for item in names_of_types(system) or () if item not in known]
-                if extra:
-                    message = f"{system} has {', '.join(extra)}, which type_map has not"
-                    hint = "add it to model.type_map"
-                    cause = Group(f"{sorted(extra)} not in {config.model.type_map}", "file")
-                    yield fault(root.path, message, hint, group=_group(root) or cause)
-                    break
-
-
-def _meant(name: str) -> str | None:
-    return None if name in SYMBOLS else symbol_like(name)
+    for root in roots(config):
+        for system in root.systems:
+            extra = [name for name in system.names or () if name not in known]
+            if extra:
+                message = f"{system} has {', '.join(extra)}, which type_map has not"
+                cause = _group(root) or Group(f"{sorted(extra)} not in {names}", "file")
+                yield fault(root.path, message, "add it to model.type_map", group=cause)
+                break
 
 
 @rule("ZOO405", "each system is listed once")
 def systems_are_distinct(config: Input) -> Iterator[Finding]:
     """Warn of a system that counts twice."""
-    for name, section in sections(config):
-        seen: dict[Path, str] = {}
-        for root in roots(name, section):
-            for system in _identities(root):
-                if system in seen:
-                    message = f"{root.written} is listed twice: it weighs double"
-                    if seen[system] != root.written:
-                        message = f"{root.written} is in {seen[system]} already: it weighs double"
-                    yield warning(root.path, message)
-                    break
-                seen[system] = root.written
+    seen: dict[tuple[str, Path], str] = {}
+    for root in roots(config):
+        for system in _identities(root):
+            first = seen.get((root.section, system))
+            if first is not None:
+                message = f"{root.written} is listed twice: it weighs double"
+                if first != root.written:
+                    message = f"{root.written} is in {first} already: it weighs double"
+                yield warning(root.path, message)
+                break
+            seen[root.section, system] = root.written
 
 
 @rule("ZOO406", "validation data are not training data")
 def validation_is_independent(config: Input) -> Iterator[Finding]:
     """Warn of a system that is in both."""
-    named = dict(sections(config))
-    if "validation_data" not in named:
-        return
-    trained = {
-        system
-        for root in roots("training_data", named["training_data"])
-        for system in _identities(root)
-    }
-    for root in roots("validation_data", named["validation_data"]):
-        if any(system in trained for system in _identities(root)):
+    trained = {place for root in roots(config, "training_data") for place in _identities(root)}
+    for root in roots(config):
+        if root.section == "validation_data" and trained & set(_identities(root)):
             message = f"{root.written} is in training_data too: its error says nothing"
             yield warning(root.path, message)
 
@@ -357,4 +309,4 @@ def _identities(root: Root) -> list[Path]:
     """Return what tells systems apart: their absolute paths."""
     if is_container(root.written):
         return [Path(root.written)]
-    return [system.resolve() for system in root.systems]
+    return [system.path.resolve() for system in root.systems]

@@ -103,6 +103,18 @@ PREFACTORS = {
 """The terms of the loss, by the suffix of their prefactors."""
 
 
+LABEL_FILES = {
+    "e": "energy",
+    "f": "force",
+    "v": "virial",
+    "ae": "atom_ener",
+    "pf": "atom_pref",
+    "gf": "drdq",
+    "h": "hessian",
+}
+"""The file of labels of each term."""
+
+
 def prefactors(loss: EnergyLoss, suffix: str) -> tuple[float, float]:
     """Return the weights of a term of the loss at the start and at the end."""
     return getattr(loss, f"start_pref_{suffix}"), getattr(loss, f"limit_pref_{suffix}")

@@ -37,13 +37,13 @@ def test_rules_give_the_frames_per_batch(systems, batch_size, sizes, batches):
 def test_filter_drops_large_systems_and_says_so(systems):
     batching = apply_batch_size(systems, "filter:10")
     assert batching.sizes == [3, 2]
-    assert "drops 1 systems" in batching.warnings[0]
-    with pytest.raises(DataError, match="drops all 3 systems"):
+    assert "1 of 3 systems have more than 10 atoms" in batching.warnings[0]
+    with pytest.raises(DataError, match="every system has more than 2 atoms"):
         apply_batch_size(systems, "filter:2")
 
 
 def test_a_batch_larger_than_its_system_is_a_warning(systems):
-    assert "larger than" in apply_batch_size(systems, 8).warnings[0]
+    assert "more than the 4 frames" in apply_batch_size(systems, 8).warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_batch_larger_than_its_system_is_a_warning(systems):
     [
         (0, "batch_size 0"),
         (True, "batch_size True"),
-        ([1, 2], "lists 2 numbers for 3 systems"),
+        ([1, 2], "2 batch sizes for 3 systems"),
         ([1, 2, 0], r"batch_size \[1, 2, 0\]"),
         ("atuo", "unknown batch size `atuo`"),
         ("auto:abc", "whole number"),
@@ -87,14 +87,14 @@ def test_probabilities_follow_their_rule(style, sys_probs, expected):
     [
         ("prob_sys_sizes", None, "unknown"),
         ("prob_sys_size;0:9:1", None, "exceeds the 3 systems"),
-        ("prob_sys_size;0:2:1;1:3:1", None, "overlaps"),
+        ("prob_sys_size;0:2:1;1:3:1", None, "overlap"),
         ("prob_sys_size;2:2:1", None, "is empty"),
         ("prob_sys_size;0:2", None, "is not a block"),
         ("prob_sys_size;0:2:-1", None, "is not a block"),
-        ("prob_sys_size;0:2:0", None, "weights are 0"),
-        ("prob_uniform", [0.5, 0.5], "2 numbers for 3 systems"),
-        ("prob_uniform", [-0.5, 1.0, 0.5], "more than 1"),
-        ("prob_uniform", [0.1, 0.1, 0.1], "less than 1"),
+        ("prob_sys_size;0:2:0", None, "weights of all blocks are 0"),
+        ("prob_uniform", [0.5, 0.5], "2 probabilities for 3 systems"),
+        ("prob_uniform", [-0.5, 1.0, 0.5], "the others sum to 1.5"),
+        ("prob_uniform", [0.1, 0.1, 0.1], "sum to 0.3"),
         ("prob_uniform", [float("nan"), 0.5, 0.5], "NaN"),
     ],
 )

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dpa2.data.batching import apply_batch_size, system_probabilities
+from dpa2.data.batching import epoch_length
 from dpa2.data.preflight.neighbors import covalent_radii
-from dpa2.data.preflight.opened import Opened, Surveyed
+from dpa2.data.preflight.opened import Opened, Surveyed, is_folder
 from dpa2.data.stored_system import StoredSystem
 from schemas.base.diagnostics import Finding, Path, Severity
-from schemas.base.errors import DataError
+from schemas.input.sampling import SystemSize, sampling_faults
 
 _OVERLAP = 0.1
 """Å; no two nuclei are as close as this."""
@@ -255,23 +255,19 @@ def _hashes(systems: Sequence[Surveyed]) -> np.ndarray[tuple[int], np.dtype[np.u
 
 
 def check_batches(section: Opened) -> Iterator[Finding]:
-    """Ask the sampler's own functions; what a rule has said about folders is not repeated."""
+    """Look at batch sizes and probabilities; rules see those of folders alone."""
     request = section.request
-    if not section.whole or not section.systems or request.batch_size is None:
+    folders = all(is_folder(item.system) for item in section.systems)
+    if not section.whole or folders or request.batch_size is None:
         return
-    systems = [item.system for item in section.systems]
-    try:
-        batching = apply_batch_size(systems, request.batch_size)
-    except DataError as error:
-        yield Finding("ZOO411", request.batch_size_path, str(error), error.hint)
-        return
-    if batching.warnings:
-        message = batching.warnings[0]
-        yield Finding("ZOO412", request.batch_size_path, message, severity="warning")
-    try:
-        system_probabilities(batching.num_batches(), request.auto_prob, request.sys_probs)
-    except DataError as error:
-        if request.sys_probs is None:
-            yield Finding("ZOO414", request.auto_prob_path, str(error), error.hint)
-        else:
-            yield Finding("ZOO415", request.sys_probs_path, str(error), error.hint)
+    sizes = [
+        SystemSize(item.name, epoch_length(item.system), item.system.num_atoms)
+        for item in section.systems
+    ]
+    found = {
+        item.code: item
+        for item in sampling_faults(request.batch_size, request.auto_prob, request.sys_probs, sizes)
+    }
+    for item in found.values():
+        path = request.place(item.path[0])
+        yield Finding(item.code, path, item.message, item.hint, severity=item.severity)

@@ -5,12 +5,10 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 
 from dpa2.data.frames import LABELS, FloatArray
-from dpa2.data.preflight.opened import Opened, Surveyed, element_names
+from dpa2.data.preflight.opened import Opened, Surveyed, element_names, is_folder
 from dpa2.data.preflight.survey import Survey
 from dpa2.data.preflight.virials import energy_reason
 from dpa2.data.preflight.work import factors_of, unexplained
-from dpa2.data.store import NpyFolder
-from dpa2.data.stored_system import StoredSystem
 from schemas.base.diagnostics import Finding
 from schemas.check.sampling import ADD_ENERGIES
 
@@ -48,7 +46,7 @@ def check_labels(section: Opened, learned: Collection[str]) -> Iterator[Finding]
 
 def check_trained(training: Opened, learned: Collection[str]) -> Iterator[Finding]:
     """Demand that training data have some label that the loss trains, energies if it does these."""
-    if not training.whole or all(_is_folder(item) for item in training.systems):
+    if not training.whole or all(is_folder(item.system) for item in training.systems):
         return
     present = {label for item in training.systems for label in item.system.labels}
     if "energy" in learned and not present & {"energy", "atom_energy"}:
@@ -91,10 +89,6 @@ def check_references(sections: Sequence[Opened]) -> Iterator[Finding]:
                 yield Finding("ZOO435", item.entry.path, message, hint, severity="warning")
 
 
-def _is_folder(item: Surveyed) -> bool:
-    return isinstance(item.system, StoredSystem) and isinstance(item.system.store, NpyFolder)
-
-
 def _are_alike(one: Surveyed, other: Surveyed) -> bool:
     """Tell whether atoms of two systems have neighbours at like distances, and as many."""
     pairs = []
@@ -112,7 +106,7 @@ def _are_alike(one: Surveyed, other: Surveyed) -> bool:
 
 def _missing(item: Surveyed, learned: Collection[str]) -> Iterator[Finding]:
     """Labels of folders are looked for by a rule of the schemas, also without this pass."""
-    if _is_folder(item):
+    if is_folder(item.system):
         return
     for label in sorted(set(learned) - item.system.labels):
         file = LABELS[label].stems[0]

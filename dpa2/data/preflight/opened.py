@@ -187,6 +187,11 @@ class Opener:
         self.findings.append(Finding("ZOO431", entry.path, message, hint))
 
 
+def is_folder(system: System) -> bool:
+    """Return whether a system is a folder, of which rules of the schemas see the labels."""
+    return isinstance(system, StoredSystem) and isinstance(system.store, NpyFolder)
+
+
 def element_names(system: System) -> list[str]:
     """Return a name for each type number that occurs in a system."""
     names = list(system.type_map or [])

@@ -2,17 +2,37 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 from schemas.base.diagnostics import Path
+from schemas.check.data_folders import exists
 from schemas.input.loss import term_is_on
 from schemas.input.root import Input
 from schemas.input.start import Start
-from schemas.input.training import DataSection, TrainingData
 from schemas.input.view import UnusableError
 
 REPINIT, THREE_BODY, REPFORMER = "repinit", "three-body block", "repformer"
+_BLOCKS = (
+    (REPINIT, "repinit", "rcut", "nsel"),
+    (THREE_BODY, "repinit", "three_body_rcut", "three_body_sel"),
+    (REPFORMER, "repformer", "rcut", "nsel"),
+)
+"""Blocks that look at neighbours: name, section of the descriptor, keys of cutoff and capacity."""
+_LABELS = {
+    "e": "energy",
+    "f": "force",
+    "v": "virial",
+    "ae": "atom_energy",
+    "pf": "atom_pref",
+    "gf": "drdq",
+}
+Place = Callable[[Path], Path]
+"""Returns where in the file a path of an input of one task is written."""
+
+
+def _as_it_is(path: Path) -> Path:
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +51,25 @@ class DataRequest:
         entries: The entries of `systems`.
         patterns: `rglob_patterns`.
         batch_size: As in the input; None is not looked at.
-        batch_size_path: Where it is in the input.
         auto_prob: As in the input.
-        auto_prob_path: Where it is.
         sys_probs: As in the input.
-        sys_probs_path: Where they are.
         min_pair_dist: Frames with closer atoms are left out of the training, Å.
+        path: Of the section in the input.
+        locate: Where in the file a path of the input is.
     """
 
     entries: tuple[Entry, ...]
-    patterns: tuple[str, ...] | None = None
+    patterns: Sequence[str] | None = None
     batch_size: int | str | Sequence[int] | None = None
-    batch_size_path: Path = ()
     auto_prob: str = "prob_sys_size"
-    auto_prob_path: Path = ()
-    sys_probs: tuple[float, ...] | None = None
-    sys_probs_path: Path = ()
+    sys_probs: Sequence[float] | None = None
     min_pair_dist: float = 0.0
+    path: Path = ()
+    locate: Place = _as_it_is
+
+    def place(self, *keys: str | int) -> Path:
+        """Return where in the file something of the section is."""
+        return self.locate((*self.path, *keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +112,19 @@ class Task:
     type_map: tuple[str, ...] | None = None
     type_map_path: Path = ()
     cutoffs: tuple[Cutoff, ...] = ()
-    learned: frozenset[str] = field(default_factory=frozenset)
+    learned: frozenset[str] = frozenset()
     name: str = ""
 
-
-_LABELS = {
-    "e": "energy",
-    "f": "force",
-    "v": "virial",
-    "ae": "atom_energy",
-    "pf": "atom_pref",
-    "gf": "drdq",
-}
-_DESCRIPTOR: Path = ("model", "descriptor")
-
-Place = Callable[[Path], Path]
-"""Returns where in the file a path of an input of one task is written."""
+    @property
+    def has_data(self) -> bool:
+        """Whether any entry of the data exists."""
+        requests = [item for item in (self.training, self.validation) if item is not None]
+        entries = [entry for request in requests for entry in request.entries]
+        return any(exists(FilePath(item.written.partition("#")[0])) for item in entries)
 
 
 def task_of(
-    config: Input,
-    name: str = "",
-    place: Place = lambda path: path,
-    start: Start | None = None,
+    config: Input, name: str = "", place: Place = _as_it_is, start: Start | None = None
 ) -> Task:
     """Return what there is to look at in an input of one task, or in one branch of several.
 
@@ -122,85 +134,56 @@ def task_of(
         place: Where in the file things are written.
         start: The checkpoint from which the training starts.
     """
-    training = validation = None
-    with suppress(UnusableError):
-        training = _request(config.training.training_data, "training_data", place)
-    with suppress(UnusableError):
-        section = config.training.validation_data
-        if section is not None:
-            validation = _request(section, "validation_data", place)
     type_map = None
     with suppress(UnusableError):
         type_map = tuple(config.model.type_map)
     return Task(
-        training=training,
-        validation=validation,
+        training=_request(config, "training_data", place),
+        validation=_request(config, "validation_data", place),
         type_map=type_map,
         type_map_path=place(("model", "type_map")),
-        cutoffs=tuple(
-            replace(item, fixed_by=None if start is None else start.file)
-            for item in _cutoffs(config, place)
-        ),
+        cutoffs=tuple(_cutoffs(config, place, None if start is None else start.file)),
         learned=frozenset(_learned(config)),
         name=name,
     )
 
 
-def has_data(task: Task) -> bool:
-    """Return whether any entry of a task exists."""
-    return any(
-        FilePath(entry.written.partition("#")[0]).exists()
-        for request in (task.training, task.validation)
-        if request is not None
-        for entry in request.entries
-    )
-
-
-def _request(section: DataSection, key: str, place: Place) -> DataRequest:
-    written = section.systems
+def _request(config: Input, key: str, place: Place) -> DataRequest | None:
     path: Path = ("training", key)
+    try:
+        section = getattr(config.training, key)
+        if section is None:
+            return None
+        written, patterns = section.systems, section.rglob_patterns
+    except UnusableError:
+        return None
     where: Path = (*path, "systems")
     entries = (
         (Entry(written, place(where)),)
         if isinstance(written, str)
         else tuple(Entry(item, place((*where, index))) for index, item in enumerate(written))
     )
-    patterns = section.rglob_patterns
-    request = DataRequest(entries, None if patterns is None else tuple(patterns))
+    request = DataRequest(entries, patterns, path=path, locate=place)
     with suppress(UnusableError):
-        probabilities = section.sys_probs
         request = replace(
             request,
+            sys_probs=section.sys_probs,
             batch_size=section.batch_size,
-            batch_size_path=place((*path, "batch_size")),
             auto_prob=section.auto_prob,
-            auto_prob_path=place((*path, "auto_prob")),
-            sys_probs=None if probabilities is None else tuple(probabilities),
-            sys_probs_path=place((*path, "sys_probs")),
         )
-    with suppress(UnusableError):
-        if isinstance(section, TrainingData):
-            request = replace(request, min_pair_dist=section.min_pair_dist)
-    return request
+    with suppress(UnusableError, AttributeError):
+        request = replace(request, min_pair_dist=config.training.training_data.min_pair_dist)
+    return request if key == "training_data" else replace(request, min_pair_dist=0.0)
 
 
-def _cutoffs(config: Input, place: Place) -> Iterator[Cutoff]:
-    def cutoff(name: str, rcut: float, nsel: int | str, *keys: str) -> Cutoff:
-        section, rcut_key, nsel_key = keys
-        above = (*_DESCRIPTOR, section)
-        return Cutoff(name, rcut, nsel, place((*above, rcut_key)), place((*above, nsel_key)))
-
-    with suppress(UnusableError):
-        block = config.model.descriptor.repinit
-        yield cutoff(REPINIT, block.rcut, block.nsel, "repinit", "rcut", "nsel")
-    with suppress(UnusableError):
-        block = config.model.descriptor.repinit
-        if block.use_three_body:
-            keys = ("repinit", "three_body_rcut", "three_body_sel")
-            yield cutoff(THREE_BODY, block.three_body_rcut, block.three_body_sel, *keys)
-    with suppress(UnusableError):
-        layers = config.model.descriptor.repformer
-        yield cutoff(REPFORMER, layers.rcut, layers.nsel, "repformer", "rcut", "nsel")
+def _cutoffs(config: Input, place: Place, fixed_by: str | None) -> Iterator[Cutoff]:
+    for name, block, rcut, nsel in _BLOCKS:
+        above: Path = ("model", "descriptor", block)
+        paths = (place((*above, rcut)), place((*above, nsel)))
+        with suppress(UnusableError):
+            section = getattr(config.model.descriptor, block)
+            if name != THREE_BODY or section.use_three_body:
+                yield Cutoff(name, getattr(section, rcut), getattr(section, nsel), *paths, fixed_by)
 
 
 def _learned(config: Input) -> Iterator[str]:
