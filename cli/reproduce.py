@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,7 +83,7 @@ def reproduce(
     document: dict[str, Any] = {
         "ok": same,
         "command": locked.command,
-        "differences": [item.document() for item in found],
+        "differences": [asdict(item) for item in found],
     }
     if same and run:
         document |= _run(out, locked, output_dir)

@@ -85,19 +85,6 @@ ParameterMoments = dict[str, list[Moments]]
 
 
 @dataclass(frozen=True)
-class EnvironmentMoments:
-    """What one pass over the frames finds.
-
-    Attributes:
-        blocks: Moments of each descriptor block.
-        largest: Most neighbours of an atom within each block's cutoff, before `nsel` cuts them off.
-    """
-
-    blocks: dict[str, BlockMoments]
-    largest: dict[str, int]
-
-
-@dataclass(frozen=True)
 class InputMoments:
     """What one branch's data say about the inputs of its networks.
 
@@ -112,13 +99,17 @@ class InputMoments:
 
 def environment_moments(
     batches: Sequence[Frames], blocks: Mapping[str, EnvironmentStatistics], model: EnergyModel
-) -> EnvironmentMoments:
+) -> tuple[dict[str, BlockMoments], dict[str, int]]:
     """Sum the unnormalised environment matrices over all atoms and slots, empty slots as zeros.
 
     Args:
         batches: Frames to look at.
         blocks: The blocks of the model to sum for, by name.
         model: Decides which pairs of types are excluded.
+
+    Returns:
+        Moments by block; most neighbours of an atom within each block's cutoff, before `nsel`
+        cuts them off.
 
     Raises:
         FrameError: If a frame has atoms at one place; names it.
@@ -143,7 +134,7 @@ def environment_moments(
                 found = _block_moments(pairs, block, model, keep)
                 for key, moments in found.items():
                     sums[name][key] = sums[name][key] + moments
-    return EnvironmentMoments(sums, largest)
+    return sums, largest
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.sampler import iterate
+from dpa2.training.lcurve import rows_until
 from dpa2.training.optimizer import ParameterAverage
 from dpa2.training.run_folder import RunFolder
 from dpa2.training.task import Batch
@@ -88,7 +89,7 @@ class FullValidation:
         self.families = ("E", "F", "V" if self.family == "V" else "S")
         self._step_width = max(len("step"), len(str(num_steps)))
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        kept = "" if resumed_at is None else _rows_until(self.log, resumed_at)
+        kept = "" if resumed_at is None else rows_until(self.log, resumed_at)
         write_text(self.log, kept or self._header())
         if resumed_at is None:
             self.records.clear()
@@ -263,15 +264,3 @@ def _number(value: float) -> str:
     if decimals > 16:
         return f"{value:.{_SIGNIFICANT - 1}e}"
     return f"{round(value, decimals) + 0.0:.{max(decimals, 0)}f}"
-
-
-def _rows_until(path: Path, step: int) -> str:
-    """Return the log up to a step; what was validated later will be validated again."""
-    kept = []
-    if path.is_file():
-        for line in path.read_text().splitlines(keepends=True):
-            first = line.split(maxsplit=1)[0] if line.strip() else ""
-            if first.isdigit() and int(first) > step:
-                break
-            kept.append(line)
-    return "".join(kept)

@@ -95,13 +95,15 @@ class LearningCurve:
 
 
 def rows_until(path: Path, step: int) -> str:
-    """Return the header and the rows of steps up to `step`; "" when the file has none."""
-    if not path.is_file():
-        return ""
-    kept = []
-    for line in path.read_text().splitlines(keepends=True):
+    """Return the lines of a table up to a step, its header included; "" when there is none.
+
+    Comments go with the row before them. A row that was cut short is left out.
+    """
+    kept, is_kept = [], True
+    for line in path.read_text().splitlines(keepends=True) if path.is_file() else ():
         first = line.split(maxsplit=1)[0] if line.strip() else ""
-        complete = line.endswith("\n")
-        if line.startswith("#") or (complete and first.isdigit() and int(first) <= step):
+        if first.isdigit():
+            is_kept = int(first) <= step
+        if is_kept and line.endswith("\n"):
             kept.append(line)
     return "".join(kept)

@@ -267,7 +267,6 @@ class ParameterAverage:
     def __init__(self, parameters: NumberedParameters, decay: float) -> None:
         self.decay = float(decay)
         self._parameters = [(name, p) for name, p in parameters if p is not None]
-        self._empty = [name for name, p in parameters if p is None]
         self._order = [name for name, _ in parameters]
         self.means = {name: p.detach().clone() for name, p in self._parameters}
         self.validation_state: dict[str, Any] = {}
@@ -300,11 +299,11 @@ class ParameterAverage:
 
     def section(self) -> dict[str, Any]:
         """Return the `ema` section of a checkpoint; deepmd-kit's empty parameters included."""
-        empty: dict[str, Tensor] = dict.fromkeys(self._empty, torch.zeros(0, dtype=torch.float64))
-        means = {**self.means, **empty}
+        empty = torch.zeros(0, dtype=torch.float64)
+        means = {name: self.means.get(name, empty) for name in self._order}
         return {
             "decay": self.decay,
-            "model": {name: means[name].detach().cpu().clone() for name in self._order},
+            "model": {name: mean.detach().cpu().clone() for name, mean in means.items()},
             "validation_state": self.validation_state,
         }
 

@@ -112,10 +112,6 @@ class Difference:
     found: str
     weight: Literal["error", "warning"]
 
-    def document(self) -> dict[str, str]:
-        """Return it for `--json`."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 def differences(locked: Lock, now: Lock) -> list[Difference]:
     """Compare a lock with what is there now."""

@@ -136,12 +136,12 @@ class StatisticsBuilder:
                 known[name] = {k: Moments.from_array(stored[f"{group}/{k}"]) for k in keys}
         missing = {name: block for name, block in blocks.items() if name not in known}
         if missing:
-            found = environment_moments(self.frames, missing, self.model)
-            known |= found.blocks
+            found, largest = environment_moments(self.frames, missing, self.model)
+            known |= found
             for name, block in missing.items():
-                if found.largest[name] > block.nsel:
+                if largest[name] > block.nsel:
                     self.say(
-                        f"warning: an atom has {found.largest[name]} neighbours within "
+                        f"warning: an atom has {largest[name]} neighbours within "
                         f"{block.rcut} Å, but {name} keeps only the nearest {block.nsel}"
                     )
                 self._save({f"{groups[name]}/{k}": m.to_array() for k, m in known[name].items()})
