@@ -10,10 +10,10 @@ from schemas.base.diagnostics import Finding
 from schemas.check.data_folders import exists
 from schemas.check.keys import unmet
 from schemas.check.rule import fault, rule, warning
-from schemas.input.fields import Field, marked
 from schemas.input.loss import term_is_on
 from schemas.input.root import Input
 from schemas.input.section import Needs, WrittenTo
+from schemas.input.view import Field, marked
 
 
 @rule("ZOO321", "numb_steps or numb_epoch", scope="single-task")

@@ -7,7 +7,6 @@ from typing import Any, Literal
 from schemas.base.diagnostics import Path
 from schemas.base.errors import ConfigError
 from schemas.input.descriptor import Descriptor, Repformer, Repinit
-from schemas.input.fields import fields
 from schemas.input.learning_rate import Schedule
 from schemas.input.loss import EnergyLoss
 from schemas.input.model import EnergyFitting, Model, parse_model
@@ -15,8 +14,8 @@ from schemas.input.optimizer import Adam
 from schemas.input.root import Input, MultiTaskInput, normalized
 from schemas.input.section import SAME_PRECISION, Section
 from schemas.input.start import DEFAULT_BRANCH
-from schemas.input.training import Training, TrainingData
-from schemas.input.validating import Validating
+from schemas.input.training import Training, TrainingData, Validating
+from schemas.input.view import fields
 
 Effect = Literal["weights", "function", "course", "rate", "begun", "none"]
 """`weights`: the weights do not fit, or mean something else; `function`: they fit and make another

@@ -10,8 +10,14 @@ from schemas.input.loss import EnergyLoss
 from schemas.input.model import Model
 from schemas.input.optimizer import Adam, Optimizer
 from schemas.input.section import NO_DEFAULT, Section, without_comments
-from schemas.input.training import RunSettings, TaskData, Training, TrainingData, ValidationData
-from schemas.input.validating import Validating
+from schemas.input.training import (
+    RunSettings,
+    TaskData,
+    Training,
+    TrainingData,
+    Validating,
+    ValidationData,
+)
 
 
 class Input(Section):

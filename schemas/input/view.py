@@ -1,4 +1,4 @@
-"""One task of an input as if it were the whole of it, and the usable part of a faulty one."""
+"""One task of an input as if it were the whole of it, what of it is sound, and its fields."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -109,3 +109,57 @@ def class_of(value: Any) -> type[Section] | None:
 
 def _same(section: type[Section], key: str | int, name: str) -> bool:
     return key == name or name in canonical_keys(section, {str(key): None})
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of an input with its sound value.
+
+    Args:
+        section: The section that has it: a `Section`, or what is sound of one.
+        path: Where it is.
+        value: Its value.
+        default: What it is if it is not written.
+        given: Whether it is written.
+        marks: What its annotation says besides the type.
+    """
+
+    section: Any
+    path: Path
+    value: Any
+    default: Any
+    given: bool
+    marks: tuple[Any, ...]
+
+
+_M = TypeVar("_M")
+
+
+def fields(section: Any, path: Path = ()) -> Iterator[Field]:
+    """Yield every field of an input and of the sections in it that has a sound value.
+
+    Args:
+        section: An input, or what is sound of one (`schemas.input.view`).
+        path: Where it is.
+    """
+    kind = class_of(section)
+    if kind is None:
+        return
+    for name, info in kind.model_fields.items():
+        try:
+            value = getattr(section, name)
+        except UnusableError:
+            continue
+        if class_of(value) is not None:
+            yield from fields(value, (*path, name))
+            continue
+        given = name in section.model_fields_set
+        yield Field(section, (*path, name), value, info.default, given, tuple(info.metadata))
+
+
+def marked(config: Section, mark: type[_M]) -> Iterator[tuple[Field, _M]]:
+    """Yield the fields that have a mark of a kind, with it."""
+    for field in fields(config):
+        for item in field.marks:
+            if isinstance(item, mark):
+                yield field, item

@@ -11,8 +11,7 @@ from schemas.input.loss import EnergyLoss
 from schemas.input.model import EnergyFitting, Model
 from schemas.input.optimizer import Adam, AdaMuon, AdamW, HybridMuon, KalmanFilter
 from schemas.input.root import Input, MultiTaskInput, MultiTaskTraining
-from schemas.input.training import TaskData, Training, TrainingData, ValidationData
-from schemas.input.validating import Validating
+from schemas.input.training import TaskData, Training, TrainingData, Validating, ValidationData
 
 PLACES = {
     (): (Input, MultiTaskInput),
