@@ -11,6 +11,10 @@ from schemas.input.branches import COMPONENTS, LEVELS
 from schemas.input.root import Input, MultiTaskInput, MultiTaskModel
 from schemas.input.section import Section, aliases, descriptions
 
+INPUT_SCHEMA = Path(__file__).parent / "json" / "input.schema.json"
+REGISTRY_SCHEMA = INPUT_SCHEMA.with_name("registry.schema.json")
+"""Where the committed schemas are."""
+
 _DEFINED = {"descriptor": "Descriptor", "fitting_net": "EnergyFitting"}
 _KEYS = ("shared_dict", "model_dict", "fitting_net_dict")
 
@@ -91,8 +95,6 @@ def _in_each_branch(key: str) -> dict[str, Any]:
     }
 
 
-INPUT_SCHEMA = Path(__file__).parent / "json" / "input.schema.json"
-"""Where the committed schema is."""
 _COMMENTS = {r"^(_|\$schema$)": {"description": "A comment."}}
 
 
@@ -153,20 +155,6 @@ def _subclasses(section: type[Section]) -> list[type[Section]]:
     return [*direct, *(below for item in direct for below in _subclasses(item))]
 
 
-def input_schema_text() -> str:
-    """Return the schema as it is committed."""
-    return json.dumps(input_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    INPUT_SCHEMA.parent.mkdir(exist_ok=True)
-    INPUT_SCHEMA.write_text(input_schema_text(), encoding="utf-8")
-
-
-REGISTRY_SCHEMA = Path(__file__).parent / "json" / "registry.schema.json"
-"""Where the committed schema is."""
-
-
 def registry_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a registry."""
     schema: dict[str, Any] = registry.Registry.model_json_schema()
@@ -178,11 +166,15 @@ def registry_schema() -> dict[str, Any]:
     return title | {key: value for key, value in schema.items() if key != "title"}
 
 
-def registry_schema_text() -> str:
-    """Return the schema as it is committed."""
-    return json.dumps(registry_schema(), indent=2, ensure_ascii=False) + "\n"
+def committed() -> dict[Path, str]:
+    """Return the text of each committed schema by its file."""
+    schemas = {INPUT_SCHEMA: input_schema(), REGISTRY_SCHEMA: registry_schema()}
+    return {
+        file: json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for file, schema in schemas.items()
+    }
 
 
 if __name__ == "__main__":
-    REGISTRY_SCHEMA.parent.mkdir(exist_ok=True)
-    REGISTRY_SCHEMA.write_text(registry_schema_text(), encoding="utf-8")
+    for file, text in committed().items():
+        file.write_text(text, encoding="utf-8")

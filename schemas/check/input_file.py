@@ -10,9 +10,8 @@ from schemas.base.diagnostics import Diagnostic, Finding, Move, Path, Rewrite, S
 from schemas.base.errors import ConfigError
 from schemas.check.data_folders import forget, without_absent_data
 from schemas.check.merging import Placed, merged
-from schemas.check.multitask import check_branches, with_users
 from schemas.check.start import check_start
-from schemas.check.task import examine
+from schemas.check.task import check_branches, examine, with_users
 from schemas.check.training import RUN_FOLDER
 from schemas.input.branches import Draft, is_multitask
 from schemas.input.migrations import Migration

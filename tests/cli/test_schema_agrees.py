@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.base.diagnostics import CODES
-from schemas.check.multitask import check_branches
+from schemas.check.task import check_branches
 from schemas.input.branches import Draft
 from schemas.input.descriptor import Descriptor
 from schemas.input.learning_rate import ExponentialDecay
@@ -31,7 +31,7 @@ from schemas.input.paths import child
 from schemas.input.root import Input, MultiTaskInput, MultiTaskModel, MultiTaskTraining
 from schemas.input.section import Section, aliases
 from schemas.input.training import TaskData
-from schemas.json_schema import INPUT_SCHEMA
+from schemas.json_schema import INPUT_SCHEMA, committed
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed
 
 FORMS = {"activation_function", "batch_size", "auto_prob"}
@@ -49,7 +49,17 @@ VALUES = st.one_of(
 
 @pytest.fixture(scope="module")
 def validator():
-    return jsonschema.Draft202012Validator(json.loads(INPUT_SCHEMA.read_text(encoding="utf-8")))
+    schema = json.loads(INPUT_SCHEMA.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_the_committed_schemas_are_fresh_and_describe_every_key(validator):
+    for file, text in committed().items():
+        assert file.read_text(encoding="utf-8") == text, "run `python -m schemas.json_schema`"
+    for definition in validator.schema["$defs"].values():
+        for name, entry in definition.get("properties", {}).items():
+            assert entry.get("description"), name
 
 
 def sections(section: type[Section], data: dict[str, Any]):
