@@ -8,6 +8,7 @@ import numpy as np
 from dpa2.data.cells import check_labels, far_enough
 from dpa2.data.frames import Frames, IntArray, one_frame
 from dpa2.data.preflight.capacity import enlarged
+from dpa2.data.preflight.neighbors import census
 from dpa2.data.sampler import Sampler, iterate
 from dpa2.data.system import System
 from dpa2.model.neighbors import pairs_within
@@ -122,26 +123,17 @@ _FAR = 10.0
 def most_neighbors(batches: Iterable[Frames], cutoffs: Sequence[float]) -> dict[float, int]:
     """Return the most neighbours of an atom in all frames, by cutoff in Å; padding left out.
 
-    Args:
-        batches: The frames.
-        cutoffs: Radii, Å.
+    They are counted as `zoo validate` counts them.
 
     Raises:
-        FrameError: If a frame has atoms at one place; names it.
+        FrameError: When a coordinate is not finite; names system and frame.
     """
-    most = dict.fromkeys(cutoffs, 0)
+    most = np.zeros(len(cutoffs), dtype=np.int64)
     for batch in batches:
-        for f in range(batch.num_frames):
-            real = batch.atom_types[f] >= 0
-            box = None if batch.box is None else batch.box[f]
-            with one_frame(batch, f):
-                center, _, _, distance = pairs_within(batch.coord[f][real], box, max(cutoffs))
-            if not len(distance):
-                continue
-            for rcut in cutoffs:
-                counts = np.bincount(center[distance < rcut], minlength=1)
-                most[rcut] = max(most[rcut], int(counts.max()))
-    return most
+        check_labels(batch, ())
+        counts = census(batch.coord, batch.box, batch.atom_types, cutoffs).counts
+        most = np.maximum(most, counts.max(axis=(1, 2), initial=0))
+    return dict(zip(cutoffs, most.tolist(), strict=True))
 
 
 def shortest_distance(systems: Sequence[System], min_pair_dist: float = 0.0) -> float | None:
