@@ -42,16 +42,26 @@ def few():
 
 
 @pytest.fixture
-def server():
-    with FaultyServer() as running:
-        yield running
+def pull(tmp_path):
+    """Pulls a branch; it is what `zoo extract` writes of the file that is served."""
+
+    def run(place, branch, like=None):
+        places = place if isinstance(place, list) else [place]
+        remotes = [
+            one if isinstance(one, Remote) else Remote(one.url, f"place {number}")
+            for number, one in enumerate(places)
+        ]
+        found = fetch_branch(remotes, branch, tmp_path / "pulled.pt", policy=HASTY)
+        if like is not None:
+            extract_branch(like, branch, tmp_path / "extracted.pt")
+            assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
+            (tmp_path / "extracted.pt").unlink()
+        return found
+
+    return run
 
 
-def pull(page, branch, target):
-    return fetch_branch([Remote(page.url, "here")], branch, target, policy=HASTY)
-
-
-def assert_same_checkpoint(one: Path, other: Path) -> None:
+def assert_same_checkpoint(one, other):
     first, second = (torch.load(path, weights_only=True) for path in (one, other))
     assert list(first) == list(second)
     assert first["optimizer"] == second["optimizer"]
@@ -65,11 +75,9 @@ def assert_same_checkpoint(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("branch", ["branch_00", "branch_01", "alias-12", "branch_23"])
-def test_a_pulled_branch_is_the_extracted_one_and_costs_little(many, branch, server, tmp_path):
+def test_a_pulled_branch_is_the_extracted_one_and_costs_little(many, branch, server, pull):
     page = server.serve("/many.pt", many)
-    found = pull(page, branch, tmp_path / "pulled.pt")
-    extract_branch(many, branch, tmp_path / "extracted.pt")
-    assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
+    found = pull(page, branch, like=many)
     assert found.branch == branch.replace("alias-", "branch_")
     assert not found.whole_file
     assert found.received == server.sent("/many.pt")
@@ -77,21 +85,19 @@ def test_a_pulled_branch_is_the_extracted_one_and_costs_little(many, branch, ser
 
 
 @pytest.mark.parametrize("branch", ["branch_00", "alias-12", "branch_23"])
-def test_what_a_branch_costs_is_known_before_its_numbers_are_fetched(
-    many, branch, server, tmp_path
-):
+def test_what_a_branch_costs_is_known_before_its_numbers_are_fetched(many, branch, server, pull):
     page = server.serve("/many.pt", many)
     cost = branch_cost([Remote(page.url, "here")], branch)
     assert server.sent("/many.pt") <= ALLOWANCE
-    found = pull(page, branch, tmp_path / "pulled.pt")
+    found = pull(page, branch)
     assert (cost.branch, cost.full_size) == (found.branch, found.whole_size)
     assert cost.num_bytes == found.received > found.tensor_bytes
 
 
 @pytest.mark.parametrize("branch", ["pbe", "scan", "metal"])
-def test_a_pulled_branch_predicts_what_the_branch_predicts(branch, server, tmp_path):
+def test_a_pulled_branch_predicts_what_the_branch_predicts(branch, server, pull):
     source = GOLDEN / "multitask" / "model.pt"
-    found = pull(server.serve("/m.pt", source), branch, tmp_path / "pulled.pt")
+    found = pull(server.serve("/m.pt", source), branch)
     alone, together = load(found.path), load(source, branch)
     coord = np.random.default_rng(1).uniform(0.0, 6.0, (1, 9, 3))
     types = np.arange(9) % len(found.type_map)
@@ -100,15 +106,13 @@ def test_a_pulled_branch_predicts_what_the_branch_predicts(branch, server, tmp_p
     np.testing.assert_array_equal(one.force, other.force)
 
 
-def test_averages_are_not_taken_for_the_weights(server, tmp_path):
+def test_averages_are_not_taken_for_the_weights(server, tmp_path, pull):
     write_many_branches(tmp_path / "many.pt", 10, large=False, average=True)
     content = torch.load(tmp_path / "many.pt", weights_only=True)
     for tensor in content["ema"]["model"].values():
         tensor.zero_()
     torch.save(content, tmp_path / "many.pt")
-    pull(server.serve("/many.pt", tmp_path / "many.pt"), "branch_09", tmp_path / "pulled.pt")
-    extract_branch(tmp_path / "many.pt", "branch_09", tmp_path / "extracted.pt")
-    assert_same_checkpoint(tmp_path / "pulled.pt", tmp_path / "extracted.pt")
+    pull(server.serve("/many.pt", tmp_path / "many.pt"), "branch_09", like=tmp_path / "many.pt")
 
 
 def test_the_header_of_many_branches_costs_little(many, server):
@@ -130,13 +134,11 @@ def test_the_header_of_a_small_file_is_complete(server):
     assert (header.tensors, header.model_params) == (local.tensors, local.model_params)
 
 
-def test_a_server_that_sends_no_parts_sends_the_whole_file(many, server, tmp_path):
+def test_a_server_that_sends_no_parts_sends_the_whole_file(many, server, tmp_path, pull):
     page = server.serve("/many.pt", many, ranges=False)
-    found = pull(page, "alias-7", tmp_path / "pulled.pt")
-    extract_branch(many, "branch_07", tmp_path / "extracted.pt")
-    assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
+    found = pull(page, "alias-7", like=many)
     assert found.whole_file
-    assert sorted(tmp_path.iterdir()) == [tmp_path / "extracted.pt", tmp_path / "pulled.pt"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "pulled.pt"]
     with pytest.raises(NoRangeError), open_remote([Remote(page.url, "here")]):
         pass
 
@@ -150,21 +152,16 @@ def test_a_server_that_sends_no_parts_sends_the_whole_file(many, server, tmp_pat
         (7, Fault(status=429, retry_after="0")),
     ],
 )
-def test_failures_that_pass_cost_nothing_but_time(fault, position, few, server, tmp_path):
+def test_failures_that_pass_cost_nothing_but_time(fault, position, few, server, pull):
     faults = [*[Fault()] * position, fault]
     page = server.serve("/few.pt", few, faults=faults)
-    pull(page, "scan", tmp_path / "pulled.pt")
-    extract_branch(few, "scan", tmp_path / "extracted.pt")
-    assert_same_checkpoint(tmp_path / "pulled.pt", tmp_path / "extracted.pt")
+    pull(page, "scan", like=few)
 
 
-def test_another_place_goes_on_where_one_fails(few, server, tmp_path):
+def test_another_place_goes_on_where_one_fails(few, server, pull):
     broken = server.serve("/broken.pt", few, faults=[*[Fault()] * 3, *[Fault(status=503)] * 90])
     whole = server.serve("/whole.pt", few)
-    remotes = [Remote(broken.url, "broken"), Remote(whole.url, "whole")]
-    fetch_branch(remotes, "scan", tmp_path / "pulled.pt", policy=HASTY)
-    extract_branch(few, "scan", tmp_path / "extracted.pt")
-    assert_same_checkpoint(tmp_path / "pulled.pt", tmp_path / "extracted.pt")
+    pull([broken, whole], "scan", like=few)
 
 
 class Hub:
@@ -194,34 +191,32 @@ def redirecting(server, many):
 
 @pytest.mark.parametrize("uses", [999, 7])
 def test_a_hub_that_redirects_is_asked_once_and_again_when_its_address_expires(
-    redirecting, uses, many, tmp_path
+    redirecting, uses, many, pull
 ):
     hub = redirecting(uses)
-    found = fetch_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", policy=HASTY)
-    extract_branch(many, "branch_23", tmp_path / "extracted.pt")
-    assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
+    pull(hub.remote, "branch_23", like=many)
     assert len(hub.storage.requests) > 7
     assert hub.num_asked == 1 if uses == 999 else hub.num_asked > 1
     assert {seen.headers.get("authorization") for seen in hub.hub.requests} == {"secret"}
     assert not any("authorization" in seen.headers for seen in hub.storage.requests)
 
 
-def test_addresses_that_are_good_only_once_are_soon_not_kept(redirecting, tmp_path):
+def test_addresses_that_are_good_only_once_are_soon_not_kept(redirecting, pull):
     hub = redirecting(1)
-    fetch_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", policy=HASTY)
+    pull(hub.remote, "branch_23")
     refused = [seen for seen in hub.storage.requests if seen.status == 403]
     assert 3 <= len(refused) <= 3 * 4  # connections at a time
     assert len(hub.storage.requests) == hub.num_asked + len(refused)
 
 
-def test_a_hub_that_refuses_for_good_is_not_asked_for_ever(redirecting, tmp_path):
+def test_a_hub_that_refuses_for_good_is_not_asked_for_ever(redirecting, pull):
     hub = redirecting(0)
     with pytest.raises(TransferError, match="403"):
-        fetch_branch([hub.remote], "branch_23", tmp_path / "pulled.pt", policy=HASTY)
+        pull(hub.remote, "branch_23")
     assert hub.num_asked == 1
 
 
-def test_storage_that_fails_is_looked_for_again_at_the_hub(redirecting, tmp_path):
+def test_storage_that_fails_is_looked_for_again_at_the_hub(redirecting):
     hub = redirecting(999)
     with open_remote([hub.remote], policy=HASTY) as source:
         hub.storage.pages["/m.pt?signature=0"].faults = [Fault(status=503)] * 9
@@ -231,17 +226,17 @@ def test_storage_that_fails_is_looked_for_again_at_the_hub(redirecting, tmp_path
 
 @pytest.mark.parametrize("position", [1, 12])
 def test_a_file_that_changes_meanwhile_is_not_mixed_with_the_old_one(
-    position, many, server, tmp_path
+    position, many, server, tmp_path, pull
 ):
     other = many.read_bytes()[:-1] + b"\x01"
     faults = [*[Fault()] * position, Fault(content=other)]
     page = server.serve("/many.pt", many.read_bytes(), faults=faults)
     with pytest.raises(ChangedError, match="changed while it was read"):
-        pull(page, "branch_20", tmp_path / "pulled.pt")
+        pull(page, "branch_20")
     assert not list(tmp_path.iterdir())
 
 
-def test_numbers_that_arrive_damaged_leave_nothing_behind(many, server, tmp_path):
+def test_numbers_that_arrive_damaged_leave_nothing_behind(many, server, tmp_path, pull):
     content = bytearray(many.read_bytes())
     header = read_header(many)
     entry = header.tensors[
@@ -251,30 +246,30 @@ def test_numbers_that_arrive_damaged_leave_nothing_behind(many, server, tmp_path
         content[locate(file, header.storages[entry.storage]) + entry.offset + 3] ^= 4
     page = server.serve("/many.pt", bytes(content))
     with pytest.raises(CheckpointError, match="CRC-32"):
-        pull(page, "branch_20", tmp_path / "pulled.pt")
+        pull(page, "branch_20")
     assert not list(tmp_path.iterdir())
-    pull(page, "branch_19", tmp_path / "pulled.pt")
+    pull(page, "branch_19")
 
 
-def test_a_wrong_branch_is_named_before_anything_large_is_fetched(many, server, tmp_path):
+def test_a_wrong_branch_is_named_before_anything_large_is_fetched(many, server, pull):
     page = server.serve("/many.pt", many)
     with pytest.raises(CheckpointError, match="no branch `branch_99`"):
-        pull(page, "branch_99", tmp_path / "pulled.pt")
+        pull(page, "branch_99")
     with pytest.raises(CheckpointError, match="24 branches and none was chosen"):
-        pull(page, None, tmp_path / "pulled.pt")
+        pull(page, None)
 
 
-def test_what_is_not_there_or_no_checkpoint_is_said(server, tmp_path):
+def test_what_is_not_there_or_no_checkpoint_is_said(server, tmp_path, pull):
     with pytest.raises(TransferError, match="404"):
-        fetch_branch([Remote(f"{server.url}/none.pt", "here")], None, tmp_path / "x.pt")
+        pull(Remote(f"{server.url}/none.pt", "here"), None)
     page = server.serve("/page.pt", b"<!DOCTYPE html><html>log in</html>")
     with pytest.raises(CheckpointError, match="web page"):
-        pull(page, None, tmp_path / "x.pt")
+        pull(page, None)
     with pytest.raises(WriteError, match="not a folder"):
-        pull(page, None, tmp_path / "none" / "x.pt")
+        fetch_branch([Remote(page.url, "here")], None, tmp_path / "none" / "x.pt")
 
 
-def test_a_file_in_another_order_is_read_whole(server, tmp_path):
+def test_a_file_in_another_order_is_read_whole(server, tmp_path, pull):
     """A pickle that does not begin with the model section, with keys in another order."""
     content = torch.load(GOLDEN / "multitask" / "model.pt", weights_only=True)
     model = content["model"]
@@ -283,9 +278,7 @@ def test_a_file_in_another_order_is_read_whole(server, tmp_path):
     path = tmp_path / "sorted.pt"
     torch.save({"note": "x" * 200_000, **content}, path)
     page = server.serve("/sorted.pt", path)
-    found = pull(page, "metal", tmp_path / "pulled.pt")
-    extract_branch(path, "metal", tmp_path / "extracted.pt")
-    assert_same_checkpoint(found.path, tmp_path / "extracted.pt")
+    pull(page, "metal", like=path)
 
 
 def test_torch_takes_no_part(tmp_path):
