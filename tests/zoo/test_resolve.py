@@ -20,7 +20,8 @@ CONTENT = b"PK\x03\x04" + b"numbers" * 1000
 
 
 def test_a_path_is_not_looked_at():
-    assert model_file("folder/none.pt") == Path("folder/none.pt")
+    for path in ("folder/none.pt", "model.ckpt.pt", "folder/model", "missing.pth"):
+        assert model_file(path) == Path(path)
     with pytest.raises(RegistryError, match="file on this machine"):
         located("folder/none.pt")
 

@@ -160,9 +160,8 @@ class PartialFile:
             ) from error
         self._close()
         sync_folder(self.target.parent)
-        for path in leftovers(self.target):
-            remove(path)
-        remove(self.path)
+        for path in self.target.parent.glob(f".{glob.escape(self.target.name)}.*.part*"):
+            path.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove it."""
