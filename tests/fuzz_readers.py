@@ -19,9 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
-import lmdb
-import msgpack
 import numpy as np
 
 from cli.safetensors_format import register_safetensors
@@ -37,6 +34,7 @@ from dpa2.formats.table import format_of
 from schemas.base.errors import ZooError
 from schemas.check.input_file import check_file
 from schemas.checkpoint.header import read_header
+from tests.containers import to_hdf5, write_lmdb
 from tests.evaluate.conftest import GOLDEN, write_system
 from zoo.registry import read_registry
 
@@ -96,42 +94,23 @@ def system(path: Path) -> None:
 
 def hdf5_system(path: Path) -> None:
     """Write the same as HDF5, compressed."""
-    folder = path.with_suffix(".folder")
-    system(folder)
-    with h5py.File(path, "w") as file:
-        for name in ("type.raw", "type_map.raw"):
-            file[name] = np.array((folder / name).read_text().split(), dtype="S4")
-        for array in (folder / "set.000").glob("*.npy"):
-            file.create_dataset(f"set.000/{array.name}", data=np.load(array), compression="gzip")
+    system(path.with_suffix(".folder"))
+    to_hdf5(path.with_suffix(".folder"), path, compression="gzip")
 
 
 def lmdb_system(path: Path) -> None:
     """Write a few frames as an LMDB data base."""
-    with np.load(GOLDEN / "small" / "expected.npz") as frames:
-        arrays = dict(frames)
-
-    def packed(array: np.ndarray) -> dict[str, object]:  # type: ignore[type-arg]
-        plain = np.ascontiguousarray(array)
-        return {
-            "nd": True,
-            "type": plain.dtype.str,
-            "shape": list(plain.shape),
-            "data": plain.tobytes(),
-        }
-
-    environment = lmdb.open(str(path), map_size=2**22)
-    with environment.begin(write=True) as transaction:
-        about = {"nframes": 2, "frame_idx_fmt": "012d", "type_map": ["O", "H"]}
-        transaction.put(b"__metadata__", msgpack.packb(about))
-        for number in range(2):
-            record = {
-                "coord": packed(arrays["coord"][number].reshape(-1, 3)),
-                "cell": packed(arrays["box"][number].reshape(3, 3)),
-                "atype": packed(np.asarray(arrays["atype"]).reshape(-1).astype(np.int64)),
-                "energy": packed(np.asarray(arrays["energy"][number]).reshape(-1)),
+    with np.load(GOLDEN / "small" / "expected.npz") as arrays:
+        records = [
+            {
+                "coord": arrays["coord"][number].reshape(-1, 3),
+                "cell": arrays["box"][number].reshape(3, 3),
+                "atype": arrays["atype"].reshape(-1).astype(np.int64),
+                "energy": arrays["energy"][number].reshape(-1),
             }
-            transaction.put(format(number, "012d").encode(), msgpack.packb(record))
-    environment.close()
+            for number in range(2)
+        ]
+    write_lmdb(path, records, frame_idx_fmt="012d", type_map=["O", "H"])
 
 
 def read_all(path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.commands import outcome
+from tests.containers import write_npy
 
 DESCRIPTOR = {
     "type": "dpa2",
@@ -62,16 +63,15 @@ def changed(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def write_system(folder: Path, frames: int = 3) -> None:
     """Write a system of one water molecule."""
-    arrays = folder / "set.000"
-    arrays.mkdir(parents=True)
-    (folder / "type.raw").write_text("0 1 1\n")
-    (folder / "type_map.raw").write_text("O\nH\n")
     molecule = [0.0, 0.0, 0.0, 0.96, 0.0, 0.0, -0.24, 0.93, 0.0]
     rng = np.random.default_rng(len(folder.name))
-    np.save(arrays / "coord.npy", molecule + rng.normal(0, 0.02, (frames, 9)))
-    np.save(arrays / "force.npy", rng.normal(0, 1, (frames, 9)))
-    np.save(arrays / "box.npy", np.tile(np.eye(3).ravel() * 12.0, (frames, 1)))
-    np.save(arrays / "energy.npy", rng.normal(-400, 0.1, (frames, 1)))
+    arrays = {
+        "coord": molecule + rng.normal(0, 0.02, (frames, 9)),
+        "force": rng.normal(0, 1, (frames, 9)),
+        "box": np.tile(np.eye(3).ravel() * 12.0, (frames, 1)),
+        "energy": rng.normal(-400, 0.1, frames),
+    }
+    write_npy(folder, arrays, [0, 1, 1])
 
 
 @pytest.fixture

@@ -7,22 +7,11 @@ import pytest
 
 from dpa2.data.systems import open_systems
 from schemas.base.errors import DataError
-
-
-def encode(array):
-    array = np.asarray(array)
-    return {"type": array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
+from tests.containers import write_lmdb
 
 
 def make_lmdb(path, frames, **metadata):
-    """Write frames (dicts of arrays) as deepmd-kit lays them out."""
-    meta = {"nframes": len(frames), "type_map": ["O", "H"], "frame_idx_fmt": "06d", **metadata}
-    with lmdb.open(str(path), map_size=2**22) as environment, environment.begin(write=True) as out:
-        out.put(b"__metadata__", msgpack.packb(meta))
-        for i, frame in enumerate(frames):
-            record = {name: encode(value) for name, value in frame.items()}
-            out.put(format(i, "06d").encode(), msgpack.packb(record))
-    return path
+    return write_lmdb(path, frames, **{"type_map": ["O", "H"], **metadata})
 
 
 def frame(number, types, *, cell=8.0, **labels):

@@ -1,23 +1,11 @@
 """From `systems` in an input file to systems."""
 
-import h5py
 import numpy as np
 import pytest
 
 from dpa2.data.systems import open_systems
 from schemas.base.errors import DataError
-
-
-def to_hdf5(folder, file, group):
-    """Copy a system folder into a group of an HDF5 file."""
-    with h5py.File(file, "a") as out:
-        root = out.require_group(group)
-        root["type.raw"] = np.loadtxt(folder / "type.raw", dtype=int)
-        root["type_map.raw"] = np.array((folder / "type_map.raw").read_text().split(), dtype="S")
-        if (folder / "nopbc").exists():
-            root["nopbc"] = True
-        for array in folder.glob("set.*/*.npy"):
-            root[f"{array.parent.name}/{array.name}"] = np.load(array)
+from tests.containers import to_hdf5
 
 
 def test_roots_are_searched_recursively_in_sorted_order(make_system, tmp_path):

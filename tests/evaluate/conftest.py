@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dpa2.evaluate.potential import Potential, load
+from tests.containers import write_npy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -32,11 +33,6 @@ def system(tmp_path: Path, frames: dict[str, Any]) -> Path:
 
 
 def write_system(folder: Path, frames: dict[str, Any], *, virial: bool = True) -> Path:
-    num_frames = frames["coord"].shape[0]
-    sets = folder / "set.000"
-    sets.mkdir(parents=True)
-    (folder / "type_map.raw").write_text("O\nH\n")
-    np.savetxt(folder / "type.raw", frames["atype"], fmt="%d")
     arrays = {
         "coord": frames["coord"],
         "box": frames["box"],
@@ -45,6 +41,4 @@ def write_system(folder: Path, frames: dict[str, Any], *, virial: bool = True) -
     }
     if virial:
         arrays["virial"] = frames["virial"] + 2.0
-    for name, array in arrays.items():
-        np.save(sets / f"{name}.npy", array.reshape(num_frames, -1))
-    return folder
+    return write_npy(folder, arrays, frames["atype"])

@@ -15,6 +15,7 @@ from dpa2.evaluate.recommendation import BranchFit, Recommendation, plot_recomme
 from dpa2.evaluate.shared_heads import SharedHeads
 from dpa2.formats.conversion import freeze
 from schemas.base.errors import CheckpointError, DataError
+from tests.containers import write_npy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MULTI_TASK = GOLDEN / "multitask" / "model.pt"
@@ -28,13 +29,9 @@ def write_system(folder: Path, labels: dict, *, elements=("O", "H"), types=None)
     """Write the structures of `five` with other labels."""
     (system,) = open_systems([FIVE], ["O", "H"])
     frames = system.frames(range(5))
-    sets = folder / "set.000"
-    sets.mkdir(parents=True)
-    (folder / "type_map.raw").write_text("\n".join(elements) + "\n")
-    np.savetxt(folder / "type.raw", frames.atom_types[0] if types is None else types, fmt="%d")
-    for name, array in {"coord": frames.coord, "box": frames.box, **labels}.items():
-        np.save(sets / f"{name}.npy", np.asarray(array).reshape(len(array), -1))
-    return str(folder)
+    arrays = {"coord": frames.coord, "box": frames.box, **labels}
+    kinds = frames.atom_types[0] if types is None else types
+    return str(write_npy(folder, arrays, kinds, " ".join(elements)))
 
 
 @pytest.fixture(scope="module")

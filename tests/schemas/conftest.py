@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from schemas.check.input_file import Report, check_text
+from tests.containers import write_npy
 
 WATER: dict[str, Any] = {
     "model": {
@@ -58,13 +59,9 @@ REMOVED = object()
 
 def write_system(folder: Path, *, names: str = "O H", frames: int = 3) -> None:
     """Write a system of one water molecule."""
-    arrays = folder / "set.000"
-    arrays.mkdir(parents=True)
-    (folder / "type.raw").write_text("0 1 1\n")
-    (folder / "type_map.raw").write_text(names.replace(" ", "\n") + "\n")
     columns = {"coord": 9, "force": 9, "box": 9, "energy": 1}
-    for name, width in columns.items():
-        np.save(arrays / f"{name}.npy", np.zeros((frames, width)))
+    arrays = {name: np.zeros((frames, width)) for name, width in columns.items()}
+    write_npy(folder, arrays, [0, 1, 1], names)
 
 
 def changed(changes: dict[str, Any], base: dict[str, Any] | None = None) -> dict[str, Any]:

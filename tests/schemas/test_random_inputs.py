@@ -15,6 +15,7 @@ from dpa2.training.assembly import assemble
 from dpa2.training.run import refuse_unsupported
 from schemas.check.input_file import check_text
 from schemas.input.schedule import build_schedule
+from tests.containers import write_npy
 from tests.schemas.random_inputs import mutated, valid_input
 
 VALID = 300
@@ -26,17 +27,16 @@ STARTED = (24, 30, 41, 57, 63, 88, 101, 118)
 def write_system(folder, frames, seed):
     """Write a system of two water molecules with labels."""
     rng = np.random.default_rng(seed)
-    arrays = folder / "set.000"
-    arrays.mkdir(parents=True)
-    (folder / "type.raw").write_text("0 1 1 0 1 1\n")
-    (folder / "type_map.raw").write_text("O\nH\n")
     molecule = np.array([[0.0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
     atoms = np.concatenate([molecule, molecule + np.array([3.1, 0.2, 0.4])])
     coord = atoms + rng.normal(0, 0.03, (frames, 6, 3))
-    np.save(arrays / "coord.npy", coord.reshape(frames, -1) + 1)
-    np.save(arrays / "force.npy", rng.normal(0, 0.5, (frames, 18)))
-    np.save(arrays / "box.npy", np.tile(np.eye(3).ravel() * 13.0, (frames, 1)))
-    np.save(arrays / "energy.npy", rng.normal(-900, 0.1, (frames, 1)))
+    arrays = {
+        "coord": coord + 1,
+        "force": rng.normal(0, 0.5, (frames, 18)),
+        "box": np.tile(np.eye(3).ravel() * 13.0, (frames, 1)),
+        "energy": rng.normal(-900, 0.1, frames),
+    }
+    write_npy(folder, arrays, [0, 1, 1, 0, 1, 1])
 
 
 @pytest.fixture

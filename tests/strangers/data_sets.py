@@ -10,34 +10,28 @@ from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
 from ase.cluster import Octahedron
 
+from tests.containers import write_npy
+
 BONDS = {"H2": (4.75, 0.741, 1.44), "N2": (9.9, 1.098, 2.95)}
 """Depth (eV), distance (Å) and steepness (in distances) of Morse potentials."""
 
 
 def write(folder: Path, frames: Sequence[Atoms]) -> Path:
     """Write structures of one composition, with the results of their calculators, as a system."""
-    names = sorted(set(frames[0].get_chemical_symbols()))
-    sets = folder / "set.000"
-    sets.mkdir(parents=True)
-    (folder / "type_map.raw").write_text("\n".join(names))
-    types = [names.index(symbol) for symbol in frames[0].get_chemical_symbols()]
-    (folder / "type.raw").write_text("\n".join(map(str, types)))
-    periodic = bool(frames[0].pbc.all())
+    symbols = frames[0].get_chemical_symbols()
+    names = sorted(set(symbols))
     arrays = {
         "coord": [atoms.positions.ravel() for atoms in frames],
         "energy": [atoms.get_potential_energy() for atoms in frames],
         "force": [atoms.get_forces().ravel() for atoms in frames],
     }
-    if periodic:
+    if frames[0].pbc.all():
         arrays["box"] = [atoms.cell.array.ravel() for atoms in frames]
         arrays["virial"] = [
             -atoms.get_volume() * atoms.get_stress(voigt=False).ravel() for atoms in frames
         ]
-    else:
-        (folder / "nopbc").touch()
-    for name, values in arrays.items():
-        np.save(sets / f"{name}.npy", np.array(values).reshape(len(frames), -1))
-    return folder
+    types = [names.index(symbol) for symbol in symbols]
+    return write_npy(folder, arrays, types, " ".join(names))
 
 
 def emt(atoms: Atoms) -> Atoms:

@@ -4,9 +4,6 @@ import json
 from pathlib import Path
 
 import ase.io
-import h5py
-import lmdb
-import msgpack
 import numpy as np
 import pytest
 
@@ -14,6 +11,7 @@ from dpa2.evaluate.potential import load
 from dpa2.training.run import train
 from schemas.base.errors import DataError
 from tests.commands import zoo
+from tests.containers import to_hdf5, write_lmdb, write_npy
 from tests.strangers.runs import small_input
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import write_system
@@ -81,66 +79,34 @@ FAULTS = {
 }
 
 
-def write_npy(folder, arrays, types, sizes=(3, 4)):
-    """Write a system of two sets."""
-    folder.mkdir(parents=True)
-    (folder / "type_map.raw").write_text("O\nH\n")
-    np.savetxt(folder / "type.raw", types, fmt="%d")
-    first = 0
-    for number, size in enumerate(sizes):
-        part = folder / f"set.{number:03d}"
-        part.mkdir()
-        for name, values in arrays.items():
-            np.save(part / f"{name}.npy", values[first : first + size].reshape(size, -1))
-        first += size
-    return folder
+SETS = (3, 4)
 
 
-def write_hdf5(folder, arrays, types):
-    path = folder.with_suffix(".h5")
-    with h5py.File(path, "w") as file:
-        group = file.create_group("water")
-        group["type.raw"] = types
-        group["type_map.raw"] = np.array(["O", "H"], dtype="S")
-        for number, rows in enumerate((slice(0, 3), slice(3, None))):
-            for name, values in arrays.items():
-                part = values[rows]
-                group[f"set.{number:03d}/{name}.npy"] = part.reshape(len(part), -1)
-    return f"{path}#/water"
+def as_npy(folder, arrays, types):
+    return write_npy(folder, arrays, types, sizes=SETS)
 
 
-def write_mixed(folder, arrays, types):
-    write_npy(folder, {**arrays, "real_atom_types": np.tile(types, (FRAMES, 1))}, types * 0)
-    return folder
+def as_hdf5(folder, arrays, types):
+    return to_hdf5(as_npy(folder, arrays, types), folder.with_suffix(".h5"), "water")
 
 
-def write_lmdb(folder, arrays, types, elements=("O", "H")):
+def as_mixed(folder, arrays, types):
+    return as_npy(folder, {**arrays, "real_atom_types": np.tile(types, (FRAMES, 1))}, types * 0)
+
+
+def as_lmdb(folder, arrays, types, elements=("O", "H")):
     """Write a data base whose first record is of another size, so that it has two parts."""
-
-    def encode(array):
-        array = np.asarray(array)
-        return {"type": array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
-
-    path = folder.with_suffix(".lmdb")
+    kinds = np.broadcast_to(types, (FRAMES, 12))
     records = [
-        {name: values[frame] for name, values in arrays.items()}
-        | {"atype": np.atleast_2d(types)[frame % len(np.atleast_2d(types))]}
+        {name: values[frame] for name, values in arrays.items()} | {"atype": kinds[frame]}
         for frame in range(FRAMES)
     ]
-    small = {
-        name: value[:3] if np.ndim(value) and len(value) == 12 else value
-        for name, value in records[0].items()
-    }
-    with lmdb.open(str(path), map_size=2**22) as environment, environment.begin(write=True) as out:
-        meta = {"nframes": FRAMES + 1, "type_map": list(elements), "frame_idx_fmt": "06d"}
-        out.put(b"__metadata__", msgpack.packb(meta))
-        for number, record in enumerate([small, *records]):
-            packed = {name: encode(value) for name, value in record.items()}
-            out.put(format(number, "06d").encode(), msgpack.packb(packed))
-    return path
+    small = {name: x[:3] if np.shape(x)[:1] == (12,) else x for name, x in records[0].items()}
+    place = folder.with_suffix(".lmdb")
+    return write_lmdb(place, [small, *records], type_map=list(elements))
 
 
-LAYOUTS = {"npy": write_npy, "hdf5": write_hdf5, "mixed": write_mixed, "lmdb": write_lmdb}
+LAYOUTS = {"npy": as_npy, "hdf5": as_hdf5, "mixed": as_mixed, "lmdb": as_lmdb}
 
 
 @pytest.fixture
@@ -249,7 +215,7 @@ def test_deviation_of_bad_frames_alone(run, tmp_path):
     arrays, types = water()
     arrays["coord"][:, 0] = arrays["coord"][:, 1]
     output = tmp_path / "model_devi.out"
-    system = write_npy(tmp_path / "water", arrays, types)
+    system = as_npy(tmp_path / "water", arrays, types)
     result = run("deviation", "-m", WATER, "-m", WATER, "-s", system, "-o", output, "--json")
     assert result.exit_code == 1
     (entry,) = json.loads(result.stdout)["systems"]
@@ -354,11 +320,11 @@ def test_an_unknown_element_in_one_frame(run, tmp_path, layout):
     kinds[BAD, 6] = 2
     if layout == "mixed":
         arrays["real_atom_types"] = kinds
-        place = write_npy(tmp_path / "water", arrays, types * 0)
+        place = as_npy(tmp_path / "water", arrays, types * 0)
         (place / "type_map.raw").write_text("O\nH\nKr\n")
         where = f"frame {BAD}"
     else:
-        place = write_lmdb(tmp_path / "water", arrays, kinds, elements=("O", "H", "Kr"))
+        place = as_lmdb(tmp_path / "water", arrays, kinds, elements=("O", "H", "Kr"))
         where = f"record {BAD + 1}"
     with pytest.raises(DataError, match=rf"has Kr \(1 atoms\) \(first in {where}\)"):
         run("test", "-m", WATER, "-s", place)
@@ -368,7 +334,7 @@ def test_an_unknown_element_in_one_frame(run, tmp_path, layout):
 def test_speed_names_the_frame(run, tmp_path):
     arrays, types = water()
     arrays["coord"][0, 4] = arrays["coord"][0, 7]
-    system = write_npy(tmp_path / "water", arrays, types)
+    system = as_npy(tmp_path / "water", arrays, types)
     with pytest.raises(DataError, match="water: frame 0: atoms 4 and 7"):
         run("speed", WATER, "-s", system, "-r", 1)
 
@@ -429,10 +395,10 @@ def test_fine_tuning_names_the_frame(tmp_path, monkeypatch, fault):
 )
 def test_predict_names_the_frame_in_its_system(run, tmp_path):
     arrays, types = water()
-    write_npy(tmp_path / "all" / "first", arrays, types)
+    as_npy(tmp_path / "all" / "first", arrays, types)
     coincide(arrays)
     arrays["box"][2] = 0.0
-    second = write_npy(tmp_path / "all" / "second", arrays, types)
+    second = as_npy(tmp_path / "all" / "second", arrays, types)
     output = tmp_path / "out.xyz"
     result = run("predict", "-m", WATER, tmp_path / "all", "-o", output, "--json")
     assert result.exit_code == 1
@@ -447,7 +413,7 @@ def test_predict_names_the_frame_in_its_system(run, tmp_path):
 @situation("deepmd/hdf5 | a group of the file for zoo predict | its frames are evaluated")
 def test_predict_takes_a_group(run, tmp_path):
     arrays, types = water()
-    group = write_hdf5(tmp_path / "water", arrays, types)
+    group = as_hdf5(tmp_path / "water", arrays, types)
     output = tmp_path / "out.xyz"
     result = run("predict", "-m", WATER, group, "-o", output)
     assert result.exit_code == 0

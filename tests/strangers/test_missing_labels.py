@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,7 @@ import torch
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.start import read_input
 from schemas.base.errors import ConfigError, DataError
+from tests.containers import to_hdf5
 from tests.strangers.runs import quiet, small_input, zoo
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import write_system
@@ -92,13 +92,8 @@ def test_energies_that_are_trained_must_be_there(config):
 )
 def test_energies_in_other_containers_are_looked_for(config):
     config["loss"] = {}
-    with h5py.File("f.h5", "w") as file:
-        group = file.create_group("one")
-        group["type.raw"] = np.loadtxt("f/type.raw", dtype=int)
-        group["type_map.raw"] = np.array(["O", "H"], dtype="S")
-        for path in Path("f/set.000").iterdir():
-            group[f"set.000/{path.name}"] = np.load(path)
-    config["training"]["training_data"]["systems"] = ["f.h5#/one"]
+    place = to_hdf5(Path("f"), Path("f.h5"), "one")
+    config["training"]["training_data"]["systems"] = [place]
     assert codes(config) == (1, ["ZOO634"])
 
 

@@ -5,8 +5,6 @@ import subprocess
 import sys
 
 import h5py
-import lmdb
-import msgpack
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -18,6 +16,7 @@ from dpa2.training.run import train
 from dpa2.training.stat_file import StatisticsFile
 from schemas.base.errors import CheckpointError, DataError, ZooError
 from schemas.check.data_folders import systems_below
+from tests.containers import to_hdf5, write_lmdb
 from tests.strangers.runs import small_input
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import MODEL, write_system
@@ -171,23 +170,14 @@ def test_a_checkpoint_that_is_a_pointer(here):
         load("model.pt")
 
 
-def write_lmdb(path, types, more=None, **metadata):
-    def encode(array):
-        array = np.asarray(array)
-        return {"type": array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
-
-    with lmdb.open(str(path), map_size=2**20) as environment, environment.begin(write=True) as out:
-        meta = {"nframes": 1, "frame_idx_fmt": "06d", **metadata}
-        out.put(b"__metadata__", msgpack.packb(meta))
-        record = {
-            "coord": np.arange(3.0 * len(types)).reshape(-1, 3),
-            "box": 30 * np.eye(3),
-            "atype": np.array(types, dtype=np.int32),
-            "energy": np.float64(-1.0),
-        }
-        packed = {key: encode(value) for key, value in record.items()} | (more or {})
-        out.put(b"000000", msgpack.packb(packed))
-    return str(path)
+def one_frame(path, types, more=None, **metadata):
+    record = {
+        "coord": np.arange(3.0 * len(types)).reshape(-1, 3),
+        "box": 30 * np.eye(3),
+        "atype": np.array(types, dtype=np.int32),
+        "energy": np.float64(-1.0),
+    }
+    return str(write_lmdb(path, [record | (more or {})], **metadata))
 
 
 @situation(
@@ -195,7 +185,7 @@ def write_lmdb(path, types, more=None, **metadata):
     "model, said"
 )
 def test_lmdb_without_element_names(here):
-    place = write_lmdb(here / "d.lmdb", [0, 1, 1])
+    place = one_frame(here / "d.lmdb", [0, 1, 1])
     (system,) = open_systems(place, ["O", "H"])
     assert system.frames([0]).atom_types.tolist() == [[0, 1, 1]]
     assert "positions in the model's type_map (O H)" in system.warnings[0]
@@ -236,7 +226,7 @@ ZEROS = {"type": "<f8", "shape": [3, 3], "data": bytes(72)}
     ],
 )
 def test_placeholders_of_lmdb_are_no_labels(here, more, labels):
-    (system,) = open_systems(write_lmdb(here / "d.lmdb", [0, 1, 1], more, type_map=["O", "H"]))
+    (system,) = open_systems(one_frame(here / "d.lmdb", [0, 1, 1], more, type_map=["O", "H"]))
     assert system.labels == labels
     assert system.periodic
     assert np.allclose(system.frames([0]).box, 30 * np.eye(3))
@@ -244,7 +234,7 @@ def test_placeholders_of_lmdb_are_no_labels(here, more, labels):
 
 @situation("LMDB | named by a path and by a link to it | opened once, as LMDB demands")
 def test_lmdb_by_two_paths(here):
-    place = write_lmdb(here / "d.lmdb", [0, 1, 1], type_map=["O", "H"])
+    place = one_frame(here / "d.lmdb", [0, 1, 1], type_map=["O", "H"])
     (here / "link.lmdb").symlink_to(here / "d.lmdb")
     assert len(open_systems([place, "link.lmdb", "./d.lmdb"], ["O", "H"])) == 3
 
@@ -313,15 +303,7 @@ def test_molecules_need_no_virials(here, layout):
     (here / "b" / "set.000" / "box.npy").unlink()
     (here / "b" / "nopbc").touch()
     if layout == "hdf5":
-        with h5py.File("b.h5", "w") as file:
-            for path in (item for item in sorted((here / "b").rglob("*.*")) if item.is_file()):
-                if path.suffix == ".npy":
-                    file[f"b/{path.relative_to(here / 'b')}"] = np.load(path)
-                elif path.name == "type_map.raw":
-                    file["b/type_map.raw"] = np.array(path.read_text().split(), dtype="S")
-                else:
-                    file[f"b/{path.name}"] = np.loadtxt(path, dtype=int)
-            file["b/nopbc"] = True
+        to_hdf5(here / "b", here / "b.h5", "b")
     document = small_input("a", steps=2, batch_size=1)
     document["training"]["training_data"]["systems"] = [
         "a",

@@ -12,6 +12,7 @@ import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.energy_bias import rebias
 from schemas.check.input_file import check_text
+from tests.containers import write_npy
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import multitask_input, write_systems
 
@@ -52,11 +53,7 @@ def write_system(folder, types, num_frames, seed, *, order=None, mixed=False, **
     if mixed:
         arrays["real_atom_types"] = np.tile(written, (num_frames, 1))
         written = np.zeros_like(written)
-    (folder / "set.000").mkdir(parents=True)
-    (folder / "type.raw").write_text("\n".join(map(str, written)) + "\n")
-    (folder / "type_map.raw").write_text("O\nH\n")
-    for name, values in arrays.items():
-        np.save(folder / "set.000" / f"{name}.npy", values.reshape(num_frames, -1))
+    write_npy(folder, arrays, written)
 
 
 def training_input(*systems, **model):

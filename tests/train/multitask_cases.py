@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.containers import write_npy
+
 MODEL = json.loads((Path(__file__).parent / "data" / "model.json").read_text())
 
 CASES = ("descriptor", "type_embedding", "fitting", "one_owner_later")
@@ -14,10 +16,7 @@ CASES = ("descriptor", "type_embedding", "fitting", "one_owner_later")
 def write_system(folder, num_atoms, num_frames, seed, parameters=False):
     """Write a deepmd/npy system of jittered lattice points with smooth, learnable labels."""
     rng = np.random.default_rng(seed)
-    (folder / "set.000").mkdir(parents=True)
     types = np.arange(num_atoms) % 2
-    (folder / "type.raw").write_text("\n".join(map(str, types)) + "\n")
-    (folder / "type_map.raw").write_text("O\nH\n")
     lattice = np.stack(np.meshgrid(*[np.arange(2) * 2.0] * 3), -1).reshape(-1, 3)[:num_atoms]
     shift = rng.normal(0, 0.15, (num_frames, num_atoms, 3))
     arrays = {
@@ -29,8 +28,7 @@ def write_system(folder, num_atoms, num_frames, seed, parameters=False):
     if parameters:
         arrays["fparam"] = rng.normal(1.0, 2.0, (num_frames, 2))
         arrays["aparam"] = rng.normal(-1.0, 0.5, (num_frames, num_atoms))
-    for name, array in arrays.items():
-        np.save(folder / "set.000" / f"{name}.npy", array.reshape(num_frames, -1))
+    write_npy(folder, arrays, types)
 
 
 def write_systems(folder):
