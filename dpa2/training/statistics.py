@@ -5,7 +5,7 @@ docs/deepmd-format.md, 5.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ class StatisticsBuilder:
         """Set mean and spread of fparam and aparam."""
         found: ParameterMoments = {}
         for name in self.widths:
-            stored = self._known_or([name], lambda name=name: self._parameter_moments(name))  # type: ignore[misc]
+            stored = self._known_or([name], partial(self._parameter_moments, name))
             found[name] = [Moments.from_array(row) for row in stored[name]]
             set_parameter_normalisation(self.model, name, found[name])
         return found

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from schemas.base.diagnostics import Path
 from schemas.base.errors import ConfigError
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.descriptor import Descriptor, Repformer, Repinit
 from schemas.input.learning_rate import Schedule
 from schemas.input.loss import EnergyLoss
@@ -13,7 +14,6 @@ from schemas.input.model import EnergyFitting, Model, parse_model
 from schemas.input.optimizer import Adam
 from schemas.input.root import Input, MultiTaskInput, normalized
 from schemas.input.section import SAME_PRECISION, Section
-from schemas.input.start import DEFAULT_BRANCH
 from schemas.input.training import Training, TrainingData, Validating
 from schemas.input.view import fields
 
@@ -229,7 +229,7 @@ def meaning_of_input(name: str, config: Input | MultiTaskInput) -> Meaning:
     """Return what an input says; parts in `shared_dict` are in the models that use them."""
     document = normalized(config)
     if isinstance(config, Input):
-        return Meaning(name, document, {DEFAULT_BRANCH: config.model})
+        return Meaning(name, document, {SINGLE_TASK_BRANCH: config.model})
     document["model"].pop("shared_dict", None)
     return Meaning(name, document, dict(config.model.model_dict), _shared_parts(config))
 
@@ -255,7 +255,7 @@ def meaning_of_checkpoint(
     if not isinstance(sections, Mapping):
         model = parse_model(model_params)
         document = {"model": normalized(model), **noted}
-        return Meaning(name, document, {DEFAULT_BRANCH: model}, is_checkpoint=True)
+        return Meaning(name, document, {SINGLE_TASK_BRANCH: model}, is_checkpoint=True)
     models = {branch: parse_model(section) for branch, section in sections.items()}
     branches = {key: normalized(item) for key, item in models.items()}
     document = {"model": {"model_dict": branches}, **noted}
@@ -316,7 +316,7 @@ def branch_of(meaning: Meaning, branch: str) -> Meaning:
         )
     model = meaning.models[branch]
     document = {"model": normalized(model)}
-    return Meaning(f"{meaning.name} ({branch})", document, {DEFAULT_BRANCH: model}, None, True)
+    return Meaning(f"{meaning.name} ({branch})", document, {SINGLE_TASK_BRANCH: model}, None, True)
 
 
 def _compare(ours: Any, theirs: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:

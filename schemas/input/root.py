@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat
 
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.learning_rate import LearningRate
 from schemas.input.loss import EnergyLoss
 from schemas.input.model import Model
@@ -42,8 +43,8 @@ class Input(Section):
     def branches(self) -> dict[str, "Branch"]:
         """The only task, as a branch called `Default`."""
         return {
-            "Default": Branch(
-                name="Default",
+            SINGLE_TASK_BRANCH: Branch(
+                name=SINGLE_TASK_BRANCH,
                 model=self.model,
                 loss=self.loss,
                 training_data=self.training.training_data,

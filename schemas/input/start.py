@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from schemas.base.diagnostics import Path
 from schemas.base.errors import ConfigError
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.model import Model, parse_model
 from schemas.input.paths import as_written
 from schemas.input.root import Input, MultiTaskInput, normalized
@@ -22,8 +23,6 @@ StartOption = Literal["--finetune", "--restart", "--init-model"]
 FittingNet = Literal["copied", "random", "resumed"]
 """`copied`: from the checkpoint, with a new energy bias; `random`: drawn anew, only the descriptor
 is taken; `resumed`: from the checkpoint, and the branch goes on as it was."""
-DEFAULT_BRANCH = "Default"
-"""What deepmd-kit calls the only branch of a single-task model."""
 RANDOM = "RANDOM"
 """What stands for a random fitting net in the place of a branch."""
 
@@ -78,7 +77,7 @@ class Start:
     def branches(self) -> dict[str, Mapping[str, Any]]:
         """The model section of each branch."""
         if not self.has_branches:
-            return {DEFAULT_BRANCH: self.model_params}
+            return {SINGLE_TASK_BRANCH: self.model_params}
         found = self.model_params["model_dict"]
         return {name: value for name, value in found.items() if isinstance(value, Mapping)}
 
@@ -115,7 +114,7 @@ class Source:
     def name(self) -> str:
         """The checkpoint and, where it has several branches, the branch."""
         file = FilePath(self.file).name
-        return file if self.branch == DEFAULT_BRANCH else f"{file}, branch {self.branch}"
+        return file if self.branch == SINGLE_TASK_BRANCH else f"{file}, branch {self.branch}"
 
     @property
     def type_map(self) -> list[str]:
@@ -144,7 +143,7 @@ class Target:
     @property
     def name(self) -> str:
         """The branch."""
-        return self.view.branch or DEFAULT_BRANCH
+        return self.view.branch or SINGLE_TASK_BRANCH
 
     def path(self, *parts: str | int) -> Path:
         """Return where in the file a path of this branch is written."""
@@ -251,7 +250,7 @@ def choose(start: Start, view: View, *, is_multitask: bool) -> Source | None:
     head = written if isinstance(written, str) else None
     first = next(iter(branches))
     if start.option != "--finetune":
-        name = view.branch or DEFAULT_BRANCH
+        name = view.branch or SINGLE_TASK_BRANCH
         if not is_multitask and not start.has_branches:
             name = first
         return source(name, "resumed") if name in branches else None
