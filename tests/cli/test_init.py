@@ -14,6 +14,7 @@ from schemas.input.model import parse_model
 from schemas.input.root import normalized
 from schemas.input.start import Start
 from tests.commands import outcome
+from tests.containers import write_npy
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -40,10 +41,7 @@ def made(run):
 
 def crystal(folder, repeat=3, **labels):
     """Write a simple cubic crystal with a lattice constant of 2.5 Å."""
-    (folder / "set.000").mkdir(parents=True)
     grid = np.stack(np.meshgrid(*[np.arange(repeat)] * 3), axis=-1).reshape(-1, 3)
-    (folder / "type.raw").write_text("0 " * len(grid))
-    (folder / "type_map.raw").write_text("Cu\n")
     arrays = {
         "coord": grid.reshape(1, -1) * 2.5,
         "box": np.eye(3).reshape(1, 9) * 2.5 * repeat,
@@ -51,8 +49,7 @@ def crystal(folder, repeat=3, **labels):
         "force": np.zeros((1, 3 * len(grid))),
         **labels,
     }
-    for name, array in arrays.items():
-        np.save(folder / "set.000" / f"{name}.npy", array)
+    write_npy(folder, arrays, [0] * len(grid), "Cu")
 
 
 @pytest.mark.parametrize("preset", ["small", "medium", "large"])

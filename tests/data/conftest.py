@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.containers import write_npy
+
 MakeSystem = Callable[..., Path]
 
 
@@ -25,29 +27,19 @@ def make_system(tmp_path: Path) -> MakeSystem:
         **labels: int,
     ) -> Path:
         rng = np.random.default_rng(seed)
-        folder = tmp_path / name
-        folder.mkdir(parents=True)
-        num_atoms = len(types)
-        (folder / "type.raw").write_text("\n".join(map(str, types)) + "\n")
-        if type_map is not None:
-            (folder / "type_map.raw").write_text("\n".join(type_map) + "\n")
-        if not periodic:
-            (folder / "nopbc").touch()
-        first = 0
-        for number, frames in enumerate(sets):
-            path = folder / f"set.{number:03d}"
-            path.mkdir()
-            np.save(path / "coord.npy", rng.uniform(0, 8, (frames, 3 * num_atoms)))
-            if periodic:
-                np.save(path / "box.npy", np.tile(8 * np.eye(3).reshape(9), (frames, 1)))
+        frames, width = sum(sets), 3 * len(types)
+        arrays = {
+            "coord": rng.uniform(0, 8, (frames, width)),
             # The energy is the frame number, so that a test sees which frames it got.
-            np.save(path / "energy.npy", np.arange(first, first + frames, dtype=np.float64))
-            np.save(path / "force.npy", rng.normal(size=(frames, 3 * num_atoms)))
-            for label, width in labels.items():
-                np.save(path / f"{label}.npy", rng.normal(size=(frames, width)))
-            if real_types is not None:
-                np.save(path / "real_atom_types.npy", real_types[first : first + frames])
-            first += frames
-        return folder
+            "energy": np.arange(frames, dtype=np.float64),
+            "force": rng.normal(size=(frames, width)),
+            **{label: rng.normal(size=(frames, size)) for label, size in labels.items()},
+        }
+        if periodic:
+            arrays["box"] = np.tile(8 * np.eye(3).reshape(9), (frames, 1))
+        if real_types is not None:
+            arrays["real_atom_types"] = real_types
+        elements = None if type_map is None else " ".join(type_map)
+        return write_npy(tmp_path / name, arrays, types, elements, sets)
 
     return make

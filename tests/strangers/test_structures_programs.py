@@ -9,6 +9,7 @@ from scipy.io import netcdf_file
 from dpa2.data.structures.dpdata_files import compare_with_positions, periodicity_of_cp2k
 from dpa2.data.structures.reader import known_format
 from schemas.base.errors import DataError
+from tests.containers import write_npy
 from tests.strangers.reading import read
 from tests.strangers.situations import case, situation
 
@@ -387,14 +388,10 @@ def test_fhi_aims_is_read_by_ase():
 
 @situation("deepmd-kit | dipole.npy and spin.npy through zoo data convert | left out, and said")
 def test_arrays_that_are_not_read_are_named(tmp_path):
-    (tmp_path / "set.000").mkdir()
-    for name, width in (("coord", 9), ("box", 9), ("energy", 1), ("dipole", 3), ("spin", 9)):
-        np.save(tmp_path / "set.000" / f"{name}.npy", np.eye(9).reshape(9, 9)[:2, :width] + 9)
-    np.save(tmp_path / "set.000" / "box.npy", np.tile(9 * np.eye(3).ravel(), (2, 1)))
-    np.save(tmp_path / "set.000" / "coord.npy", np.tile(np.ravel(COORD), (2, 1)))
-    (tmp_path / "type.raw").write_text("0\n1\n1\n")
-    (tmp_path / "type_map.raw").write_text("O\nH\n")
-    structures, report = read(tmp_path)
+    arrays = {"coord": np.tile(np.ravel(COORD), (2, 1)), "box": np.tile(9 * np.eye(3), (2, 1, 1))}
+    arrays |= {"energy": np.ones(2), "dipole": np.ones((2, 3)), "spin": np.ones((2, 9))}
+    write_npy(tmp_path / "x", arrays, [0, 1, 1])
+    structures, report = read(tmp_path / "x")
     assert sorted(structures[0].labels) == ["energy"]
     assert "dipole.npy, spin.npy is not read" in report.sentences()[0]
 
