@@ -64,7 +64,7 @@ class LockedResult(_Entry):
 
 
 class Lock(_Entry):
-    """A run, held fast."""
+    """Everything that decides what comes out of a run."""
 
     version: Literal[1] = 1
     """Of the format."""

@@ -52,9 +52,9 @@ def assemble(
     branches = config.branches
     systems = {
         name: open_systems(
-            branch.training_data.systems,
+            branch.data.training_data.systems,
             branch.model.type_map,
-            branch.training_data.rglob_patterns,
+            branch.data.training_data.rglob_patterns,
         )
         for name, branch in branches.items()
     }
@@ -72,13 +72,13 @@ def assemble(
         loss = EnergyLoss(branch.loss, start_lr, rounds_factors=True)
         builder = BatchBuilder(model, loss)
         stream = stream_seed(seed, 2 * number)
-        sampler = _sampler(branch.training_data, systems[name], builder, stream)
+        sampler = _sampler(branch.data.training_data, systems[name], builder, stream)
         for warning in sampler.warnings:
             say(warning)
         _say_what_teaches_nothing(sampler.systems, loss, say)
         validation = None
-        if branch.validation_data is not None:
-            data = branch.validation_data
+        if branch.data.validation_data is not None:
+            data = branch.data.validation_data
             opened = open_systems(data.systems, model_config.type_map, data.rglob_patterns)
             drawn = _sampler(data, opened, builder, stream_seed(seed, 2 * number + 1))
             validation = BatchStream(drawn, builder)

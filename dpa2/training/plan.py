@@ -234,7 +234,7 @@ def branches_without_data(config: Input | MultiTaskInput) -> tuple[int, list[Bra
 
 def _sampler(branch: Branch) -> Sampler:
     """Open the training data of a branch and apply its batch size and probabilities."""
-    data = branch.training_data
+    data = branch.data.training_data
     systems = open_systems(data.systems, branch.model.type_map, data.rglob_patterns)
     return Sampler(systems, data.batch_size, auto_prob=data.auto_prob, sys_probs=data.sys_probs)
 

@@ -75,9 +75,9 @@ def _sections(config: Input | MultiTaskInput) -> Iterator[tuple[str, DataSection
     several = isinstance(config, MultiTaskInput)
     for name, branch in config.branches.items():
         place = f"training.data_dict.{name}" if several else "training"
-        yield f"{place}.training_data", branch.training_data
-        if branch.validation_data is not None:
-            yield f"{place}.validation_data", branch.validation_data
+        yield f"{place}.training_data", branch.data.training_data
+        if branch.data.validation_data is not None:
+            yield f"{place}.validation_data", branch.data.validation_data
 
 
 def _fingerprint(place: str, section: DataSection, root: str) -> LockedData:

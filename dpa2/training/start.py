@@ -299,8 +299,8 @@ def _statistics(task: Task, say: Say) -> Statistics:
     return initialise_statistics(
         task.model,
         task.sampler,
-        stat_file=None if branch.stat_file is None else Path(branch.stat_file),
-        read_only=branch.stat_file_mode == "read",
+        stat_file=None if branch.data.stat_file is None else Path(branch.data.stat_file),
+        read_only=branch.data.stat_file_mode == "read",
         seed=task.seed,
         say=say,
         fits_energies=task.loss.trains_energies,

@@ -209,11 +209,11 @@ class Task:
 
     def validate(self, learning_rate: float) -> Metrics:
         """Return the errors on the next validation batches, weighted by their real atoms."""
-        if self.validation is None or self.branch.validation_data is None:
+        if self.validation is None or self.branch.data.validation_data is None:
             return {}
         sums: dict[str, float] = {}
         num_atoms = 0
-        for _ in range(self.branch.validation_data.numb_btch):
+        for _ in range(self.branch.data.validation_data.numb_btch):
             batch = self.validation.next()
             shown = as_numbers(self.compare(batch, learning_rate, create_graph=False).metrics)
             weight = int(batch.frames.real_atoms.sum())

@@ -12,9 +12,10 @@ from schemas.input.learning_rate import Schedule
 from schemas.input.loss import EnergyLoss
 from schemas.input.model import EnergyFitting, Model, parse_model
 from schemas.input.optimizer import Adam
+from schemas.input.paths import child
 from schemas.input.root import Input, MultiTaskInput, normalized
 from schemas.input.section import SAME_PRECISION, Section
-from schemas.input.training import Training, TrainingData, Validating
+from schemas.input.training import DataSection, Training, Validating
 from schemas.input.view import fields
 
 Effect = Literal["weights", "function", "course", "rate", "begun", "none"]
@@ -35,7 +36,7 @@ _OF_SECTIONS: dict[type[Section], Effect] = {
     EnergyLoss: "course",
     Adam: "course",
     Training: "course",
-    TrainingData: "course",
+    DataSection: "course",
     Validating: "course",
 }
 """Every key of a section, a new one too, but for those of `EXCEPTIONS`."""
@@ -80,23 +81,12 @@ EXCEPTIONS: dict[type[Section], dict[Effect, set[str]]] = {
         | {"full_val_start", "compiled_infer", "tf32_infer", "amp_infer"},
     },
 }
-_CLASSES: dict[str, type[Section]] = {
-    "model": Model,
-    "descriptor": Descriptor,
-    "repinit": Repinit,
-    "repformer": Repformer,
-    "fitting_net": EnergyFitting,
-    "learning_rate": Schedule,
-    "loss": EnergyLoss,
+_BY_BRANCH: dict[str, type[Section]] = {
+    "model_dict": Model,
     "loss_dict": EnergyLoss,
-    "optimizer": Adam,
-    "training": Training,
-    "training_data": TrainingData,
-    "validation_data": TrainingData,
-    "validating": Validating,
+    "data_dict": Training,
 }
-"""The sections of `EXCEPTIONS` by their keys."""
-_BY_BRANCH = ("model_dict", "loss_dict", "data_dict")
+"""What each branch has under its name."""
 
 SHARING = "sharing"
 """Beside the settings of a run of several tasks: who shares what with whom."""
@@ -108,14 +98,14 @@ def effect_of_key(section: type[Section], name: str) -> Effect:
     """Return what another value of a key of a section does.
 
     Args:
-        section: One of those above; all schedules are `Schedule`, all optimisers `Adam`, both kinds
-            of data `TrainingData`.
+        section: One of those above, or derived from one; all optimisers are `Adam`.
         name: The key.
     """
-    for effect, names in EXCEPTIONS.get(section, {}).items():
+    known = next(base for base in section.__mro__ if base in _OF_SECTIONS)
+    for effect, names in EXCEPTIONS.get(known, {}).items():
         if name in names:
             return effect
-    return _OF_SECTIONS[section]
+    return _OF_SECTIONS[known]
 
 
 def effect_of(path: Path) -> Effect:
@@ -123,9 +113,10 @@ def effect_of(path: Path) -> Effect:
     section: type[Section] = Input
     parts = iter(str(part) for part in path)
     for part in parts:
-        if part not in _CLASSES and part not in _BY_BRANCH:
+        below = _BY_BRANCH.get(part) or child(section, part, None)
+        if below is None or not set(below.__mro__) & set(_OF_SECTIONS):
             return effect_of_key(section, part)
-        section = _CLASSES.get(part, section)
+        section = below
         if part in _BY_BRANCH:
             next(parts, None)
     return effect_of_key(section, "descriptor")  # a whole model, or another whole section

@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -13,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.input.section import Needs, Section, Usual
+from schemas.input.section import Needs, Section, Usual, by_type
 
 DEFAULT_STOP_LR = 5e-8
 """The last learning rate when neither `stop_lr` nor `stop_lr_ratio` is given."""
@@ -94,17 +93,10 @@ class StableDecay(Schedule):
 
 SCHEDULES = ("exp", "cosine", "wsd")
 
-
-def _kind(value: Any) -> Any:
-    if isinstance(value, Section):
-        return getattr(value, "type", None)
-    return value.get("type", "exp") if isinstance(value, dict) else None
-
-
 LearningRate = Annotated[
     Annotated[ExponentialDecay, Tag("exp")]
     | Annotated[CosineDecay, Tag("cosine")]
     | Annotated[StableDecay, Tag("wsd")],
-    Discriminator(_kind),
+    by_type("exp"),
 ]
 """Any schedule, told apart by `type`."""

@@ -134,7 +134,7 @@ class NetworkFacts:
     Args:
         type_map: Elements.
         nsel: Most neighbours within 6 Å, with some room.
-        nsel_inner: Idem within 4 Å.
+        nsel_inner: Most neighbours within 4 Å, with some room.
     """
 
     type_map: list[str]

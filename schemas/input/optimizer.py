@@ -1,11 +1,11 @@
 """Optimisers: those of deepmd-kit 3.2; the trainer runs Adam and AdamW."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, NonNegativeFloat, PositiveInt, Tag
+from pydantic import Field, NonNegativeFloat, PositiveInt, Tag
 
 from schemas.input.loss import Prefactor
-from schemas.input.section import Alias, Section, Usual
+from schemas.input.section import Alias, Section, Usual, by_type
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 """Decay rate of a running mean."""
@@ -107,19 +107,12 @@ OPTIMIZERS = ("Adam", "AdamW", "LKF", "AdaMuon", "HybridMuon")
 TRAINED = ("Adam", "AdamW")
 """The optimisers that our trainer runs."""
 
-
-def _kind(value: Any) -> Any:
-    if isinstance(value, Section):
-        return getattr(value, "type", None)
-    return value.get("type", "Adam") if isinstance(value, dict) else None
-
-
 Optimizer = Annotated[
     Annotated[Adam, Tag("Adam")]
     | Annotated[AdamW, Tag("AdamW")]
     | Annotated[KalmanFilter, Tag("LKF")]
     | Annotated[AdaMuon, Tag("AdaMuon")]
     | Annotated[HybridMuon, Tag("HybridMuon")],
-    Discriminator(_kind),
+    by_type("Adam"),
 ]
 """Any optimiser, told apart by `type`."""

@@ -15,9 +15,7 @@ from schemas.input.training import (
     RunSettings,
     TaskData,
     Training,
-    TrainingData,
     Validating,
-    ValidationData,
 )
 
 
@@ -47,10 +45,7 @@ class Input(Section):
                 name=SINGLE_TASK_BRANCH,
                 model=self.model,
                 loss=self.loss,
-                training_data=self.training.training_data,
-                validation_data=self.training.validation_data,
-                stat_file=self.training.stat_file,
-                stat_file_mode=self.training.stat_file_mode,
+                data=self.training,
                 probability=None,
                 epochs=self.training.numb_epoch,
             )
@@ -114,10 +109,7 @@ class Branch:
     name: str
     model: Model
     loss: EnergyLoss
-    training_data: TrainingData
-    validation_data: ValidationData | None
-    stat_file: str | None
-    stat_file_mode: Literal["update", "read"]
+    data: TaskData
     probability: float | None
     """Weight of the branch in `model_prob`, not normalised; None if it is not given."""
     epochs: float | None
@@ -153,21 +145,17 @@ class MultiTaskInput(Section):
     @property
     def branches(self) -> dict[str, Branch]:
         """The branches, in the order of the file."""
-        return {name: self._branch(name) for name in self.model.model_dict}
-
-    def _branch(self, name: str) -> Branch:
-        data = self.training.data_dict[name]
-        return Branch(
-            name=name,
-            model=self.model.model_dict[name],
-            loss=self.loss_dict[name],
-            training_data=data.training_data,
-            validation_data=data.validation_data,
-            stat_file=data.stat_file,
-            stat_file_mode=data.stat_file_mode,
-            probability=self.training.model_prob.get(name),
-            epochs=self.training.num_epoch_dict.get(name),
-        )
+        return {
+            name: Branch(
+                name=name,
+                model=model,
+                loss=self.loss_dict[name],
+                data=self.training.data_dict[name],
+                probability=self.training.model_prob.get(name),
+                epochs=self.training.num_epoch_dict.get(name),
+            )
+            for name, model in self.model.model_dict.items()
+        }
 
 
 def normalized(section: Section) -> dict[str, Any]:

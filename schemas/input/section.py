@@ -212,6 +212,17 @@ def list_or_single(value: Any) -> str:
     return "list" if isinstance(value, list) else "single"
 
 
+def by_type(default: str) -> Discriminator:
+    """Tell variants of a section apart by `type`; without one it is the default."""
+
+    def kind(value: Any) -> Any:
+        if isinstance(value, Section):
+            return getattr(value, "type", None)
+        return value.get("type", default) if isinstance(value, dict) else None
+
+    return Discriminator(kind)
+
+
 Seed = Annotated[
     Annotated[int | None, Tag("single")] | Annotated[list[int], Tag("list")],
     Discriminator(list_or_single),

@@ -84,7 +84,7 @@ _RUNTIME = 310 * 2**20
 _REPINIT = 7.1
 _THREE_BODY = 6.0
 _MEMORY_ESTIMATE_FITTING = 10.0
-# Idem, of a pair in a repformer layer.
+# Live tensors per channel of a pair in a repformer layer.
 _ATOM_CHANNELS = 5.0
 _PAIR_CHANNELS = 18.0
 # Per pair of neighbours and head (or axis) of the attention.

@@ -50,7 +50,7 @@ def test_a_branch_has_everything_that_is_its_own(report_of):
     assert isinstance(config, MultiTaskInput)
     assert list(config.branches) == ["pbe", "scan"]
     scan = config.branches["scan"]
-    assert (scan.probability, scan.epochs, scan.stat_file) == (3, None, "scan.hdf5")
+    assert (scan.probability, scan.epochs, scan.data.stat_file) == (3, None, "scan.hdf5")
     assert scan.model.descriptor == config.branches["pbe"].model.descriptor
     assert config.branches["pbe"].loss.start_pref_f == 100
     assert {link.owner for link in config.links} == {"pbe"}
