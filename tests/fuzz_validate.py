@@ -61,11 +61,11 @@ def misspelt(rng: random.Random, word: str) -> str:
     return rng.choice(ways)
 
 
-def mutated(rng: random.Random) -> tuple[str, str]:
+def mutated(rng: random.Random, most: int = 5) -> tuple[str, str]:
     """Return the text of an input with a few changes of its structure, and a name for it."""
     document = copy.deepcopy(rng.choice([SINGLE_TASK, SINGLE_TASK, MULTI_TASK]))
     document = json.loads(json.dumps(document))
-    for _ in range(rng.randint(1, 5)):
+    for _ in range(rng.randint(1, most)):
         _change(rng, document)
     if rng.random() < 0.1:
         return yaml.safe_dump(document, allow_unicode=rng.random() < 0.5), "input.yaml"
