@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from schemas.base.diagnostics import Finding
+from schemas.base.diagnostics import Finding, Path
 from schemas.base.suggest import did_you_mean, nearest
 from schemas.check.rule import fault, note, rule, warning
 from schemas.check.schema_faults import shown
@@ -16,70 +16,20 @@ _IN_TENSOR_NAMES = ("descriptor", "fitting_net", "layers", "networks", "atomic_m
 _PLAIN = "use letters, digits, - and _"
 _LONGEST = 200
 """Bytes of a name; 255 are allowed to files, and something is added to it."""
-_OF_MODULES = frozenset(
-    [
-        "T_destination",
-        "add_module",
-        "apply",
-        "bfloat16",
-        "buffers",
-        "call_super_init",
-        "children",
-        "clear",
-        "compile",
-        "cpu",
-        "cuda",
-        "double",
-        "dump_patches",
-        "eval",
-        "extra_repr",
-        "float",
-        "forward",
-        "get_buffer",
-        "get_extra_state",
-        "get_parameter",
-        "get_submodule",
-        "half",
-        "ipu",
-        "items",
-        "keys",
-        "load_state_dict",
-        "modules",
-        "mtia",
-        "named_buffers",
-        "named_children",
-        "named_modules",
-        "named_parameters",
-        "parameters",
-        "pop",
-        "register_backward_hook",
-        "register_buffer",
-        "register_forward_hook",
-        "register_forward_pre_hook",
-        "register_full_backward_hook",
-        "register_full_backward_pre_hook",
-        "register_load_state_dict_post_hook",
-        "register_load_state_dict_pre_hook",
-        "register_module",
-        "register_parameter",
-        "register_state_dict_post_hook",
-        "register_state_dict_pre_hook",
-        "requires_grad_",
-        "set_extra_state",
-        "set_submodule",
-        "share_memory",
-        "state_dict",
-        "to",
-        "to_empty",
-        "train",
-        "training",
-        "type",
-        "update",
-        "values",
-        "xpu",
-        "zero_grad",
-    ]
-)
+_OF_MODULES = frozenset([
+    "T_destination", "add_module", "apply", "bfloat16", "buffers", "call_super_init",
+    "children", "clear", "compile", "cpu", "cuda", "double", "dump_patches", "eval",
+    "extra_repr", "float", "forward", "get_buffer", "get_extra_state", "get_parameter",
+    "get_submodule", "half", "ipu", "items", "keys", "load_state_dict", "modules", "mtia",
+    "named_buffers", "named_children", "named_modules", "named_parameters", "parameters", "pop",
+    "register_backward_hook", "register_buffer", "register_forward_hook",
+    "register_forward_pre_hook", "register_full_backward_hook",
+    "register_full_backward_pre_hook", "register_load_state_dict_post_hook",
+    "register_load_state_dict_pre_hook", "register_module", "register_parameter",
+    "register_state_dict_post_hook", "register_state_dict_pre_hook", "requires_grad_",
+    "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "train",
+    "training", "type", "update", "values", "xpu", "zero_grad",
+])  # fmt: skip
 """Attributes of the PyTorch module in which deepmd-kit keeps branches."""
 
 
@@ -88,41 +38,48 @@ def names_are_usable(draft: Draft) -> Iterator[Finding]:
     """Refuse names with a meaning of their own; warn of those that make trouble later."""
     for name in draft.branches:
         path = ("model", "model_dict", name)
-        if name == "RANDOM":
-            hint = "it stands for a random fitting net in fine-tuning; choose another name"
-            yield fault(path, "`RANDOM` cannot be the name of a branch", hint, at="key")
-        elif not name or "." in name:
-            message = f"{shown(name)} cannot be the name of a branch: it is a part of tensor names"
-            yield fault(path, message, _PLAIN, at="key")
-        elif name in _OF_MODULES:
-            message = (
-                f"`{name}` cannot be the name of a branch: deepmd-kit keeps branches as attributes "
-                "of a module that has one of this name"
-            )
-            yield fault(path, message, "choose another name, such as one of the data", at="key")
-        elif not name.isprintable() or set(name) & {"/", "\\"}:
-            what = "a slash" if name.isprintable() else "control characters"
-            message = f"{shown(name)} has {what}: it cannot be the name of a file or a group"
-            yield fault(path, message, _PLAIN, at="key")
-        elif len(name.encode()) > _LONGEST:
-            message = f"{shown(name)} has {len(name.encode())} bytes: no file can have that name"
-            yield fault(path, message, f"names of files have up to {_LONGEST}", at="key")
-        elif name == "Default":
-            message = "`Default` is what the only branch of a single-task model is called"
-            yield _named(path, message, "choose another name, or make it an alias")
-        elif name in _IN_TENSOR_NAMES or name.isdigit():
-            message = f"`{name}` is a part of tensor names too: fine-tuning mixes them up"
-            yield _named(path, message, "choose another name")
-        elif not name.isascii() or any(c.isspace() for c in name):
-            message = f"`{name}` has blanks or letters beyond ASCII: awkward on the command line"
-            yield _named(path, message, _PLAIN)
-        elif not re.fullmatch(r"\w[\w+-]*", name):
-            message = f"`{name}` has characters with a meaning to the shell: it needs quotes there"
-            yield _named(path, message, _PLAIN)
+        refused = _refused(name)
+        if refused is not None:
+            yield fault(path, *refused, at="key")
+        elif (doubtful := _doubtful(name)) is not None:
+            yield warning(path, *doubtful, at="key")
 
 
-def _named(path: tuple[str, ...], message: str, hint: str) -> Finding:
-    return fault(path, message, hint, severity="warning", at="key")
+def _refused(name: str) -> tuple[str, str] | None:
+    """Return why a branch cannot have a name, and what to do."""
+    if name == "RANDOM":
+        hint = "it stands for a random fitting net in fine-tuning; choose another name"
+        return "`RANDOM` cannot be the name of a branch", hint
+    if not name or "." in name:
+        return f"{shown(name)} cannot be the name of a branch: it is a part of tensor names", _PLAIN
+    if name in _OF_MODULES:
+        message = (
+            f"`{name}` cannot be the name of a branch: deepmd-kit keeps branches as attributes "
+            "of a module that has one of this name"
+        )
+        return message, "choose another name, such as one of the data"
+    if not name.isprintable() or set(name) & {"/", "\\"}:
+        what = "a slash" if name.isprintable() else "control characters"
+        return f"{shown(name)} has {what}: it cannot be the name of a file or a group", _PLAIN
+    if len(name.encode()) > _LONGEST:
+        message = f"{shown(name)} has {len(name.encode())} bytes: no file can have that name"
+        return message, f"names of files have up to {_LONGEST}"
+    return None
+
+
+def _doubtful(name: str) -> tuple[str, str] | None:
+    """Return why a name of a branch makes trouble later, and what to do."""
+    if name == "Default":
+        message = "`Default` is what the only branch of a single-task model is called"
+        return message, "choose another name, or make it an alias"
+    if name in _IN_TENSOR_NAMES or name.isdigit():
+        message = f"`{name}` is a part of tensor names too: fine-tuning mixes them up"
+        return message, "choose another name"
+    if not name.isascii() or any(c.isspace() for c in name):
+        return f"`{name}` has blanks or letters beyond ASCII: awkward on the command line", _PLAIN
+    if not re.fullmatch(r"\w[\w+-]*", name):
+        return f"`{name}` has characters with a meaning to the shell: it needs quotes there", _PLAIN
+    return None
 
 
 @rule("ZOO505", "names and aliases of branches are distinct", scope="multi-task")
@@ -152,7 +109,7 @@ def names_differ(draft: Draft) -> Iterator[Finding]:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
             message = f"`{name}` and `{other}` differ by case only"
-            yield _named(("model", "model_dict", name), message, "choose another name")
+            yield warning(("model", "model_dict", name), message, "choose another name", at="key")
 
 
 _EXAMPLES = {
@@ -166,39 +123,38 @@ _EXAMPLES = {
 @rule("ZOO501", "the sections of a multi-task input are there", scope="multi-task")
 def sections_exist(draft: Draft) -> Iterator[Finding]:
     """Demand `model_dict` with branches, `loss_dict` and `data_dict`, all of them objects."""
+    model, training = ("model",), ("training",)
     for holder, path, key in (
-        (draft.model, ("model",), "model_dict"),
+        (draft.model, model, "model_dict"),
         (draft.data, (), "loss_dict"),
         (draft.data, (), "training"),
-        (draft.data.get("training"), ("training",), "data_dict"),
+        (draft.data.get("training"), training, "data_dict"),
     ):
         if not isinstance(holder, dict) or _meant(holder, key):
             continue
         here = (*path, key)
+        each = "it has a section for each branch"
         if key not in holder:
-            meant = key == "loss_dict" and "loss" in holder
-            if meant or (key == "model_dict" and "fitting_net_dict" in holder):
-                continue  # the key in its place is refused with a hint
-            yield fault(
-                here, f"required key `{key}` is missing", "it has a section for each branch"
-            )
+            former = {"loss_dict": "loss", "model_dict": "fitting_net_dict"}.get(key)
+            if former not in holder:  # the key in its place is refused with a hint
+                yield fault(here, f"required key `{key}` is missing", each)
         elif not isinstance(holder[key], dict):
             yield fault(here, f"`{key}` must be an object, not {shown(holder[key])}")
         elif not any(not is_comment(name) for name in holder[key]):
-            yield fault(here, f"`{key}` has no branch", "it has a section for each branch")
-    for key in ("model_dict", "data_dict", "loss_dict"):
-        holder = draft.model if key == "model_dict" else draft.data
-        path = ("model",) if key == "model_dict" else ()
-        if key == "data_dict":
-            holder, path = draft.training, ("training",)
-        entries = holder.get(key)
-        for name, value in entries.items() if isinstance(entries, dict) else ():
+            yield fault(here, f"`{key}` has no branch", each)
+    for holder, path, key in (
+        (draft.model, model, "model_dict"),
+        (draft.training, training, "data_dict"),
+        (draft.data, (), "loss_dict"),
+    ):
+        for name, value in _object(holder.get(key)).items():
             if not isinstance(value, dict) and not is_comment(name):
                 yield fault((*path, key, name), f"`{name}` must be an object, not {shown(value)}")
     shared = draft.model.get("shared_dict", {})
     if not isinstance(shared, dict):
-        message = f"`shared_dict` must be an object, not {shown(shared)}"
-        yield fault(("model", "shared_dict"), message)
+        yield fault(
+            (*model, "shared_dict"), f"`shared_dict` must be an object, not {shown(shared)}"
+        )
 
 
 def _meant(holder: dict[str, Any], key: str) -> bool:
@@ -212,44 +168,51 @@ def _meant(holder: dict[str, Any], key: str) -> bool:
 @rule("ZOO502", "a multi-task input has only keys of one", scope="multi-task")
 def keys_are_known(draft: Draft) -> Iterator[Finding]:
     """Refuse unknown keys, and those of a single task in the wrong place."""
-    for key in draft.data:
-        if key in ROOT_KEYS or is_comment(key):
-            continue
-        message, hint = f"unknown key `{key}`", did_you_mean(key, ROOT_KEYS)
-        if key == "loss":
-            message = "`loss` is for a single task; several branches have `loss_dict`"
-            hint = 'write "loss_dict": {' + ", ".join(f'"{x}": {{}}' for x in draft.branches) + "}"
-        elif key == "learning_rate_dict":
-            message = "`learning_rate_dict` is of version 2: all branches have one learning_rate"
-            hint = "write one `learning_rate`"
-        yield fault((key,), message, hint, at="key")
-    for key in draft.model:
-        if key in ("shared_dict", "model_dict") or key in draft.common or is_comment(key):
-            continue
-        message = f"unknown key `{key}`"
-        hint = did_you_mean(key, ["shared_dict", "model_dict", "type_map", "descriptor"])
-        if key == "fitting_net_dict":
-            message = "`fitting_net_dict` is of version 2: branches are in `model_dict` now"
-            hint = "see the multi-task example: `zoo init --multi-task` writes one"
-        yield fault(("model", key), message, hint, at="key")
-    known = draft.training_keys
-    for key in _object(draft.data.get("training")):
-        if key in known or is_comment(key):
-            continue
-        message, hint = f"unknown key `{key}`", did_you_mean(key, sorted(known))
-        if key in BRANCH_DATA:
-            message = f"`{key}` is for a single task; branches have theirs in `data_dict`"
-            hint = f"write it into `training.data_dict.BRANCH.{key}`"
-        elif key in ("numb_epoch", "num_epoch", "num_epochs", "numb_epochs"):
-            message = f"`{key}` is for a single task; branches have `num_epoch_dict`"
-            hint = "give passes over the data by branch in `num_epoch_dict`"
-        yield fault(("training", key), message, hint, at="key")
-    for name, section in draft.per_branch("data_dict").items():
-        for key in section if isinstance(section, dict) else ():
-            if key not in BRANCH_DATA and not is_comment(key):
-                hint = did_you_mean(key, BRANCH_DATA)
-                path = ("training", "data_dict", name, key)
-                yield fault(path, f"unknown key `{key}`", hint, at="key")
+    losses = "{" + ", ".join(f'"{name}": {{}}' for name in draft.branches) + "}"
+    of_loss = "`loss` is for a single task; several branches have `loss_dict`"
+    instead = _OF_ONE_TASK | {("loss",): (of_loss, f'write "loss_dict": {losses}')}
+    known = sorted(draft.training_keys)
+    model_keys = ["shared_dict", "model_dict", "type_map", "descriptor"]
+    places: list[tuple[Path, Any, Collection[str], Sequence[str]]] = [
+        ((), draft.data, ROOT_KEYS, ROOT_KEYS),
+        (("model",), draft.model, {"shared_dict", "model_dict", *draft.common}, model_keys),
+        (("training",), draft.data.get("training"), known, known),
+        *(
+            (("training", "data_dict", name), section, BRANCH_DATA, BRANCH_DATA)
+            for name, section in draft.per_branch("data_dict").items()
+        ),
+    ]
+    for path, section, allowed, choices in places:
+        for key in _object(section):
+            if key in allowed or is_comment(key):
+                continue
+            message, hint = f"unknown key `{key}`", did_you_mean(key, choices)
+            if path == ("training",) and key in BRANCH_DATA:
+                message = f"`{key}` is for a single task; branches have theirs in `data_dict`"
+                hint = f"write it into `training.data_dict.BRANCH.{key}`"
+            else:
+                message, hint = instead.get((*path, key), (message, hint))
+            yield fault((*path, key), message, hint, at="key")
+
+
+_OF_ONE_TASK: dict[Path, tuple[str, str]] = {
+    ("learning_rate_dict",): (
+        "`learning_rate_dict` is of version 2: all branches have one learning_rate",
+        "write one `learning_rate`",
+    ),
+    ("model", "fitting_net_dict"): (
+        "`fitting_net_dict` is of version 2: branches are in `model_dict` now",
+        "see the multi-task example: `zoo init --multi-task` writes one",
+    ),
+    **{
+        ("training", key): (
+            f"`{key}` is for a single task; branches have `num_epoch_dict`",
+            "give passes over the data by branch in `num_epoch_dict`",
+        )
+        for key in ("numb_epoch", "num_epoch", "num_epochs", "numb_epochs")
+    },
+}
+"""What to say of keys of a single task, or of an earlier version, and what to write."""
 
 
 @rule("ZOO503", "each branch has a section in each of the dictionaries", scope="multi-task")
@@ -266,21 +229,17 @@ def branches_agree(draft: Draft) -> Iterator[Finding]:
         for name in entries:
             if name in draft.names:
                 continue
-            message = f"`{key}` has `{name}`, which is no branch of `model_dict`"
             meant = nearest(name, missing)
+            hint = (
+                f"did you mean `{meant}`?" if meant else f"the branches are {_listed(draft.names)}"
+            )
             if meant is not None:
                 missing.remove(meant)
-                yield fault((*path, name), message, f"did you mean `{meant}`?", at="key")
-            else:
-                hint = f"the branches are {_listed(draft.names)}"
-                yield fault((*path, name), message, hint, at="key")
+            message = f"`{key}` has `{name}`, which is no branch of `model_dict`"
+            yield fault((*path, name), message, hint, at="key")
         for name in missing:
-            yield fault(
-                path,
-                f"branch `{name}` has no entry in `{key}`",
-                f"add `{name}` with {_EXAMPLES[key]}",
-                at="key",
-            )
+            message = f"branch `{name}` has no entry in `{key}`"
+            yield fault(path, message, f"add `{name}` with {_EXAMPLES[key]}", at="key")
 
 
 @rule("ZOO542", "branches keep their statistics apart", scope="multi-task")
@@ -341,7 +300,7 @@ def branches_are_trained(draft: Draft) -> Iterator[Finding]:
                 "deepmd-kit divides by the probability of the first branch that has a shared part, "
                 "and ends here; for it, put another branch first"
             )
-            yield fault(path, message, hint, severity="warning", for_deepmd="error")
+            yield warning(path, message, hint, for_deepmd="error")
 
 
 @rule("ZOO544", "no branch is all but left out", scope="multi-task")
@@ -358,9 +317,7 @@ def branches_are_balanced(draft: Draft) -> Iterator[Finding]:
                 message = f"branch `{name}` has the {path} {value:g}: it is hardly ever trained"
                 yield warning(("training", key, name), message)
             elif key == "num_epoch_dict" and value > _MOST_PASSES:
-                message = (
-                    f"branch `{name}` has {value:g} passes over its data: no run lives that long"
-                )
+                message = f"branch `{name}` has {value:g} {path}: no run lives that long"
                 yield warning(("training", key, name), message)
 
 

@@ -104,7 +104,7 @@ def shared_parts_are_used(draft: Draft) -> Iterator[Finding]:
             continue
         if not users:
             message = f"no branch uses `{name}`: it has no effect and is not checked"
-            yield fault(path, message, "remove it, or use it", severity="warning", at="key")
+            yield warning(path, message, "remove it, or use it", at="key")
         elif len(users) == 1 and len(draft.branches) > 1 and users[0].component != "type_map":
             yield note(path, f"only branch `{users[0].branch}` uses `{name}`: nothing is shared")
 
@@ -136,7 +136,7 @@ def copies_are_meant(draft: Draft) -> Iterator[Finding]:
     if isinstance(common, dict) and len(copied) > 1:
         message = "each branch gets a descriptor of its own from this: nothing is shared"
         hint = "put it into `shared_dict` under a name, and write that name here"
-        yield fault(("model", "descriptor"), message, hint, severity="warning", at="key")
+        yield warning(("model", "descriptor"), message, hint, at="key")
     for name, branch in draft.branches.items():
         written = branch.get("descriptor")
         if not isinstance(written, dict):
