@@ -22,9 +22,9 @@ from schemas.input.root import Input
 from schemas.input.schedule import build_schedule
 from schemas.input.unsupported import DEMANDS
 from schemas.manual.codes import entries
+from tests.containers import write_npy
 from tests.fuzz_validate import mutated as fuzzed
 from tests.schemas.conftest import changed
-from tests.containers import write_npy
 from tests.schemas.random_inputs import mutated, valid_input
 
 VALID = 300
