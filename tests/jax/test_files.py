@@ -73,41 +73,30 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
     assert caught.value.hint == f"pip install 'dpa-zoo[{extra}]'"
 
 
-def test_a_folder_is_replaced_whole(tmp_path):
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     target = tmp_path / "model.savedmodel"
-    for text in ("first", "second"):
+
+    def write(text, *, fails=False):
         with replaced_folder(target) as fresh:
             fresh.mkdir()
             (fresh / "saved_model.pb").write_text(text)
+            if fails:
+                raise RuntimeError("power failure")
+
+    write("first")
+    write("second")
+    with pytest.raises(RuntimeError, match="power"):
+        write("third", fails=True)
     assert (target / "saved_model.pb").read_text() == "second"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_failure_leaves_the_old_folder(tmp_path):
-    target = tmp_path / "model.savedmodel"
-    with replaced_folder(target) as fresh:
-        fresh.mkdir()
-        (fresh / "saved_model.pb").write_text("first")
-
-    def interrupted():
-        with replaced_folder(target) as fresh:
-            fresh.mkdir()
-            raise RuntimeError("power failure")
-
-    with pytest.raises(RuntimeError, match="power"):
-        interrupted()
-    assert (target / "saved_model.pb").read_text() == "first"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_other_things_of_that_name_are_never_replaced(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [(".", "not a SavedModel"), ("thesis.txt", "not a SavedModel"), ("a/b", "no folder")],
+)
+def test_other_things_of_that_name_and_missing_parents_are_refused(tmp_path, place, problem):
     (tmp_path / "thesis.txt").write_text("all of it")
-    for target in (tmp_path, tmp_path / "thesis.txt"):
-        with pytest.raises(WriteError, match="not a SavedModel"), replaced_folder(target):
-            pass
-    assert (tmp_path / "thesis.txt").read_text() == "all of it"
-
-
-def test_a_missing_parent_is_said_before_the_work(tmp_path):
-    with pytest.raises(WriteError, match="no folder"), replaced_folder(tmp_path / "a" / "b"):
+    with pytest.raises(WriteError, match=problem), replaced_folder(tmp_path / place):
         pass
+    assert (tmp_path / "thesis.txt").read_text() == "all of it"

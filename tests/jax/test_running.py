@@ -126,21 +126,11 @@ def predicted(path):
     return dpa2.load(path).predict(np.eye(3), None, ["O", "H", "H"])
 
 
-def test_a_program_without_energies_is_refused(tmp_path):
-    write_programs(tmp_path / "model.hlo", mask_only)
-    with pytest.raises(CheckpointError, match="does not return energy, energy_redu"):
-        predicted(tmp_path / "model.hlo")
-
-
-def test_a_program_for_other_devices_is_refused(tmp_path):
-    write_programs(tmp_path / "model.hlo", mask_only, platforms=("cuda",))
-    with pytest.raises(CheckpointError, match="was made for cuda, not for cpu"):
-        dpa2.load(tmp_path / "model.hlo")
-
-
 @pytest.mark.parametrize(
-    ("constants", "problem"),
+    ("changes", "problem"),
     [
+        ({}, "does not return energy, energy_redu"),
+        ({"platforms": ("cuda",)}, "was made for cuda, not for cpu"),
         ({"rcut": -1.0}, "describes itself wrongly: rcut"),
         ({"type_map": 7}, "describes itself wrongly: type_map"),
         ({"model_output_type": ["dos"]}, "predicts dos, not energies"),
@@ -149,10 +139,10 @@ def test_a_program_for_other_devices_is_refused(tmp_path):
         ({"pair_exclude_types": [[0]]}, "describes itself wrongly: pair_exclude_types"),
     ],
 )
-def test_models_of_other_kinds_are_refused(tmp_path, constants, problem):
-    write_programs(tmp_path / "model.hlo", mask_only, **constants)
+def test_programs_of_other_kinds_are_refused(tmp_path, changes, problem):
+    write_programs(tmp_path / "model.hlo", mask_only, **changes)
     with pytest.raises(CheckpointError, match=problem):
-        dpa2.load(tmp_path / "model.hlo")
+        predicted(tmp_path / "model.hlo")
 
 
 @pytest.mark.parametrize("kept", [0, 10, 0.5, 0.95])
@@ -167,30 +157,29 @@ def test_damaged_programs_are_refused(tmp_path, kept):
         predicted(path)
 
 
-def test_a_portable_model_of_that_name_is_refused(tmp_path):
-    write_hdf5(tmp_path / "model.hlo", {"model_def_script": {}, "@variables": {}})
-    with pytest.raises(CheckpointError, match="no StableHLO programs") as caught:
-        dpa2.load(tmp_path / "model.hlo")
-    assert ".dp" in caught.value.hint
-
-
-@pytest.mark.parametrize("content", [b"", b"<html>", b"\x89HDF\r\n\x1a\n cut short"])
-def test_damaged_files_are_refused(tmp_path, content):
-    (tmp_path / "model.hlo").write_bytes(content)
-    with pytest.raises(CheckpointError, match="cannot be read as a model"):
-        dpa2.load(tmp_path / "model.hlo")
-
-
-@pytest.mark.parametrize("name", ["model.hlo", "model.savedmodel"])
-def test_a_missing_file_is_said_to_be_missing(tmp_path, name):
-    with pytest.raises(CheckpointError, match="does not exist"):
-        dpa2.load(tmp_path / name)
-
-
-def test_a_folder_without_its_graph_is_no_savedmodel(tmp_path):
-    (tmp_path / "model.savedmodel").mkdir()
-    with pytest.raises(CheckpointError, match=r"there is no saved_model\.pb in it"):
-        dpa2.load(tmp_path / "model.savedmodel")
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("model.hlo", None, "does not exist"),
+        ("model.hlo", b"", "cannot be read as a model"),
+        ("model.hlo", b"<html>", "cannot be read as a model"),
+        ("model.hlo", b"\x89HDF\r\n\x1a\n cut short", "cannot be read as a model"),
+        ("model.hlo", {"model_def_script": {}, "@variables": {}}, "no StableHLO programs"),
+        ("model.savedmodel", None, "does not exist"),
+        ("model.savedmodel", (), r"there is no saved_model\.pb in it"),
+    ],
+)
+def test_what_is_no_model_is_refused(tmp_path, name, content, problem):
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        write_hdf5(path, content)
+    elif content is not None:
+        path.mkdir()
+    with pytest.raises(CheckpointError, match=problem) as caught:
+        dpa2.load(path)
+    assert ".dp" in caught.value.hint or not isinstance(content, dict)
 
 
 @pytest.mark.parametrize(
