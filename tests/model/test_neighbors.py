@@ -57,17 +57,12 @@ def scattered(rng, box, num_atoms, *, outside=False):
 def test_pairs_are_those_of_brute_force(cell, rcut, seed):
     rng = np.random.default_rng(seed)
     box = CELLS[cell]
-    coord = scattered(rng, box, num_atoms=int(rng.integers(2, 9)))
-    expected = brute_force(coord, box, rcut)
-    assert len(expected) or rcut < 4
-    np.testing.assert_allclose(found(coord, box, rcut), expected, atol=2e-9)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_atoms_outside_the_cell_are_used_as_given(cell):
-    box = CELLS[cell]
-    coord = scattered(np.random.default_rng(8), box, 6, outside=True)
-    np.testing.assert_allclose(found(coord, box, 4.0), brute_force(coord, box, 4.0), atol=2e-9)
+    inside = scattered(rng, box, num_atoms=int(rng.integers(2, 9)))
+    # Atoms outside the cell are used as given.
+    for coord in (inside, scattered(rng, box, 6, outside=True)):
+        expected = brute_force(coord, box, rcut)
+        np.testing.assert_allclose(found(coord, box, rcut), expected, atol=2e-9)
+    assert len(brute_force(inside, box, rcut)) or rcut < 4
 
 
 @pytest.mark.parametrize("cell", [name for name in CELLS if name != "no cell"])
@@ -95,18 +90,23 @@ def test_without_a_cell_fewer_than_two_atoms_have_no_pairs(num_atoms):
     assert (len(i), len(j), disp.shape, distance.shape) == (0, 0, (0, 3), (0,))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_position_that_is_no_number_names_its_atom(bad):
-    coord = np.zeros((5, 3))
-    coord[3, 1] = bad
-    with pytest.raises(DataError, match="atom 3"):
-        pairs_within(coord, None, 4.0)
+NOWHERE = [[0.0] * 3] * 3 + [[0.0, np.nan, 0.0]]
 
 
-@pytest.mark.parametrize("box", [np.zeros((3, 3)), np.ones((3, 3)), np.diag([4.0, 4.0, np.nan])])
-def test_a_cell_without_volume_is_refused(box):
-    with pytest.raises(DataError, match="no volume"):
-        pairs_within(np.zeros((2, 3)), box, 4.0)
+@pytest.mark.parametrize(
+    ("coord", "box", "problem"),
+    [
+        (NOWHERE, None, "atom 3"),
+        (np.where(np.isnan(NOWHERE), np.inf, NOWHERE), None, "atom 3"),
+        (np.zeros((2, 3)), np.zeros((3, 3)), "no volume"),
+        (np.zeros((2, 3)), np.ones((3, 3)), "no volume"),
+        (np.zeros((2, 3)), np.diag([4.0, 4.0, np.nan]), "no volume"),
+        (np.zeros((2, 3)), None, "atoms 0 and 1 are at the same place"),
+    ],
+)
+def test_positions_and_cells_that_are_none_are_refused(coord, box, problem):
+    with pytest.raises(DataError, match=problem):
+        pairs_within(np.array(coord), box, 4.0)
 
 
 KEEP = np.array([[True, False], [False, True]])
@@ -160,6 +160,8 @@ def test_lists_are_those_of_a_naive_construction(cutoffs, seed):
     coord, types = scattered(rng, box, 10), rng.integers(0, 2, size=10)
     i, j, _, distance = pairs_within(coord, box, cutoffs.rcut)
     lists = search(coord, box, types, cutoffs)
+    assert lists.num_repformer.any()
+    assert cutoffs.three_body is not None or not lists.num_three_body.any()
     length = np.linalg.norm(lists.disp, axis=1)
     for atom in range(len(coord)):
         near = [(distance[e], j[e], types[j[e]]) for e in np.flatnonzero(i == atom)]
@@ -188,14 +190,6 @@ def test_pairs_that_a_full_list_drops_are_counted(cutoffs):
     dropped = search(coord, box, types, cutoffs).num_dropped
     assert dropped == np.maximum(found - cutoffs.nsel, 0).sum()
     assert (dropped > 0) == (cutoffs.nsel < 60)
-
-
-def test_without_a_three_body_part_its_list_is_empty():
-    rng = np.random.default_rng(0)
-    coord = scattered(rng, None, 8)
-    lists = search(coord, None, np.zeros(8, np.int64), LISTS["no three-body"])
-    assert not lists.num_three_body.any()
-    assert lists.num_repformer.any()
 
 
 @pytest.mark.parametrize("keep_slots", [False, True])
