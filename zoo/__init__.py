@@ -1,1 +1,1 @@
-"""Which pretrained models exist and where their files are; never imports torch."""
+"""Pretrained models: registries, downloads, cache, bundles and mirrors; never imports torch."""

@@ -1,4 +1,4 @@
-"""A trained model and its card to Hugging Face."""
+"""Upload of a trained model and its card to Hugging Face."""
 
 import json
 import re

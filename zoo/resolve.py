@@ -1,4 +1,4 @@
-"""From a reference to a file on this machine whose content is right."""
+"""Resolution of a reference to a file on this machine whose content is right."""
 
 import os
 import re

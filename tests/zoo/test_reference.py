@@ -1,3 +1,5 @@
+"""References to models: what people write, and what is refused."""
+
 from pathlib import Path
 
 import pytest

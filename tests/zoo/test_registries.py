@@ -1,3 +1,5 @@
+"""Registries that a user adds: their order, names, copies and faults."""
+
 import json
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Resolution of references to files, and the refusal of other families."""
+
 import hashlib
 from pathlib import Path
 

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import queue
 import socket
 import threading
 import time
@@ -213,7 +212,6 @@ def _overtakes(later: float | None, earlier: float | None) -> bool:
 def _asked(remotes: Sequence[Remote], timeout: float) -> list[_Answer]:
     """Ask all at the same time; whoever has not answered in the end is not waited for."""
     answers = [_Answer() for _ in remotes]
-    done: queue.SimpleQueue[None] = queue.SimpleQueue()
     ask = _latency if len(remotes) > 1 else _is_there
 
     def run(remote: Remote, answer: _Answer) -> None:
@@ -224,17 +222,16 @@ def _asked(remotes: Sequence[Remote], timeout: float) -> list[_Answer]:
                 answer.unreachable = _why_unreachable(error)
         except Exception:  # noqa: BLE001 - the transfer meets it again, and says what it is
             answer.unreachable = None
-        finally:
-            done.put(None)
 
-    for pair in zip(remotes, answers, strict=True):
-        threading.Thread(target=run, args=pair, daemon=True).start()
     end = time.monotonic() + timeout + _GRACE
-    try:
-        for _ in remotes:
-            done.get(timeout=max(0.0, end - time.monotonic()))
-    except queue.Empty:
-        pass
+    threads = [
+        threading.Thread(target=run, args=pair, daemon=True)
+        for pair in zip(remotes, answers, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
     return answers
 
 
