@@ -6,18 +6,15 @@
 import contextlib
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dpa2.data.sampler import iterate
+from dpa2.evaluate.errors import Errors, compare, errors_of, merge
+from dpa2.formats.structures import Evaluation
 from dpa2.training.lcurve import rows_until
 from dpa2.training.optimizer import ParameterAverage
 from dpa2.training.run_folder import RunFolder
-from dpa2.training.task import Batch
 from dpa2.training.train_state import TrainState
 from schemas.base.errors import ConfigError
 from schemas.base.writing import append_text, write_text
@@ -29,27 +26,9 @@ _NOTE = (
     "cell volume, or V, virial normalized by natoms, following `validation_metric`.\n"
 )
 _UNITS = {"E": "meV/atom", "F": "meV/Å", "S": "meV/Å³", "V": "meV/atom"}
+_QUANTITIES = {"E": "energy_per_atom", "F": "force", "S": "stress", "V": "virial_per_atom"}
 _SIGNIFICANT = 5
 _PER_MILLE = 1000.0  # eV -> meV
-
-
-@dataclass
-class _Error:
-    """Sums behind a MAE and an RMSE."""
-
-    absolute: float = 0.0
-    squared: float = 0.0
-    count: int = 0
-
-    def add(self, difference: NDArray[np.float64]) -> None:
-        self.absolute += float(np.abs(difference).sum())
-        self.squared += float(np.square(difference).sum())
-        self.count += difference.size
-
-    def value(self, kind: str) -> float:
-        if not self.count:
-            return math.nan
-        return self.absolute / self.count if kind == "MAE" else math.sqrt(self.squared / self.count)
 
 
 class FullValidation:
@@ -115,7 +94,7 @@ class FullValidation:
         """
         with self.average.applied() if self.average is not None else contextlib.nullcontext():
             errors = self._evaluate()
-            chosen = errors[self.family].value(self.kind)
+            chosen = _value(errors, self.family, self.kind)
             if math.isnan(chosen):
                 raise ConfigError(
                     f"validating.validation_metric is {self.config.validation_metric}, but the "
@@ -131,32 +110,18 @@ class FullValidation:
             append_text(stream, row)
         return f"Batch {step:7d}: full validation: {label}" + (f"; saved {saved}" if saved else "")
 
-    def _evaluate(self) -> dict[str, _Error]:
-        errors = {family: _Error() for family in (*self.families, self.family)}
+    def _evaluate(self) -> Errors:
         assert self.task.validation is not None
-        systems = self.task.validation.sampler.systems
-        needed = ("energy", "force", "virial", *self.task.builder.inputs)
-        for frames in iterate(systems, _BATCH, need=needed):
-            self._compare(self.task.builder.build(frames), errors)
-        return errors
-
-    def _compare(self, batch: Batch, errors: dict[str, _Error]) -> None:
-        frames = batch.frames
-        prediction = batch.predict(self.task.model, create_graph=False)
-        num_atoms = frames.real_atoms
-        if frames.energy is not None:
-            difference = prediction.energy.cpu().numpy() - frames.energy
-            errors["E"].add(difference / num_atoms)
-        if frames.force is not None:
-            real = frames.atom_types >= 0
-            errors["F"].add((prediction.force.cpu().numpy() - frames.force)[real])
-        if frames.virial is not None and frames.box is not None:
-            difference = prediction.virial.cpu().numpy() - frames.virial
-            if "V" in errors:
-                errors["V"].add(difference / num_atoms[:, None, None])
-            if "S" in errors:
-                volume = np.abs(np.linalg.det(frames.box))
-                errors["S"].add(-difference / volume[:, None, None])
+        builder = self.task.builder
+        needed = ("energy", "force", "virial", *builder.inputs)
+        found = []
+        for frames in iterate(self.task.validation.sampler.systems, _BATCH, need=needed):
+            batch = builder.build(frames)
+            prediction = batch.predict(self.task.model, create_graph=False)
+            numbers = (prediction.energy, prediction.force, prediction.virial)
+            evaluation = Evaluation(*(values.cpu().numpy() for values in numbers))
+            found.append(errors_of(compare(batch.frames, evaluation)))
+        return merge(found)
 
     def _keep(self, step: int, error: float) -> Path | None:
         """Save the checkpoint if it ranks; return its path."""
@@ -212,9 +177,9 @@ class FullValidation:
         titles = [f"{title:^{max(len(title), 10)}s}" for _, _, title in self._columns()]
         return " ".join([f"# {'step':^{self._step_width}s}", *titles]) + "\n" + _NOTE
 
-    def _row(self, step: int, errors: dict[str, _Error]) -> str:
+    def _row(self, step: int, errors: Errors) -> str:
         cells = [
-            f"{_number(errors[family].value(kind) * _PER_MILLE):^{max(len(title), 10)}s}"
+            f"{_number(_value(errors, family, kind) * _PER_MILLE):^{max(len(title), 10)}s}"
             for family, kind, title in self._columns()
         ]
         return " ".join([f"  {step:^{self._step_width}d}", *cells]) + "\n"
@@ -254,6 +219,14 @@ def full_validations(
         FullValidation(section, state, average, log, files.best_checkpoints, resumed_at)
         for average, log in zip(averages, files.validation_logs(), strict=True)
     )
+
+
+def _value(errors: Errors, family: str, kind: str) -> float:
+    """Return the error of a column, eV; nan where the data lack its label."""
+    stat = errors.get(_QUANTITIES[family])
+    if stat is None:
+        return math.nan
+    return stat.mae if kind == "MAE" else stat.rmse
 
 
 def _number(value: float) -> str:
