@@ -133,7 +133,7 @@ def _show(out: Output, found: "list[tuple[KnownModel, LocalCopy | None]]") -> No
 
 def _unknown_family(family: str, families: list[str]) -> Exception:
     from schemas.base.errors import RegistryError
-    from schemas.base.suggest import did_you_mean
+    from schemas.base.names import did_you_mean
 
     known = sorted(set(families))
     return RegistryError(f"no model is of the family `{family}`", hint=did_you_mean(family, known))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schemas.base.errors import RegistryError
-from schemas.base.suggest import did_you_mean
+from schemas.base.names import did_you_mean
 from schemas.registry import (
     HuggingFaceSource,
     ModelScopeSource,

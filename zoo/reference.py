@@ -8,7 +8,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from schemas.base.errors import RegistryError
-from schemas.base.suggest import did_you_mean
+from schemas.base.names import did_you_mean
 from zoo.transfer.remote import is_loopback
 
 _SUFFIXES = frozenset(

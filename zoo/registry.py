@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from schemas.base import environment
 from schemas.base.errors import RegistryError, TransferError
-from schemas.base.suggest import did_you_mean
+from schemas.base.names import did_you_mean
 from schemas.base.writing import write_json, write_text
 from schemas.registry import BundledSource, ModelFile, RegisteredModel, Registry
 from schemas.text.yaml_reader import load_yaml

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.base.errors import ConversionError
-from schemas.base.suggest import nearest
+from schemas.base.names import nearest
 from schemas.checkpoint.kinds import check_name
 from schemas.checkpoint.other_files import missing_file
 

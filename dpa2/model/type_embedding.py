@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dpa2.model.layers import Linear, close_hidden, descend, dtype_of
-from schemas.base.elements import SYMBOLS
+from schemas.base.names import SYMBOLS
 from schemas.input.descriptor import Descriptor
 
 _STORED = [

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from dpa2.formats.weights import deepmd_parameters
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError, ConfigError
-from schemas.base.suggest import nearest
+from schemas.base.names import nearest
 from schemas.input.unsupported import refuse
 from schemas.input.weights import DESCRIPTOR
 

@@ -23,8 +23,8 @@ from dpa2.training.statistics import (
 from dpa2.training.task import Task
 from dpa2.training.train_state import TrainState
 from schemas.base.diagnostics import Diagnostic, Finding
-from schemas.base.elements import by_atomic_number
 from schemas.base.errors import CheckpointError, ConfigError
+from schemas.base.names import by_atomic_number
 from schemas.check.input_file import check_file, check_text, checked
 from schemas.check.start import check_start
 from schemas.checkpoint.header import SETTINGS

@@ -33,8 +33,8 @@ from dpa2.training.stat_file import (
     environment_key,
     open_statistics,
 )
-from schemas.base.elements import by_atomic_number
 from schemas.base.errors import DataError
+from schemas.base.names import by_atomic_number
 
 Say = Callable[[str], None]
 Entries = dict[str, NDArray[Any]]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from schemas.base.diagnostics import Finding, Path
-from schemas.base.suggest import did_you_mean, nearest
+from schemas.base.names import did_you_mean, nearest
 from schemas.check.rule import fault, note, rule, warning
 from schemas.check.schema_faults import shown
 from schemas.input.branches import BRANCH_DATA, LEGACY_KEYS, ROOT_KEYS, Draft

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from schemas.base.diagnostics import Finding, Group, Move, Path, Remove, dotted
-from schemas.base.suggest import did_you_mean, is_sure, nearest
+from schemas.base.names import did_you_mean, is_sure, nearest
 from schemas.input.migrations import WITHOUT_EFFECT, is_flat, nested_layout
 from schemas.input.model import has_key, likely_descriptor
 from schemas.input.paths import places, section_at, sections_of

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from schemas.base.diagnostics import Finding, Path, Severity
-from schemas.base.suggest import did_you_mean
+from schemas.base.names import did_you_mean
 from schemas.check.rule import fault, note, rule, warning
 from schemas.input.branches import LEVELS, Draft, Reference, has_kind, kind_of
 from schemas.input.model import Model

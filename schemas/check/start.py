@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import schemas.check.restart  # noqa: F401 - importing it registers its rules
 from schemas.base.diagnostics import Finding, dotted
 from schemas.base.errors import ConfigError
-from schemas.base.suggest import nearest
+from schemas.base.names import nearest
 from schemas.check.rule import fault, note, rule, run_rules, warning
 from schemas.check.schema_faults import shown
 from schemas.check.systems import OTHER_ELEMENTS

@@ -7,8 +7,8 @@ from math import prod
 from pathlib import Path
 
 from schemas.base.diagnostics import Finding, Group
-from schemas.base.elements import SYMBOLS, symbol_like
 from schemas.base.foreign_files import why_unreadable
+from schemas.base.names import SYMBOLS, symbol_like
 from schemas.check.data_folders import (
     Folder,
     Root,

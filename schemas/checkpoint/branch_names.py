@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.base.errors import CheckpointError
-from schemas.base.suggest import nearest
+from schemas.base.names import nearest
 
 SINGLE_TASK_BRANCH = "Default"
 """deepmd-kit's name of the only branch of a single-task model."""

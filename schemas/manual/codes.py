@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.base.diagnostics import CODES
-from schemas.base.suggest import nearest
+from schemas.base.names import nearest
 from schemas.check.rule import RULES
 
 _FOLDER = Path(__file__).parent

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic_core import PydanticUndefined
 
 from schemas.base.diagnostics import Path
-from schemas.base.suggest import nearest
+from schemas.base.names import nearest
 from schemas.input.paths import places, sections_of
 from schemas.input.root import Input, MultiTaskInput, MultiTaskModel
 from schemas.input.section import NO_DEFAULT, Section, aliases, descriptions

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.frames import FloatArray, Frames, IntArray
-from schemas.base.elements import SYMBOLS
+from schemas.base.names import SYMBOLS
 
 # B. Cordero et al., Dalton Trans. 2008, 2832, table 2 (Å), in the order of atomic numbers, H to Cm;
 # the larger of two values where a metal has a low-spin and a high-spin one, sp3 for carbon.
