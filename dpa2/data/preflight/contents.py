@@ -31,14 +31,14 @@ def check_contents(section: Opened) -> Iterator[Finding]:
         yield from _cells(item)
         for note in item.system.warnings:
             if not any(phrase in note for phrase in _SAID_ELSEWHERE):
-                yield Finding("ZOO446", item.entry.path, note, severity="warning")
+                yield item.finding("ZOO446", note)
 
 
 def _unit(item: Surveyed) -> Finding:
     bonds = ", ".join(f"{pair} {length:.3g}" for pair, length in item.facts.bonds.items())
     message = f"{item.name}: {item.facts.unit}? In Å, neighbours are nowhere at bonding distance"
     hint = f"coordinates and cells are in Å; as they are, the closest atoms are {bonds} Å apart"
-    return Finding("ZOO434", item.entry.path, message, hint, severity="warning")
+    return item.finding("ZOO434", message, hint)
 
 
 def _bad_numbers(item: Surveyed) -> Iterator[Finding]:
@@ -46,21 +46,21 @@ def _bad_numbers(item: Surveyed) -> Iterator[Finding]:
         atom = f", atom {bad.atom}" if bad.atom >= 0 else ""
         message = f"{item.name}: {bad.array} of frame {bad.frame}{atom} is {bad.value}"
         frames = f"{bad.num_frames} of {item.facts.num_frames} frames"
-        yield Finding(
-            "ZOO432", item.entry.path, message, f"remove {frames}: they have such numbers"
+        yield item.finding(
+            "ZOO432", message, f"remove {frames}: they have such numbers", severity="error"
         )
 
 
 def _overlaps(item: Surveyed, min_pair_dist: float) -> Iterator[Finding]:
     facts = item.facts
     left_out = int((facts.shortest < min_pair_dist).sum())
-    path = item.entry.path
     if left_out == facts.num_frames:
         message = f"{item.name}: min_pair_dist ({min_pair_dist:g} Å) leaves no frame"
-        yield Finding("ZOO433", path, message, f"the closest pairs are {_range(facts.shortest)}")
+        hint = f"the closest pairs are {_range(facts.shortest)}"
+        yield item.finding("ZOO433", message, hint, severity="error")
     elif left_out:
         message = f"{item.name}: min_pair_dist leaves out {left_out} of {facts.num_frames} frames"
-        yield Finding("ZOO433", path, message, severity="note")
+        yield item.finding("ZOO433", message, severity="note")
     pair = facts.closest
     if pair is None or pair.distance < min_pair_dist:
         return
@@ -74,10 +74,10 @@ def _overlaps(item: Surveyed, min_pair_dist: float) -> Iterator[Finding]:
     if pair.distance < _OVERLAP:
         overlapping = int((facts.shortest < _OVERLAP).sum())
         hint = f"atoms overlap in {overlapping} of {facts.num_frames} frames; remove them"
-        yield Finding("ZOO433", path, message, hint)
+        yield item.finding("ZOO433", message, hint, severity="error")
     elif pair.distance < _CLOSE * float(covalent_radii(pair.elements).sum()):
         hint = "less than half of the sum of their covalent radii: is that meant?"
-        yield Finding("ZOO433", path, message, hint, severity="warning")
+        yield item.finding("ZOO433", message, hint)
 
 
 def _cells(item: Surveyed) -> Iterator[Finding]:
@@ -88,12 +88,12 @@ def _cells(item: Surveyed) -> Iterator[Finding]:
             f"(determinant < 0), first that of frame {left[0]}"
         )
         hint = "swap two cell vectors; deepmd-kit computes wrong energies for such cells"
-        yield Finding("ZOO439", item.entry.path, message, hint, severity="warning")
+        yield item.finding("ZOO439", message, hint)
     if item.facts.thinnest < _THIN and not item.facts.unit:
         message = f"{item.name}: a cell is only {item.facts.thinnest:.2g} Å thick"
         hint = "are the cell vectors in Å, one a row?"
         severity: Severity = "error" if item.facts.thinnest < _OVERLAP else "warning"
-        yield Finding("ZOO439", item.entry.path, message, hint, severity=severity)
+        yield item.finding("ZOO439", message, hint, severity=severity)
 
 
 def _range(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
@@ -126,11 +126,11 @@ def check_names(sections: Sequence[Opened], type_map: Sequence[str] | None) -> I
             others = named.get(numbers, {})
             there = next((text for text in others if text != here), None)
             if there is None or here in others:
-                yield Finding("ZOO438", item.entry.path, message, hint, severity="warning")
+                yield item.finding("ZOO438", message, hint)
                 continue
             message = f"{message} instead of {there} as in {others[there]}"
             hint = "write type_map.raw in the order of the numbers in type.raw"
-            yield Finding("ZOO438", item.entry.path, message, hint)
+            yield item.finding("ZOO438", message, hint, severity="error")
 
 
 def check_coverage(
@@ -154,7 +154,7 @@ def check_coverage(
         ]
         if new:
             message = f"{item.name} has {', '.join(new)}, which no training data have"
-            yield Finding("ZOO445", item.entry.path, message, severity="warning")
+            yield item.finding("ZOO445", message)
 
 
 def _rare(training: Opened, type_map: Sequence[str], path: Path) -> Iterator[Finding]:
@@ -229,7 +229,7 @@ def check_repeats(section: Opened) -> Iterator[Finding]:
                 f"such as frame {frame}, which is {where}"
             )
             hint = "they weigh double; remove them"
-            yield Finding("ZOO440", item.entry.path, message, hint, severity="warning")
+            yield item.finding("ZOO440", message, hint)
 
 
 def check_independence(training: Opened | None, validation: Opened | None) -> Iterator[Finding]:
@@ -246,7 +246,7 @@ def check_independence(training: Opened | None, validation: Opened | None) -> It
                 f"training_data too, such as frame {common[0]}"
             )
             hint = "their error says nothing; validate on other frames"
-            yield Finding("ZOO441", item.entry.path, message, hint, severity="warning")
+            yield item.finding("ZOO441", message, hint)
 
 
 def _hashes(systems: Sequence[Surveyed]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

@@ -86,7 +86,7 @@ def check_references(sections: Sequence[Opened]) -> Iterator[Finding]:
                     "other systems of the same composition"
                 )
                 hint = "another unit, method or reference energy? Make them the same in all data"
-                yield Finding("ZOO435", item.entry.path, message, hint, severity="warning")
+                yield item.finding("ZOO435", message, hint)
 
 
 def _are_alike(one: Surveyed, other: Surveyed) -> bool:
@@ -111,18 +111,17 @@ def _missing(item: Surveyed, learned: Collection[str]) -> Iterator[Finding]:
     for label in sorted(set(learned) - item.system.labels):
         file = LABELS[label].stems[0]
         message = f"{item.name} has no {file}: it is not learned there"
-        yield Finding("ZOO421", item.entry.path, message, severity="warning")
+        yield item.finding("ZOO421", message)
 
 
 def _constant(item: Surveyed) -> Iterator[Finding]:
     facts = item.facts
-    path = item.entry.path
     if len(facts.force) and not facts.force.any() and facts.lopsided:
         message = f"{item.name}: all forces are 0"
-        yield Finding("ZOO437", path, message, "leave out force.npy", severity="warning")
+        yield item.finding("ZOO437", message, "leave out force.npy")
     if facts.num_frames > 1 and len(facts.energy) and not facts.energy.any():
         message = f"{item.name}: all energies are 0"
-        yield Finding("ZOO437", path, message, "leave out energy.npy", severity="warning")
+        yield item.finding("ZOO437", message, "leave out energy.npy")
 
 
 def _outliers(item: Surveyed) -> Iterator[Finding]:
@@ -140,13 +139,13 @@ def _outliers(item: Surveyed) -> Iterator[Finding]:
             f"others have {np.nanmedian(values):.4g}"
         )
         hint = f"look at {len(found)} of {facts.num_frames} frames; an unconverged calculation?"
-        yield Finding("ZOO435", item.entry.path, message, hint, severity="warning")
+        yield item.finding("ZOO435", message, hint)
     usual = facts.force_rms[np.isfinite(facts.force_rms)]
     is_short = facts.bond_ratio < _SHORT or facts.num_atoms < 3
     if len(usual) >= _FEW and np.median(usual) > _LARGE_FORCE and not is_short:
         message = f"{item.name}: forces are {np.median(usual):.3g} eV/Å in the mean"
         hint = "are they in kcal/mol/Å or another unit? Forces are in eV/Å"
-        yield Finding("ZOO436", item.entry.path, message, hint, severity="warning")
+        yield item.finding("ZOO436", message, hint)
 
 
 def _unexplained(
@@ -195,7 +194,7 @@ def _slope(item: Surveyed) -> Iterator[Finding]:
             "forces"
         )
         hint = f"{reason}; energies are in eV, forces in eV/Å, coordinates in Å"
-        yield Finding("ZOO436", item.entry.path, message, hint, severity="warning")
+        yield item.finding("ZOO436", message, hint)
 
 
 def _other_frames(item: Surveyed) -> Iterator[Finding]:
@@ -211,7 +210,7 @@ def _other_frames(item: Surveyed) -> Iterator[Finding]:
         "are energies and forces those of the same frames, forces in the order of the atoms "
         "(x y z of each atom), and all energies of one method?"
     )
-    yield Finding("ZOO464", item.entry.path, message, hint, severity="warning")
+    yield item.finding("ZOO464", message, hint)
 
 
 def _per_atom(item: Surveyed) -> FloatArray:

@@ -19,10 +19,11 @@ from dpa2.data.store import NpyFolder
 from dpa2.data.stored_system import StoredSystem
 from dpa2.data.system import System, fingerprint
 from dpa2.data.systems import open_systems
-from schemas.base.diagnostics import Finding
+from schemas.base.diagnostics import Finding, Severity
 from schemas.base.environment import cache_folder
 from schemas.base.errors import DataError
 from schemas.base.system_folders import find_systems
+from schemas.check.data_folders import exists
 
 _VERSION = 13
 """Raised whenever `Survey` changes or is computed in another way."""
@@ -104,6 +105,12 @@ class Surveyed:
     def name(self) -> str:
         """How messages call it."""
         return self.system.name
+
+    def finding(
+        self, code: str, message: str, hint: str | None = None, severity: Severity = "warning"
+    ) -> Finding:
+        """Return what is wrong with it, at its entry in the input."""
+        return Finding(code, self.entry.path, message, hint, severity=severity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,4 +208,4 @@ def element_names(system: System) -> list[str]:
 
 def _folders(root: str) -> Sequence[Path]:
     place = Path(root)
-    return find_systems(place).folders if place.is_dir() else ()
+    return find_systems(place).folders if exists(place) and place.is_dir() else ()

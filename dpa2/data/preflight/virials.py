@@ -140,7 +140,7 @@ def check_virials(section: Opened) -> Iterator[Finding]:
             frame = int(np.nanargmax(skew))
             message = f"{item.name}: virials are not symmetric, such as that of frame {frame}"
             hint = "nine numbers a frame, row by row: xx xy xz yx yy yz zx zy zz"
-            yield Finding("ZOO462", item.entry.path, message, hint, severity="warning")
+            yield item.finding("ZOO462", message, hint)
 
 
 def _by_work(item: Surveyed) -> Finding | None:
@@ -181,13 +181,7 @@ def _by_size(item: Surveyed) -> Finding | None:
         f"{item.name}: virials are those of a pressure of {np.median(pressure):.3g} GPa, in atoms "
         "that are not pressed together"
     )
-    return Finding(
-        "ZOO461",
-        item.entry.path,
-        message,
-        _hint("are they stresses in kB or GPa?"),
-        severity="warning",
-    )
+    return item.finding("ZOO461", message, _hint("are they stresses in kB or GPa?"))
 
 
 def _finding(
@@ -209,7 +203,7 @@ def _finding(
     if reason is None:
         return None
     message = f"{item.name}: {seen}"
-    return Finding("ZOO461", item.entry.path, message, _hint(reason), severity="warning")
+    return item.finding("ZOO461", message, _hint(reason))
 
 
 def _hint(reason: str) -> str:
