@@ -4,7 +4,9 @@ import ssl
 
 import pytest
 import trustme
+from huggingface_hub import constants
 
+from tests.zoo.hubs.fake_huggingface import FakeHuggingFace
 from tests.zoo.transfer.faulty_server import FaultyServer
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -55,3 +57,23 @@ def tls(authority):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", "localhost", "models.example").configure_cert(context)
     return context
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hugging Face on this machine, its real client, and a token for it."""
+    with FakeHuggingFace() as running:
+        point_to(monkeypatch, running.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setenv("HF_TOKEN", running.token)
+        yield running
+
+
+def point_to(monkeypatch, url):
+    """Let the client of Hugging Face ask at an address."""
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)

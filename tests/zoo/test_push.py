@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from schemas.base.errors import CheckpointError, ConfigError, TransferError
 from schemas.lock import Lock, LockedData, LockedInput, LockedResult
-from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
+from tests.zoo.hubs.fake_huggingface import Repository
 from zoo.push import prepare, push
 
 FILE = Path(__file__).parents[2] / "zoo" / "models" / "DPA2_water_tiny.pt"
@@ -22,16 +22,6 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 # huggingface_hub 2.4 itself uploads in a way that its HTTP client deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    with FakeHuggingFace() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        yield hub
 
 
 @pytest.fixture

@@ -138,21 +138,19 @@ def test_a_registry_at_an_address_is_kept_here_and_fetched_again_on_demand():
     assert not list((environment.config_folder() / "registries").iterdir())
 
 
-def test_a_registry_at_an_address_cannot_point_into_the_program():
+def test_a_registry_at_an_address_cannot_point_into_the_program(server):
     bundled = {"kind": "bundled", "path": "models/DPA2_water_tiny.pt"}
-    with FaultyServer() as server:
-        entry = model("A", file={"name": "a.pt", "sources": [bundled]})
-        url = server.serve("/registry.yaml", text(entry).encode()).url
-        with pytest.raises(RegistryError, match="comes with the program"):
-            registries.add(url)
+    entry = model("A", file={"name": "a.pt", "sources": [bundled]})
+    url = server.serve("/registry.yaml", text(entry).encode()).url
+    with pytest.raises(RegistryError, match="comes with the program"):
+        registries.add(url)
 
 
-def test_a_registry_of_endless_length_is_given_up(monkeypatch):
+def test_a_registry_of_endless_length_is_given_up(server, monkeypatch):
     monkeypatch.setattr(registries, "_MOST_BYTES", 1000)
-    with FaultyServer() as server:
-        url = server.serve("/registry.yaml", b"#" * 2000).url
-        with pytest.raises(TransferError, match="longer than 1000 bytes"):
-            registries.add(url)
+    url = server.serve("/registry.yaml", b"#" * 2000).url
+    with pytest.raises(TransferError, match="longer than 1000 bytes"):
+        registries.add(url)
 
 
 def test_plain_http_to_another_machine_needs_leave():

@@ -80,7 +80,7 @@ def test_what_no_hub_has_is_one_sentence(text):
         located(text)
 
 
-def test_a_file_beside_a_registry_on_a_server_is_found_below_its_address():
+def test_a_file_beside_a_registry_on_a_server_is_found_below_its_address(server):
     registry = b"""
 version: 1
 models:
@@ -90,18 +90,17 @@ models:
     trainable: true
     file: {name: m.pt, sources: [{kind: file, path: models/m.pt}]}
 """
-    with FaultyServer() as server:
-        registries.add(server.serve("/zoo/registry.yaml", registry).url, name="far")
-        server.serve("/zoo/models/m.pt", CONTENT)
-        path = model_file("m")
-        assert path.read_bytes() == CONTENT
-        place = located("m")
-        found = local_file(place.file, place.base)
-        assert found is not None
-        assert (found.path, found.where) == (path, "cached")
-        # trusted on first use: the server is not asked again
-        assert model_file("M") == path
-        assert server.sent("/zoo/models/m.pt") == len(CONTENT)
+    registries.add(server.serve("/zoo/registry.yaml", registry).url, name="far")
+    server.serve("/zoo/models/m.pt", CONTENT)
+    path = model_file("m")
+    assert path.read_bytes() == CONTENT
+    place = located("m")
+    found = local_file(place.file, place.base)
+    assert found is not None
+    assert (found.path, found.where) == (path, "cached")
+    # trusted on first use: the server is not asked again
+    assert model_file("M") == path
+    assert server.sent("/zoo/models/m.pt") == len(CONTENT)
 
 
 def test_an_address_that_became_a_path_is_an_address():
@@ -166,19 +165,18 @@ def test_a_file_of_any_family_is_had_where_nothing_is_computed(foreign, tmp_path
         assert Path(find_model(name)).read_bytes() == CONTENT
 
 
-def test_the_cache_is_seen_where_the_store_put_a_file():
-    with FaultyServer() as server:
-        url = server.serve("/m.pt", CONTENT).url
-        source = AisSquareSource(kind="aissquare", url=url)
-        file = ModelFile(name="m.pt", sources=[source])
-        assert local_file(file, None) is None
-        arrived = fetch(Located(file))
-        found = local_file(file, None)
-        assert found is not None
-        assert found.path == arrived.path
-        known = file.model_copy(update={"sha256": arrived.sha256})
-        assert local_file(known, None) == found
-        assert local_file(file.model_copy(update={"sha256": "0" * 64}), None) is None
+def test_the_cache_is_seen_where_the_store_put_a_file(server):
+    url = server.serve("/m.pt", CONTENT).url
+    source = AisSquareSource(kind="aissquare", url=url)
+    file = ModelFile(name="m.pt", sources=[source])
+    assert local_file(file, None) is None
+    arrived = fetch(Located(file))
+    found = local_file(file, None)
+    assert found is not None
+    assert found.path == arrived.path
+    known = file.model_copy(update={"sha256": arrived.sha256})
+    assert local_file(known, None) == found
+    assert local_file(file.model_copy(update={"sha256": "0" * 64}), None) is None
 
 
 def test_offline_only_what_is_here_is_used(monkeypatch):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from huggingface_hub import constants
 
-from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
+from tests.zoo.hubs.fake_huggingface import Repository
 from tests.zoo.transfer.faulty_server import FaultyServer, Reply
 from zoo.hubs.catalogue import search_online
 
@@ -22,16 +22,8 @@ LISTED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def hub(monkeypatch):
-    with FakeHuggingFace() as hub:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        yield hub
-
-
 @pytest.fixture
-def square(monkeypatch):
+def square(hub, monkeypatch):
     """The catalogue of AIS Square: replies by the beginning of a path, set by the test."""
     replies = {"/content/models": Reply.json({"data": {"items": [LISTED], "total": 1}})}
 

@@ -5,10 +5,10 @@ import random
 import socket
 
 import pytest
-from huggingface_hub import constants
 
 from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import ModelFile
+from tests.zoo.conftest import point_to
 from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
 from tests.zoo.hubs.fake_modelscope import FakeModelScope
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Page, Reply
@@ -26,18 +26,9 @@ MODELSCOPE = {"kind": "modelscope", "repo": "owner/model", "path": "m.pt"}
 QUICK = RetryPolicy(attempts=2, first_wait=0.01, poll=0.01)
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    with FakeHuggingFace() as hub:
-        hub.repositories["owner/model"] = Repository({"m.pt": CONTENT, "input.json": b"{}"})
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setenv("HF_TOKEN", hub.token)
-        yield hub
+@pytest.fixture(autouse=True)
+def model(hub):
+    hub.repositories["owner/model"] = Repository({"m.pt": CONTENT, "input.json": b"{}"})
 
 
 @pytest.fixture
@@ -249,9 +240,7 @@ def closed_port():
 @pytest.fixture
 def no_network(hub, monkeypatch):
     url = closed_port()
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    point_to(monkeypatch, url)
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
 
 
@@ -315,11 +304,6 @@ def test_a_place_that_may_not_be_asked_does_not_hinder_the_others(fetch):
 
 
 def test_plain_http_to_a_hub_on_another_machine_is_refused(hub, fetch, monkeypatch):
-    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.example")
-    monkeypatch.setattr(
-        constants,
-        "HUGGINGFACE_CO_URL_TEMPLATE",
-        "http://hub.example/{repo_id}/resolve/{revision}/{filename}",
-    )
+    point_to(monkeypatch, "http://hub.example")
     with pytest.raises(ForbiddenAddressError, match="plain http"):
         fetch(HUB)
