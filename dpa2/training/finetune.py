@@ -7,7 +7,7 @@ docs/deepmd-format.md, 6.9.
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -213,31 +213,25 @@ class GroupOrigin:
         group: Name of the part.
         state: `loaded`, `new`, `rows added`, or how many tensors are which.
         source: The checkpoint and its branch; None where nothing is loaded.
-        num_tensors: How many tensors it has.
-        num_elements: How many numbers they have.
-        num_frozen: How many of these belong to parameters that are not trained.
+        tensors: How many tensors it has.
+        numbers: How many numbers they have.
+        frozen: How many of these belong to parameters that are not trained.
     """
 
     group: str
     state: str
     source: str | None
-    num_tensors: int
-    num_elements: int
-    num_frozen: int
+    tensors: int
+    numbers: int
+    frozen: int
 
     def row(self) -> tuple[str, str, str, str, str]:
         """Return the cells of the table."""
         state = self.state
-        if self.num_frozen:
-            whole = self.num_frozen == self.num_elements
-            state += ", frozen" if whole else f", {self.num_frozen} of {self.num_elements} frozen"
-        return (
-            self.group,
-            self.source or "-",
-            state,
-            str(self.num_tensors),
-            str(self.num_elements),
-        )
+        if self.frozen:
+            whole = self.frozen == self.numbers
+            state += ", frozen" if whole else f", {self.frozen} of {self.numbers} frozen"
+        return (self.group, self.source or "-", state, str(self.tensors), str(self.numbers))
 
 
 @dataclass(frozen=True)
@@ -285,17 +279,7 @@ class Provenance:
             "fitting_net": self.source.fitting,
             "new_elements": self.new_elements,
             "dropped_elements": self.dropped_elements,
-            "groups": [
-                {
-                    "group": item.group,
-                    "state": item.state,
-                    "source": item.source,
-                    "tensors": item.num_tensors,
-                    "numbers": item.num_elements,
-                    "frozen": item.num_frozen,
-                }
-                for item in self.groups
-            ],
+            "groups": [asdict(group) for group in self.groups],
             "energy_bias": None if self.bias is None else self.bias.document(),
         }
 

@@ -44,20 +44,10 @@ def test_after_a_change_the_mean_error_of_the_energy_is_zero(case_folder):
     assert (predicted.energy - energies.ravel()).mean() == pytest.approx(0.0, abs=1e-10)
 
 
-def test_set_replaces_the_energies(case_folder):
-    case_folder("copied")
-    found = rebias(MODEL, [FIVE], "out.pt", branch="scan", mode="set")
-    assert found.shift.after == pytest.approx([-0.93057703, -1.86115406], abs=1e-8)
-
-
 def test_an_element_that_the_data_lack_is_named(case_folder):
     case_folder("copied")
     shift = rebias(MODEL, [FIVE], "out.pt", branch="copper").shift
-    assert dict(zip(shift.type_map, shift.observed, strict=True)) == {
-        "H": True,
-        "O": True,
-        "Cu": False,
-    }
+    assert (shift.type_map, shift.observed) == (["H", "O", "Cu"], [True, True, False])
     assert shift.shift[2] == 0.0
 
 

@@ -44,7 +44,7 @@ def test_the_table_says_where_every_part_is_from(case_folder):
     assert "model.pt, branch scan" in text
     assert "O" in text
     assert f"{found.bias.shift[0]:+.8f}" in text
-    numbers = sum(item.num_elements for item in found.groups)
+    numbers = sum(item.numbers for item in found.groups)
     _, tensors = read_checkpoint(result.checkpoint).branch()
     stored = {k: t for k, t in tensors.items() if "._networks." not in k and t.ndim}
     assert numbers == sum(t.numel() for t in stored.values())
@@ -118,13 +118,8 @@ def test_a_restart_after_fine_tuning_is_exact(case_folder, tmp_path):
     document = case_folder("copied", numb_steps=6, save_freq=3, enable_ema=True)
     document["training"]["training_data"]["batch_size"] = 2
     whole = quiet(document, output_dir=tmp_path / "whole")
-    again = dpa2.train(
-        document,
-        restart=tmp_path / "whole" / "model.ckpt-3.pt",
-        output_dir=tmp_path / "again",
-        device="cpu",
-        progress=False,
-    )
+    middle, folder = tmp_path / "whole" / "model.ckpt-3.pt", tmp_path / "again"
+    again = quiet(document, finetune=None, branch=None, restart=middle, output_dir=folder)
     assert again.steps_done == 6
     assert whole.checkpoint.read_bytes() == again.checkpoint.read_bytes()
 

@@ -31,8 +31,8 @@ def test_a_frozen_descriptor_stays_as_it_is(case_folder):
     assert moved(result)
     assert not any(name.startswith(DESCRIPTOR) for name in moved(result))
     rows = {item.group: item for item in result.provenance["Default"].groups}
-    assert rows["repformer"].num_frozen == rows["repformer"].num_elements
-    assert rows["fitting net"].num_frozen == 0
+    assert rows["repformer"].frozen == rows["repformer"].numbers
+    assert rows["fitting net"].frozen == 0
     assert "loaded, frozen" in "\n".join(result.provenance["Default"].lines())
 
 
