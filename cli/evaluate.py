@@ -68,7 +68,7 @@ def evaluate(
     Example: zoo test -m model.ckpt.pt -s data/test -n 100 --plot parity.png
     """
     from cli.output import progress_bar, shown_warnings
-    from dpa2.evaluate.testing import read_list, run_test_with_files
+    from dpa2.evaluate.testing import read_list, run_test
 
     out = Output(json_mode=json_mode, quiet=quiet)
     paths = [*(system or []), *(more_systems or []), *(read_list(datafile) if datafile else [])]
@@ -78,7 +78,7 @@ def evaluate(
     with shown_warnings(out):
         potential, systems = Opener(out, device)(ChosenModel(model, branch), paths)
         with progress_bar(out, "frames", num_frames(systems, limit)) as advance:
-            report = run_test_with_files(
+            report = run_test(
                 potential,
                 systems,
                 max_frames=limit,

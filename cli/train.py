@@ -359,8 +359,7 @@ def plot(
     Several: zoo plot scratch=a/lcurve.out tuned=b/lcurve.out -o curves.png
     """
     from dpa2.evaluate.learning_curve import (
-        plot_learning_curve,
-        plot_runs,
+        plot_learning_curves,
         read_learning_curve,
         terminal_learning_curve,
     )
@@ -373,11 +372,7 @@ def plot(
             raise typer.BadParameter(f"two runs are called {name or file}")
         curves[name or file] = read_learning_curve(file)
     if output is not None:
-        if len(curves) == 1:
-            (curve,) = curves.values()
-            plot_learning_curve(curve, output)
-        else:
-            plot_runs(curves, output)
+        plot_learning_curves(curves, output)
     if not json_mode and not quiet:
         console = out.console(stderr=False)
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")

@@ -97,35 +97,26 @@ class SystemDeviation:
         }
 
 
-def force_deviation(force_mFNX: Floats, label_FNX: Floats | None, level: float | None) -> Floats:
-    """Return how far models disagree on the force of each atom (F, N), eV/Å.
+def spread(
+    predicted_m: Floats, label: Floats | None, level: float | None, *, of_vectors: bool
+) -> Floats:
+    """Return how far models disagree on vectors or on each of their components.
 
-    sqrt(mean_m |F_m - mean F|^2) of the vectors; with labels, the labels take the place of the
-    mean. With a level eps, divided by |mean F| + eps (or |label| + eps).
+    sqrt(mean_m |x_m - mean x|^2); labels take the place of the mean. With a level eps, divided by
+    |mean x| + eps (or |label| + eps), whose magnitude is that of the whole vector in any case.
+
+    Args:
+        predicted_m: What each model says (m, ..., C).
+        label: The truth (..., C), or None.
+        level: eps of relative deviations, in the unit of the values; None: absolute.
+        of_vectors: Return (...), else (..., C).
     """
-    center = force_mFNX.mean(axis=0) if label_FNX is None else label_FNX
-    spread = np.sqrt(np.square(force_mFNX - center).sum(axis=-1).mean(axis=0))
+    center = predicted_m.mean(axis=0) if label is None else label
+    squares = np.square(predicted_m - center)
+    found = np.sqrt((squares.sum(axis=-1) if of_vectors else squares).mean(axis=0))
     if level is None:
-        return np.asarray(spread)
-    return np.asarray(spread / (np.linalg.norm(center, axis=-1) + level))
-
-
-def virial_deviation(virial_mFY: Floats, label_FY: Floats | None, level: float | None) -> Floats:
-    """Return how far models disagree on the 9 components of a virial (F, 9), as `force_deviation`.
-
-    The magnitude of a relative deviation is that of the whole tensor.
-    """
-    center = virial_mFY.mean(axis=0) if label_FY is None else label_FY
-    spread = np.sqrt(np.square(virial_mFY - center).mean(axis=0))
-    if level is None:
-        return np.asarray(spread)
-    return np.asarray(spread / (np.linalg.norm(center, axis=-1, keepdims=True) + level))
-
-
-def energy_deviation(energy_mF: Floats, label_F: Floats | None) -> Floats:
-    """Return how far models disagree on the energy (F,)."""
-    center = energy_mF.mean(axis=0) if label_F is None else label_F
-    return np.asarray(np.sqrt(np.square(energy_mF - center).mean(axis=0)))
+        return np.asarray(found)
+    return np.asarray(found / (np.linalg.norm(center, axis=-1, keepdims=not of_vectors) + level))
 
 
 def deviate(
@@ -261,9 +252,9 @@ def _of_frames(
         assert frames.energy is not None
         force = frames.force
         virial = frames.virial.reshape(-1, 9) * per_atom_F[:, None]
-        energy = frames.energy * per_atom_F
-    devi_v = virial_deviation(virial_mFY, virial, settings.relative_v)
-    devi_f = force_deviation(force_mFNX, force, settings.relative)
+        energy = (frames.energy * per_atom_F)[:, None]
+    devi_v = spread(virial_mFY, virial, settings.relative_v, of_vectors=False)
+    devi_f = spread(force_mFNX, force, settings.relative, of_vectors=True)
     devi_f = np.where(frames.atom_types >= 0, devi_f, np.nan)
     columns = (
         devi_v.max(axis=1),
@@ -272,7 +263,7 @@ def _of_frames(
         np.nanmax(devi_f, axis=1),
         np.nanmin(devi_f, axis=1),
         np.nanmean(devi_f, axis=1),
-        energy_deviation(energy_mF, energy),
+        spread(energy_mF[..., None], energy, None, of_vectors=True),
     )
     return np.column_stack(columns), devi_f
 

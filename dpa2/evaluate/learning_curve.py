@@ -243,41 +243,67 @@ TITLES = {
 """What a person calls the metrics of `lcurve.out`; others keep their name."""
 
 
-def plot_learning_curve(curve: LearningCurve, path: str | os.PathLike[str]) -> None:
-    """Draw every metric over the steps on a logarithmic axis, and the learning rate beside them.
+def plot_learning_curves(curves: Mapping[str, LearningCurve], path: str | os.PathLike[str]) -> None:
+    """Draw every metric that a run has over the steps, on logarithmic axes.
+
+    Of one run all columns are drawn, and the learning rate beside them. Of several, one colour a
+    run, the errors on validation data, or those on training batches where a run has no others.
+
+    Args:
+        curves: The runs, by the name in the legend.
+        path: The image.
 
     Raises:
         DataError: If the name ends in no image format.
     """
-    figure, panels = new_figure(len(curve.metrics) + 1, width=3.6, height=3.2)
-    for metric, panel in zip(curve.metrics, panels, strict=False):
-        series = curve.of(metric)
-        _draw(panel, curve, series)
+    metrics = list(dict.fromkeys(m for curve in curves.values() for m in curve.metrics))
+    alone = next(iter(curves.values())) if len(curves) == 1 else None
+    figure, panels = new_figure(len(metrics) + (alone is not None), width=3.6, height=3.2)
+    for metric, panel in zip(metrics, panels, strict=False):
+        for number, (name, curve) in enumerate(curves.items()):
+            of_metric = curve.of(metric)
+            if alone is None:
+                validation = [entry for entry in of_metric if entry.split == "val"]
+                for entry in validation or of_metric:
+                    _draw(panel, curve, entry, number, label=f"{name} {entry.label}")
+                continue
+            branches = list(dict.fromkeys(entry.branch for entry in of_metric))
+            several = len(branches) > 1
+            for entry in of_metric:
+                # With one task, colours tell training from validation; with several, the branches.
+                is_validation = entry.split == "val"
+                colour = branches.index(entry.branch) if several else int(is_validation)
+                _draw(panel, curve, entry, colour, dashed=several and is_validation)
         panel.set_title(TITLES.get(metric, metric))
-        if len(series) > 1:
+        if alone is None or len(panel.get_lines()) > 1:
             panel.legend(frameon=False, fontsize="small")
-    panels[-1].plot(curve.steps, curve.learning_rate, color=GREY, marker=_marker(curve))
-    panels[-1].set_title("Learning rate")
+    if alone is not None:
+        panels[-1].plot(alone.steps, alone.learning_rate, color=GREY, marker=_marker(alone))
+        panels[-1].set_title("Learning rate")
     for panel in panels:
         panel.set_yscale("log")
         panel.set_xlabel("step")
     save_figure(figure, path)
 
 
-def _draw(panel: "Axes", curve: LearningCurve, series: Sequence[Series]) -> None:
-    branches = list(dict.fromkeys(entry.branch for entry in series))
-    for entry in series:
-        # With one task, colours tell training from validation; with several, the branches.
-        colour = branches.index(entry.branch) if len(branches) > 1 else int(entry.split == "val")
-        panel.plot(
-            curve.steps,
-            np.where(entry.values > 0, entry.values, np.nan),
-            color=COLOURS[colour % len(COLOURS)],
-            linestyle="--" if len(branches) > 1 and entry.split == "val" else "-",
-            linewidth=1.2,
-            label=entry.label,
-            marker=_marker(curve),
-        )
+def _draw(
+    panel: "Axes",
+    curve: LearningCurve,
+    series: Series,
+    colour: int,
+    *,
+    dashed: bool = False,
+    label: str | None = None,
+) -> None:
+    panel.plot(
+        curve.steps,
+        np.where(series.values > 0, series.values, np.nan),
+        color=COLOURS[colour % len(COLOURS)],
+        linestyle="--" if dashed else "-",
+        linewidth=1.2,
+        label=label or series.label,
+        marker=_marker(curve),
+    )
 
 
 def _marker(curve: LearningCurve) -> str:
@@ -316,41 +342,3 @@ def terminal_learning_curve(
             )
         )
     return Group(*panels)
-
-
-def plot_runs(curves: Mapping[str, LearningCurve], path: str | os.PathLike[str]) -> None:
-    """Draw every metric that a run has over the steps, one colour a run, on logarithmic axes.
-
-    The errors on validation data are drawn where a run has them, else those on training batches.
-
-    Args:
-        curves: The runs, by the name in the legend.
-        path: The image.
-
-    Raises:
-        DataError: If the name ends in no image format.
-    """
-    metrics = list(dict.fromkeys(m for curve in curves.values() for m in curve.metrics))
-    figure, panels = new_figure(len(metrics), width=3.6, height=3.2)
-    for metric, panel in zip(metrics, panels, strict=True):
-        for number, (name, curve) in enumerate(curves.items()):
-            for series in shown(curve.of(metric)):
-                panel.plot(
-                    curve.steps,
-                    np.where(series.values > 0, series.values, np.nan),
-                    color=COLOURS[number % len(COLOURS)],
-                    linewidth=1.2,
-                    marker="o" if len(curve.steps) == 1 else "",
-                    label=f"{name} {series.label}",
-                )
-        panel.set_title(TITLES.get(metric, metric))
-        panel.set_xlabel("step")
-        panel.set_yscale("log")
-        panel.legend(frameon=False, fontsize="small")
-    save_figure(figure, path)
-
-
-def shown(series: list[Series]) -> list[Series]:
-    """Return the columns on validation data, or all of them where there are none."""
-    validation = [entry for entry in series if entry.split == "val"]
-    return validation or series

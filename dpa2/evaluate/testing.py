@@ -1,20 +1,19 @@
 """Test of a model on labelled systems: errors per system and over all of them, detail files."""
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 
 from dpa2.data.frames import Frames, IntArray
 from dpa2.data.system import System
-from dpa2.evaluate.errors import QUANTITIES, Comparison, Errors, Pair, compare, errors_of, merge
+from dpa2.evaluate.errors import QUANTITIES, Comparison, Errors, compare, errors_of, merge
 from dpa2.evaluate.figures import ParityPlot, figure_format
-from dpa2.evaluate.frames import BadFrame, evaluate_good
+from dpa2.evaluate.frames import BadFrame, Evaluated, evaluate_good
 from dpa2.evaluate.potential import Potential, predict_frames
 from dpa2.formats.structures import Evaluation, nothing
 from schemas.base.errors import DataError
@@ -33,8 +32,9 @@ _FILES = (
 )
 
 
-class DetailFiles:
-    """Writes `PREFIX.e.out`, `.e_peratom.out`, `.f.out`, `.v.out`, `.v_peratom.out` and `.s.out`.
+@contextmanager
+def detail_files(prefix: str | os.PathLike[str]) -> Iterator[Callable[[Comparison], None]]:
+    """Yield what appends rows to `PREFIX.e.out`, `.e_peratom.out`, `.f.out`, `.v.out`, ...
 
     Rows are `data... pred...` in `%.18e`, one per frame or, for forces, per atom. All systems go
     into the same files, each under a header line of its own (deepmd-kit writes the first one only;
@@ -45,48 +45,28 @@ class DetailFiles:
         prefix: Path that the suffixes are appended to; its own dots stay (`run.v1` gives
             `run.v1.e.out`, where deepmd-kit gives `run.e.out`).
     """
+    Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    streams: dict[str, IO[bytes]] = {}
+    last_system: dict[str, str] = {}
+    with ExitStack() as files:
 
-    def __init__(self, prefix: str | os.PathLike[str]) -> None:
-        self.prefix = str(prefix)
-        self._files = ExitStack()
-        self._streams: dict[str, IO[bytes]] = {}
-        self._last_system: dict[str, str] = {}
+        def add(comparison: Comparison) -> None:
+            for suffix, key, components, remark in _FILES:
+                pair = comparison.pairs.get(key)
+                if pair is None:
+                    continue
+                if suffix not in streams:
+                    streams[suffix] = files.enter_context(atomic_write(f"{prefix}{suffix}"))
+                header = ""
+                if last_system.get(suffix) != comparison.system:
+                    last_system[suffix] = comparison.system
+                    columns = [f"{side}_{name}" for side in ("data", "pred") for name in components]
+                    header = f"{comparison.system}{remark}: {' '.join(columns)}"
+                sides = (pair.reference, pair.prediction)
+                rows = np.hstack([side.reshape(-1, len(components)) for side in sides])
+                np.savetxt(streams[suffix], rows, header=header, encoding="utf-8")
 
-    def __enter__(self) -> Self:
-        Path(self.prefix).parent.mkdir(parents=True, exist_ok=True)
-        return self
-
-    def add(self, comparison: Comparison) -> None:
-        """Append the rows of some frames."""
-        for suffix, key, components, remark in _FILES:
-            pair = comparison.pairs.get(key)
-            if pair is None:
-                continue
-            header = ""
-            if self._last_system.get(suffix) != comparison.system:
-                self._last_system[suffix] = comparison.system
-                columns = [f"{side}_{name}" for side in ("data", "pred") for name in components]
-                header = f"{comparison.system}{remark}: {' '.join(columns)}"
-            rows = _rows(pair, len(components))
-            np.savetxt(self._stream(suffix), rows, header=header, encoding="utf-8")
-
-    def _stream(self, suffix: str) -> IO[bytes]:
-        if suffix not in self._streams:
-            file = atomic_write(self.prefix + suffix)
-            self._streams[suffix] = self._files.enter_context(file)
-        return self._streams[suffix]
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        return self._files.__exit__(kind, error, traceback)
-
-
-def _rows(pair: Pair, width: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    return np.hstack([pair.reference.reshape(-1, width), pair.prediction.reshape(-1, width)])
+        yield add
 
 
 _ATOMS_PER_STEP = 2_000
@@ -137,27 +117,16 @@ class TestReport:
         """Return plain containers; an error that is not a finite number becomes null."""
         return {
             "systems": [
-                {
-                    "system": entry.system,
-                    "num_frames": entry.num_frames,
-                    "num_atoms": entry.num_atoms,
-                    "num_bad_frames": len(entry.bad),
-                    "errors": _errors_to_json(entry.errors),
-                }
-                for entry in self.systems
+                {"system": e.system, "num_atoms": e.num_atoms, **_summary([e], e.errors)}
+                for e in self.systems
             ],
-            "total": {
-                "num_systems": len(self.systems),
-                "num_frames": sum(entry.num_frames for entry in self.systems),
-                "num_bad_frames": len(self.bad),
-                "errors": _errors_to_json(self.total),
-            },
+            "total": {"num_systems": len(self.systems), **_summary(self.systems, self.total)},
             "bad_frames": [frame.to_json() for frame in self.bad],
         }
 
 
-def _errors_to_json(errors: Errors) -> dict[str, dict[str, Any]]:
-    return {
+def _summary(systems: Sequence[SystemErrors], errors: Errors) -> dict[str, Any]:
+    told = {
         key: {
             "mae": stat.mae if np.isfinite(stat.mae) else None,
             "rmse": stat.rmse if np.isfinite(stat.rmse) else None,
@@ -165,6 +134,11 @@ def _errors_to_json(errors: Errors) -> dict[str, dict[str, Any]]:
             "count": stat.weight,
         }
         for key, stat in errors.items()
+    }
+    return {
+        "num_frames": sum(entry.num_frames for entry in systems),
+        "num_bad_frames": sum(len(entry.bad) for entry in systems),
+        "errors": told,
     }
 
 
@@ -175,8 +149,9 @@ def run_test(
     max_frames: int | None = None,
     atomic: bool = False,
     strict: bool = False,
-    sinks: Sequence[Callable[[Comparison], None]] = (),
-    progress: Callable[[int], None] | None = None,
+    detail_prefix: str | None = None,
+    plot: Path | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> TestReport:
     """Evaluate the first frames of each system and compare them with their labels.
 
@@ -186,68 +161,44 @@ def run_test(
         max_frames: At most so many frames of each system, the first ones; None takes all.
         atomic: Compare the energies of atoms too; every system must have them.
         strict: Let the first bad frame end the test, instead of leaving it out.
-        sinks: Each is called with every chunk of frames (detail files, plots); predictions of bad
-            frames are NaN.
+        detail_prefix: See `detail_files`; predictions of bad frames are NaN.
+        plot: Parity plot to draw.
         progress: Called with the number of frames done since the last call.
 
     Raises:
-        DataError: If a system has no frames, no labels, or lacks what the model needs.
+        DataError: If a system has no frames, no labels, or lacks what the model needs; or if the
+            plot's name ends in no image format.
         FrameError: If a frame is bad and `strict`.
     """
     for system in systems:
         _check(potential, system, atomic=atomic)
-    results = [
-        _test_system(
-            potential,
-            system,
-            max_frames,
-            atomic=atomic,
-            strict=strict,
-            sinks=sinks,
-            progress=progress,
-        )
-        for system in systems
-    ]
-    return TestReport(results, merge(result.errors for result in results))
-
-
-def run_test_with_files(
-    potential: Potential,
-    systems: Sequence[System],
-    *,
-    max_frames: int | None = None,
-    atomic: bool = False,
-    strict: bool = False,
-    detail_prefix: str | None = None,
-    plot: Path | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> TestReport:
-    """Do `run_test`, and write detail files and a parity plot where they are asked for.
-
-    Raises:
-        DataError: As `run_test`; also if the plot's name ends in no image format.
-    """
     with ExitStack() as files:
         sinks: list[Callable[[Comparison], None]] = []
         if detail_prefix is not None:
-            sinks.append(files.enter_context(DetailFiles(detail_prefix)).add)
-        parity = None
+            sinks.append(files.enter_context(detail_files(detail_prefix)))
+        parity = ParityPlot(potential.type_map)
         if plot is not None:
             figure_format(plot)
-            parity = ParityPlot(potential.type_map)
             sinks.append(parity.add)
-        report = run_test(
-            potential,
-            systems,
-            max_frames=max_frames,
-            atomic=atomic,
-            strict=strict,
-            sinks=sinks,
-            progress=progress,
-        )
-        if parity is not None and plot is not None:
+        results = []
+        for system in systems:
+            num_frames = min(system.num_frames, max_frames or system.num_frames)
+            parts: list[Errors] = []
+            bad: list[BadFrame] = []
+            for frames, found in _batches(potential, system, num_frames, atomic, strict):
+                bad += found.bad
+                if found.result is not None:
+                    parts.append(errors_of(compare(found.frames, found.result)))
+                with np.errstate(all="ignore"):  # stress in a cell without volume
+                    everything = compare(frames, _with_gaps(found.result, found.good, frames))
+                for sink in sinks:
+                    sink(everything)
+                progress(frames.num_frames)
+            num_good, errors = num_frames - len(bad), merge(parts)
+            results.append(SystemErrors(system.name, num_good, system.num_atoms, errors, bad))
+        if plot is not None:
             parity.save(plot)
-    return report
+    return TestReport(results, merge(result.errors for result in results))
 
 
 def read_list(path: Path) -> list[str]:
@@ -295,37 +246,21 @@ def _check(potential: Potential, system: System, *, atomic: bool) -> None:
             )
 
 
-def _test_system(
-    potential: Potential,
-    system: System,
-    max_frames: int | None,
-    *,
-    atomic: bool,
-    strict: bool,
-    sinks: Sequence[Callable[[Comparison], None]],
-    progress: Callable[[int], None] | None,
-) -> SystemErrors:
-    num_frames = system.num_frames if max_frames is None else min(max_frames, system.num_frames)
+def _batches(
+    potential: Potential, system: System, num_frames: int, atomic: bool, strict: bool
+) -> Iterator[tuple[Frames, Evaluated[Evaluation]]]:
+    """Yield the frames of a system, some at a time, and what the model says of the good ones."""
     step = max(1, _ATOMS_PER_STEP // max(1, system.num_atoms))
-    labels = [*_LABELS, *potential.parameters, *(["atom_energy"] if atomic else [])]
-    labels = [label for label in labels if system.has(label) or label in potential.parameters]
-    parts: list[Errors] = []
-    bad: list[BadFrame] = []
+    wanted = [*_LABELS, *potential.parameters, *(["atom_energy"] if atomic else [])]
+    labels = [label for label in wanted if system.has(label) or label in potential.parameters]
     for start in range(0, num_frames, step):
         frames = system.frames(np.arange(start, min(start + step, num_frames)), labels)
-        found = evaluate_good(
-            frames, lambda part: predict_frames(potential, part), labels, strict=strict
+        yield (
+            frames,
+            evaluate_good(
+                frames, lambda part: predict_frames(potential, part), labels, strict=strict
+            ),
         )
-        bad += found.bad
-        if found.result is not None:
-            parts.append(errors_of(compare(found.frames, found.result)))
-        with np.errstate(all="ignore"):  # stress in a cell without volume
-            everything = compare(frames, _with_gaps(found.result, found.good, frames))
-        for sink in sinks:
-            sink(everything)
-        if progress is not None:
-            progress(frames.num_frames)
-    return SystemErrors(system.name, num_frames - len(bad), system.num_atoms, merge(parts), bad)
 
 
 def _with_gaps(found: Evaluation | None, good: IntArray, frames: Frames) -> Evaluation:

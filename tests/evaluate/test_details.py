@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 
 from dpa2.data.systems import open_systems
-from dpa2.evaluate.testing import read_list, run_test, run_test_with_files
+from dpa2.evaluate.errors import compare
+from dpa2.evaluate.potential import predict_frames
+from dpa2.evaluate.testing import detail_files, read_list, run_test
 from schemas.base.errors import DataError
 
 
 @pytest.fixture
 def tested(water, system, tmp_path):
     systems = open_systems([system], water.type_map)
-    report = run_test_with_files(water, systems, detail_prefix=str(tmp_path / "out" / "run.v1"))
+    report = run_test(water, systems, detail_prefix=str(tmp_path / "out" / "run.v1"))
     return report, tmp_path / "out"
 
 
@@ -48,7 +50,7 @@ def test_the_header_names_the_system_and_the_columns(tested, system):
 
 def test_several_systems_share_the_files_under_their_own_headers(water, system, tmp_path):
     systems = open_systems([system, system], water.type_map)
-    report = run_test_with_files(
+    report = run_test(
         water, systems, max_frames=1, detail_prefix=str(tmp_path / "two"), plot=tmp_path / "p.png"
     )
     assert [entry.num_frames for entry in report.systems] == [1, 1]
@@ -57,22 +59,18 @@ def test_several_systems_share_the_files_under_their_own_headers(water, system, 
 
 
 def test_nothing_is_left_behind_when_a_test_fails(water, system, tmp_path):
-    def fail(comparison):
-        raise DataError("no")
-
-    from dpa2.evaluate.testing import DetailFiles
-
+    frames = open_systems([system], water.type_map)[0].frames(range(1))
     folder = tmp_path / "out"
-    systems = open_systems([system], water.type_map)
-    with pytest.raises(DataError, match="no"), DetailFiles(folder / "x") as files:
-        run_test(water, systems, sinks=[files.add, fail])
+    good = compare(frames, predict_frames(water, frames))
+    with pytest.raises(AttributeError), detail_files(folder / "x") as add:
+        list(map(add, (good, None)))
     assert list(folder.iterdir()) == []
 
 
 def test_labels_that_are_missing_are_left_out(water, system, tmp_path):
     (system / "set.000" / "virial.npy").unlink()
     systems = open_systems([system], water.type_map)
-    report = run_test_with_files(water, systems, detail_prefix=str(tmp_path / "x"))
+    report = run_test(water, systems, detail_prefix=str(tmp_path / "x"))
     assert set(report.total) == {"energy", "energy_per_atom", "force"}
     assert not (tmp_path / "x.v.out").exists()
 

@@ -3,7 +3,7 @@ import pytest
 from rich.console import Console
 
 from dpa2.evaluate.learning_curve import (
-    plot_learning_curve,
+    plot_learning_curves,
     read_learning_curve,
     terminal_learning_curve,
 )
@@ -90,14 +90,14 @@ def test_a_binary_file_is_refused(tmp_path):
 def test_the_figure_is_a_valid_image(tmp_path, rows):
     from matplotlib.image import imread
 
-    plot_learning_curve(curve_of(tmp_path, HEADER + rows), tmp_path / "curve.png")
+    plot_learning_curves({"run": curve_of(tmp_path, HEADER + rows)}, tmp_path / "curve.png")
     assert imread(tmp_path / "curve.png").std() > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.png", "lcurve.out"]
 
 
 def test_an_unknown_image_format_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"curve\.bmp"):
-        plot_learning_curve(curve_of(tmp_path, HEADER + ROWS), tmp_path / "curve.bmp")
+        plot_learning_curves({"run": curve_of(tmp_path, HEADER + ROWS)}, tmp_path / "curve.bmp")
 
 
 def shown(curve, *, unicode):

@@ -6,9 +6,7 @@ import torch
 
 from dpa2.evaluate.deviation import (
     COLUMNS,
-    energy_deviation,
-    force_deviation,
-    virial_deviation,
+    spread,
 )
 from dpa2.evaluate.potential import load
 from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
@@ -97,15 +95,16 @@ def test_real_errors_compare_with_the_labels(run, models, system, frames, tmp_pa
 def test_relative_deviations_divide_by_the_mean_and_a_level():
     force = np.zeros((2, 1, 1, 3))
     force[:, 0, 0, 0] = 3.0, 5.0
-    assert force_deviation(force, None, None).item() == pytest.approx(1.0)
-    assert force_deviation(force, None, 1.0).item() == pytest.approx(1.0 / 5.0)
+    assert spread(force, None, None, of_vectors=True).item() == pytest.approx(1.0)
+    assert spread(force, None, 1.0, of_vectors=True).item() == pytest.approx(1.0 / 5.0)
     label = np.array([[[0.0, 2.0, 0.0]]])
     both = (3.0**2 + 5.0**2) / 2 + 2.0**2
-    assert force_deviation(force, label, 1.0).item() == pytest.approx(np.sqrt(both) / 3.0)
+    assert spread(force, label, 1.0, of_vectors=True).item() == pytest.approx(np.sqrt(both) / 3.0)
     virial = np.zeros((2, 2, 9))
     virial[:, :, 0] = [[1.0, 1.0], [3.0, 1.0]]
-    assert virial_deviation(virial, None, 2.0)[:, 0].tolist() == pytest.approx([1 / 4, 0.0])
-    assert energy_deviation(np.array([[1.0], [3.0]]), None).tolist() == [1.0]
+    assert spread(virial, None, 2.0, of_vectors=False)[:, 0].tolist() == pytest.approx([1 / 4, 0.0])
+    energy = np.array([[[1.0]], [[3.0]]])
+    assert spread(energy, None, None, of_vectors=True).tolist() == [1.0]
 
 
 def test_the_summary_holds_the_largest_of_each_column(run, models, system, tmp_path):
