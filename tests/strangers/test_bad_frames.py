@@ -24,11 +24,6 @@ BAD = 5
 BRANCHES = str(Path(__file__).parents[1] / "golden" / "multitask" / "model.pt")
 
 
-@pytest.fixture
-def run():
-    return zoo
-
-
 def water():
     """Return arrays of frames that the golden model can evaluate, and its energies."""
     with np.load(GOLDEN / "expected.npz") as archive:
@@ -152,9 +147,9 @@ def make(tmp_path):
         case("a converter | NaN in the cell of one frame | frame 5 is left out", "cell", "npy"),
     ],
 )
-def test_test_leaves_a_bad_frame_out(run, make, fault, layout, tmp_path):
+def test_test_leaves_a_bad_frame_out(make, fault, layout, tmp_path):
     details = tmp_path / "details"
-    result = run("test", "-m", WATER, "-s", make(fault, layout), "--json", "-d", details)
+    result = zoo("test", "-m", WATER, "-s", make(fault, layout), "--json", "-d", details)
     assert result.exit_code == 1
     document = json.loads(result.stdout)
     assert not document["ok"]
@@ -173,10 +168,10 @@ def test_test_leaves_a_bad_frame_out(run, make, fault, layout, tmp_path):
 
 @situation("dp test | a bad frame, --strict | the test ends and names the frame")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_strict_stops_at_the_first(run, make, fault):
+def test_strict_stops_at_the_first(make, fault):
     system = make(fault)
     with pytest.raises(DataError, match=rf"frame {BAD}\b"):
-        run("test", "-m", WATER, "-s", system, "--strict")
+        zoo("test", "-m", WATER, "-s", system, "--strict")
 
 
 @pytest.mark.parametrize(
@@ -190,11 +185,11 @@ def test_strict_stops_at_the_first(run, make, fault):
         case("an explored trajectory | a cell without volume | a row of nan at its step", "flat"),
     ],
 )
-def test_deviation_keeps_its_rows(run, make, fault, tmp_path):
+def test_deviation_keeps_its_rows(make, fault, tmp_path):
     output = tmp_path / "model_devi.out"
     system = make(fault)
     arguments = ("deviation", "-m", WATER, "-m", WATER, "-s", system, "-o", output)
-    result = run(*arguments, "--json", "--atomic")
+    result = zoo(*arguments, "--json", "--atomic")
     assert result.exit_code == 1
     rows = np.loadtxt(output)
     assert rows[:, 0].tolist() == list(range(FRAMES))
@@ -205,18 +200,18 @@ def test_deviation_keeps_its_rows(run, make, fault, tmp_path):
     assert entry["bad_frames"][0]["frame"] == BAD
     assert entry["max_devi_f"] == 0.0
     with pytest.raises(DataError, match=rf"frame {BAD}\b"):
-        run(*arguments, "--strict", "--force")
+        zoo(*arguments, "--strict", "--force")
 
 
 @situation(
     "an explored trajectory | every frame is bad | rows of nan only, nothing is made of them"
 )
-def test_deviation_of_bad_frames_alone(run, tmp_path):
+def test_deviation_of_bad_frames_alone(tmp_path):
     arrays, types = water()
     arrays["coord"][:, 0] = arrays["coord"][:, 1]
     output = tmp_path / "model_devi.out"
     system = as_npy(tmp_path / "water", arrays, types)
-    result = run("deviation", "-m", WATER, "-m", WATER, "-s", system, "-o", output, "--json")
+    result = zoo("deviation", "-m", WATER, "-m", WATER, "-s", system, "-o", output, "--json")
     assert result.exit_code == 1
     (entry,) = json.loads(result.stdout)["systems"]
     assert entry["num_bad_frames"] == FRAMES
@@ -228,7 +223,7 @@ def test_deviation_of_bad_frames_alone(run, tmp_path):
     "extended XYZ of a trajectory | two atoms coincide in one frame | it is written with nan and "
     "said; the others have their energies"
 )
-def test_predict_goes_on(run, tmp_path):
+def test_predict_goes_on(tmp_path):
     arrays, types = water()
     coincide(arrays)
     frames = [
@@ -239,7 +234,7 @@ def test_predict_goes_on(run, tmp_path):
     ase.io.write(tmp_path / "all.extxyz", frames)
     output = tmp_path / "out.extxyz"
     arguments = ("predict", "-m", WATER, tmp_path / "all.extxyz", "-o", output)
-    result = run(*arguments, "--json", "-a")
+    result = zoo(*arguments, "--json", "-a")
     assert result.exit_code == 1
     listed = json.loads(result.stdout)["structures"]
     assert [item["index"] for item in listed if item["energy"] is None] == [2, BAD]
@@ -253,7 +248,7 @@ def test_predict_goes_on(run, tmp_path):
         np.delete(arrays["energy"] - 0.5, [2, BAD])
     )
     with pytest.raises(DataError, match="structure 2"):
-        run(*arguments, "--strict")
+        zoo(*arguments, "--strict")
 
 
 @pytest.mark.parametrize(
@@ -266,21 +261,21 @@ def test_predict_goes_on(run, tmp_path):
         case("zoo predict on deepmd/npy | a cell without volume in one frame | null, said", "flat"),
     ],
 )
-def test_predict_goes_on_with_systems(run, make, fault, tmp_path):
+def test_predict_goes_on_with_systems(make, fault, tmp_path):
     system, output = make(fault), tmp_path / "out.extxyz"
-    result = run("predict", "-m", WATER, system, "-o", output, "--json", "-q")
+    result = zoo("predict", "-m", WATER, system, "-o", output, "--json", "-q")
     assert result.exit_code == 1
     listed = json.loads(result.stdout)["structures"]
     assert [item["index"] for item in listed if item["energy"] is None] == [BAD]
     assert len(ase.io.read(output, ":")) == FRAMES - (fault == "flat")  # it has no cell to write
     with pytest.raises(DataError, match=rf"structure {BAD}\b"):
-        run("predict", "-m", WATER, system, "-o", output, "--strict")
+        zoo("predict", "-m", WATER, system, "-o", output, "--strict")
 
 
 @situation("zoo compare | a bad frame | left out for every model, said once, exit code 1")
-def test_compare_leaves_it_out(run, make):
+def test_compare_leaves_it_out(make):
     arguments = ("compare", f"a={WATER}", f"b={WATER}", "-s", make("coincide"))
-    result = run(*arguments, "--json")
+    result = zoo(*arguments, "--json")
     assert result.exit_code == 1
     for model in json.loads(result.stdout)["models"]:
         assert model["num_frames"] == FRAMES - 1
@@ -290,13 +285,13 @@ def test_compare_leaves_it_out(run, make):
 
 
 @situation("zoo recommend | a bad frame | branches are ranked on the other frames")
-def test_recommend_leaves_it_out(run, make):
+def test_recommend_leaves_it_out(make):
     system = make("coincide")
-    result = run("recommend", system, "-m", BRANCHES, "--json", "--all-forces")
+    result = zoo("recommend", system, "-m", BRANCHES, "--json", "--all-forces")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["bad_frames"][0]["frame"] == BAD
     with pytest.raises(DataError, match=f"water: frame {BAD}: atoms"):
-        run("recommend", system, "-m", BRANCHES, "--strict")
+        zoo("recommend", system, "-m", BRANCHES, "--strict")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +309,7 @@ def test_recommend_leaves_it_out(run, make):
         ),
     ],
 )
-def test_an_unknown_element_in_one_frame(run, tmp_path, layout):
+def test_an_unknown_element_in_one_frame(tmp_path, layout):
     arrays, types = water()
     kinds = np.tile(types, (FRAMES, 1))
     kinds[BAD, 6] = 2
@@ -327,24 +322,24 @@ def test_an_unknown_element_in_one_frame(run, tmp_path, layout):
         place = as_lmdb(tmp_path / "water", arrays, kinds, elements=("O", "H", "Kr"))
         where = f"record {BAD + 1}"
     with pytest.raises(DataError, match=rf"has Kr \(1 atoms\) \(first in {where}\)"):
-        run("test", "-m", WATER, "-s", place)
+        zoo("test", "-m", WATER, "-s", place)
 
 
 @situation("zoo speed | the frame that is timed is bad | named by system and number")
-def test_speed_names_the_frame(run, tmp_path):
+def test_speed_names_the_frame(tmp_path):
     arrays, types = water()
     arrays["coord"][0, 4] = arrays["coord"][0, 7]
     system = as_npy(tmp_path / "water", arrays, types)
     with pytest.raises(DataError, match="water: frame 0: atoms 4 and 7"):
-        run("speed", WATER, "-s", system, "-r", 1)
+        zoo("speed", WATER, "-s", system, "-r", 1)
 
 
 @situation("zoo bias | a bad frame | named by system and number")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_bias_names_the_frame(run, make, fault, tmp_path):
+def test_bias_names_the_frame(make, fault, tmp_path):
     system = make(fault)
     with pytest.raises(DataError, match=rf"water.*frame {BAD}\b"):
-        run("bias", WATER, "-s", system, "-o", tmp_path / "out.pt")
+        zoo("bias", WATER, "-s", system, "-o", tmp_path / "out.pt")
 
 
 def write_training_system(folder, fault):
@@ -393,14 +388,14 @@ def test_fine_tuning_names_the_frame(tmp_path, monkeypatch, fault):
     "a folder of two systems | atoms coincide in frame 5 of the second, a cell is gone there | "
     "zoo predict names the system and the frame in it"
 )
-def test_predict_names_the_frame_in_its_system(run, tmp_path):
+def test_predict_names_the_frame_in_its_system(tmp_path):
     arrays, types = water()
     as_npy(tmp_path / "all" / "first", arrays, types)
     coincide(arrays)
     arrays["box"][2] = 0.0
     second = as_npy(tmp_path / "all" / "second", arrays, types)
     output = tmp_path / "out.xyz"
-    result = run("predict", "-m", WATER, tmp_path / "all", "-o", output, "--json")
+    result = zoo("predict", "-m", WATER, tmp_path / "all", "-o", output, "--json")
     assert result.exit_code == 1
     bad = [item for item in json.loads(result.stdout)["structures"] if item["problem"]]
     assert [(item["index"], item["source"]) for item in bad] == [
@@ -411,11 +406,11 @@ def test_predict_names_the_frame_in_its_system(run, tmp_path):
 
 
 @situation("deepmd/hdf5 | a group of the file for zoo predict | its frames are evaluated")
-def test_predict_takes_a_group(run, tmp_path):
+def test_predict_takes_a_group(tmp_path):
     arrays, types = water()
     group = as_hdf5(tmp_path / "water", arrays, types)
     output = tmp_path / "out.xyz"
-    result = run("predict", "-m", WATER, group, "-o", output)
+    result = zoo("predict", "-m", WATER, group, "-o", output)
     assert result.exit_code == 0
     energies = [atoms.get_potential_energy() for atoms in ase.io.read(output, ":")]
     assert np.allclose(energies, arrays["energy"] - 0.5, atol=1e-6)
@@ -424,13 +419,13 @@ def test_predict_takes_a_group(run, tmp_path):
 @situation(
     "extended XYZ of a work flow | a name with #: run#2.xyz | a file like any, no group of HDF5"
 )
-def test_a_hash_in_a_name_is_no_group(run, tmp_path):
+def test_a_hash_in_a_name_is_no_group(tmp_path):
     arrays, types = water()
     atoms = ase.Atoms(
         [("O", "H")[kind] for kind in types], arrays["coord"][0], cell=arrays["box"][0], pbc=True
     )
     place = tmp_path / "run#2.xyz"
     ase.io.write(place, atoms, format="extxyz")
-    result = run("predict", "-m", WATER, place, "-o", tmp_path / "out.xyz", "--json")
+    result = zoo("predict", "-m", WATER, place, "-o", tmp_path / "out.xyz", "--json")
     assert result.exit_code == 0
     assert len(json.loads(result.stdout)["structures"]) == 1

@@ -25,6 +25,7 @@ from schemas.input.start import Start
 from schemas.manual.codes import entries
 from schemas.manual.keys import _paths, explain_path
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
+from tests.commands import zoo
 from tests.fuzz_validate import mutated
 from tests.strangers.situations import situation
 
@@ -34,9 +35,7 @@ PROJECT = Path(__file__).parents[2]
 
 def run(*words, code=0):
     """Run a command; return what it printed."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    result = zoo(*words)
     assert result.exit_code == code, result.output
     return result
 

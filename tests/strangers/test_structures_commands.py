@@ -22,11 +22,6 @@ from tests.strangers.situations import case, situation
 MODEL = str(Path(__file__).parents[1] / "golden" / "small" / "model.pt")
 
 
-@pytest.fixture
-def run():
-    return zoo
-
-
 def labelled(number, *, pbc=True):
     atoms = molecule("H2O", cell=[8, 8, 8], pbc=pbc)
     atoms.rattle(0.05, seed=number)
@@ -36,12 +31,12 @@ def labelled(number, *, pbc=True):
 
 
 @situation("any | a file that cannot be read among good ones | the others converted, exit code 1")
-def test_a_bad_file_loses_nothing_but_itself(run, tmp_path):
+def test_a_bad_file_loses_nothing_but_itself(tmp_path):
     ase.io.write(tmp_path / "good.traj", [labelled(i) for i in range(4)])
     (tmp_path / "bad.xyz").write_text("hello\n")
     (tmp_path / "cut.xyz").write_text("2\nenergy=-1\nO 0 0 0\nH 1 0 0\n2\nenergy=-1\nO 0\n")
     files = [tmp_path / name for name in ("good.traj", "bad.xyz", "cut.xyz", "none.xyz")]
-    result = run("data", "convert", *files, "-o", tmp_path / "out", "--split", 1, "--json")
+    result = zoo("data", "convert", *files, "-o", tmp_path / "out", "--split", 1, "--json")
     document = json.loads(result.stdout)
     assert result.exit_code == 1
     assert document["ok"] is False
@@ -55,18 +50,18 @@ def test_a_bad_file_loses_nothing_but_itself(run, tmp_path):
 
 
 @situation("any | every file is bad | nothing is written, all are named")
-def test_only_bad_files_write_nothing(run, tmp_path):
+def test_only_bad_files_write_nothing(tmp_path):
     for name in ("a.xyz", "b.xyz"):
         (tmp_path / name).write_text("hello\n")
     with pytest.raises(DataError, match=r"a.xyz cannot be read.*b.xyz cannot be read"):
-        run("data", "convert", tmp_path / "a.xyz", tmp_path / "b.xyz", "-o", tmp_path / "out")
+        zoo("data", "convert", tmp_path / "a.xyz", tmp_path / "b.xyz", "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @situation("ASE | a slab in zoo data convert | a cell with --vacuum, and a warning")
-def test_a_slab_is_converted_with_a_word(run, tmp_path):
+def test_a_slab_is_converted_with_a_word(tmp_path):
     ase.io.write(tmp_path / "slab.xyz", labelled(1, pbc=[True, True, False]), format="extxyz")
-    result = run("data", "convert", tmp_path / "slab.xyz", "-o", tmp_path / "out", "--vacuum", 15)
+    result = zoo("data", "convert", tmp_path / "slab.xyz", "-o", tmp_path / "out", "--vacuum", 15)
     assert result.exit_code == 0
     assert "images in the others 15 Å apart" in result.stderr
     (system,) = open_systems(tmp_path / "out")
@@ -76,27 +71,27 @@ def test_a_slab_is_converted_with_a_word(run, tmp_path):
 
 
 @situation("ASE | a slab through zoo predict and zoo data convert | one energy")
-def test_a_slab_has_one_energy_by_every_way(run, tmp_path):
+def test_a_slab_has_one_energy_by_every_way(tmp_path):
     atoms = labelled(1, pbc=[True, True, False])
     atoms.cell[2, 2] = 1.0  # the file's own vector would bring images on top of each other
     ase.io.write(tmp_path / "slab.traj", atoms)
-    run("data", "convert", tmp_path / "slab.traj", "-o", tmp_path / "out", "--split", 1)
+    zoo("data", "convert", tmp_path / "slab.traj", "-o", tmp_path / "out", "--split", 1)
     energies = []
     for file in (tmp_path / "slab.traj", tmp_path / "out"):
-        result = run("predict", "-m", MODEL, file, "-o", tmp_path / "p.xyz", "--json", "-q")
+        result = zoo("predict", "-m", MODEL, file, "-o", tmp_path / "p.xyz", "--json", "-q")
         energies.append(json.loads(result.stdout)["structures"][0]["energy"])
     assert energies[0] == pytest.approx(energies[1], abs=1e-10)
 
 
 @situation("ASE | a left-handed cell in zoo predict | the energy of the same lattice")
-def test_a_left_handed_cell_has_the_energy_of_its_lattice(run, tmp_path):
+def test_a_left_handed_cell_has_the_energy_of_its_lattice(tmp_path):
     atoms = labelled(1)
     atoms.set_cell([[5, 0, 0], [1, 6, 0], [0, 1, 5]])
     ase.io.write(tmp_path / "right.traj", atoms)
     atoms.set_cell(atoms.cell[[1, 0, 2]])
     ase.io.write(tmp_path / "left.traj", atoms)
     files = [tmp_path / "right.traj", tmp_path / "left.traj"]
-    result = run("predict", "-m", MODEL, *files, "-o", tmp_path / "p.xyz", "--json", "-q")
+    result = zoo("predict", "-m", MODEL, *files, "-o", tmp_path / "p.xyz", "--json", "-q")
     right, left = json.loads(result.stdout)["structures"]
     assert right["energy"] == pytest.approx(left["energy"], abs=1e-10)
 
@@ -116,7 +111,7 @@ def test_a_left_handed_cell_has_the_energy_of_its_lattice(run, tmp_path):
         ),
     ],
 )
-def test_a_column_of_types_is_no_index_into_the_model(run, tmp_path, columns, rows):
+def test_a_column_of_types_is_no_index_into_the_model(tmp_path, columns, rows):
     if columns is None:
         head = 'Lattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3:type:I:1'
         (tmp_path / "x").write_text(f"2\n{head}\n" + "\n".join(rows) + "\n")
@@ -127,7 +122,7 @@ def test_a_column_of_types_is_no_index_into_the_model(run, tmp_path, columns, ro
             + "\n".join(rows)
             + "\n"
         )
-    result = run("predict", "-m", MODEL, tmp_path / "x", "-o", tmp_path / "p.xyz", "--json", "-q")
+    result = zoo("predict", "-m", MODEL, tmp_path / "x", "-o", tmp_path / "p.xyz", "--json", "-q")
     potential = load(MODEL)
     expected = potential.predict([[0, 0, 0], [1, 0, 0]], 9 * np.eye(3), ["O", "H"])
     found = json.loads(result.stdout)["structures"][0]["energy"]
@@ -135,27 +130,27 @@ def test_a_column_of_types_is_no_index_into_the_model(run, tmp_path, columns, ro
 
 
 @situation("LAMMPS | a dump without elements in zoo predict | refused; right with --type-map")
-def test_predict_asks_for_the_elements_of_a_dump(run, tmp_path):
+def test_predict_asks_for_the_elements_of_a_dump(tmp_path):
     (tmp_path / "x.dump").write_text(
         "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n3\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
         "ITEM: ATOMS id type x y z\n1 1 0 0 0\n2 2 1 0 0\n3 2 0 1 0\n"
     )
     call = ("predict", "-m", MODEL, tmp_path / "x.dump", "-o", tmp_path / "p.xyz", "-q", "--json")
     with pytest.raises(DataError, match="does not name them"):
-        run(*call)
+        zoo(*call)
     energies = []
     for names in ("O H", "H O"):
-        document = json.loads(run(*call, "--type-map", names).stdout)
+        document = json.loads(zoo(*call, "--type-map", names).stdout)
         energies.append(document["structures"][0]["energy"])
     assert energies[0] != energies[1]
 
 
 @situation("any | a bad file among good ones in zoo predict | the others predicted, exit code 1")
-def test_predict_leaves_a_bad_file_out(run, tmp_path):
+def test_predict_leaves_a_bad_file_out(tmp_path):
     ase.io.write(tmp_path / "good.traj", [labelled(i) for i in range(3)])
     (tmp_path / "bad.xyz").write_text("hello\n")
     files = [tmp_path / "bad.xyz", f"{tmp_path / 'good.traj'}@-1"]
-    result = run("predict", "-m", MODEL, *files, "-o", tmp_path / "p.xyz", "--json", "-q")
+    result = zoo("predict", "-m", MODEL, *files, "-o", tmp_path / "p.xyz", "--json", "-q")
     document = json.loads(result.stdout)
     assert result.exit_code == 1
     assert [item["index"] for item in document["structures"]] == [2]
@@ -164,18 +159,18 @@ def test_predict_leaves_a_bad_file_out(run, tmp_path):
 
 
 @situation("ASE | a ghost atom in the only structure of zoo predict | refused, nothing written")
-def test_predict_writes_nothing_where_nothing_was_read(run, tmp_path):
+def test_predict_writes_nothing_where_nothing_was_read(tmp_path):
     (tmp_path / "x.xyz").write_text("2\n\nO 0 0 0\nX 1 0 0\n")
     with pytest.raises(DataError, match="ghost"):
-        run("predict", "-m", MODEL, tmp_path / "x.xyz", "-o", tmp_path / "p.xyz")
+        zoo("predict", "-m", MODEL, tmp_path / "x.xyz", "-o", tmp_path / "p.xyz")
     assert not (tmp_path / "p.xyz").exists()
 
 
 @situation("LAMMPS | a live trajectory in zoo predict | the whole frames, exit code 1")
-def test_predict_says_that_the_last_frame_is_not_whole(run, tmp_path):
+def test_predict_says_that_the_last_frame_is_not_whole(tmp_path):
     frame = "2\n\nO 0 0 0\nH 1 0 0\n"
     (tmp_path / "x.xyz").write_text(frame * 2 + frame[:-9])
-    result = run("predict", "-m", MODEL, tmp_path / "x.xyz", "-o", tmp_path / "p.xyz", "--json")
+    result = zoo("predict", "-m", MODEL, tmp_path / "x.xyz", "-o", tmp_path / "p.xyz", "--json")
     document = json.loads(result.stdout)
     assert result.exit_code == 1
     assert [item["energy"] is None for item in document["structures"]] == [False, False, True]
@@ -195,9 +190,9 @@ def test_md_starts_from_the_frame_that_is_named(tmp_path):
 
 @pytest.mark.parametrize("command", ["recommend", "test", "deviation"])
 @situation("ASE | a labelled trajectory for recommend, test, deviation | as a system of its frames")
-def test_commands_for_systems_take_files_too(run, tmp_path, command):
+def test_commands_for_systems_take_files_too(tmp_path, command):
     ase.io.write(tmp_path / "x.traj", [labelled(i) for i in range(3)])
-    run("data", "convert", tmp_path / "x.traj", "-o", tmp_path / "out", "--split", 1)
+    zoo("data", "convert", tmp_path / "x.traj", "-o", tmp_path / "out", "--split", 1)
     documents = []
     for data in (tmp_path / "x.traj", tmp_path / "out"):
         options = {
@@ -205,7 +200,7 @@ def test_commands_for_systems_take_files_too(run, tmp_path, command):
             "test": ["-m", MODEL, "-s", data],
             "deviation": ["-m", MODEL, "-m", MODEL, "-s", data, "-o", tmp_path / "d", "--force"],
         }[command]
-        documents.append(json.loads(run(command, *options, "--json", "-q").stdout))
+        documents.append(json.loads(zoo(command, *options, "--json", "-q").stdout))
     for document in documents:
         for system in document.get("systems", ()):
             system.pop("system", None)
@@ -215,12 +210,12 @@ def test_commands_for_systems_take_files_too(run, tmp_path, command):
     assert documents[0] == documents[1]
 
 
-def test_the_units_of_the_option_are_those_that_are_known(run, tmp_path):
+def test_the_units_of_the_option_are_those_that_are_known(tmp_path):
     assert {unit.value for unit in Unit} == set(UNITS)
     (tmp_path / "x.xyz").write_text(
         '1\nLattice="4 0 0 0 4 0 0 0 4" energy=-1 stress="9 0 0 0 9 0 0 0 9"\nH 0 0 0\n'
     )
     call = ("data", "convert", tmp_path / "x.xyz", "-o", tmp_path / "out", "--split", 1)
-    run(*call, "--stress-unit", "-GPa")
+    zoo(*call, "--stress-unit", "-GPa")
     (system,) = open_systems(tmp_path / "out")
     assert system.frames([0]).virial[0, 0, 0] == pytest.approx(9 / 160.21766208 * 64)
