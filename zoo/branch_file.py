@@ -1,26 +1,26 @@
-"""One branch of a multi-task checkpoint as a single-task checkpoint, written without torch."""
+"""One branch of a checkpoint as a single-task checkpoint, and numbers of tensors, without torch."""
 
+import math
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from schemas.base.errors import CheckpointError
 from schemas.base.writing import atomic_write
+from schemas.checkpoint.archive import ArchiveEntry, pieces
 from schemas.checkpoint.branch_names import (
     SINGLE_TASK_BRANCH,
     resolve_branch,
     single_task_section,
 )
 from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry, read_header
+from schemas.checkpoint.pickle_values import ITEM_SIZES, Storage, Tensor
 from schemas.checkpoint.random_access import LocalFile, RandomAccess
 from zoo.checkpoint_writer import write_archive
-from zoo.stored_numbers import StoredNumbers, compact
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from schemas.checkpoint.pickle_values import Storage, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +42,66 @@ class BranchFile:
     tensor_bytes: int
 
 
+class StoredNumbers:
+    """Reads tensors; checksums are verified before the last bytes are given.
+
+    Args:
+        source: The file.
+        storages: Its entries with numbers by key.
+    """
+
+    def __init__(self, source: RandomAccess, storages: Mapping[str, ArchiveEntry]) -> None:
+        self._source = source
+        self._storages = storages
+        self._last: tuple[str, bytes] = ("", b"")
+
+    def pieces(self, tensor: TensorEntry) -> Iterator[bytes]:
+        """Yield the numbers of a tensor, one after the other in the order of its axes.
+
+        Raises:
+            CheckpointError: They are not what was written (CRC-32).
+        """
+        entry = self._storages[tensor.storage]
+        whole = tensor.offset == 0 and tensor.num_bytes == entry.num_bytes
+        if whole and tensor.strides == contiguous_strides(tensor.shape):
+            yield from pieces(self._source, entry)
+        elif tensor.num_bytes:
+            yield self._view(tensor).tobytes()
+
+    def _view(self, tensor: TensorEntry) -> "np.ndarray[tuple[int, ...], np.dtype[np.void]]":
+        if self._last[0] != tensor.storage:
+            content = b"".join(pieces(self._source, self._storages[tensor.storage]))
+            self._last = tensor.storage, content
+        item = ITEM_SIZES[tensor.dtype]
+        return np.ndarray(
+            tensor.shape,
+            np.dtype(f"V{item}"),
+            self._last[1],
+            tensor.offset,
+            tuple(item * stride for stride in tensor.strides),
+        )
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides, in elements, of a tensor whose numbers follow one another."""
+    return tuple(math.prod(max(1, n) for n in shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def compact(key: str, tensor: TensorEntry) -> Tensor:
+    """Return a description of the same tensor with a storage of its own."""
+    size = math.prod(tensor.shape)
+    return Tensor(
+        Storage(key, tensor.dtype, size), 0, tensor.shape, contiguous_strides(tensor.shape)
+    )
+
+
 def tensors_of(header: CheckpointHeader, branch: str) -> dict[str, TensorEntry]:
     """Return the tensors of a branch by name, without `model.<branch>.` before it.
 
     Raises:
         CheckpointError: It has none.
     """
-    prefix = f"model.{branch}."
-    found = {
-        name.removeprefix(prefix): entry
-        for name, entry in header.tensors.items()
-        if name.startswith(prefix)
-    }
+    found = header.tensors_of(branch)
     if not found:
         raise CheckpointError(
             f"{header.name} has no weights of the branch `{branch}`",

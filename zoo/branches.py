@@ -1,5 +1,6 @@
 """The branches of a checkpoint: what each can describe, and what they have in common."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -69,7 +70,7 @@ class BranchSummary:
 def summarize(header: CheckpointHeader) -> list[BranchSummary]:
     """Describe the branches of a checkpoint, in the order of the file."""
     sections = header.branches
-    tensors = {name: _of_branch(header, name) for name in sections}
+    tensors = {name: header.tensors_of(name) for name in sections}
     summaries = []
     for name, section in sections.items():
         sharing = {
@@ -123,15 +124,6 @@ def num_parameters(header: CheckpointHeader) -> int | None:
     return sum(lengths.values())
 
 
-def _of_branch(header: CheckpointHeader, branch: str) -> dict[str, TensorEntry]:
-    prefix = f"model.{branch}."
-    return {
-        name.removeprefix(prefix): entry
-        for name, entry in header.tensors.items()
-        if name.startswith(prefix)
-    }
-
-
 def _sharing(
     header: CheckpointHeader, one: Mapping[str, TensorEntry], other: Mapping[str, TensorEntry]
 ) -> Sharing:
@@ -169,10 +161,7 @@ def _is_learned(name: str) -> bool:
 
 
 def _length(entry: TensorEntry) -> int:
-    length = 1
-    for size in entry.shape:
-        length *= size
-    return length
+    return math.prod(entry.shape)
 
 
 def _part(section: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -115,6 +115,15 @@ class CheckpointHeader:
             return {name: value for name, value in found.items() if isinstance(value, dict)}
         return {SINGLE_TASK_BRANCH: self.model_params}
 
+    def tensors_of(self, branch: str) -> dict[str, TensorEntry]:
+        """Return the tensors of a branch by name, without `model.<branch>.` before it."""
+        prefix = f"model.{branch}."
+        return {
+            name.removeprefix(prefix): entry
+            for name, entry in self.tensors.items()
+            if name.startswith(prefix)
+        }
+
     @property
     def steps(self) -> int | None:
         """Steps that were done; None if the file does not say."""
