@@ -1,8 +1,11 @@
-"""From `systems` in an input file to systems."""
+"""From `systems` in an input file to systems, and their fingerprints."""
+
+import shutil
 
 import numpy as np
 import pytest
 
+from dpa2.data.system import fingerprint
 from dpa2.data.systems import open_systems
 from schemas.base.errors import DataError
 from tests.containers import to_hdf5
@@ -87,3 +90,20 @@ def test_bad_hdf5_files_are_named(make_system, tmp_path):
     (tmp_path / "text.h5").write_text("hello")
     with pytest.raises(DataError, match="not a readable HDF5 file"):
         open_systems(tmp_path / "text.h5")
+
+
+def test_moved_or_reordered_data_keep_their_fingerprint(make_system, tmp_path):
+    paths = [make_system("a"), make_system("b", seed=1)]
+    before = fingerprint(open_systems(paths))
+    assert fingerprint(open_systems(paths[::-1])) == before
+    shutil.copytree(paths[0], tmp_path / "elsewhere/c")
+    assert fingerprint(open_systems([paths[1], tmp_path / "elsewhere"])) == before
+
+
+def test_any_changed_number_or_system_changes_the_fingerprint(make_system):
+    paths = [make_system("a"), make_system("b", seed=1)]
+    before = fingerprint(open_systems(paths))
+    assert fingerprint(open_systems(paths[:1])) != before
+    energy = np.load(paths[0] / "set.000/energy.npy")
+    np.save(paths[0] / "set.000/energy.npy", energy + 1000)
+    assert fingerprint(open_systems(paths)) != before
