@@ -19,7 +19,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from dpa2.lower.layout import Layout, centers, lower_outputs
-from dpa2.model.blocks import NeighborBlock, Slots, cast
+from dpa2.model.blocks import NeighborBlock, Slots
 from dpa2.model.derivatives import differentiate
 from dpa2.model.energy import EnergyModel
 
@@ -112,7 +112,7 @@ class LowerModel:
     ) -> Tensor:
         """Return the energies (A,) eV, as if all centres counted."""
         model = self.model
-        descriptor_AD = model.descriptor(cast([block], model.descriptor.dtype)).to(torch.float64)
+        descriptor_AD = model.descriptor([block]).to(torch.float64)
         given = list(parameters)
         fparam_A = given.pop(0)[frame_A] if self.num_fparam else None
         aparam_A = given.pop(0).flatten(0, 1) if self.num_aparam else None

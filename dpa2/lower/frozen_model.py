@@ -22,7 +22,7 @@ from dpa2.formats.weights import held_tensors, to_deepmd_state
 from dpa2.lower.ghost_exchange import Ghosts
 from dpa2.lower.layout import Laid, Layout, lower_outputs
 from dpa2.lower.periodic_images import Extended, all_pairs, extend, nearest_neighbors
-from dpa2.model.blocks import cast, pair_indices
+from dpa2.model.blocks import pair_indices
 from dpa2.model.derivatives import differentiate, virials
 from dpa2.model.energy import EnergyModel
 from schemas.input.weights import weights
@@ -243,7 +243,7 @@ class FrozenEnergyModel(nn.Module):
         F, N = atype.shape[0], atype.shape[1]
         system, nlist = self.neighborhood(coord, atype, box)
         laid = self.layout(system.coord, system.types, nlist, system.mapping)
-        descriptor_AD = self.descriptor(cast(laid.blocks, self.descriptor.dtype), None).detach()
+        descriptor_AD = self.descriptor(laid.blocks, None).detach()
         fparam_A, aparam_A = self.parameters_of_atoms(laid, fparam, aparam)
         inputs_AC = self.fitting.inputs(descriptor_AD, fparam_A, aparam_A)
         feature_AH = self.fitting.features(inputs_AC).detach()[laid.place]
@@ -298,7 +298,7 @@ class FrozenEnergyModel(nn.Module):
         aparam: Optional[Tensor],
     ) -> Tensor:
         """Return energies (A,), eV, in processing order."""
-        descriptor_AD = self.descriptor(cast(laid.blocks, self.descriptor.dtype), ghosts)
+        descriptor_AD = self.descriptor(laid.blocks, ghosts)
         fparam_A, aparam_A = self.parameters_of_atoms(laid, fparam, aparam)
         energy_A = self.fitting(descriptor_AD.to(torch.float64), laid.types, fparam_A, aparam_A)
         bias_T = self.atomic_model.out_bias.flatten().to(torch.float64)  # type: ignore[operator]

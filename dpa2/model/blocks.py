@@ -184,32 +184,6 @@ class BlockPlan(nn.Module):
         return (remaining + num_blocks - 1) // num_blocks
 
 
-def cast(blocks: List[NeighborBlock], dtype: torch.dtype) -> List[NeighborBlock]:
-    """Return the blocks with displacements in the network's precision."""
-    # TorchScript knows no `_replace`, and no comprehensions that make named tuples.
-    made: List[NeighborBlock] = []
-    for b in blocks:
-        made.append(  # noqa: PERF401
-            NeighborBlock(
-                b.start,
-                b.stop,
-                b.disp.to(dtype),
-                b.neighbors,
-                b.types,
-                b.neighbor_types,
-                b.pad_types,
-                b.present,
-                b.num_repinit,
-                b.num_three_body,
-                b.num_repformer,
-                b.width_repinit,
-                b.width_three_body,
-                b.width_repformer,
-            )
-        )
-    return made
-
-
 def pair_indices(
     blocks: List[NeighborBlock], center_A: Tensor, neighbor_AK: Optional[Tensor] = None
 ) -> Tuple[Tensor, Tensor]:

@@ -80,7 +80,9 @@ class Descriptor(nn.Module):
         if self.three_body is not None:
             self.three_body.refresh()
 
-    def initial_atoms(self, blocks: List[NeighborBlock], tebd_TE: Tensor) -> Tensor:
+    def initial_atoms(
+        self, blocks: List[NeighborBlock], disps: List[Tensor], tebd_TE: Tensor
+    ) -> Tensor:
         """Return g1 before the repformer (N, A)."""
         num_types = tebd_TE.shape[0]
         table = self.repinit.embedding.table(tebd_TE)
@@ -89,10 +91,11 @@ class Descriptor(nn.Module):
         if three_body is not None:
             table_three = three_body.embedding.table(tebd_TE)
         parts: List[Tensor] = []
-        for block in blocks:
-            g1 = self.repinit(block, table, num_types)
+        for i, block in enumerate(blocks):
+            g1 = self.repinit(block, disps[i], table, num_types)
             if three_body is not None:
-                g1 = torch.cat([g1, three_body(block, table_three, num_types)], dim=-1)
+                more = three_body(block, disps[i], table_three, num_types)
+                g1 = torch.cat([g1, more], dim=-1)
             parts.append(g1)
         g1_NA = torch.cat(parts)
         shape_map = self.shape_map
@@ -114,13 +117,14 @@ class Descriptor(nn.Module):
         """
         tebd_TE = self.type_embedding()
         repformer = self.repformer
-        g1_NA = repformer.activation(self.initial_atoms(blocks, tebd_TE))
+        disps = [block.disp.to(self.dtype) for block in blocks]
+        g1_NA = repformer.activation(self.initial_atoms(blocks, disps, tebd_TE))
         geometries: List[PairGeometry] = []
         factors: List[Optional[AttentionFactors]] = []
         g2: List[Tensor] = []
         h2: List[Tensor] = []
-        for block in blocks:
-            geometry, g2_NKP = repformer.start(block)
+        for i, block in enumerate(blocks):
+            geometry, g2_NKP = repformer.start(block, disps[i])
             geometries.append(geometry)
             factors.append(repformer.shared_factors(geometry))
             g2.append(g2_NKP)

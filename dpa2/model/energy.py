@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpa2.model.blocks import BlockPlan, cast
+from dpa2.model.blocks import BlockPlan
 from dpa2.model.cutoffs import Cutoffs
 from dpa2.model.derivatives import differentiate, virials
 from dpa2.model.descriptor import Descriptor
@@ -221,7 +221,7 @@ class EnergyModel(nn.Module):
 
     def atomic_descriptors(self, graph: Graph) -> Tensor:
         """Return the descriptors (A, D), float64, in processing order."""
-        described: Tensor = self.descriptor(cast(graph.blocks, self.descriptor.dtype))
+        described: Tensor = self.descriptor(graph.blocks)
         return described.to(torch.float64)
 
     def atomic_energies(

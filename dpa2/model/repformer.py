@@ -287,8 +287,12 @@ class Repformer(nn.Module):
             r.update_g1_has_attn or r.update_g2_has_attn or r.update_h2
         )
 
-    def start(self, block: NeighborBlock) -> tuple[PairGeometry, Tensor]:
+    def start(self, block: NeighborBlock, disp_NKX: Tensor) -> tuple[PairGeometry, Tensor]:
         """Return the geometric factors of a block, h2 (N, K, 3) among them, and the initial g2.
+
+        Args:
+            block: The centres and their neighbours.
+            disp_NKX: Their displacements, in the precision of the network.
 
         Returns:
             The factors that all layers use, and g2 (N, K, P).
@@ -299,7 +303,7 @@ class Repformer(nn.Module):
         keep_TT = self.keep_TT
         if keep_TT is not None:
             used_NK = used_NK & kept(keep_TT, block.types, block.neighbor_types[:, :K])
-        disp_NKX = block.disp[:, :K]
+        disp_NKX = disp_NKX[:, :K]
         raw_NKR, w_NK, r_NK = environment_matrix(
             disp_NKX, stats.rcut_smth, stats.rcut, self.protection
         )

@@ -129,18 +129,21 @@ class Repinit(nn.Module):
         self.has_mean = bool((self.statistics.mean != 0).any())
         self.needs_empty_slots = self.has_mean and self.statistics.per_slot()
 
-    def forward(self, block: NeighborBlock, table: Tensor, num_types: int) -> Tensor:
+    def forward(
+        self, block: NeighborBlock, disp_NKX: Tensor, table: Tensor, num_types: int
+    ) -> Tensor:
         """Return the representation (N, C * A) of a block's centres.
 
         Args:
             block: The centres and their neighbours.
+            disp_NKX: Their displacements, in the precision of the network.
             table: `self.embedding.table(...)`.
             num_types: Length of the type map.
         """
         K = block.width_repinit
         stats = self.statistics
         raw_NKR, w_NK, _ = environment_matrix(
-            block.disp[:, :K], stats.rcut_smth, stats.rcut, self.protection
+            disp_NKX[:, :K], stats.rcut_smth, stats.rcut, self.protection
         )
         used_NK = block.present[:, :K]
         keep_TT = self.keep_TT
@@ -215,18 +218,21 @@ class ThreeBody(nn.Module):
         """Note what the current statistics imply; call after they change."""
         self.needs_empty_slots = bool((self.statistics.mean[..., 1:] != 0).any())
 
-    def forward(self, block: NeighborBlock, table: Tensor, num_types: int) -> Tensor:
+    def forward(
+        self, block: NeighborBlock, disp_NKX: Tensor, table: Tensor, num_types: int
+    ) -> Tensor:
         """Return the representation (N, C) of a block's centres.
 
         Args:
             block: The centres and their neighbours.
+            disp_NKX: Their displacements, in the precision of the network.
             table: `self.embedding.table(...)`.
             num_types: Length of the type map.
         """
         K = block.width_three_body
         stats = self.statistics
         raw_NKR, w_NK, _ = environment_matrix(
-            block.disp[:, :K], stats.rcut_smth, stats.rcut, self.protection
+            disp_NKX[:, :K], stats.rcut_smth, stats.rcut, self.protection
         )
         used_NK = filled(block.present, block.num_three_body, K)
         neighbor_types_NK = block.neighbor_types[:, :K]
