@@ -175,10 +175,10 @@ def check(
     with out.status("reading data"):
         found = check_data(paths, elements, sorted(set(rcut or [6.0])))
     for item in found.findings:
-        out.text(f"{paths[item.entry]}  {item.severity}  {item.code}  {item.message}")
+        out.text(f"{paths[int(item.path[0])]}  {item.severity}  {item.code}  {item.message}")
         if item.hint:
             out.text(f"    = {item.hint}")
-    out.result({"ok": found.ok, **asdict(found)})
+    out.result(found.document())
     out.table(
         "",
         ["system", "frames", "formula", "closest Å", "E eV/atom", "max |F| eV/Å"],
@@ -196,8 +196,8 @@ def check(
     )
     for around in found.neighbors:
         out.text(
-            f"within {around.rcut:g} Å: {around.mean:.1f} neighbours in the mean, {around.most} at "
-            f"most ({around.where}); nsel {around.suggested_nsel} leaves some room"
+            f"within {around.cutoff.rcut:g} Å: {around.mean:.1f} neighbours in the mean, "
+            f"{around.most} at most ({around.where}); nsel {around.suggested} leaves some room"
         )
     if not found.ok:
         raise typer.Exit(1)

@@ -55,7 +55,7 @@ def network_facts(tasks: Sequence[TaskFacts], type_map: Sequence[str] | None) ->
     elements = list(type_map) if type_map is not None else _elements(open_systems(paths))
     open_systems(paths, elements)
     facts = check_data(paths, tuple(elements), (RCUT, RCUT_INNER)).neighbors
-    nsel = {item.rcut: item.suggested_nsel for item in facts}
+    nsel = {item.cutoff.rcut: item.suggested for item in facts}
     if not nsel:
         raise DataError(
             "the neighbours of the data cannot be counted",

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from dpa2.data.preflight.labels import check_labels, check_references, check_tra
 from dpa2.data.preflight.opened import Opened, Opener, Surveyed, default_folder, element_names
 from dpa2.data.preflight.request import Cutoff, DataRequest, Entry, Task
 from dpa2.data.preflight.virials import check_virials
-from schemas.base.diagnostics import Finding, Group, Severity
+from schemas.base.diagnostics import Finding, Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +128,6 @@ _MOST_ALIKE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class DataFault:
-    """A fault of one of the paths, `entry` being its number."""
-
-    code: str
-    severity: Severity
-    message: str
-    hint: str | None
-    entry: int
-
-
-@dataclass(frozen=True, slots=True)
 class SystemFacts:
     """A system in numbers; what cannot be said is None.
 
@@ -160,29 +149,40 @@ class SystemFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class NeighborFacts:
-    """Neighbours within a radius, over all systems; `histogram[n]` atoms have n neighbours."""
-
-    rcut: float
-    most: int
-    mean: float
-    suggested_nsel: int
-    where: str
-    histogram: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class DataReport:
-    """Everything that is known about some data."""
+    """Everything that is known about some data; a finding's path is the number of its entry."""
 
-    findings: list[DataFault]
+    findings: list[Finding]
     systems: list[SystemFacts]
-    neighbors: list[NeighborFacts]
+    neighbors: list[Neighborhood]
 
     @property
     def ok(self) -> bool:
         """Whether there are no errors."""
         return not any(item.severity == "error" for item in self.findings)
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as the JSON document of `zoo data check`."""
+        keys = ("code", "severity", "message", "hint")
+        return {
+            "ok": self.ok,
+            "findings": [
+                {key: getattr(item, key) for key in keys} | {"entry": item.path[0]}
+                for item in self.findings
+            ],
+            "systems": [asdict(item) for item in self.systems],
+            "neighbors": [
+                {
+                    "rcut": item.cutoff.rcut,
+                    "most": item.most,
+                    "mean": item.mean,
+                    "suggested_nsel": item.suggested,
+                    "where": item.where,
+                    "histogram": item.counts.tolist(),
+                }
+                for item in self.neighbors
+            ],
+        }
 
 
 def check_data(
@@ -197,34 +197,15 @@ def check_data(
     """
     entries = tuple(Entry(path, (number,)) for number, path in enumerate(paths))
     cutoffs = tuple(
-        Cutoff(f"{radius:g} Å", radius, nsel_path=(number,)) for number, radius in enumerate(radii)
+        Cutoff(f"{radius:g} Å", radius, rcut_path=(0,), nsel_path=(number,))
+        for number, radius in enumerate(radii)
     )
-    task = Task(DataRequest(entries), type_map=type_map, cutoffs=cutoffs)
+    task = Task(DataRequest(entries), type_map=type_map, type_map_path=(0,), cutoffs=cutoffs)
     result = preflight([task], default_folder())
     (flown,) = result.tasks
-    findings = [
-        DataFault(
-            item.code,
-            item.severity,
-            item.message,
-            item.hint,
-            item.path[0] if item.path and isinstance(item.path[0], int) else 0,
-        )
-        for item in _shortened(result.findings)
-    ]
     systems = flown.training.systems if flown.training is not None else ()
-    neighbors = [
-        NeighborFacts(
-            item.cutoff.rcut,
-            item.most,
-            item.mean,
-            item.suggested,
-            item.where,
-            item.counts.tolist(),
-        )
-        for item in flown.neighborhoods
-    ]
-    return DataReport(findings, [_facts(item) for item in systems], neighbors)
+    facts = [_facts(item) for item in systems]
+    return DataReport(_shortened(result.findings), facts, flown.neighborhoods)
 
 
 def _shortened(findings: Sequence[Finding]) -> list[Finding]:
