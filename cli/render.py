@@ -16,7 +16,7 @@ from schemas.base.terminal import harmless, one_line, same_width, unguarded
 from schemas.base.writing import write_text
 from schemas.check.input_file import Report
 from schemas.check.merging import HERE_TOO
-from schemas.manual.codes import meanings
+from schemas.manual.codes import entries
 
 Paint = Callable[[str], str]
 
@@ -239,8 +239,7 @@ _SCHEMA = (
 def sarif(reports: Sequence[Report]) -> dict[str, Any]:
     """Return one SARIF log with one run for all files."""
     used = sorted({item.code for report in reports for item in report.diagnostics})
-    known = meanings()
-    rules = [{"id": code, "shortDescription": {"text": known.get(code, code)}} for code in used]
+    rules = [{"id": code, "shortDescription": {"text": entries()[code].meaning}} for code in used]
     results = [_result(report, item, used) for report in reports for item in report.diagnostics]
     driver = {"name": "zoo", "semanticVersion": VERSION, "rules": rules}
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}

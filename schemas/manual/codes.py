@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from schemas.base.diagnostics import CODES
 from schemas.base.names import nearest
 from schemas.check.rule import RULES
 
@@ -95,20 +94,15 @@ def _command(start: dict[str, Any]) -> str:
 
 @cache
 def entries() -> dict[str, Entry]:
-    """Return every entry by its code."""
-    known = meanings()
+    """Return every entry by its code; the meaning of a rule is what it demands."""
+    import schemas.check.task  # noqa: F401 - registers the rules
+
+    demands = {rule.code: rule.demand for rule in RULES}
     found: dict[str, Entry] = {}
     for path in sorted(_FOLDER.glob("*.toml")):
         for code, table in tomllib.loads(path.read_text(encoding="utf-8")).items():
-            found[code] = Entry(code, known.get(code, table["why"]), **table)
+            found[code] = Entry(code, table.pop("meaning", demands.get(code)), **table)
     return found
-
-
-def meanings() -> dict[str, str]:
-    """Return what each code means, in one sentence, for every code in the tables."""
-    import schemas.check.task  # noqa: F401 - registers the rules
-
-    return CODES | {rule.code: rule.demand for rule in RULES}
 
 
 def nearest_code(word: str) -> str | None:
