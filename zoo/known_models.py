@@ -21,10 +21,8 @@ from schemas.registry import RegisteredModel as Model
 from zoo.registry import (
     BUILT_IN,
     built_in_path,
-    has_name,
     read_registry,
     read_user_registry,
-    unknown_name,
     user_registries,
 )
 
@@ -73,16 +71,32 @@ class KnownModels:
         Raises:
             RegistryError: When there is no such model or revision; says what is near.
         """
-        found = [known for known in self.models if has_name(known.model, name)]
+        wanted = name.lower()
+        found = [
+            known
+            for known in self.models
+            if wanted in (other.lower() for other in known.model.names)
+        ]
         if not found:
-            error = unknown_name(name, [known.model for known in self.models])
-            raise _with_faults(error, self.faults)
+            raise self._unknown(name)
         if revision is None:
             return found[0]
         for known in found:
             if known.model.revision == revision:
                 return known
         return _of_repository(found, revision)
+
+    def _unknown(self, name: str) -> RegistryError:
+        models = [known.model for known in self.models]
+        # names before aliases: of two that are equally near, the name is the better advice
+        names = [model.name for model in models]
+        names += [alias for model in models for alias in model.aliases]
+        hint = did_you_mean(name, dict.fromkeys(names))
+        if hint is None or not hint.startswith("did you mean"):
+            hint = "`zoo list` shows the names; or give the path of a checkpoint"
+        if self.faults:
+            hint += f"; a registry of yours was left out: {self.faults[0].message}"
+        return RegistryError(f"`{name}` is neither a file nor a model of the registry", hint=hint)
 
 
 def known_models() -> KnownModels:
@@ -140,15 +154,6 @@ def _of_repository(found: list[KnownModel], revision: str) -> KnownModel:
     file = first.model.file.model_copy(update={"sources": moved, "sha256": None, "size": None})
     model = first.model.model_copy(update={"file": file, "revision": revision})
     return replace(first, model=model)
-
-
-def _with_faults(error: RegistryError, faults: list[RegistryError]) -> RegistryError:
-    if not faults:
-        return error
-    return RegistryError(
-        error.message,
-        hint=f"{error.hint}; a registry of yours was left out: {faults[0].message}",
-    )
 
 
 _WEIGHTS = {

@@ -19,7 +19,7 @@ from schemas.base import environment
 from schemas.base.errors import RegistryError, TransferError
 from schemas.base.names import did_you_mean
 from schemas.base.writing import write_json, write_text
-from schemas.registry import BundledSource, ModelFile, RegisteredModel, Registry
+from schemas.registry import BundledSource, ModelFile, Registry
 from schemas.text.yaml_reader import load_yaml
 from zoo.transfer.remote import Remote, is_loopback
 
@@ -68,23 +68,6 @@ def parse_registry(text: str, name: str) -> Registry:
             f"the registry {name} has a fault at {place}: {first['msg']}",
             hint="the format is described by schemas/json/registry.schema.json",
         ) from error
-
-
-def has_name(model: RegisteredModel, name: str) -> bool:
-    """Return whether a model has this name or alias, in upper or lower case."""
-    return any(name.lower() == known.lower() for known in model.names)
-
-
-def unknown_name(name: str, models: list[RegisteredModel]) -> RegistryError:
-    """Return the error of a name that no model has, with the nearest one."""
-    # names before aliases: of two that are equally near, the name is the better advice
-    known = [model.name for model in models] + [
-        alias for model in models for alias in model.aliases
-    ]
-    hint = did_you_mean(name, dict.fromkeys(known))
-    if hint is None or not hint.startswith("did you mean"):
-        hint = "`zoo list` shows the names; or give the path of a checkpoint"
-    return RegistryError(f"`{name}` is neither a file nor a model of the registry", hint=hint)
 
 
 def replaced(file: ModelFile, sha256: str) -> str | None:
