@@ -11,12 +11,6 @@ import torch
 
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import share
-from dpa2.training.assembly import (
-    assemble,
-    joined_model_params,
-    seed_global_generator,
-    stream_seed,
-)
 from dpa2.training.display import Display, Progress, TensorBoard, choose_progress
 from dpa2.training.environment_statistics import merge_statistics
 from dpa2.training.full_validation import full_validations
@@ -24,7 +18,13 @@ from dpa2.training.lcurve import LearningCurve
 from dpa2.training.optimizer import ParameterAverage, Tuning, build_optimizer
 from dpa2.training.run_folder import RunFolder
 from dpa2.training.start import Scratch, choose_start, read_input, start_from
-from dpa2.training.task import Task
+from dpa2.training.task import (
+    Task,
+    assemble,
+    joined_model_params,
+    seed_global_generator,
+    stream_seed,
+)
 from dpa2.training.task_sampler import TaskSampler, run_length
 from dpa2.training.train_state import TrainState, all_parameters
 from dpa2.training.trainer import Trainer, TrainResult

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 import dpa2
 from cli.main import app
 from cli.preflight import with_data
-from dpa2.training.assembly import assemble
 from dpa2.training.run import refuse_unsupported
+from dpa2.training.task import assemble
 from schemas.base.errors import ConfigError
 from schemas.check.input_file import check_text
 from schemas.input.root import Input
