@@ -40,6 +40,7 @@ ZERO_IS_MEANT = {
     "full_val_start", *(f"{end}_pref_{x}" for end in ("start", "limit") for x in _OPTIONAL_TERMS),
 }  # fmt: skip
 """Numbers that are off, none or the least at 0."""
+ANY_SIGN = ("seed", "smin_alpha", "sw_rmin", "sw_rmax")
 OF_OTHERS = ("kf_", "momentum", "muon", "lr_adjust")
 
 
@@ -116,42 +117,25 @@ def test_the_keys_are_those_of_the_schema():
     assert {"axis_neuron", "max_best_ckpt", "gradient_max_norm", "adam_beta2"} <= names
 
 
-@pytest.mark.parametrize("path", [".".join(path) for path, _ in KEYS])
-def test_negative_numbers_are_refused(path, said_at):
-    keys = tuple(path.split("."))
-    severities = said_at(keys, -1)
-    expected = (
-        {"warning"} if keys[-1] in ("seed", "smin_alpha", "sw_rmin", "sw_rmax") else {"error"}
-    )
-    if keys[-1] in ("bridging_r_inner", "bridging_r_outer"):
-        return
-    assert expected & set(severities)
+def absurd_numbers():
+    """Yield the path of each key, an absurd number and the severities with which it may be met."""
+    said, refused = {"error", "warning"}, {"error"}
+    for path, is_real in KEYS:
+        name = path[-1]
+        if name not in ("bridging_r_inner", "bridging_r_outer"):
+            yield path, -1, {"warning"} if name in ANY_SIGN else refused
+        if name not in ZERO_IS_MEANT:
+            yield path, 0, said
+        if name not in UNLIMITED:
+            yield path, 1e12 if is_real else 10**12, said
+        if is_real:
+            yield path, 1e39, refused  # beyond float32
+        yield path, 10**30, refused  # beyond 64 bits
 
 
-@pytest.mark.parametrize(
-    "path", [".".join(path) for path, _ in KEYS if path[-1] not in ZERO_IS_MEANT]
-)
-def test_zero_is_refused_or_said(path, said_at):
-    assert {"error", "warning"} & set(said_at(tuple(path.split(".")), 0))
-
-
-@pytest.mark.parametrize(
-    ("path", "is_real"),
-    [(".".join(path), real) for path, real in KEYS if path[-1] not in UNLIMITED],
-)
-def test_absurdly_large_numbers_are_said(path, is_real, said_at):
-    value = 1e12 if is_real else 10**12
-    assert {"error", "warning"} & set(said_at(tuple(path.split(".")), value))
-
-
-@pytest.mark.parametrize("path", [".".join(path) for path, real in KEYS if real])
-def test_numbers_beyond_float32_are_errors(path, said_at):
-    assert "error" in said_at(tuple(path.split(".")), 1e39)
-
-
-@pytest.mark.parametrize("path", [".".join(path) for path, _ in KEYS])
-def test_whole_numbers_beyond_64_bits_are_errors(path, said_at):
-    assert "error" in said_at(tuple(path.split(".")), 10**30)
+@pytest.mark.parametrize(("path", "value", "severities"), list(absurd_numbers()))
+def test_absurd_numbers_are_refused_or_said(path, value, severities, said_at):
+    assert severities & set(said_at(path, value))
 
 
 OUTPUTS = [

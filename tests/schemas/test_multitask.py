@@ -133,15 +133,6 @@ def test_a_fault_is_found_once_where_it_is_written(severity, code, path, changes
     assert faults_of(changes) == [(severity, code, path)]
 
 
-@pytest.mark.parametrize("name", ["RANDOM", "Default", "with blank", "水", "a.b"])
-def test_names_of_branches_that_make_trouble_are_found(name, with_changes, workspace):
-    document = json.loads(
-        json.dumps(with_changes({}, TWO_BRANCHES)).replace('"scan"', json.dumps(name))
-    )
-    codes = {item.code for item in check_text(json.dumps(document)).diagnostics}
-    assert codes == {"ZOO504"}
-
-
 def test_a_narrow_case_embedding_is_an_error(faults_of):
     changes = {
         f"{SHARED}.fit": {"dim_case_embd": 1},
