@@ -25,8 +25,9 @@ from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.training.drawn_frames import draw_frames
 from schemas.base.errors import CheckpointError, DataError
 from schemas.checkpoint.branch_names import resolve_branch
-from schemas.input.model import parse_model, preset_energies
+from schemas.input.model import parse_model
 from schemas.input.start import BiasMode
+from schemas.input.unsupported import preset_energies
 from schemas.input.weights import ATOMIC
 
 FloatArray = NDArray[np.float64]

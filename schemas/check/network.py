@@ -8,7 +8,6 @@ from typing import Any
 from schemas.base.diagnostics import Finding, Group, Severity
 from schemas.check.rule import fault, rule, warning
 from schemas.input.descriptor import Repformer, Repinit
-from schemas.input.model import preset_faults
 from schemas.input.root import Input
 from schemas.input.section import canonical_precision
 from schemas.input.view import UnusableError
@@ -268,13 +267,6 @@ def no_case_in_single_task(config: Input) -> Iterator[Finding]:
     if config.model.fitting_net.dim_case_embd > 0:
         message = "dim_case_embd has no effect in a single task"
         yield warning(f"{_FITTING}.dim_case_embd", message, "remove it")
-
-
-@rule("ZOO231", "preset_out_bias has an energy, or null, for each type")
-def preset_bias_fits(config: Input) -> Iterator[Finding]:
-    """Demand one preset energy (or null) a type, of an output that the model has."""
-    for item in preset_faults(config.model):
-        yield fault(("model", *item.path), item.message, item.hint)
 
 
 _MANY_PARAMETERS, _TOO_MANY_PARAMETERS = 10**9, 10**10

@@ -13,6 +13,10 @@ from schemas.input.training import RunSettings
 _ELSEWHERE = "remove it, or train this model with deepmd-kit"
 
 
+ENERGY = "energy"
+"""The one output of an energy model that has a bias."""
+
+
 class Refusal(NamedTuple):
     """What is refused: where below the section, in words, what to do instead.
 
@@ -64,6 +68,26 @@ def unequal_trainable(model: Model) -> Iterator[Refusal]:
         )
         hint = "give one value a layer, or true or false for all"
         yield Refusal(("fitting_net", "trainable"), message, hint)
+
+
+def preset_faults(model: Model) -> Iterator[Refusal]:
+    """Yield energies of elements that cannot be used."""
+    number = len(model.type_map)
+    for name, values in (model.preset_out_bias or {}).items():
+        path: Path = ("preset_out_bias", name)
+        if name != ENERGY:
+            message = f"preset_out_bias names an output `{name}`, which an energy model lacks"
+            hint = f"the output is called `{ENERGY}`; under any other name the energies are ignored"
+            yield Refusal(path, message, hint)
+            continue
+        if len(values) != number:
+            message = f"preset_out_bias has {len(values)} entries for {number} types"
+            hint = "write an energy in eV, or null, for each type, in the order of type_map"
+            yield Refusal(path, message, hint)
+        for index, value in enumerate(values):
+            if isinstance(value, list) and len(value) != 1:
+                message = f"an energy is one number, this entry has {len(value)}"
+                yield Refusal((*path, index), message, "write a number in eV, or null")
 
 
 def foreign_optimizer(optimizer: Optimizer) -> Iterator[Refusal]:
@@ -139,12 +163,14 @@ class Demand(NamedTuple):
 
 
 _PARTS = "the model has only parts that this engine has"
+_PRESET = "preset_out_bias has an energy, or null, for each type"
 _RUN = "the run and the loss ask for what the trainer does"
 _HUBER = "the Huber loss has no relative, weighted, generalised or Hessian terms"
 DEMANDS = (
     Demand("ZOO113", _PARTS, "model", foreign_parts),
     Demand("ZOO113", _PARTS, "nvnmd", foreign_hardware),
     Demand("ZOO342", "a list trainable has a value for each layer", "model", unequal_trainable),
+    Demand("ZOO231", _PRESET, "model", preset_faults),
     Demand("ZOO341", _RUN, "training", foreign_records),
     Demand("ZOO341", _RUN, "loss", foreign_terms),
     Demand("ZOO345", "the training is one process", "training", foreign_distribution, True),
@@ -171,3 +197,17 @@ def refuse(section: Any, name: str, place: str | None = None) -> None:
         for item in demand.refusals(section) if demand.section == name else ():
             where = ".".join([place or name, *map(str, item.path)])
             raise ConfigError(f"{where} is not supported: {item.message}", hint=item.hint)
+
+
+def preset_energies(model: Model) -> list[float | None] | None:
+    """Return the energy of each type, eV, None for one to fit; None when no energy is given.
+
+    Raises:
+        ConfigError: When `preset_out_bias` has a fault.
+    """
+    for fault in preset_faults(model):
+        raise ConfigError(f"model.{fault.message}", hint=fault.hint)
+    given = (model.preset_out_bias or {}).get(ENERGY)
+    if given is None or all(value is None for value in given):
+        return None
+    return [value[0] if isinstance(value, list) else value for value in given]
