@@ -15,8 +15,8 @@ from dpa2.model.environment import EnvironmentStatistics, environment_matrix
 from dpa2.model.layers import EmbeddingNetwork, descend, dtype_of
 from schemas.input.descriptor import Descriptor
 
-# Axes:  R pairs   T types   N centre atoms   K neighbour slots (twice: j, k)   C channels
-#        A axis channels   R also: the four columns of the environment matrix
+# Axes:  N centre atoms   K neighbour slots (twice: j, k)   C channels   A axis channels   T types
+#        R = the four columns of the environment matrix; in front of others, pairs or triples
 
 
 class TypedEmbedding(nn.Module):

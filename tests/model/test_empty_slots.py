@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.golden_cases import CASES
+from tests.golden_cases import CASES, load_case
 
 SHIFTED = [name for name in CASES if name.startswith("davg")]
 BLOCKS = {
@@ -11,24 +11,6 @@ BLOCKS = {
     "repinit_three_body": "num_three_body",
     "repformers": "num_repformer",
 }
-
-
-@pytest.fixture
-def restored(golden):
-    """Give a golden case whose statistics may be changed until the test ends."""
-    cases = []
-
-    def load(name):
-        case = golden(name)
-        blocks = case.model.descriptor.blocks().values()
-        cases.append((case, [(b, b.mean.clone(), b.stddev.clone()) for b in blocks]))
-        return case
-
-    yield load
-    for case, statistics in cases:
-        for block, mean, stddev in statistics:
-            block.set_values(mean, stddev)
-        case.model.statistics_changed()
 
 
 def tell_slots_apart(case, name):
@@ -44,8 +26,8 @@ def tell_slots_apart(case, name):
 
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("name", SHIFTED)
-def test_slot_by_slot_gives_the_numbers_of_the_closed_form(restored, name, block):
-    case = restored(name)
+def test_slot_by_slot_gives_the_numbers_of_the_closed_form(name, block):
+    case = load_case(name)
     tell_slots_apart(case, block)
     found = case.predict()
     for quantity in ("energy", "force", "virial", "atom_energy"):
@@ -55,8 +37,8 @@ def test_slot_by_slot_gives_the_numbers_of_the_closed_form(restored, name, block
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_the_statistics_of_an_empty_slot_count(restored, block):
-    case = restored("davg_all_columns")
+def test_the_statistics_of_an_empty_slot_count(block):
+    case = load_case("davg_all_columns")
     statistics = case.model.descriptor.blocks()[block]
     mean = statistics.mean.expand(-1, statistics.nsel, -1).clone()
     mean[:, -1] += 0.3

@@ -204,9 +204,6 @@ class Drawn:
     def smooth(self) -> bool:
         return self.model.config.descriptor.smooth
 
-    def cutoffs(self) -> list[float]:
-        return sorted({block.rcut for block in self.model.descriptor.blocks().values()})
-
     def run(self, system: System, **options: bool):
         """Return the prediction, as tensors."""
         graph = self.model.graph(system.coord, system.box, system.types)
@@ -234,8 +231,8 @@ class Drawn:
             box = np.diag([4.9, 5.2, 5.5]) + rng.uniform(-0.8, 0.8, size=(3, 3))
             coord = rng.uniform(size=(num_atoms, 3)) @ box
             distance = pairs_within(coord, box if periodic else None, 4.2)[-1]
-            kinks = [b.rcut for b in self.model.descriptor.blocks().values()]
-            kinks += [b.rcut_smth for b in self.model.descriptor.blocks().values()]
+            blocks = self.model.descriptor.blocks().values()
+            kinks = [kink for block in blocks for kink in (block.rcut, block.rcut_smth)]
             if len(distance) and distance.min() > 0.9:
                 gaps = np.abs(distance[:, None] - kinks)
                 if gaps.min() > 0.008:
