@@ -206,8 +206,8 @@ def _is_shared(name: str, link: Link) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupOrigin:
-    """What is known of one part of the model.
+class ModelPart:
+    """One part of a model: how much of it comes from where.
 
     Attributes:
         group: Name of the part.
@@ -249,7 +249,7 @@ class Provenance:
 
     branch: str
     source: Source
-    groups: list[GroupOrigin]
+    groups: list[ModelPart]
     new_elements: list[str]
     dropped_elements: list[str]
     bias: BiasShift | None
@@ -306,7 +306,7 @@ def provenance(
     for tensor in record:
         members[tensor.group].append(tensor)
     groups = [
-        GroupOrigin(
+        ModelPart(
             group,
             _state(group, tensors, bias),
             None if all(tensor.state == "new" for tensor in tensors) else source.name,
