@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.preflight import with_data
 from schemas.check.input_file import check_file
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "water" / "input.json"
@@ -45,8 +46,15 @@ def test_the_other_faults_are_still_errors(example, tmp_path, monkeypatch):
     assert report.config is None
 
 
-def test_a_path_that_no_file_system_can_hold_is_absent(example, tmp_path, monkeypatch):
+def test_a_path_that_no_file_system_can_hold_is_absent(
+    example, tmp_path, monkeypatch, make_system
+):
     monkeypatch.chdir(tmp_path)
     example["training"]["training_data"]["systems"] = ["x" * 5000]
-    found, _ = faults(example, tmp_path)
+    found, report = faults(example, tmp_path)
     assert [code for _, code in found] == ["ZOO401"]
+    make_system(tmp_path / "a")
+    example["training"]["training_data"]["systems"].append("a")
+    _, report = faults(example, tmp_path)
+    found = {(item.severity, item.code) for item in with_data(report).diagnostics}
+    assert found >= {("error", "ZOO401"), ("error", "ZOO431")}
