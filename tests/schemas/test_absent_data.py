@@ -46,9 +46,7 @@ def test_the_other_faults_are_still_errors(example, tmp_path, monkeypatch):
     assert report.config is None
 
 
-def test_a_path_that_no_file_system_can_hold_is_absent(
-    example, tmp_path, monkeypatch, make_system
-):
+def test_a_path_that_no_file_system_can_hold_is_absent(example, tmp_path, monkeypatch, make_system):
     monkeypatch.chdir(tmp_path)
     example["training"]["training_data"]["systems"] = ["x" * 5000]
     found, report = faults(example, tmp_path)

@@ -1,7 +1,7 @@
 """One pass over a system: everything that the checks need to know, in numbers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -30,10 +30,6 @@ _BONDED_SHARE = 0.2
 _FRAMES_LOOKED_AT = 4
 
 
-_OPTIONAL = ("energy", "force", "force_rms", "pressure", "asymmetry")
-"""Columns of what may not be there."""
-
-
 @dataclass(frozen=True, slots=True)
 class BadNumber:
     """The first NaN or infinity of an array, and how many frames have one."""
@@ -55,7 +51,11 @@ class ClosePair:
     elements: tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+def _empty() -> FloatArray:
+    return np.zeros(0)
+
+
+@dataclass(slots=True)
 class Survey:
     """A system in numbers. F frames, N atom slots, T types, C radii.
 
@@ -85,27 +85,27 @@ class Survey:
     """
 
     num_atoms: int
-    bad: tuple[BadNumber, ...]
-    closest: ClosePair | None
-    shortest: FloatArray
-    bonds: dict[str, float]
-    unit: str
-    counts: tuple[IntArray, ...]
-    most: tuple[tuple[int, int], ...]
-    composition: IntArray
-    energy: FloatArray
-    force: FloatArray
-    force_rms: FloatArray
-    work: FloatArray
-    virials: FloatArray
-    pressure: FloatArray
-    asymmetry: FloatArray
-    volume: float
-    bond_ratio: float
-    lopsided: bool
-    hashes: NDArray[np.uint64]
-    left_handed: NDArray[np.bool_]
-    thinnest: float
+    bad: tuple[BadNumber, ...] = ()
+    closest: ClosePair | None = None
+    shortest: FloatArray = field(default_factory=_empty)
+    bonds: dict[str, float] = field(default_factory=dict)
+    unit: str = ""
+    counts: tuple[IntArray, ...] = ()
+    most: tuple[tuple[int, int], ...] = ()
+    composition: IntArray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+    energy: FloatArray = field(default_factory=_empty)
+    force: FloatArray = field(default_factory=_empty)
+    force_rms: FloatArray = field(default_factory=_empty)
+    work: FloatArray = field(default_factory=lambda: np.zeros(NUM_SUMS))
+    virials: FloatArray = field(default_factory=lambda: np.zeros(4))
+    pressure: FloatArray = field(default_factory=_empty)
+    asymmetry: FloatArray = field(default_factory=_empty)
+    volume: float = 0.0
+    bond_ratio: float = np.inf
+    lopsided: bool = False
+    hashes: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    left_handed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    thinnest: float = np.inf
 
     @property
     def num_frames(self) -> int:
@@ -141,24 +141,18 @@ class _Surveyor:
 
     def __init__(self, system: System, elements: Sequence[str], radii: Sequence[float]) -> None:
         self.elements = list(elements)
-        self.num_atoms = system.num_atoms
+        self.facts = Survey(system.num_atoms)
         self.radii = list(radii)
         self.covalent = covalent_radii(self.elements)
         self.bad: dict[str, BadNumber] = {}
-        self.closest: ClosePair | None = None
-        self.bonds: dict[str, float] = {}
         self.units: set[str] = set()
         self.num_bonded = np.zeros(2)
         self.volumes: list[float] = []
         self.bond_ratios: list[float] = []
-        self.lopsided = False
-        self.virials = np.zeros(4)
         self.counts = [np.zeros(1, dtype=np.int64) for _ in self.radii]
         self.most = [(-1, 0, 0) for _ in self.radii]
-        self.work = np.zeros(NUM_SUMS)
         self.names = np.array([_number_of(name) for name in self.elements], dtype=np.uint64)
         self.columns: dict[str, list[NDArray[np.generic]]] = {}
-        self.thinnest = np.inf
 
     def add(self, frames: Frames) -> None:
         """Look at some frames."""
@@ -182,15 +176,15 @@ class _Surveyor:
             part = frames if sound.all() else frames.select(sound)
             if part.box is not None:
                 left[sound] = np.linalg.det(part.box) < 0
-                self.thinnest = min(self.thinnest, float(heights(part.box).min()))
+                self.facts.thinnest = min(self.facts.thinnest, float(heights(part.box).min()))
                 self.volumes += np.abs(np.linalg.det(part.box)).tolist()
             found = census(part.coord, part.box, part.atom_types, self.radii or [1.0])
             shortest[sound] = found.nearest.min(axis=1, initial=np.inf)
             self._count(part, found)
             self._measure(part, found)
-            self.work += work_sums(part)
-            if not self.virials.any():  # of the first chunk of frames alone
-                self.virials = virial_sums(part)
+            self.facts.work += work_sums(part)
+            if not self.facts.virials.any():  # of the first chunk of frames alone
+                self.facts.virials = virial_sums(part)
             self._guess_units(part, found)
             self._look_around(part)
         if frames.virial is not None:
@@ -203,25 +197,21 @@ class _Surveyor:
         self._append("shortest", shortest)
 
     def result(self) -> Survey:
-        """Return the sums."""
-        columns = {name: np.concatenate(parts) for name, parts in self.columns.items()}
-        empty = np.zeros(0)
-        return Survey(
-            num_atoms=self.num_atoms,
-            bad=tuple(self.bad.values()),
-            closest=self.closest,
-            bonds=dict(sorted(self.bonds.items())),
-            unit=self._unit(),
-            counts=tuple(self.counts),
-            most=tuple((frame, atom) for _, frame, atom in self.most),
-            work=self.work,
-            virials=self.virials,
-            volume=float(np.mean(self.volumes)) if self.volumes else 0.0,
-            bond_ratio=float(np.median(self.bond_ratios)) if self.bond_ratios else np.inf,
-            lopsided=self.lopsided,
-            thinnest=self.thinnest,
-            **{**dict.fromkeys(_OPTIONAL, empty), **columns},
-        )
+        """Return what all frames say."""
+        facts, (bonded, known) = self.facts, self.num_bonded
+        for name, parts in self.columns.items():
+            setattr(facts, name, np.concatenate(parts))
+        facts.bad = tuple(self.bad.values())
+        facts.bonds = dict(sorted(facts.bonds.items()))
+        facts.counts = tuple(self.counts)
+        facts.most = tuple((frame, atom) for _, frame, atom in self.most)
+        if len(self.units) == 1 and bonded < _BONDED_SHARE * known:
+            facts.unit = next(iter(self.units))
+        if self.volumes:
+            facts.volume = float(np.mean(self.volumes))
+        if self.bond_ratios:
+            facts.bond_ratio = float(np.median(self.bond_ratios))
+        return facts
 
     def _append(self, name: str, values: NDArray[np.generic]) -> None:
         self.columns.setdefault(name, []).append(values)
@@ -279,13 +269,13 @@ class _Surveyor:
         np.minimum.at(least, pair, distance)
         for key in np.flatnonzero(np.isfinite(least)).tolist():
             name = f"{self.elements[key // size]}-{self.elements[key % size]}"
-            self.bonds[name] = min(self.bonds.get(name, np.inf), float(least[key]))
+            self.facts.bonds[name] = min(self.facts.bonds.get(name, np.inf), float(least[key]))
         place = int(found.nearest.argmin())
         frame, atom = divmod(place, found.nearest.shape[1])
-        if self.closest is None or found.nearest[frame, atom] < self.closest.distance:
+        if self.facts.closest is None or found.nearest[frame, atom] < self.facts.closest.distance:
             partner = int(found.partner[frame, atom])
             kinds = frames.atom_types[frame]
-            self.closest = ClosePair(
+            self.facts.closest = ClosePair(
                 float(found.nearest[frame, atom]),
                 int(frames.indices[frame]),
                 (min(atom, partner), max(atom, partner)),
@@ -315,19 +305,11 @@ class _Surveyor:
             coord, radii = frames.coord[part], self.covalent
             self.units.add(guess_unit(coord, box, types, radii, stretched=stretched))
 
-    def _unit(self) -> str:
-        bonded, known = self.num_bonded
-        return (
-            next(iter(self.units))
-            if len(self.units) == 1 and bonded < _BONDED_SHARE * known
-            else ""
-        )
-
     def _look_around(self, frames: Frames) -> None:
         """See whether forces of 0 are so by symmetry."""
-        if frames.force is None or frames.force.any() or self.lopsided:
+        if frames.force is None or frames.force.any() or self.facts.lopsided:
             return
-        self.lopsided = any(
+        self.facts.lopsided = any(
             is_lopsided(
                 frames.coord[frame],
                 None if frames.box is None else frames.box[frame],
