@@ -1,4 +1,4 @@
-"""`.dp` and `.yaml` files: the same bytes each time, nothing but data, every fault explained."""
+"""`.dp`, `.yaml` and archives: the same bytes each time, only data, every fault explained."""
 
 import json
 import zipfile
@@ -17,7 +17,7 @@ from dpa2.formats.dictionary_files import (
     write_hdf5,
     write_yaml,
 )
-from schemas.base.errors import CheckpointError, ConversionError, WriteError
+from schemas.base.errors import WriteError, ZooError
 from tests.convert.test_dictionary import GOLDEN, HERE, assert_same_state, open_case
 
 TREE = {
@@ -25,25 +25,20 @@ TREE = {
     "part": {"@variables": {"w": np.arange(6.0).reshape(2, 3), "b": None, "list": [np.ones(1)]}},
     "@variables": {"distance": np.asarray(0.5)},
 }
+CONTAINERS = {".dp": (write_hdf5, read_hdf5), ".yaml": (write_yaml, read_yaml)}
 
 
-def same(found, expected):
-    assert found["note"] == expected["note"]
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_a_dictionary_goes_through_a_file(suffix, tmp_path):
+    write, read = CONTAINERS[suffix]
+    write(tmp_path / f"x{suffix}", TREE)
+    found = read(tmp_path / f"x{suffix}")
+    assert found["note"] == TREE["note"]
     variables = found["part"]["@variables"]
     assert variables["b"] is None
-    np.testing.assert_array_equal(variables["w"], expected["part"]["@variables"]["w"])
+    np.testing.assert_array_equal(variables["w"], TREE["part"]["@variables"]["w"])
     np.testing.assert_array_equal(variables["list"][0], [1.0])
     assert found["@variables"]["distance"] == 0.5
-
-
-def test_a_dictionary_goes_through_hdf5(tmp_path):
-    write_hdf5(tmp_path / "x.dp", TREE)
-    same(read_hdf5(tmp_path / "x.dp"), TREE)
-
-
-def test_a_dictionary_goes_through_yaml(tmp_path):
-    write_yaml(tmp_path / "x.yaml", TREE)
-    same(read_yaml(tmp_path / "x.yaml"), TREE)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -56,7 +51,7 @@ def test_yaml_gives_numbers_back_to_the_bit(dtype, tmp_path):
     assert found.tobytes() == numbers.tobytes()
 
 
-@pytest.mark.parametrize("suffix", [".dp", ".yaml", ".pt"])
+@pytest.mark.parametrize("suffix", [*CONTAINERS, ".pt"])
 def test_the_same_model_gives_the_same_bytes(suffix, tmp_path):
     files = [tmp_path / f"{name}{suffix}" for name in "ab"]
     for file in files:
@@ -64,127 +59,101 @@ def test_the_same_model_gives_the_same_bytes(suffix, tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-@pytest.mark.parametrize("size", [0, 100, 20_000])
-def test_a_dp_file_cut_short_is_said_to_be_damaged(size, tmp_path):
-    whole = (HERE / "data" / "strip_two_side.dp").read_bytes()
-    (tmp_path / "x.dp").write_bytes(whole[:size])
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        read_hdf5(tmp_path / "x.dp")
+@pytest.mark.parametrize("suffix", CONTAINERS)
+def test_an_older_file_survives_a_failed_write(suffix, tmp_path):
+    write, _ = CONTAINERS[suffix]
+    with pytest.raises(WriteError):
+        write(tmp_path / "no folder" / "x", TREE)
+    (tmp_path / "x").write_text("older")
+    with pytest.raises(Exception, match="object"):
+        write(tmp_path / "x", {"x": object()})
+    assert (tmp_path / "x").read_text() == "older"
 
 
-def test_an_hdf5_file_of_something_else_is_said_to_hold_no_model(tmp_path):
-    with h5py.File(tmp_path / "x.dp", "w") as file:
-        file["data"] = [1, 2]
-    with pytest.raises(CheckpointError, match="without a model"):
-        read_hdf5(tmp_path / "x.dp")
+def cut(size):
+    def write(path):
+        path.write_bytes((HERE / "data" / "strip_two_side.dp").read_bytes()[:size])
+
+    return write
 
 
-def write_description(path, document):
-    with h5py.File(path, "w") as file:
-        file.attrs["json"] = document
+def described(text, **dataset):
+    """Write a description and the dataset that it may name."""
+
+    def write(path):
+        with h5py.File(path, "w") as file:
+            if text is not None:
+                file.attrs["json"] = text
+            if dataset:
+                file.create_dataset("variable_0000", **dataset)
+
+    return write
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", "", "[" * 100_000])
-def test_a_description_that_is_no_dictionary_is_refused(text, tmp_path):
-    write_description(tmp_path / "x.dp", text)
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        read_hdf5(tmp_path / "x.dp")
-
-
-def test_no_other_file_is_opened_through_a_link(tmp_path):
-    with h5py.File(tmp_path / "secret.h5", "w") as file:
+def linked(path):
+    with h5py.File(path.with_name("secret.h5"), "w") as file:
         file["key"] = [1.0]
-    document = json.dumps({"@variables": {"w": "/variable_0000"}})
-    write_description(tmp_path / "x.dp", document)
-    with h5py.File(tmp_path / "x.dp", "a") as file:
-        file["variable_0000"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/key")
-    with pytest.raises(CheckpointError, match="variable_0000 is not in it"):
-        read_hdf5(tmp_path / "x.dp")
+    described(NAMED)(path)
+    with h5py.File(path, "a") as file:
+        file["variable_0000"] = h5py.ExternalLink(str(path.with_name("secret.h5")), "/key")
 
 
-def test_no_other_file_is_read_as_external_storage(tmp_path):
-    (tmp_path / "secret.bin").write_bytes(b"\0" * 8)
-    document = json.dumps({"@variables": {"w": "/variable_0000"}})
-    write_description(tmp_path / "x.dp", document)
-    with h5py.File(tmp_path / "x.dp", "a") as file:
-        place = [(str(tmp_path / "secret.bin"), 0, 8)]
-        file.create_dataset("variable_0000", shape=(1,), dtype="f8", external=place)
-    with pytest.raises(CheckpointError, match="lies in another file"):
-        read_hdf5(tmp_path / "x.dp")
+def outside(path):
+    path.with_name("secret.bin").write_bytes(b"\0" * 8)
+    place = [(str(path.with_name("secret.bin")), 0, 8)]
+    described(NAMED, shape=(1,), dtype="f8", external=place)(path)
 
 
-def test_a_file_that_claims_to_be_enormous_is_refused_before_memory_is_taken(tmp_path):
-    write_description(tmp_path / "x.dp", json.dumps({"@variables": {"w": "/variable_0000"}}))
-    with h5py.File(tmp_path / "x.dp", "a") as file:
-        file.create_dataset("variable_0000", shape=(1 << 40,), dtype="f8", chunks=(1 << 10,))
-    with pytest.raises(ConversionError, match="claims to hold"):
-        read_hdf5(tmp_path / "x.dp")
+def archive(text, member="model.json", method=zipfile.ZIP_STORED):
+    def write(path):
+        with zipfile.ZipFile(path, "w", method, compresslevel=1) as stream:
+            stream.writestr("model/data/code.so", b"never looked at")
+            stream.writestr(f"model/extra/{member}", text)
+
+    return write
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "a: [1",
-        "- 1",
-        "",
-        "\0",
-        "!!python/object/apply:os.system ['true']",
-        "{'@class': np.ndarray, dtype: object, value: [1]}",
-        "{w: {'@class': np.ndarray, dtype: float64, value: [[1], [1, 2]]}}",
-        "{w: {'@class': np.ndarray, value: [1]}}",
-        "[" * 5000,
-    ],
-)
-def test_yaml_that_is_no_model_is_refused(text, tmp_path):
-    (tmp_path / "x.yaml").write_text(text)
-    with pytest.raises(CheckpointError, match="cannot be read") as raised:
-        read_yaml(tmp_path / "x.yaml")
+def text(content):
+    return lambda path: path.write_text(content)
+
+
+NAMED = json.dumps({"@variables": {"w": "/variable_0000"}})
+ENORMOUS = {"shape": (1 << 40,), "dtype": "f8", "chunks": (1 << 10,)}
+LARGE = "[" + " " * 80_000_000 + "]"
+ARRAY = "{w: {'@class': np.ndarray, %s}}"
+UNREADABLE = "cannot be read"
+REFUSED = [
+    *((read_hdf5, cut(size), UNREADABLE) for size in (0, 100, 20_000)),
+    *((read_hdf5, described(x), UNREADABLE) for x in ("[1]", "{", "", "[" * 100_000)),
+    (read_hdf5, described(None, data=[1, 2]), "without a model"),
+    (read_hdf5, linked, "variable_0000 is not in it"),
+    (read_hdf5, outside, "lies in another file"),
+    (read_hdf5, described(NAMED, **ENORMOUS), "claims to hold"),
+    *((read_yaml, text(x), UNREADABLE) for x in ("a: [1", "- 1", "", "\0", "[" * 5000)),
+    (read_yaml, text("!!python/object/apply:os.system ['true']"), UNREADABLE),
+    (read_yaml, text("{'@class': np.ndarray, dtype: object, value: [1]}"), UNREADABLE),
+    (read_yaml, text(ARRAY % "dtype: float64, value: [[1], [1, 2]]"), UNREADABLE),
+    (read_yaml, text(ARRAY % "value: [1]"), UNREADABLE),
+    (read_archive, archive("{}", "other.json"), "without the weights"),
+    *((read_archive, archive(x), UNREADABLE) for x in ("[1]", "{", "1")),
+    (read_archive, archive('{"w": {"@class": "np.ndarray"}}'), UNREADABLE),
+    (read_archive, archive(LARGE, method=zipfile.ZIP_BZIP2), "is compressed"),
+    (read_archive, archive(LARGE, method=zipfile.ZIP_DEFLATED), "has 80,000,002 bytes"),
+]
+
+
+@pytest.mark.parametrize(("read", "write", "words"), REFUSED)
+def test_what_is_no_model_is_refused(read, write, words, tmp_path):
+    path = tmp_path / {read_hdf5: "x.dp", read_yaml: "x.yaml", read_archive: "x.pt2"}[read]
+    write(path)
+    with pytest.raises(ZooError, match=words) as raised:
+        read(path)
     assert raised.value.hint
-
-
-def test_an_older_file_survives_a_failed_write(tmp_path):
-    for name, write in (("x.dp", write_hdf5), ("x.yaml", write_yaml)):
-        with pytest.raises(WriteError):
-            write(tmp_path / "no folder" / name, TREE)
-        (tmp_path / name).write_text("older")
-        with pytest.raises(Exception, match="object"):
-            write(tmp_path / name, {"x": object()})
-        assert (tmp_path / name).read_text() == "older"
-
-
-def write_archive(path, text, member="model/extra/model.json"):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("model/data/code.so", b"never looked at")
-        archive.writestr(member, text)
-    return path
 
 
 def test_the_weights_in_a_compiled_archive_are_read(tmp_path):
     model, section = open_case("strip_two_side")
-    text = to_json(to_dictionary(model, section))
-    found, same_section, notes = from_dictionary(read_archive(write_archive(tmp_path / "x", text)))
+    archive(to_json(to_dictionary(model, section)))(tmp_path / "x")
+    found, same_section, notes = from_dictionary(read_archive(tmp_path / "x"))
     assert_same_state(found, model)
     assert (same_section, notes) == (section, [])
-
-
-def test_an_archive_of_something_else_is_refused(tmp_path):
-    path = write_archive(tmp_path / "x.pt2", "{}", member="model/extra/other.json")
-    with pytest.raises(CheckpointError, match="without the weights"):
-        read_archive(path)
-
-
-@pytest.mark.parametrize("text", ["[1]", "{", "1", '{"w": {"@class": "np.ndarray"}}'])
-def test_an_archive_with_a_damaged_dictionary_is_refused(text, tmp_path):
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        read_archive(write_archive(tmp_path / "x.pt2", text))
-
-
-@pytest.mark.parametrize(
-    ("method", "words"),
-    [(zipfile.ZIP_BZIP2, "is compressed"), (zipfile.ZIP_DEFLATED, "has 80,000,002 bytes")],
-)
-def test_an_archive_that_would_fill_the_memory_is_refused(method, words, tmp_path):
-    with zipfile.ZipFile(tmp_path / "x.pt2", "w", method, compresslevel=1) as archive:
-        archive.writestr("model/extra/model.json", "[" + " " * 80_000_000 + "]")
-    with pytest.raises(CheckpointError, match=words):
-        read_archive(tmp_path / "x.pt2")

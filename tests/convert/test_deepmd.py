@@ -20,6 +20,17 @@ MEAN = REPINIT + "mean"
 TRAINED = GOLDEN / "training"
 
 
+@pytest.fixture
+def checkpoint():
+    """Return (a fresh model of a golden case, deepmd-kit's state dictionary for it)."""
+
+    def load(name):
+        section, state = read_checkpoint(GOLDEN / name / "model.pt").branch()
+        return build_model(parse_model(section)), state
+
+    return load
+
+
 def bits(tensor):
     return (
         tuple(tensor.shape),
@@ -47,33 +58,42 @@ def test_both_names_of_a_weight_share_its_storage(checkpoint):
         )
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        MATRIX,
-        MEAN,
-        "atomic_model.out_bias",
-        "atomic_model.descriptor.repformers.layers.1.g1_residual.0",
-        "atomic_model.descriptor.g1_shape_tranform.matrix",
-        "atomic_model.fitting_net.filter_layers.networks.0.layers.1.idt",
-    ],
-)
-def test_a_missing_tensor_is_named(checkpoint, key):
-    model, state = checkpoint("medium")
+def without(state, key):
     del state[key]
-    with pytest.raises(CheckpointError, match="lacks") as raised:
-        load_deepmd_state(model, state)
-    assert key in raised.value.message
-    assert raised.value.hint
 
 
-def test_a_surplus_tensor_is_named(checkpoint):
+def misshapen(state, key):
+    state[key] = state[key][:, :-1] if key != MATRIX else state[key].T
+
+
+def surplus(state, key):
+    state[key] = torch.ones(4, 4, dtype=torch.float64)
+
+
+LAYERS = "atomic_model.descriptor.repformers.layers."
+SPOILT = [
+    (without, MATRIX, "lacks"),
+    (without, MEAN, "lacks"),
+    (without, "atomic_model.out_bias", "lacks"),
+    (without, LAYERS + "1.g1_residual.0", "lacks"),
+    (without, "atomic_model.descriptor.g1_shape_tranform.matrix", "lacks"),
+    (without, "atomic_model.fitting_net.filter_layers.networks.0.layers.1.idt", "lacks"),
+    (misshapen, MATRIX, "shape"),
+    (misshapen, MEAN, "shape"),
+    (misshapen, "atomic_model.out_std", "shape"),
+    (surplus, LAYERS + "7.linear1.matrix", "that this model does not"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "key", "words"), SPOILT)
+def test_a_tensor_that_does_not_fit_is_named(checkpoint, spoil, key, words):
     model, state = checkpoint("medium")
-    key = "atomic_model.descriptor.repformers.layers.7.linear1.matrix"
-    state[key] = torch.zeros(2, 2, dtype=torch.float64)
-    with pytest.raises(CheckpointError) as raised:
+    shapes = [str(tuple(state[key].shape))] if spoil is misshapen else []
+    spoil(state, key)
+    shapes += [str(tuple(state[key].shape))] if shapes else []
+    with pytest.raises(CheckpointError, match=words) as raised:
         load_deepmd_state(model, state)
-    assert key in raised.value.message
+    assert all(part in raised.value.message for part in (key, *shapes))
 
 
 def test_an_empty_surplus_tensor_is_a_placeholder_of_another_version(checkpoint):
@@ -82,23 +102,12 @@ def test_an_empty_surplus_tensor_is_a_placeholder_of_another_version(checkpoint)
     load_deepmd_state(model, state)
 
 
-@pytest.mark.parametrize("key", [MATRIX, MEAN, "atomic_model.out_std"])
-def test_a_tensor_of_another_shape_is_named_with_both_shapes(checkpoint, key):
-    model, state = checkpoint("medium")
-    expected = tuple(state[key].shape)
-    state[key] = state[key][:, :-1] if key != MATRIX else state[key].T
-    with pytest.raises(CheckpointError, match="shape") as raised:
-        load_deepmd_state(model, state)
-    for part in (key, str(expected), str(tuple(state[key].shape))):
-        assert part in raised.value.message
-
-
 @pytest.mark.parametrize(
     "key", ["type_embd_data", "compress_data.0", "compress_info.0", "compress_data.1"]
 )
 def test_a_compressed_model_is_refused_with_advice(checkpoint, key):
     model, state = checkpoint("strip_two_side")
-    state[REPINIT + key] = torch.ones(4, 4, dtype=torch.float64)
+    surplus(state, REPINIT + key)
     with pytest.raises(CheckpointError, match="compressed") as raised:
         load_deepmd_state(model, state)
     assert "uncompressed" in raised.value.hint

@@ -1,10 +1,38 @@
 """Whatever formats a model goes through, it arrives with every bit."""
 
-import pytest
+import random
 
-from tests.convert.round_trips import walk
+import pytest
+import torch
+
+from cli.safetensors_format import register_safetensors
+from dpa2.formats import network
+from dpa2.formats.conversion import convert
+from dpa2.formats.weights import to_deepmd_state
+from tests.convert.test_dictionary import CASES, GOLDEN
+
+SUFFIXES = (".pt", ".pth", ".dp", ".yaml", ".yml", ".safetensors")
+
+
+def bits(tensor: torch.Tensor) -> bytes:
+    """Return the bytes of a tensor: values would take 0.0 for -0.0."""
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_weights_and_section_survive_a_random_chain_of_formats(seed, tmp_path):
-    walk(seed, tmp_path, num_frozen=1 if seed % 3 == 0 else 0)
+    register_safetensors()
+    chooser = random.Random(seed)
+    chain = [chooser.choice(SUFFIXES) for _ in range(chooser.randint(3, 6))]
+    while chain.count(".pth") > (seed % 3 == 0):  # compiling one takes a second
+        chain.remove(".pth")
+    place = source = GOLDEN / chooser.choice(CASES) / "model.pt"
+    for number, suffix in enumerate([*chain, ".pt"]):
+        convert(place, tmp_path / f"{number}{suffix}")
+        place = tmp_path / f"{number}{suffix}"
+    first, last = network.read(source, None), network.read(place, None)
+    assert last.model_params == first.model_params
+    before, after = to_deepmd_state(first.model), to_deepmd_state(last.model)
+    assert list(before) == list(after)
+    for name, tensor in before.items():
+        assert (tensor.dtype, bits(tensor)) == (after[name].dtype, bits(after[name])), name

@@ -66,6 +66,17 @@ class CallsDeepmd(torch.nn.Module):
         return first + torch.ops.deepmd.tabulate_fusion_se_atten(x, x, x, x, x, 1, True)[0]
 
 
+class Holder(torch.nn.Module):
+    """A module around another one, without a section."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone_model = torch.nn.Linear(1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.backbone_model(x)
+
+
 def save(module, path):
     torch.jit.save(torch.jit.script(module), path)
     return path
@@ -107,52 +118,37 @@ def test_no_method_is_called(tmp_path):
     assert history == []
 
 
-class Holder(torch.nn.Module):
-    """A module around another one, without a section."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone_model = torch.nn.Linear(1, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.backbone_model(x)
-
-
-def test_a_model_that_holds_others_is_refused_by_its_name(tmp_path):
-    with pytest.raises(CheckpointError, match="a spin model"):
-        read_torchscript(save(Holder(), tmp_path / "spin.pth"))
-
-
-def test_code_that_would_run_on_opening_is_refused(tmp_path):
-    path = save(RunsOnLoading(), tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match="__setstate__"):
-        read_torchscript(path)
-
-
 def test_operators_of_deepmd_are_declared(tmp_path):
     declare_operators()
     path = save(CallsDeepmd(), tmp_path / "x.pth")
     assert read_torchscript(path)[0] == {}
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{"])
-def test_a_frozen_module_that_is_no_potential_is_refused(text, tmp_path):
-    path = save(Loud(text), tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match="does not describe a deep potential"):
-        read_torchscript(path)
-
-
-@pytest.mark.parametrize("size", [0, 10, 5000])
-def test_a_frozen_model_cut_short_is_refused(size, frozen, tmp_path):
-    (tmp_path / "x.pth").write_bytes(frozen.read_bytes()[:size])
-    with pytest.raises(CheckpointError, match=r"is truncated|is empty"):
-        read_torchscript(tmp_path / "x.pth")
-
-
-def test_a_zip_archive_of_something_else_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+def packed(frozen, path):
+    """Write a zip archive of something else."""
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("hello.txt", "hello")
-    with pytest.raises(CheckpointError, match="no frozen model"):
+
+
+REFUSED = [
+    *((lambda _, path, x=x: save(Loud(x), path), "does not describe") for x in ("", "[1]", "{")),
+    *(
+        (
+            lambda frozen, path, n=n: path.write_bytes(frozen.read_bytes()[:n]),
+            "is truncated|is empty",
+        )
+        for n in (0, 10, 5000)
+    ),
+    (lambda _, path: save(Holder(), path), "a spin model"),
+    (lambda _, path: save(RunsOnLoading(), path), "__setstate__"),
+    (packed, "no frozen model"),
+]
+
+
+@pytest.mark.parametrize(("write", "words"), REFUSED)
+def test_what_is_no_frozen_model_is_refused(write, words, frozen, tmp_path):
+    write(frozen, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=words):
         read_torchscript(tmp_path / "x.pth")
 
 
