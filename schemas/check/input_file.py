@@ -19,8 +19,9 @@ from schemas.input.paths import apply_overrides
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.start import Start, Target, with_pretrained
 from schemas.input.view import View, starts_with
+from schemas.text.document import Document
 from schemas.text.edits import fix_of, related_places
-from schemas.text.reading import JSON_SUFFIXES, YAML_SUFFIXES, Document, read_document
+from schemas.text.reading import JSON_SUFFIXES, YAML_SUFFIXES, read_document
 
 _LARGEST = 64 * 2**20
 """Bytes of an input file."""

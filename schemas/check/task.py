@@ -29,7 +29,7 @@ from schemas.input.learning_rate import SCHEDULES
 from schemas.input.migrations import hybrid_layout
 from schemas.input.model import OTHER_DESCRIPTORS, OTHER_FITTINGS, OTHER_TYPES
 from schemas.input.optimizer import OPTIMIZERS
-from schemas.input.paths import as_written, child
+from schemas.input.paths import as_written, child, object_in
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.section import Section, aliases
 from schemas.input.view import View, partial, starts_with
@@ -111,8 +111,8 @@ def foreign_sections(data: dict[str, Any]) -> tuple[list[Finding], list[Path]]:
 
     A fitting net and a loss of another kind are one fault.
     """
-    model = _object(data, "model")
-    descriptor, fitting = _object(model, "descriptor"), _object(model, "fitting_net")
+    model = object_in(data, "model")
+    descriptor, fitting = object_in(model, "descriptor"), object_in(model, "fitting_net")
     kinds: list[tuple[Path, dict[str, Any], Collection[str], str]] = [
         (("model",), model, OTHER_TYPES, "standard"),
         (("model", "descriptor"), descriptor, OTHER_DESCRIPTORS, "dpa2"),
@@ -128,7 +128,7 @@ def foreign_sections(data: dict[str, Any]) -> tuple[list[Finding], list[Path]]:
             item = _foreign((*path, "type"), message, hint, for_deepmd="note")
             findings.append(dataclasses.replace(item, fix=change, safe=False))
     hidden = [finding.path[:-1] for finding in findings]
-    other = _loss_of_another_kind(_object(data, "loss"), fitting)
+    other = _loss_of_another_kind(object_in(data, "loss"), fitting)
     if other is None:
         return findings, hidden
     findings = [item for item in findings if item.path != _FITTING_TYPE]
@@ -216,11 +216,6 @@ def _comments(section: type[Section], data: dict[str, Any], path: Path) -> Itera
                 yield Finding("ZOO112", (*path, key), message, hint, severity="warning", at="key")
         elif isinstance(value, dict) and (inner := child(section, key, value)) is not None:
             yield from _comments(inner, value, (*path, key))
-
-
-def _object(data: Any, key: str) -> dict[str, Any]:
-    value = data.get(key) if isinstance(data, dict) else None
-    return value if isinstance(value, dict) else {}
 
 
 def check_branches(

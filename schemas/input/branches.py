@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.base.diagnostics import Path
 from schemas.input.model import Model
+from schemas.input.paths import object_in
 from schemas.input.root import Input, Link, MultiTaskInput, MultiTaskTraining
 from schemas.input.section import aliases, canonical_keys, is_comment
 from schemas.input.start import Start, with_pretrained
@@ -91,31 +92,31 @@ class Draft:
     @cached_property
     def model(self) -> dict[str, Any]:
         """The section `model`."""
-        return _object(self.data, "model")
+        return object_in(self.data, "model")
 
     @cached_property
     def training(self) -> dict[str, Any]:
         """The section `training` with canonical keys."""
-        return canonical_keys(MultiTaskTraining, _object(self.data, "training"))
+        return canonical_keys(MultiTaskTraining, object_in(self.data, "training"))
 
     @cached_property
     def shared(self) -> dict[str, Any]:
         """What branches can refer to."""
-        return _object(self.model, "shared_dict")
+        return object_in(self.model, "shared_dict")
 
     @cached_property
     def branches(self) -> dict[str, dict[str, Any]]:
         """The branches as written, comments and what is no object left out."""
         return {
             name: branch
-            for name, branch in _object(self.model, "model_dict").items()
+            for name, branch in object_in(self.model, "model_dict").items()
             if isinstance(branch, dict) and not is_comment(name)
         }
 
     @cached_property
     def names(self) -> list[str]:
         """The names of all branches, also of those that are no objects."""
-        return [name for name in _object(self.model, "model_dict") if not is_comment(name)]
+        return [name for name in object_in(self.model, "model_dict") if not is_comment(name)]
 
     @cached_property
     def common(self) -> dict[str, Any]:
@@ -168,7 +169,7 @@ class Draft:
     def per_branch(self, key: str) -> dict[str, Any]:
         """Return `loss_dict`, `data_dict`, `model_prob` or `num_epoch_dict` without comments."""
         holder = self.data if key == "loss_dict" else self.training
-        entries = _object(holder, key)
+        entries = object_in(holder, key)
         return {name: value for name, value in entries.items() if not is_comment(name)}
 
     def links(self) -> list[Link]:
@@ -241,7 +242,7 @@ class Draft:
         known = self.training_keys - {"data_dict", "model_prob", "num_epoch_dict"}
         training = {
             key: value
-            for key, value in _object(self.data, "training").items()
+            for key, value in object_in(self.data, "training").items()
             if key in known or is_comment(key)
         }
         section = self.per_branch("data_dict").get(name)
@@ -280,8 +281,3 @@ def kind_of(shared: Any) -> str | None:
     if {"repinit", "repformer"} & set(shared):
         return "descriptor"
     return "fitting_net" if {"neuron", "n_neuron"} & set(shared) and "rcut" not in shared else None
-
-
-def _object(data: Any, key: str) -> dict[str, Any]:
-    value = data.get(key) if isinstance(data, dict) else None
-    return value if isinstance(value, dict) else {}

@@ -1,5 +1,7 @@
 """The model section: type map, descriptor, fitting net, energy bias; other kinds of models."""
 
+# ruff: noqa: RUF012 - pydantic copies mutable defaults
+
 import copy
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
@@ -30,9 +32,6 @@ from schemas.input.section import (
     list_or_single,
     without_comments,
 )
-
-# ruff: noqa: RUF012 - pydantic copies mutable defaults
-
 
 Trainable = Annotated[
     Annotated[bool, Tag("single")] | Annotated[list[bool], Tag("list")],
@@ -193,9 +192,6 @@ def other_kind(section: Mapping[str, Any]) -> str | None:
             what = known.get(kind, "a model of another kind")
             return f"{what} ({name if name == 'type' else f'{name} of type'} `{kind}`)"
     return None
-
-
-# ruff: noqa: RUF012 - pydantic copies mutable defaults
 
 
 PresetBias = Annotated[

@@ -21,6 +21,12 @@ def section_at(data: Any, path: Path) -> type[Section] | None:
     return section
 
 
+def object_in(data: Any, key: str) -> dict[str, Any]:
+    """Return the object under a key; empty if there is none."""
+    value = data.get(key) if isinstance(data, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
 def child(section: type[Section], key: str | int, value: Any) -> type[Section] | None:
     """Return the class of the section under a key; its `type` chooses among several."""
     name = aliases(section).get(str(key), str(key))

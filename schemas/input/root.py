@@ -1,5 +1,7 @@
 """The whole input, of one task or of several branches, and its normalised form."""
 
+# ruff: noqa: RUF012 - pydantic copies mutable defaults
+
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -55,9 +57,6 @@ class Input(Section):
     def links(self) -> list["Link"]:
         """What branches share: nothing, since there is one."""
         return []
-
-
-# ruff: noqa: RUF012 - pydantic copies mutable defaults
 
 
 SharedComponent = Literal["descriptor", "fitting_net"]

@@ -10,8 +10,6 @@ YAML_SUFFIXES = (".yaml", ".yml")
 JSON_SUFFIXES = (".json",)
 _START = Span(1, 1, 1, 2)
 
-__all__ = ["JSON_SUFFIXES", "YAML_SUFFIXES", "Document", "read_document"]
-
 
 def read_document(text: str, name: str) -> Document:
     """Read a text as JSON, or as YAML if its name says so.
