@@ -182,11 +182,6 @@ class Store:
                     found.append(Entry(path, folder.name, path.stat().st_size, _used(path)))
         return sorted(found, key=lambda entry: (-entry.used, str(entry.path)))
 
-    def total_size(self) -> int:
-        """Return the bytes of all entries and partial files."""
-        partial = sum(path.stat().st_size for path in self._partials() if path.exists())
-        return partial + sum(entry.size for entry in self.entries())
-
     def verify(self) -> list[Entry]:
         """Hash every file again; return those whose content is not what their place says.
 
