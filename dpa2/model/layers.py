@@ -245,12 +245,12 @@ class EmbeddingNetwork(nn.Module):
         """Tell whether type inputs enter only through the first layer's sum (no skip from them)."""
         return self.num_in == 1 or self.num_first not in (self.num_in, 2 * self.num_in)
 
-    def first_terms(self, inputs_TC: Tensor, first_row: int) -> Tensor:
-        """Return what `inputs_TC`, fed from input `first_row` on, add to the first layer.
+    def first_terms(self, inputs_TC: Tensor) -> Tensor:
+        """Return what `inputs_TC`, all inputs but the first, add to the first layer.
 
         Concatenated inputs enter a linear layer as a sum, so types become tables, a row each.
         """
-        return inputs_TC @ self.first.weight[first_row : first_row + inputs_TC.shape[-1]]
+        return inputs_TC @ self.first.weight[1:]
 
     def first_bias(self) -> Tensor:
         """Return the bias of the first layer."""

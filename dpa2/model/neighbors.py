@@ -243,9 +243,8 @@ def search(
 
 def _rank_in_group(group: Integers, num_groups: int) -> Integers:
     """Return the position of each entry within its run; `group` is sorted."""
-    starts = np.cumsum(np.bincount(group, minlength=num_groups)) - np.bincount(
-        group, minlength=num_groups
-    )
+    counts = np.bincount(group, minlength=num_groups)
+    starts = np.cumsum(counts) - counts
     return np.arange(len(group), dtype=np.int64) - starts[group]
 
 

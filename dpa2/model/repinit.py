@@ -72,7 +72,7 @@ class TypedEmbedding(nn.Module):
         if type_network is not None:
             return type_network(inputs)
         if self.by_tables:
-            return self.network.first_terms(inputs, 1) + self.network.first_bias()
+            return self.network.first_terms(inputs) + self.network.first_bias()
         return inputs
 
     def forward(self, scalar_R: Tensor, rows_RC: Tensor, switch_R: Optional[Tensor]) -> Tensor:
