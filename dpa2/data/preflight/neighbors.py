@@ -245,9 +245,9 @@ _BOHR = 0.529177210903
 _BONDED = (0.7, 1.35)
 """Distance of nearest neighbours over the sum of their covalent radii, where they are in Å."""
 _USUAL = (0.8, 1.25)
-"""Idem at rest: what another unit must make of them. Stretched bonds are longer than in Å."""
+"""The same ratio at rest, which another unit must make: stretched bonds are longer than in Å."""
 _MULTIPLE = 0.75
-"""Idem where double and triple bonds are usual, among small atoms."""
+"""The lower end of that where double and triple bonds are usual, among small atoms."""
 _SMALL_ATOM = (0.6, 0.8)
 """Å; covalent radii of C, N and O, which have multiple bonds, lie in between."""
 _ONE_WAY = 0.6

@@ -65,8 +65,8 @@ def preflight(tasks: Sequence[Task], cache: Path | None = None) -> Preflight:
     """Look at the data of all tasks.
 
     Args:
-        tasks: What to look at, such as `inputs.task_of` returns it.
-        cache: Folder in which results are kept (`cache.default_folder`); None keeps nothing.
+        tasks: What to look at, such as `request.task_of` returns it.
+        cache: Folder in which results are kept (`opened.default_folder`); None keeps nothing.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # wild numbers are reported, not summed
         return _preflight(tasks, cache)

@@ -65,7 +65,7 @@ class Survey:
         closest: The closest pair; None where no atom has a neighbour.
         shortest: (F,) Å between the closest two atoms of each frame, infinite where unknown.
         bonds: Å between nearest neighbours, the least of each pair of elements.
-        unit: In what the coordinates seem to be (`unit_guess`); empty for Å.
+        unit: In what the coordinates seem to be (`neighbors.guess_unit`); empty for Å.
         counts: For each of C radii, how many atoms have 0, 1, 2, ... neighbours.
         most: For each radius, the frame and atom with most neighbours.
         composition: (F, T) atoms of each type.
@@ -73,7 +73,7 @@ class Survey:
         force: (F,) eV/Å, largest component; empty without forces.
         force_rms: (F,) eV/Å; empty without forces.
         work: Sums of changes of the energy and work (`work.work_sums`).
-        virials: Sums that compare virials with forces (`pair_forces.virial_sums`).
+        virials: Sums that compare virials with forces (`work.virial_sums`).
         pressure: (F,) eV/Å³, largest component of the virial over the volume; empty without.
         asymmetry: (F,) largest difference of a virial from its transpose over its largest number.
         volume: Å³, mean of the cells; 0 without.
