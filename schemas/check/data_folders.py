@@ -110,16 +110,17 @@ def exists(path: Path) -> bool:
     return True
 
 
-def sections(config: Input) -> Iterator[tuple[str, DataSection]]:
-    """Yield the data sections that are there, with their keys."""
-    yield "training_data", config.training.training_data
-    if config.training.validation_data is not None:
-        yield "validation_data", config.training.validation_data
+def sections(config: Input, only: str | None = None) -> Iterator[tuple[str, DataSection]]:
+    """Yield the data sections that are there, or only one of them, with their keys."""
+    for name in ("training_data", "validation_data") if only is None else (only,):
+        section = getattr(config.training, name)
+        if section is not None:
+            yield name, section
 
 
 def roots(config: Input, only: str | None = None) -> Iterator[Root]:
     """Yield the entries of `systems` of all data sections, or of one, with what is below each."""
-    for name, section in sections(config) if only is None else [_section(config, only)]:
+    for name, section in sections(config, only):
         patterns = tuple(section.rglob_patterns or ())
         path = ("training", name, "systems")
         if isinstance(section.systems, str):
@@ -128,10 +129,6 @@ def roots(config: Input, only: str | None = None) -> Iterator[Root]:
         for index, written in enumerate(section.systems):
             if isinstance(written, str):
                 yield Root(name, (*path, index), written, systems_below(written, patterns))
-
-
-def _section(config: Input, name: str) -> tuple[str, DataSection]:
-    return name, getattr(config.training, name)
 
 
 def systems(config: Input, only: str | None = None) -> Iterator[tuple[Root, Folder]]:

@@ -1,6 +1,7 @@
 """Rules about labels, batches and the probabilities of systems."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 from schemas.base.diagnostics import Finding, Group
@@ -149,7 +150,7 @@ def _placed(name: str, faults: Iterable[SamplingFault]) -> Iterator[Finding]:
         yield fault(("training", name, *item.path), item.message, item.hint, item.severity)
 
 
-def _batch_size(config: Input, code: str) -> Iterator[Finding]:
+def _batch_sizes_fit(code: str, config: Input) -> Iterator[Finding]:
     """Yield the first fault of each batch size under a code."""
     for name, section in sections(config):
         folders = [system for _, system in systems(config, name)]
@@ -159,22 +160,12 @@ def _batch_size(config: Input, code: str) -> Iterator[Finding]:
             yield from _placed(name, islice((item for item in found if item.code == code), 1))
 
 
-@rule("ZOO411", "a list of batch sizes has one for each system")
-def batch_sizes_fit(config: Input) -> Iterator[Finding]:
-    """Demand as many batch sizes as there are systems."""
-    yield from _batch_size(config, "ZOO411")
-
-
-@rule("ZOO412", "batches are no larger than systems")
-def batches_are_filled(config: Input) -> Iterator[Finding]:
-    """Warn of a batch size that some system has no frames for."""
-    yield from _batch_size(config, "ZOO412")
-
-
-@rule("ZOO416", "filter:N leaves systems")
-def systems_are_left(config: Input) -> Iterator[Finding]:
-    """Demand a system that is small enough; warn of those that are left out."""
-    yield from _batch_size(config, "ZOO416")
+for _code, _demand in (
+    ("ZOO411", "a list of batch sizes has one for each system"),
+    ("ZOO412", "batches are no larger than systems"),
+    ("ZOO416", "filter:N leaves systems"),
+):
+    rule(_code, _demand)(partial(_batch_sizes_fit, _code))
 
 
 @rule("ZOO413", "mix:N is for LMDB")

@@ -81,21 +81,24 @@ def explain(data: Any, error: ErrorDetails) -> Finding:
     return _wrong_value(path, error)
 
 
+_BOTH_BLOCKS = "dpa2 needs both `repinit` and `repformer`"
+_IF_MISSING = {
+    "learning_rate": 'write "learning_rate": '
+    '{"type": "exp", "start_lr": 0.001, "stop_lr": 3.5e-08}',
+    "loss": 'write "loss": {} for the defaults',
+    "repinit": _BOTH_BLOCKS,
+    "repformer": _BOTH_BLOCKS,
+    "type_map": 'list the elements of the data, such as "type_map": ["O", "H"]',
+    "type": 'write "type": "dpa2"',
+}
+"""What to write for a key that is missing."""
+
+
 def _missing(path: Path) -> Finding:
-    name = path[-1]
+    name = str(path[-1])
     where = f" in `{dotted(path[:-1])}`" if len(path) > 1 else ""
-    hint = None
-    if name == "learning_rate":
-        hint = 'write "learning_rate": {"type": "exp", "start_lr": 0.001, "stop_lr": 3.5e-08}'
-    elif name == "loss":
-        hint = 'write "loss": {} for the defaults'
-    elif name in ("repinit", "repformer"):
-        hint = "dpa2 needs both `repinit` and `repformer`"
-    elif name == "type_map":
-        hint = 'list the elements of the data, such as "type_map": ["O", "H"]'
-    elif name == "type":
-        hint = 'write "type": "dpa2"'
-    return Finding("ZOO101", path, f"required key `{name}` is missing{where}", hint)
+    message = f"required key `{name}` is missing{where}"
+    return Finding("ZOO101", path, message, _IF_MISSING.get(name))
 
 
 def _unknown(data: Any, path: Path) -> Finding:

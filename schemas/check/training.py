@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 
 from schemas.base.diagnostics import Finding
@@ -34,23 +35,19 @@ def run_has_steps(config: Input) -> Iterator[Finding]:
         yield warning("training.numb_steps", "0 steps: nothing is trained")
 
 
-@rule("ZOO323", "save_freq <= numb_steps")
-def checkpoints_are_written(config: Input) -> Iterator[Finding]:
-    """Warn if a run writes no checkpoint before its end."""
-    yield from _too_rare(config, "save_freq", "only the last step is saved")
-
-
-@rule("ZOO333", "disp_freq <= numb_steps")
-def errors_are_displayed(config: Input) -> Iterator[Finding]:
-    """Warn if a run displays its errors no more often than at its first step."""
-    yield from _too_rare(config, "disp_freq", "only the first step is displayed")
-
-
-def _too_rare(config: Input, key: str, consequence: str) -> Iterator[Finding]:
+def _happens(key: str, consequence: str, config: Input) -> Iterator[Finding]:
+    """Warn of what is done less often than there are steps."""
     steps, every = config.training.numb_steps, getattr(config.training, key)
     if key in config.training.model_fields_set and steps and every > steps:
         message = f"{key} ({every}) > numb_steps ({steps}): {consequence}"
         yield warning(f"training.{key}", message)
+
+
+for _code, _key, _consequence in (
+    ("ZOO323", "save_freq", "only the last step is saved"),
+    ("ZOO333", "disp_freq", "only the first step is displayed"),
+):
+    rule(_code, f"{_key} <= numb_steps")(partial(_happens, _key, _consequence))
 
 
 @rule("ZOO334", "validation_freq <= numb_steps")
