@@ -216,15 +216,13 @@ def test_branches_within_two_percent_are_rivals():
     assert found.to_json()["rivals"] == ["near"]
 
 
-def test_a_branch_that_cannot_be_evaluated_is_last():
-    broken = fit("broken", problem="compressed")
-    good = fit("good", force_rmse=0.1, num_force=3)
-    assert [f.branch for f in rank([broken, good])] == ["good", "broken"]
-
-
-def test_an_error_that_is_not_a_number_is_never_the_best():
-    bad = fit("bad", force_rmse=float("nan"), num_force=3)
-    good = fit("good", force_rmse=0.1, num_force=3)
+@pytest.mark.parametrize(
+    "worse",
+    [{"problem": "compressed"}, {"force_rmse": float("nan"), "num_force": 3}],
+    ids=["not evaluated", "not a number"],
+)
+def test_a_branch_without_an_error_is_never_the_best(worse):
+    bad, good = fit("bad", **worse), fit("good", force_rmse=0.1, num_force=3)
     assert [f.branch for f in rank([bad, good])] == ["good", "bad"]
     assert bad.to_json()["force_rmse"] is None
 
