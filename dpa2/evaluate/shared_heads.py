@@ -13,11 +13,9 @@ from torch import Tensor
 
 from dpa2.data.frames import Frames, named
 from dpa2.formats.checkpoint import Checkpoint
-from dpa2.formats.weights import load_deepmd_state
-from dpa2.model.build import build_model
+from dpa2.formats.weights import model_from_state
 from dpa2.model.energy import EnergyModel, tensors_to
 from schemas.base.errors import ZooError
-from schemas.input.model import parse_model
 from schemas.input.weights import DESCRIPTOR
 
 FloatArray = NDArray[np.float64]
@@ -119,8 +117,7 @@ def open_heads(
     for name in checkpoint.branches:
         section, tensors = checkpoint.branch(name)
         try:
-            model = build_model(parse_model(section))
-            load_deepmd_state(model, tensors)
+            model = model_from_state(section, tensors)
         except ZooError as error:
             problems[name] = error.message
             continue

@@ -19,13 +19,11 @@ from dpa2.data.frames import Frames, named
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
-from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
-from dpa2.model.build import build_model
+from dpa2.formats.weights import model_from_state, to_deepmd_state
 from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.training.drawn_frames import draw_frames
 from schemas.base.errors import CheckpointError, DataError
 from schemas.checkpoint.branch_names import resolve_branch
-from schemas.input.model import parse_model
 from schemas.input.start import BiasMode
 from schemas.input.unsupported import preset_energies
 from schemas.input.weights import ATOMIC
@@ -363,8 +361,7 @@ def rebias(
     checkpoint = read_checkpoint(model)
     name = resolve_branch(checkpoint.path, checkpoint.model_params, branch)
     section, tensors = checkpoint.branch(name)
-    network = build_model(parse_model(section, checkpoint.path))
-    load_deepmd_state(network, tensors)
+    network = model_from_state(section, tensors, checkpoint.path)
     network = network.requires_grad_(False).to(torch.device(device or "cpu"))
     systems = open_systems(list(data), network.type_map)
     most = max(system.num_frames for system in systems)
