@@ -1,25 +1,28 @@
 """`zoo branches`, `recommend` and `extract`: the branches of a multi-task model."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
-from cli.models import Strict, tell
+from cli.command import Document
+from cli.models import tell_bad_frames
 from cli.options import (
     Branch,
     Device,
     EnergyKey,
     FileArgument,
     ForcesKey,
-    Json,
     Model,
     Offline,
-    Quiet,
-    complete_model,
+    Replace,
+    Strict,
     label_keys,
+    model_argument,
+    with_suffix,
 )
-from cli.output import Output
+from cli.output import JsonOutput, Output
 
 if TYPE_CHECKING:
     from dpa2.evaluate.recommendation import BranchFit, Recommendation
@@ -32,43 +35,25 @@ _MOST_ELEMENTS = 8
 
 
 def branches(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Checkpoint (.pt), name or address of a pretrained model.",
-            autocompletion=complete_model,
-        ),
-    ],
+    *,
+    model: Annotated[str, model_argument()],
     remote: Annotated[
-        bool, typer.Option("--remote", help="Read the file on the network, even if it is here.")
+        bool, Option("--remote", help="Read the file on the network, even if it is here.")
     ] = False,
     offline: Offline = False,
-    json_mode: Json = False,
-) -> None:
+    out: JsonOutput,
+) -> Document:
     """List the branches of a checkpoint, which need not be multi-task; no weight is read.
 
     Of a model that is not on this machine only the description is fetched.
 
     Example: zoo branches DPA2_medium
     """
-    from dataclasses import asdict
-
     from zoo.branches import not_ours, num_parameters, summarize
 
-    out = Output(json_mode=json_mode)
     place, header = _read(model, remote=remote, offline=offline)
     found = summarize(header)
     total = num_parameters(header)
-    out.result(
-        {
-            "ok": True,
-            "model": place,
-            "steps": header.steps,
-            "num_parameters": total,
-            "branches": [asdict(branch) for branch in found],
-        }
-    )
     for text in not_ours(found):
         out.warning(text)
     kind = f"{len(found)} branches" if "model_dict" in header.model_params else "single-task model"
@@ -77,8 +62,15 @@ def branches(
         if header.complete
         else f"{place}: {kind}",
         ("branch", "elements", "not in training", "descriptor", "fitting net", "parameters"),
-        [_row(branch, _owner(branch, found)) for branch in found],
+        [_row_of_branch(branch, _owner(branch, found)) for branch in found],
     )
+    return {
+        "ok": True,
+        "model": place,
+        "steps": header.steps,
+        "num_parameters": total,
+        "branches": [asdict(branch) for branch in found],
+    }
 
 
 def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointHeader]":
@@ -101,7 +93,7 @@ def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointH
     return header.name, header
 
 
-def _row(branch: "BranchSummary", owner: str) -> tuple[str, ...]:
+def _row_of_branch(branch: "BranchSummary", owner: str) -> tuple[str, ...]:
     names = f" ({', '.join(branch.aliases)})" if branch.aliases else ""
     unseen = "unknown"
     if branch.observed is not None:
@@ -137,37 +129,32 @@ def _elements(names: list[str]) -> str:
     return f"{shown} + {more}" if more > 0 else shown or "-"
 
 
-def register_branches(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(branches)
-
-
 def recommend(
+    *,
     data: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="DATA...",
             help="Labelled data: systems of deepmd-kit, or any format of dpdata or ASE.",
         ),
     ],
     model: Model,
     num_frames: Annotated[
-        int, typer.Option("--frames", "-n", min=0, help="Frames to look at in all; 0: every frame.")
+        int, Option("--frames", "-n", min=0, help="Frames to look at in all; 0: every frame.")
     ] = 32,
     all_forces: Annotated[
         bool,
-        typer.Option("--all-forces", help="Compare forces on all of them, which takes longer."),
+        Option("--all-forces", help="Compare forces on all of them, which takes longer."),
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the errors: .png, .pdf or .svg.")
+        Path | None, Option("--plot", help="Draw the errors: .png, .pdf or .svg.")
     ] = None,
     energy_key: EnergyKey = None,
     forces_key: ForcesKey = None,
     strict: Strict = False,
     device: Device = "cpu",
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    out: Output,
+) -> Document:
     """Rank the branches of a multi-task model by their errors on your labelled frames.
 
     An energy per element is fitted out first, as fine-tuning does. Branches that lack an element
@@ -176,19 +163,17 @@ def recommend(
 
     Example: zoo recommend data/water -m DPA-2.4-7M.pt
     """
-    from cli.output import progress_bar, shown_warnings
     from dpa2.evaluate.figures import figure_format
     from dpa2.evaluate.recommend import recommend as compare_branches
     from dpa2.evaluate.recommendation import plot_recommendation
 
-    out = Output(json_mode=json_mode, quiet=quiet)
     if plot is not None:
         figure_format(plot)
-    with shown_warnings(out), progress_bar(out, "frames", None) as advance:
+    with out.python_warnings(), out.progress("frames", None) as advance:
         found = compare_branches(
             model,
             data,
-            keys=label_keys(energy_key, forces_key, None, None),
+            keys=label_keys(energy_key, forces_key),
             num_frames=num_frames or None,
             all_forces=all_forces,
             strict=strict,
@@ -199,13 +184,11 @@ def recommend(
         out.warning(warning)
     if plot is not None:
         plot_recommendation(found, plot)
-    out.result({"ok": not found.bad, "model": model, **found.to_json()})
     _print(out, model, found)
     if plot is not None:
         out.info(f"wrote {plot}")
-    tell(out, found.bad)
-    if found.bad:
-        raise typer.Exit(1)
+    tell_bad_frames(out, found.bad)
+    return {"ok": not found.bad, "model": model, **found.to_json()}
 
 
 def _print(out: Output, model: str, found: "Recommendation") -> None:
@@ -214,7 +197,7 @@ def _print(out: Output, model: str, found: "Recommendation") -> None:
         f"{found.num_frames} frames of {' '.join(found.elements)}: "
         f"energies of {found.num_energy_frames}, forces of {found.num_force_frames}"
     )
-    out.table(title, columns, [_recommend_row(fit) for fit in found.branches])
+    out.table(title, columns, [_row_of_fit(fit) for fit in found.branches])
     if found.num_descriptors > 1:
         out.info(f"the branches have {found.num_descriptors} descriptors; each was computed once")
     if 0 < found.num_force_frames < found.num_frames:
@@ -233,7 +216,7 @@ def _print(out: Output, model: str, found: "Recommendation") -> None:
     out.text(f"start from {best.branch}: zoo finetune input.json -m {model} --branch {best.branch}")
 
 
-def _recommend_row(fit: "BranchFit") -> tuple[str, ...]:
+def _row_of_fit(fit: "BranchFit") -> tuple[str, ...]:
     remarks = [fit.problem] if fit.problem else []
     if fit.unseen:
         remarks.append(f"never trained on {', '.join(fit.unseen)}")
@@ -250,70 +233,43 @@ def _number(value: float | None, text: str) -> str:
     return "-" if value is None else text.format(value)
 
 
-def register_recommend(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(recommend)
-
-
 def extract(
+    *,
     model: FileArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoint to write.")],
+    output: Annotated[Path, Option("--output", "-o", help="Checkpoint to write.")],
     branch: Branch = None,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace a file that is there.")
-    ] = False,
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    force: Replace = False,
+    out: Output,
+) -> Document:
     """Write a branch as a single-task checkpoint, for this program and for deepmd-kit.
 
     Example: zoo extract DPA-2.4-7M.pt --branch H2O_H2O_PD -o water.pt
     """
+    from schemas.base.errors import CheckpointError
+    from schemas.checkpoint.other_files import missing_file
     from zoo.branch_file import extract_branch
 
-    out = Output(json_mode=json_mode, quiet=quiet)
-    _refuse_overwriting(output, force=force)
-    source = _existing(model)
+    if output.is_dir():
+        raise CheckpointError(f"{output} is a folder", hint="name the file to write")
+    if output.exists() and not force:
+        raise CheckpointError(
+            f"{output} is there already", hint="name another file, or add --force to replace it"
+        )
+    source = with_suffix(model)
+    if not source.exists():
+        raise missing_file(model)
     with out.status(f"reading {source}"):
         found = extract_branch(source, branch, output)
     num_bytes = output.stat().st_size
-    out.result(
-        {
-            "ok": True,
-            "model": str(source),
-            "branch": found.branch,
-            "output": str(found.path),
-            "type_map": found.type_map,
-            "num_bytes": num_bytes,
-        }
-    )
     out.text(
         f"{found.path}: branch {found.branch}, {len(found.type_map)} types, "
         f"{num_bytes / 1e6:.1f} MB"
     )
-
-
-def _refuse_overwriting(target: Path, *, force: bool) -> None:
-    from schemas.base.errors import CheckpointError
-
-    if target.is_dir():
-        raise CheckpointError(f"{target} is a folder", hint="name the file to write")
-    if target.exists() and not force:
-        raise CheckpointError(
-            f"{target} is there already", hint="name another file, or add --force to replace it"
-        )
-
-
-def _existing(path: Path) -> Path:
-    """Return the file that a path means; as with `dp`, the suffix `.pt` may be left out."""
-    from schemas.checkpoint.other_files import missing_file
-
-    for file in (path, path.parent / f"{path.name}.pt"):
-        if file.exists():
-            return file
-    raise missing_file(path)
-
-
-def register_extract(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(extract)
+    return {
+        "ok": True,
+        "model": str(source),
+        "branch": found.branch,
+        "output": str(found.path),
+        "type_map": found.type_map,
+        "num_bytes": num_bytes,
+    }

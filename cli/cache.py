@@ -1,12 +1,15 @@
 """`zoo cache` and `zoo verify`: the models' files on this machine."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
-from cli.options import Json, complete_model
-from cli.output import Output
+from cli.catalog import models_of_all_registries, shown_size
+from cli.command import Document
+from cli.options import model_argument, with_suffix
+from cli.output import JsonOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,23 +19,15 @@ if TYPE_CHECKING:
 
 
 _DAY = 86400.0
-_app = typer.Typer(
-    no_args_is_help=True,
-    help="What downloads left on this machine. Files from plain addresses are in the cache of zoo; "
-    "those of Hugging Face and ModelScope are in the caches that these share with other programs.",
-)
 
 
-@_app.command(name="list")
-def list_cache(as_json: Json = False) -> None:
+def list_cache(out: JsonOutput) -> Document:
     """List the files of the cache, the one used last first, and registered models in hub caches."""
     import time
 
-    from cli.catalog import shown_size
     from zoo.cache import Store
     from zoo.known_models import known_models
 
-    out = Output(json_mode=as_json)
     store, models = Store(), known_models()
     names = _names(models)
     entries: list[dict[str, Any]] = [
@@ -58,10 +53,8 @@ def list_cache(as_json: Json = False) -> None:
         for name, cache, path in _in_hub_caches(models)
     ]
     total = sum(entry["size"] for entry in entries)
-    out.result({"ok": True, "root": str(store.root), "size": total, "files": entries})
     if not entries:
         out.text(f"nothing is cached ({store.root})")
-        return
     rows = [
         [
             entry["model"] or entry["path"].rpartition("/")[2],
@@ -72,67 +65,62 @@ def list_cache(as_json: Json = False) -> None:
         ]
         for entry in entries
     ]
-    out.plain_table(("file", "SHA-256", "size", "used", "cache"), rows)
-    out.info(f"{shown_size(total)} in all; {store.root}")
+    if entries:
+        out.plain_table(("file", "SHA-256", "size", "used", "cache"), rows)
+        out.info(f"{shown_size(total)} in all; {store.root}")
+    return {"ok": True, "root": str(store.root), "size": total, "files": entries}
 
 
-@_app.command()
 def prune(
+    *,
     older_than: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--older-than", metavar="DAYS", min=0, help="Also whole files not used for that long."
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    as_json: Json = False,
-) -> None:
+    dry_run: Annotated[bool, Option("--dry-run", help="Only say what would go.")] = False,
+    out: JsonOutput,
+) -> Document:
     """Remove partial files that nobody writes any more; with --older-than also unused files."""
-    from cli.catalog import shown_size
     from zoo.cache import Store
 
-    out = Output(json_mode=as_json)
     age = None if older_than is None else older_than * _DAY
     done = Store().prune(older_than=age, dry_run=dry_run)
-    out.result(
-        {
-            "ok": True,
-            "dry_run": dry_run,
-            "paths": [str(path) for path in done.paths],
-            "freed": done.freed,
-        }
-    )
     for path in done.paths:
         out.text(str(path))
     out.text(f"{shown_size(done.freed)} {'would be freed' if dry_run else 'freed'}")
+    return {
+        "ok": True,
+        "dry_run": dry_run,
+        "paths": [str(path) for path in done.paths],
+        "freed": done.freed,
+    }
 
 
-@_app.command()
 def rm(
+    *,
     what: Annotated[
         list[str],
-        typer.Argument(
+        model_argument(
+            "Models, or hashes (their first digits) as `zoo cache list` shows them.",
             metavar="MODEL|SHA256...",
-            help="Models, or hashes (their first digits) as `zoo cache list` shows them.",
-            autocompletion=complete_model,
         ),
     ],
     forget: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--forget", help="Trust whatever the addresses deliver next, where no hash is known."
         ),
     ] = False,
-    as_json: Json = False,
-) -> None:
+    out: JsonOutput,
+) -> Document:
     """Remove files from the cache of zoo.
 
     Example: zoo cache rm DPA2_medium
     """
-    from cli.catalog import shown_size
     from zoo.cache import Store
 
-    out = Output(json_mode=as_json)
     store = Store()
     freed, removed, forgotten = 0, [], []
     for sha256 in [_sha256_of(text, forget=forget) for text in what]:
@@ -140,25 +128,19 @@ def rm(
         removed.append(sha256)
         if forget:
             forgotten += store.forget(sha256)
-    out.result({"ok": True, "removed": removed, "freed": freed, "forgotten": forgotten})
     out.text(f"{shown_size(freed)} freed")
     for url in forgotten:
         out.text(f"trusted anew at the next download: {url}")
+    return {"ok": True, "removed": removed, "freed": freed, "forgotten": forgotten}
 
 
-@_app.command()
-def path(as_json: Json = False) -> None:
+def path(out: JsonOutput) -> Document:
     """Print where the cache is; ZOO_CACHE moves it."""
     from schemas.base import environment
 
-    out = Output(json_mode=as_json)
-    caches = {
-        "zoo": str(environment.cache_folder()),
-        "huggingface": str(environment.huggingface_cache()),
-        "modelscope": str(environment.modelscope_cache()),
-    }
-    out.result({"ok": True} | caches)
-    out.text(caches["zoo"])
+    caches = {"zoo": environment.cache_folder()} | _hub_caches()
+    out.text(str(caches["zoo"]))
+    return {"ok": True} | {name: str(folder) for name, folder in caches.items()}
 
 
 def _names(models: "KnownModels") -> dict[str, str]:
@@ -175,18 +157,22 @@ def _names(models: "KnownModels") -> dict[str, str]:
     return found
 
 
-def _in_hub_caches(models: "KnownModels") -> "list[tuple[str, str, Path]]":
+def _hub_caches() -> dict[str, Path]:
     from schemas.base import environment
-    from zoo.local_copies import local_copy
 
-    caches = {
+    return {
         "huggingface": environment.huggingface_cache(),
         "modelscope": environment.modelscope_cache(),
     }
+
+
+def _in_hub_caches(models: "KnownModels") -> list[tuple[str, str, Path]]:
+    from zoo.local_copies import local_copy
+
     found = []
     for known in models.models:
         local = local_copy(known)
-        for cache, folder in caches.items():
+        for cache, folder in _hub_caches().items():
             if local is not None and local.path.is_relative_to(folder):
                 found.append((known.model.reference, cache, local.path))
     return found
@@ -228,48 +214,34 @@ def _sha256_of(text: str, *, forget: bool) -> str:
     return local.path.parent.name
 
 
-def _elsewhere(place: "Path") -> str:
-    from schemas.base import environment
-
-    if place.is_relative_to(environment.huggingface_cache()):
-        repo = place.relative_to(environment.huggingface_cache()).parts[0]
-        kind, *names = repo.split("--")
+def _elsewhere(place: Path) -> str:
+    caches = _hub_caches()
+    if place.is_relative_to(caches["huggingface"]):
+        kind, *names = place.relative_to(caches["huggingface"]).parts[0].split("--")
         return f"that cache is shared: hf cache rm {kind.removesuffix('s')}/{'/'.join(names)}"
-    if place.is_relative_to(environment.modelscope_cache()):
+    if place.is_relative_to(caches["modelscope"]):
         return "that cache is shared with other programs; delete the file there"
     return "it does not come from a download"
 
 
-def register_cache(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    app.add_typer(_app, name="cache")
-
-
 def verify(
+    *,
     models: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[MODEL|FILE]...",
-            help="Names or files; without any, all models on this machine.",
-            autocompletion=complete_model,
+        model_argument(
+            "Names or files; without any, all models on this machine.", metavar="[MODEL|FILE]..."
         ),
     ] = None,
-    as_json: Json = False,
-) -> None:
+    out: JsonOutput,
+) -> Document:
     """Hash files again, and compare with the registries and with what first came.
 
     The exit code is 1 if a file is damaged or was superseded.
 
     Example: zoo verify DPA-2.4-7M dpa-2.4-7M.pt
     """
-    from zoo.known_models import known_models
-
-    out = Output(json_mode=as_json)
-    everything = known_models()
-    for fault in everything.faults:
-        out.warning(fault.message)
     checked = []
-    for one in _checked(models or [], everything):
+    for one in _checked(models or [], models_of_all_registries(out)):
         checked.append(one)
         name = f" ({one.model})" if one.model else ""
         out.text(f"{one.verdict}: {one.path}{name}")
@@ -278,11 +250,10 @@ def verify(
         if not one.is_good or one.verdict == "unknown":
             out.text(f"  SHA-256 {one.sha256}")
     good = all(one.is_good for one in checked)
-    out.result({"ok": good, "files": [_document(one) for one in checked]})
     if not checked:
         out.text("no model is on this machine")
-    if not good:
-        raise typer.Exit(1)
+    files = [asdict(one) | {"path": str(one.path)} for one in checked]
+    return {"ok": good, "files": files}
 
 
 def _checked(references: list[str], models: "KnownModels") -> "Iterator[Checked]":
@@ -295,23 +266,6 @@ def _checked(references: list[str], models: "KnownModels") -> "Iterator[Checked]
     for text in references:
         reference = parse_reference(text)
         if isinstance(reference, LocalPath):
-            path = reference.path
-            yield check_file(path if path.exists() else _with_suffix(path), models)
+            yield check_file(with_suffix(reference.path), models)
         else:
             yield check_located(located(reference), text)
-
-
-def _document(checked: "Checked") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(checked) | {"path": str(checked.path)}
-
-
-def _with_suffix(path: Path) -> Path:
-    other = path.parent / f"{path.name}.pt"
-    return other if other.exists() else path
-
-
-def register_verify(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(verify)

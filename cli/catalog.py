@@ -1,20 +1,31 @@
 """`zoo list` and `zoo search`: the pretrained models that are known by name."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from cli.options import Json
-from cli.output import Output
+from cli.command import Document
+from cli.output import JsonOutput, Output
 
 if TYPE_CHECKING:
     from schemas.registry import RegisteredModel, Source
     from zoo.hubs.catalogue import Found
-    from zoo.known_models import Hit, KnownModel
+    from zoo.known_models import Hit, KnownModel, KnownModels
     from zoo.local_copies import LocalCopy
 
 
 _UNIT = 1000.0
+
+
+def models_of_all_registries(out: Output) -> "KnownModels":
+    """Return the models that are known by name; tell what is wrong with a registry."""
+    from zoo.known_models import known_models
+
+    everything = known_models()
+    for fault in everything.faults:
+        out.warning(fault.message)
+    return everything
 
 
 def shown_size(num_bytes: int | None) -> str:
@@ -83,33 +94,28 @@ def shown_source(source: "Source") -> str:
 
 
 def list_models(
+    *,
     family: Annotated[
-        str | None, typer.Option("--family", help="Only models of this family, such as DPA-2.")
+        str | None, Option("--family", help="Only models of this family, such as DPA-2.")
     ] = None,
-    as_json: Json = False,
-) -> None:
+    out: JsonOutput,
+) -> Document:
     """List the pretrained models of all registries; nothing is asked over the network.
 
     Example: zoo list --family DPA-2
     """
-    from zoo.known_models import known_models
+    from schemas.base.errors import RegistryError
+    from schemas.base.names import did_you_mean
     from zoo.local_copies import local_copy
 
-    out = Output(json_mode=as_json)
-    everything = known_models()
-    for fault in everything.faults:
-        out.warning(fault.message)
+    everything = models_of_all_registries(out)
     shown = [known for known in everything.models if family is None or known.model.is_of(family)]
     if family is not None and not shown:
-        raise _unknown_family(family, [known.model.family for known in everything.models])
+        families = sorted({known.model.family for known in everything.models})
+        raise RegistryError(
+            f"no model is of the family `{family}`", hint=did_you_mean(family, families)
+        )
     found = [(known, local_copy(known)) for known in shown]
-    out.result({"ok": True, "models": [document(known, local) for known, local in found]})
-    if not as_json:
-        _show(out, found)
-
-
-def _show(out: Output, found: "list[tuple[KnownModel, LocalCopy | None]]") -> None:
-
     several = len({known.registry for known, _ in found}) > 1
     columns = ["name", "family", "trained here", "branches", "size", "where"]
     rows = []
@@ -128,47 +134,33 @@ def _show(out: Output, found: "list[tuple[KnownModel, LocalCopy | None]]") -> No
             row.append(known.registry + by)
         rows.append(row)
     out.plain_table([*columns, "registry"] if several else columns, rows)
-    out.info("more about one: zoo show MODEL; get it: zoo pull MODEL")
-
-
-def _unknown_family(family: str, families: list[str]) -> Exception:
-    from schemas.base.errors import RegistryError
-    from schemas.base.names import did_you_mean
-
-    known = sorted(set(families))
-    return RegistryError(f"no model is of the family `{family}`", hint=did_you_mean(family, known))
-
-
-def register_list(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(name="list")(list_models)
+    if not out.json_mode:
+        out.info("more about one: zoo show MODEL; get it: zoo pull MODEL")
+    return {"ok": True, "models": [document(known, local) for known, local in found]}
 
 
 def search(
+    *,
     text: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="TEXT", help="Names, elements, domains, functionals: models that fit all words."
         ),
     ],
     online: Annotated[
         bool,
-        typer.Option("--online", help="Look through Hugging Face and AIS Square as well."),
+        Option("--online", help="Look through Hugging Face and AIS Square as well."),
     ] = False,
-    as_json: Json = False,
-) -> None:
+    out: JsonOutput,
+) -> Document:
     """Find pretrained models by name, element, domain, functional or branch.
 
     Example: zoo search water SCAN
     """
-    from zoo.known_models import known_models
     from zoo.known_models import search as search_registries
     from zoo.local_copies import local_copy
 
-    out = Output(json_mode=as_json)
-    everything = known_models()
-    for fault in everything.faults:
-        out.warning(fault.message)
+    everything = models_of_all_registries(out)
     words = " ".join(text)
     hits = search_registries(everything.models, words)
     online_found = _ask_catalogues(out, words) if online else []
@@ -177,10 +169,6 @@ def search(
         | {"score": hit.score, "matches": [list(match) for match in hit.matches]}
         for hit in hits
     ]
-    out.result(
-        {"ok": True, "models": result}
-        | ({"online": [_online_document(found) for found in online_found]} if online else {})
-    )
     if hits:
         out.plain_table(("model", "family", "found in"), [_row(hit) for hit in hits])
         out.info(f"more about it: zoo show {hits[0].known.model.reference}")
@@ -190,6 +178,8 @@ def search(
         out.text(f"no model fits `{words}`")
         if not online:
             out.info(f"more may be on the hubs: zoo search --online {words}")
+    told = {"ok": True, "models": result}
+    return told | ({"online": list(map(_online_document, online_found))} if online else {})
 
 
 def _ask_catalogues(out: Output, words: str) -> "list[Found]":
@@ -228,12 +218,5 @@ def _show_online(out: Output, found: "list[Found]") -> None:
 
 
 def _online_document(found: "Found") -> dict[str, Any]:
-    from dataclasses import asdict
-
     updated = found.updated.isoformat() if found.updated else None
     return asdict(found) | {"updated": updated}
-
-
-def register_search(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(search)

@@ -1,20 +1,20 @@
 """`zoo freeze`, `convert` and `export`: models in other formats."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from cli.options import Branch, Device, FileArgument, Json, Quiet, find_model
+from cli.command import Document
+from cli.options import Branch, Device, FileArgument, Replace, find_model
 from cli.output import Output
 
 
 def freeze(
+    *,
     checkpoint: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--checkpoint",
             "-c",
             callback=find_model,
@@ -23,7 +23,7 @@ def freeze(
     ] = Path(),
     output: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--output",
             "-o",
             help="File to write: .pth runs on every machine; .pt2 is compiled for this one.",
@@ -31,17 +31,14 @@ def freeze(
     ] = Path("frozen_model.pth"),
     branch: Branch = None,
     dtype: Annotated[
-        str | None,
-        typer.Option("--dtype", help="Compute in float32 or float64; default: as trained."),
+        str | None, Option("--dtype", help="Compute in float32 or float64; default: as trained.")
     ] = None,
     atomic_virial: Annotated[
-        bool,
-        typer.Option("--atomic-virial", help="In a .pt2: virials of atoms, too; slower."),
+        bool, Option("--atomic-virial", help="In a .pt2: virials of atoms, too; slower.")
     ] = False,
     device: Device = "cpu",
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    out: Output,
+) -> Document:
     """Freeze a checkpoint to TorchScript, or compile it; both run without this program.
 
     A .pt2 file holds machine code: it belongs to the kind of processor or GPU, and to the release
@@ -53,9 +50,8 @@ def freeze(
 
     from dpa2.formats.conversion import freeze as freeze_checkpoint
 
-    out = Output(json_mode=json_mode, quiet=quiet)
     start = perf_counter()
-    with _stages(out, f"freezing {checkpoint}") as report:
+    with out.status(f"freezing {checkpoint}") as report:
         frozen = freeze_checkpoint(
             checkpoint,
             output,
@@ -66,18 +62,6 @@ def freeze(
             report=report,
         )
     seconds = perf_counter() - start
-    out.result(
-        {
-            "ok": True,
-            "checkpoint": str(frozen.source),
-            "branch": frozen.branch,
-            "output": str(frozen.path),
-            "type_map": frozen.type_map,
-            "num_parameters": frozen.num_parameters,
-            "num_bytes": frozen.num_bytes,
-            "seconds": round(seconds, 1),
-        }
-    )
     out.text(
         f"{frozen.path}: {len(frozen.type_map)} types, {frozen.num_parameters:,} parameters, "
         f"{frozen.num_bytes / 1e6:.1f} MB, {seconds:.0f} s"
@@ -86,50 +70,37 @@ def freeze(
     out.info(f"LAMMPS: pair_style deepmd {frozen.path}; pair_coeff * * {elements}")
     if frozen.format == ".pt2":
         out.info("LAMMPS: on one rank, with `atom_modify map yes` before the atoms are read")
-
-
-@contextmanager
-def _stages(out: Output, what: str) -> Iterator[Callable[[str], None]]:
-    """Show what is going on and since when; yields what to call with the name of the next stage."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = out.console()
-    if out.quiet or not console.is_terminal:
-        out.info(what)
-        yield out.info
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what)
-        yield lambda stage: progress.update(task, description=f"{what}: {stage}")
-
-
-def register_freeze(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(freeze)
+    return {
+        "ok": True,
+        "checkpoint": str(frozen.source),
+        "branch": frozen.branch,
+        "output": str(frozen.path),
+        "type_map": frozen.type_map,
+        "num_parameters": frozen.num_parameters,
+        "num_bytes": frozen.num_bytes,
+        "seconds": round(seconds, 1),
+    }
 
 
 def convert(
+    *,
     source: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="IN", callback=find_model, help="Model file, or name of a pretrained model."
         ),
     ],
     output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="File to write; its suffix names the format.")
+        Path, Argument(metavar="OUT", help="File to write; its suffix names the format.")
     ],
     branch: Branch = None,
     dtype: Annotated[
         str | None,
-        typer.Option("--dtype", help="Write parameters in float32 or float64; default: as is."),
+        Option("--dtype", help="Write parameters in float32 or float64; default: as is."),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace a file that is there.")
-    ] = False,
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    force: Replace = False,
+    out: Output,
+) -> Document:
     """Convert between .pt, .pth, .dp, .yaml, .safetensors; write .savedmodel, .hlo for JAX.
 
     Weights keep their bits. What the output cannot hold is named.
@@ -141,27 +112,10 @@ def convert(
 
     register_safetensors()
 
-    out = Output(json_mode=json_mode, quiet=quiet)
     with out.status(f"converting {source}"):
         done = convert_model(
             source, output, branch=branch, dtype=dtype, force=force, report=out.info
         )
-    out.result(
-        {
-            "ok": True,
-            "source": str(done.source),
-            "source_format": done.source_format,
-            "branch": done.branch,
-            "output": str(done.path),
-            "format": done.format,
-            "type_map": done.type_map,
-            "precision": done.precision,
-            "num_parameters": done.num_parameters,
-            "num_bytes": done.num_bytes,
-            "left_behind": done.left_behind,
-            "notes": done.notes,
-        }
-    )
     for note in done.notes:
         out.warning(note)
     if done.left_behind:
@@ -170,25 +124,30 @@ def convert(
         f"{done.path}: {len(done.type_map)} types, {done.num_parameters:,} parameters in "
         f"{done.precision}, {done.num_bytes / 1e6:.1f} MB"
     )
-
-
-def register_convert(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(convert)
+    return {
+        "ok": True,
+        "source": str(done.source),
+        "source_format": done.source_format,
+        "branch": done.branch,
+        "output": str(done.path),
+        "format": done.format,
+        "type_map": done.type_map,
+        "precision": done.precision,
+        "num_parameters": done.num_parameters,
+        "num_bytes": done.num_bytes,
+        "left_behind": done.left_behind,
+        "notes": done.notes,
+    }
 
 
 def export(
+    *,
     model: FileArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
-    safetensors: Annotated[
-        bool, typer.Option("--safetensors", help="Write a safetensors file.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace a file that is there.")
-    ] = False,
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    output: Annotated[Path, Option("--output", "-o", help="File to write.")],
+    safetensors: Annotated[bool, Option("--safetensors", help="Write a safetensors file.")] = False,
+    force: Replace = False,
+    out: Output,
+) -> Document:
     """Write a checkpoint as safetensors (tensors and JSON, no pickle), and such a file back.
 
     Example: zoo export model.pt --safetensors -o model.safetensors
@@ -198,16 +157,14 @@ def export(
     from schemas.base.errors import ConversionError
     from zoo.safetensors_file import from_safetensors, to_safetensors
 
-    out = Output(json_mode=json_mode, quiet=quiet)
     backwards = Path(model).suffix == ".safetensors"
-    if backwards == safetensors:
+    if backwards and safetensors:
         raise ConversionError(
-            f"{model} is a safetensors file already"
-            if safetensors
-            else "the format to write is not said",
-            hint="zoo export F.safetensors -o M.pt"
-            if safetensors
-            else "zoo export M.pt --safetensors -o F.safetensors",
+            f"{model} is a safetensors file already", hint="zoo export F.safetensors -o M.pt"
+        )
+    if not (backwards or safetensors):
+        raise ConversionError(
+            "the format to write is not said", hint="zoo export M.pt --safetensors -o F.safetensors"
         )
     if output.exists() and not force:
         raise ConversionError(
@@ -215,18 +172,11 @@ def export(
         )
     with out.status(f"reading {model}"):
         found = from_safetensors(model, output) if backwards else to_safetensors(model, output)
-    out.result(
-        {
-            "ok": True,
-            "model": str(model),
-            "output": str(found.path),
-            "tensors": found.tensors,
-            "num_bytes": found.num_bytes,
-        }
-    )
     out.text(f"{found.path}: {found.tensors} tensors, {found.num_bytes / 1e6:.1f} MB")
-
-
-def register_export(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(export)
+    return {
+        "ok": True,
+        "model": str(model),
+        "output": str(found.path),
+        "tensors": found.tensors,
+        "num_bytes": found.num_bytes,
+    }

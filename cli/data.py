@@ -1,34 +1,38 @@
 """`zoo data`: convert data sets, look into them, check them."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from cli.options import EnergyKey, ForcesKey, StressKey, StressUnit, Vacuum, label_keys, names_of
+from cli.command import Document
+from cli.options import DataPaths, EnergyKey, ForcesKey, StressKey, StressUnit, label_keys, names_of
 from cli.output import Output
-
-data_app = typer.Typer(help="Convert data sets and look into them.", no_args_is_help=True)
 
 _LETTERS = {"energy": "E", "force": "F", "virial": "V"}
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and warnings only.")]
+
+@dataclass
+class DataOutput(Output):
+    """What a command about data prints."""
+
+    json_mode: Annotated[bool, Option("--json", help="Print the result as one JSON document.")] = (
+        False
+    )
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print results and warnings only.")] = False
 
 
-@data_app.command("convert")
 def convert(
+    *,
     inputs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="IN...", help="Files, folders, prefixes; FILE@INDEX takes some frames."
-        ),
+        Argument(metavar="IN...", help="Files, folders, prefixes; FILE@INDEX takes some frames."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    output: Annotated[Path, Option("--output", "-o", help="Folder to write.")],
     format_name: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--from",
             metavar="FMT",
             help="extxyz, vasp/outcar, cp2k/output, qe/pw/scf, abacus/scf, lammps/dump, any other "
@@ -39,10 +43,19 @@ def convert(
     forces_key: ForcesKey = None,
     stress_key: StressKey = None,
     stress_unit: StressUnit = None,
-    vacuum: Vacuum = 20.0,
+    vacuum: Annotated[
+        float,
+        Option(
+            "--vacuum",
+            metavar="Å",
+            min=1.0,
+            max=1000.0,
+            help="Between images where a structure is periodic in some directions only.",
+        ),
+    ] = 20.0,
     type_map: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--type-map",
             metavar="'O H'",
             help="Elements, in order; they name the types 1, 2, ... of files that do not. "
@@ -50,16 +63,15 @@ def convert(
         ),
     ] = None,
     split: Annotated[
-        str, typer.Option("--split", help="Parts for training and validation; 1 for no validation.")
+        str, Option("--split", help="Parts for training and validation; 1 for no validation.")
     ] = "0.9/0.1",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random split.")] = 0,
+    seed: Annotated[int, Option("--seed", min=0, help="Seed of the random split.")] = 0,
     mixed: Annotated[
-        bool, typer.Option("--mixed", help="Write mixed-type systems, one per number of atoms.")
+        bool, Option("--mixed", help="Write mixed-type systems, one per number of atoms.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier conversion.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    force: Annotated[bool, Option("--force", help="Replace an earlier conversion.")] = False,
+    out: DataOutput,
+) -> Document:
     """Convert files into OUTPUT/train and OUTPUT/validation (deepmd/npy).
 
     Frames with faults and files that cannot be read are left out and named. Exit code: 0, or 1
@@ -67,7 +79,6 @@ def convert(
     """
     from dpa2.data import convert as conversion
 
-    out = Output(json_mode=as_json, quiet=quiet)
     with out.status(f"reading {len(inputs)} inputs"):
         done = conversion.convert(
             inputs,
@@ -85,14 +96,6 @@ def convert(
         out.warning(note)
     for refused in done.refused:
         out.warning(str(refused))
-    out.result(
-        {
-            **asdict(done),
-            "ok": not done.refused,
-            "output": str(done.output),
-            "files": [report.to_json() for report in done.files],
-        }
-    )
     out.table(
         "",
         ["system", "atoms", "cell", "train", "validation", "labels"],
@@ -109,27 +112,28 @@ def convert(
         ],
     )
     out.text(f"wrote {output}; elements: {' '.join(done.type_map)}")
-    if done.refused:
-        raise typer.Exit(1)
+    return {
+        **asdict(done),
+        "ok": not done.refused,
+        "output": str(done.output),
+        "files": [report.to_json() for report in done.files],
+    }
 
 
-@data_app.command("info")
 def info(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Folders, HDF5 or LMDB.")],
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    *,
+    paths: DataPaths,
+    out: DataOutput,
+) -> Document:
     """List systems: frames, atoms, elements, labels, ranges."""
     from dpa2.data.system import describe
     from dpa2.data.systems import open_systems
 
-    out = Output(json_mode=as_json, quiet=quiet)
     with out.status("reading data"):
         systems = [describe(system) for system in open_systems(paths)]
     for system in systems:
         for note in system.warnings:
             out.warning(note)
-    out.result({"ok": True, "systems": [asdict(system) for system in systems]})
     out.table(
         "",
         ["system", "frames", "atoms", "cell", "elements", "labels", "max |F| eV/Å"],
@@ -148,37 +152,35 @@ def info(
     )
     frames = sum(system.num_frames for system in systems)
     out.text(f"{len(systems)} systems, {frames} frames (E energy, F force, V virial)")
+    return {"ok": True, "systems": [asdict(system) for system in systems]}
 
 
-@data_app.command("check")
 def check(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Folders, HDF5 or LMDB.")],
+    *,
+    paths: DataPaths,
     type_map: Annotated[
         str | None,
-        typer.Option("--type-map", metavar="'O H'", help="Elements. Default: each system's own."),
+        Option("--type-map", metavar="'O H'", help="Elements. Default: each system's own."),
     ] = None,
     rcut: Annotated[
         list[float] | None,
-        typer.Option("--rcut", metavar="Å", help="Count neighbours within; may be repeated."),
+        Option("--rcut", metavar="Å", help="Count neighbours within; may be repeated."),
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    out: DataOutput,
+) -> Document:
     """Look for faults in data: NaN, overlaps, units, outliers, repeats; count neighbours.
 
     Exit code: 0 clean or warnings only, 1 errors.
     """
     from dpa2.data.preflight.run import check_data
 
-    out = Output(json_mode=as_json, quiet=quiet)
-    elements = None if type_map is None else tuple(type_map.replace(",", " ").split())
+    elements = None if type_map is None else tuple(names_of(type_map) or ())
     with out.status("reading data"):
         found = check_data(paths, elements, sorted(set(rcut or [6.0])))
     for item in found.findings:
         out.text(f"{paths[int(item.path[0])]}  {item.severity}  {item.code}  {item.message}")
         if item.hint:
             out.text(f"    = {item.hint}")
-    out.result(found.document())
     out.table(
         "",
         ["system", "frames", "formula", "closest Å", "E eV/atom", "max |F| eV/Å"],
@@ -199,14 +201,8 @@ def check(
             f"within {around.cutoff.rcut:g} Å: {around.mean:.1f} neighbours in the mean, "
             f"{around.most} at most ({around.where}); nsel {around.suggested} leaves some room"
         )
-    if not found.ok:
-        raise typer.Exit(1)
+    return found.document()
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def register_data(app: typer.Typer) -> None:
-    """Add `zoo data` to the application."""
-    app.add_typer(data_app, name="data")

@@ -1,87 +1,76 @@
 """`zoo init`: write an input file for some data."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
-from cli.options import find_model
-from cli.output import Output
+from cli.command import Document
+from cli.options import find_model, names_of
+from cli.output import DocumentOutput
 
 if TYPE_CHECKING:
     from schemas.check.input_file import Report
     from schemas.input.model import Model
 
 
-class Size(StrEnum):
-    """Sizes of DPA-2."""
-
-    SMALL = "small"
-    MEDIUM = "medium"
-    LARGE = "large"
-
-
-def register_init(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(name="init")(init)
-
-
 def init(
+    *,
     data: Annotated[
-        list[str] | None, typer.Argument(metavar="DATA...", help="Folders, HDF5 or LMDB.")
+        list[str] | None, Argument(metavar="DATA...", help="Folders, HDF5 or LMDB.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
-        "input.json"
-    ),
-    preset: Annotated[Size, typer.Option("--preset", help="Size of the network.")] = Size.SMALL,
+    output: Annotated[Path, Option("--output", "-o", help="File to write.")] = Path("input.json"),
+    preset: Annotated[
+        Literal["small", "medium", "large"], Option("--preset", help="Size of the network.")
+    ] = "small",
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Training steps; default: by preset.")
+        int | None, Option("--steps", min=1, help="Training steps; default: by preset.")
     ] = None,
     validation: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--validation", metavar="PATH|FRACTION", help="Validation data, or part of the systems."
         ),
     ] = None,
     multi_task: Annotated[
         list[str] | None,
-        typer.Option("--multi-task", metavar="NAME=PATH", help="A branch and its data; repeat."),
+        Option("--multi-task", metavar="NAME=PATH", help="A branch and its data; repeat."),
     ] = None,
     finetune: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--finetune",
             metavar="MODEL",
             help="Checkpoint, or name of a pretrained model, to fine-tune.",
         ),
     ] = None,
     branch: Annotated[
-        str | None, typer.Option("--branch", metavar="NAME", help="Branch of MODEL.")
+        str | None, Option("--branch", metavar="NAME", help="Branch of MODEL.")
     ] = None,
     type_map: Annotated[
         str | None,
-        typer.Option("--type-map", metavar="'O H'", help="Elements. Default: those of the data."),
+        Option("--type-map", metavar="'O H'", help="Elements. Default: those of the data."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
+    force: Annotated[bool, Option("--force", help="Replace the file.")] = False,
+    out: DocumentOutput,
+) -> Document:
     """Write a valid, commented input: elements, nsel, loss and paths taken from the data."""
+    from cli.render import show
     from dpa2.data.input_facts import network_facts, task_facts
     from dpa2.data.systems import open_systems
     from schemas.base.writing import write_text
     from schemas.input import new_input
     from schemas.input.new_input import SIZES
 
-    out = Output(json_mode=as_json)
     branches = _branches(data or [], multi_task or [], finetune, validation)
     if output.suffix.lower() != ".json":
         raise typer.BadParameter("the file is JSON: give it a name that ends in .json")
     _keep(output, force=force)
     part = _part(validation)
-    elements = None if type_map is None else type_map.replace(",", " ").split()
-    num_steps = steps or SIZES[preset.value].num_steps
+    elements = names_of(type_map)
+    num_steps = steps or SIZES[preset].num_steps
     with out.status("reading data"):
         tasks = {name: task_facts(paths, part) for name, paths in branches.items()}
         network = None if finetune else network_facts(list(tasks.values()), elements)
@@ -91,17 +80,22 @@ def init(
         open_systems(tasks[""].training, model.type_map)  # elements unknown to it end here
         document = new_input.fine_tuning(model, head, finetune, tasks[""], num_steps)
     elif multi_task:
-        document = new_input.multi_task(network, tasks, preset.value, num_steps)
+        document = new_input.multi_task(network, tasks, preset, num_steps)
     else:
-        document = new_input.single_task(network, tasks[""], preset.value, num_steps)
+        document = new_input.single_task(network, tasks[""], preset, num_steps)
     text = new_input.as_text(document) + "\n"
     report = _checked(text, output)
     _keep(output, force=force)  # it may have come into being meanwhile
     write_text(output, text)
-    _tell(report, output, finetune, out)
-    out.result(_document(report, output, document))
-    if not report.ok:
-        raise typer.Exit(1)
+    show(report)
+    start = f" --finetune {finetune}" if finetune else ""
+    out.text(f"wrote {output}; next: zoo validate {output}{start}, zoo plan {output}")
+    return {
+        "ok": report.ok,
+        "output": str(output),
+        "input": document,
+        "diagnostics": [item.document() for item in report.diagnostics],
+    }
 
 
 def _branches(
@@ -182,21 +176,3 @@ def _checked(text: str, output: Path) -> "Report":
     report = check_text(text, output.name)
     checked(report)
     return with_data(report)
-
-
-def _tell(report: "Report", output: Path, finetune: str | None, out: Output) -> None:
-    from cli.render import render
-
-    for line in render(report, "full"):
-        out.info(line)
-    start = f" --finetune {finetune}" if finetune else ""
-    out.text(f"wrote {output}; next: zoo validate {output}{start}, zoo plan {output}")
-
-
-def _document(report: "Report", output: Path, document: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "ok": report.ok,
-        "output": str(output),
-        "input": document,
-        "diagnostics": [item.document() for item in report.diagnostics],
-    }

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer import Argument, Option
 
-from cli.options import Json
-from cli.output import Output
+from cli.output import DocumentOutput, JsonOutput, Output
 
 if TYPE_CHECKING:
     from schemas.input.differences import Change, Meaning
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 
 def explain(
+    *,
     topic: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="[CODE|KEY]", help="ZOO102, or a key such as model.descriptor.repformer.nsel."
         ),
     ] = None,
-    json_mode: Json = False,
+    out: JsonOutput,
 ) -> None:
     """Explain a diagnostic's code or a key of an input; without either, list the sections.
 
@@ -32,17 +33,16 @@ def explain(
     from schemas.manual.codes import entries
     from schemas.manual.keys import explain_path
 
-    output = Output(json_mode=json_mode)
     entry = entries().get(topic.strip().upper()) if topic else None
     if entry is not None:
-        output.result(entry.document())
-        _print_entry(output, entry)
+        out.result(entry.document())
+        _print_entry(out, entry)
         return
     key = explain_path(topic or "")
     if key is None:
         raise _unknown(topic or "")
-    output.result(key.document())
-    _print_key(output, key)
+    out.result(key.document())
+    _print_key(out, key)
 
 
 def _unknown(topic: str) -> Exception:
@@ -60,16 +60,16 @@ def _unknown(topic: str) -> Exception:
     return ConfigError(f"there is no code or key `{topic}`", hint=hint)
 
 
-def _print_entry(output: Output, entry: "Entry") -> None:
-    output.text(f"{entry.code}: {entry.meaning}")
+def _print_entry(out: Output, entry: "Entry") -> None:
+    out.text(f"{entry.code}: {entry.meaning}")
     for title, text in (("Why", entry.why), ("Example", entry.example()), ("Fix", entry.fix)):
-        output.text(f"\n{title}")
+        out.text(f"\n{title}")
         for line in text.splitlines():
-            output.text(f"  {line}")
+            out.text(f"  {line}")
 
 
-def _print_key(output: Output, key: "Key") -> None:
-    output.text(f"{key.path or 'input'}: {key.effect}")
+def _print_key(out: Output, key: "Key") -> None:
+    out.text(f"{key.path or 'input'}: {key.effect}")
     rows = {
         "type": key.type if not key.keys else None,
         "default": key.default or ("none: the key is required" if key.required else None),
@@ -79,19 +79,14 @@ def _print_key(output: Output, key: "Key") -> None:
     }
     for title, value in rows.items():
         if value is not None and key.path:
-            output.text(f"  {title:<12} {value}")
+            out.text(f"  {title:<12} {value}")
     if key.keys:
-        output.text()
+        out.text()
     width = max((len(item.path.rpartition(".")[2]) for item in key.keys), default=0)
     for item in key.keys:
         name = item.path.rpartition(".")[2]
         default = "required" if item.required else item.default or ""
-        output.text(f"  {name:<{width}}  {default:<16}  {item.effect}")
-
-
-def register_explain(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("explain")(explain)
+        out.text(f"  {name:<{width}}  {default:<16}  {item.effect}")
 
 
 _CHECKPOINTS = (".pt", ".pth")
@@ -104,25 +99,20 @@ _MEANING = {
 }
 
 
-def register_diff(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(name="diff")(diff)
-
-
 def diff(
-    first: Annotated[str, typer.Argument(metavar="A", help="Input file or checkpoint.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Input file or checkpoint.")],
+    *,
+    first: Annotated[str, Argument(metavar="A", help="Input file or checkpoint.")],
+    second: Annotated[str, Argument(metavar="B", help="Input file or checkpoint.")],
     branch: Annotated[
         str | None,
-        typer.Option("--branch", metavar="NAME", help="Compare this branch of files with several."),
+        Option("--branch", metavar="NAME", help="Compare this branch of files with several."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    out: DocumentOutput,
 ) -> None:
     """Compare what two files mean. Exit code: 0 the same, 1 different, 2 could not try."""
     from schemas.base.errors import ConfigError
     from schemas.input.differences import branch_of, differences
 
-    out = Output(json_mode=as_json)
     meanings = [_read(name, out) for name in (first, second)]
     try:
         if branch is not None:
@@ -138,7 +128,7 @@ def diff(
 
 def _read(name: str, out: Output) -> "Meaning":
     """Return what a file says; its faults end the command."""
-    from cli.render import render
+    from cli.render import refuse
     from schemas.base.errors import ConfigError
     from schemas.check.input_file import check_file
     from schemas.input.differences import meaning_of_checkpoint, meaning_of_input
@@ -152,13 +142,9 @@ def _read(name: str, out: Output) -> "Meaning":
         except ConfigError as error:
             _give_up(f"{name}: {error.message}", error.hint)
     report = check_file(name)
-    if report.config is not None and report.ok:
-        return meaning_of_input(name, report.config)
-    for line in render(report, "full"):
-        out.info(line)
-    faults = [item.document() for item in report.diagnostics]
-    out.result({"ok": False, "file": name, "diagnostics": faults})
-    raise typer.Exit(2)
+    if report.config is None or not report.ok:
+        refuse(report, out, code=2)
+    return meaning_of_input(name, report.config)
 
 
 def _is_checkpoint(name: str) -> bool:
@@ -236,8 +222,3 @@ def lsp() -> None:
     from cli.language_server import create_server
 
     create_server().start_io()
-
-
-def register_lsp(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("lsp")(lsp)

@@ -1,31 +1,89 @@
-"""The `zoo` application: registers the commands and catches every exception once."""
+"""The `zoo` application: all its commands, and the one place where exceptions end."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from cli import errors
-from cli.branches import register_branches, register_extract, register_recommend
-from cli.cache import register_cache, register_verify
-from cli.catalog import register_list, register_search
-from cli.convert import register_convert, register_export, register_freeze
-from cli.data import register_data
-from cli.evaluate import register_bias, register_compare, register_speed, register_test
-from cli.init import register_init
-from cli.inputs import register_diff, register_explain, register_lsp
+from cli import (
+    branches,
+    cache,
+    catalog,
+    convert,
+    data,
+    errors,
+    evaluate,
+    init,
+    inputs,
+    plan,
+    publish,
+    pull,
+    registry,
+    reproduce,
+    show,
+    structures,
+    train,
+    validate,
+)
+from cli.command import Command, Group, add_commands
 from cli.output import open_missing_streams
-from cli.plan import register_plan
-from cli.publish import register_bundle, register_push, register_serve
-from cli.pull import register_pull
-from cli.registry import register_registry
-from cli.reproduce import register_lock
-from cli.show import register_show
-from cli.structures import register_deviation, register_md, register_predict
-from cli.train import register_finetune, register_plot, register_train
-from cli.validate import register_validate
 from cli.version import VERSION
 from schemas.base.terminal import guard_streams
+
+COMMANDS: dict[str, Command | Group] = {
+    "init": init.init,
+    "validate": validate.validate,
+    "explain": inputs.explain,
+    "data": Group(
+        "Convert data sets and look into them.",
+        {"convert": data.convert, "info": data.info, "check": data.check},
+    ),
+    "plan": plan.plan,
+    "diff": inputs.diff,
+    "train": train.train,
+    "finetune": train.finetune,
+    "bias": evaluate.bias,
+    "freeze": convert.freeze,
+    "convert": convert.convert,
+    "test": evaluate.evaluate,
+    "compare": evaluate.compare,
+    "speed": evaluate.speed,
+    "predict": structures.predict,
+    "deviation": structures.deviation,
+    "md": structures.md,
+    "plot": train.plot,
+    "list": catalog.list_models,
+    "search": catalog.search,
+    "show": show.show,
+    "pull": pull.pull,
+    "verify": cache.verify,
+    "cache": Group(
+        "What downloads left on this machine. Files from plain addresses are in the cache of zoo; "
+        "those of Hugging Face and ModelScope are in the caches that these share with other "
+        "programs.",
+        {"list": cache.list_cache, "prune": cache.prune, "rm": cache.rm, "path": cache.path},
+    ),
+    "registry": Group(
+        "Registries of your own: files or addresses that name more models. They are asked first, "
+        "in the order in which they were added; the built-in one is asked last.",
+        {
+            "add": registry.add,
+            "list": registry.list_registries,
+            "remove": registry.remove,
+            "update": registry.update,
+        },
+    ),
+    "push": publish.push,
+    "bundle": publish.bundle,
+    "serve": publish.serve,
+    "branches": branches.branches,
+    "recommend": branches.recommend,
+    "extract": branches.extract,
+    "export": convert.export,
+    "lock": reproduce.lock,
+    "reproduce": reproduce.reproduce,
+    "lsp": inputs.lsp,
+}
 
 app = typer.Typer(
     name="zoo",
@@ -35,6 +93,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+add_commands(app, COMMANDS)
 
 
 def _print_version(value: bool) -> None:
@@ -55,45 +114,6 @@ def root(
     """Validate, train, freeze and test DPA-2 models."""
 
 
-for register in (
-    register_init,
-    register_validate,
-    register_explain,
-    register_data,
-    register_plan,
-    register_diff,
-    register_train,
-    register_finetune,
-    register_bias,
-    register_freeze,
-    register_convert,
-    register_test,
-    register_compare,
-    register_speed,
-    register_predict,
-    register_deviation,
-    register_md,
-    register_plot,
-    register_list,
-    register_search,
-    register_show,
-    register_pull,
-    register_verify,
-    register_cache,
-    register_registry,
-    register_push,
-    register_bundle,
-    register_serve,
-    register_branches,
-    register_recommend,
-    register_extract,
-    register_export,
-    register_lock,
-    register_lsp,
-):
-    register(app)
-
-
 def main() -> None:
     """Run the command line; the only place where exceptions end."""
     open_missing_streams()
@@ -104,9 +124,7 @@ def main() -> None:
             finally:
                 if not sys.stdout.closed:  # the language server closes it
                     sys.stdout.flush()  # what cannot be written is an error here, not after the end
-        except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a sentence
-            sys.exit(errors.report(error, json_mode="--json" in sys.argv))
-        except KeyboardInterrupt as error:
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every failure becomes a sentence
             sys.exit(errors.report(error, json_mode="--json" in sys.argv))
 
 

@@ -1,38 +1,33 @@
 """Models and the systems that they are evaluated on, opened alike by every command."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
+from typer import Argument, Option
 
 from cli.options import find_model, split_branch, split_name
 from cli.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from dpa2.data.system import System
     from dpa2.evaluate.frames import BadFrame
     from dpa2.evaluate.potential import Potential
 
-
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Stop at the first frame that cannot be evaluated.")
+Models = Annotated[
+    list[str],
+    Argument(metavar="[NAME=]MODEL[:BRANCH]...", help="Models of any format, named as you like."),
 ]
-
-_SHOWN = 10
-
-
-def tell(out: Output, bad: "Iterable[BadFrame | str]") -> None:
-    """Warn of frames that could not be evaluated."""
-    lines = list(dict.fromkeys(str(frame) for frame in bad))
-    for line in lines[:_SHOWN]:
-        out.warning(line)
-    if len(lines) > _SHOWN:
-        out.warning(f"{len(lines) - _SHOWN} more frames are bad; --json lists them all")
-    if lines:
-        out.warning(f"{len(lines)} frames could not be evaluated; the results are of the others")
+BranchOfAll = Annotated[
+    str | None,
+    Option(
+        "--branch",
+        "--head",
+        help="Branch of every multi-task model that is not written as MODEL:BRANCH.",
+    ),
+]
+_MOST_BAD_FRAMES = 10
 
 
 class ChosenModel(NamedTuple):
@@ -49,22 +44,6 @@ class ChosenModel(NamedTuple):
     def document(self) -> dict[str, str]:
         """Return what `--json` says about it; `branch` is there only if one was chosen."""
         return {"model": self.file} | ({"branch": self.branch} if self.branch else {})
-
-
-Models = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="[NAME=]MODEL[:BRANCH]...", help="Models of any format, named as you like."
-    ),
-]
-BranchOfAll = Annotated[
-    str | None,
-    typer.Option(
-        "--branch",
-        "--head",
-        help="Branch of every multi-task model that is not written as MODEL:BRANCH.",
-    ),
-]
 
 
 def named_models(entries: Sequence[str], branch: str | None) -> dict[str, ChosenModel]:
@@ -154,3 +133,14 @@ class Opener:
 def num_frames(systems: "Sequence[System]", at_most: int | None) -> int:
     """Return how many frames there are; of each system `at_most` so many."""
     return sum(min(system.num_frames, at_most or system.num_frames) for system in systems)
+
+
+def tell_bad_frames(out: Output, bad: "Iterable[BadFrame | str]") -> None:
+    """Warn of frames that could not be evaluated."""
+    lines = list(dict.fromkeys(str(frame) for frame in bad))
+    for line in lines[:_MOST_BAD_FRAMES]:
+        out.warning(line)
+    if len(lines) > _MOST_BAD_FRAMES:
+        out.warning(f"{len(lines) - _MOST_BAD_FRAMES} more frames are bad; --json lists them all")
+    if lines:
+        out.warning(f"{len(lines)} frames could not be evaluated; the results are of the others")

@@ -1,19 +1,24 @@
 """Options and arguments that mean the same in every command that has them."""
 
 import re
-from collections.abc import Iterator
-from enum import StrEnum
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, overload
 
 import typer
+from typer import Argument, Option
 
 if TYPE_CHECKING:
     from dpa2.data.structures.structure import LabelKeys
 
+Reference = TypeVar("Reference", str, Path)
+
 
 def complete_model(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Yield the names that go on from what was typed, each with what the model is."""
+    """Yield the names that go on from what was typed, each with what the model is.
+
+    They are those of the registries on this machine, never of the network.
+    """
     from schemas.base.errors import ZooError
     from zoo.known_models import known_models
 
@@ -39,9 +44,6 @@ def complete_registry(incomplete: str) -> Iterator[str]:
     except ZooError:
         return
     yield from (name for name in names if name.startswith(incomplete))
-
-
-Reference = TypeVar("Reference", str, Path)
 
 
 @overload
@@ -77,16 +79,18 @@ def _file_of(reference: str | Path, *, any_family: bool = False) -> Path:
     from zoo.reference import LocalPath, parse_reference
     from zoo.resolve import model_file
 
-    text = _as_written(reference)
+    # as a path, an address has lost one of its two slashes
+    text = re.sub(r"^([A-Za-z][A-Za-z0-9+.\-]+):/(?=[^/])", r"\1://", str(reference))
     if isinstance(parse_reference(text), LocalPath):
         return model_file(text)
     with transfer_progress(Output()) as progress:
         return model_file(text, progress=progress, any_family=any_family)
 
 
-def _as_written(reference: str | Path) -> str:
-    """Return the text of a reference: as a path, an address has lost one of its two slashes."""
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.\-]+):/(?=[^/])", r"\1://", str(reference))
+def with_suffix(path: Path) -> Path:
+    """Return a path, or the one with `.pt` behind it where only that exists, as with `dp`."""
+    other = path.parent / f"{path.name}.pt"
+    return other if other.exists() and not path.exists() else path
 
 
 def split_name(entry: str) -> tuple[str | None, str]:
@@ -120,9 +124,14 @@ def numbers(option: str, text: str | None) -> list[float] | None:
         raise typer.BadParameter(f"{option} {text}: write numbers with commas, 1.0,2.0") from error
 
 
+def names_of(text: str | None) -> list[str] | None:
+    """Return the names in `'O H'` or `O,H`."""
+    return None if text is None else text.replace(",", " ").split()
+
+
 Model = Annotated[
     str,
-    typer.Option(
+    Option(
         "--model",
         "-m",
         callback=find_model,
@@ -130,51 +139,43 @@ Model = Annotated[
         autocompletion=complete_model,
     ),
 ]
-ModelArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MODEL",
-        callback=find_model,
-        help="Checkpoint (.pt), name or address of a pretrained model.",
-        autocompletion=complete_model,
-    ),
-]
-FileArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MODEL",
-        callback=find_file,
-        help="Checkpoint (.pt), name or address of a pretrained model.",
-        autocompletion=complete_model,
-    ),
-]
+
+
+def model_argument(
+    help: str = "Checkpoint (.pt), name or address of a pretrained model.",  # noqa: A002
+    find: Callable[[Path], Path] | None = None,
+    metavar: str = "MODEL",
+) -> Any:
+    """Return an argument that names a model, fetched by `find`, or left as it is written."""
+    return Argument(metavar=metavar, callback=find, help=help, autocompletion=complete_model)
+
+
+ModelArgument = Annotated[Path, model_argument(find=find_model)]
+FileArgument = Annotated[Path, model_argument(find=find_file)]
 Branch = Annotated[
-    str | None,
-    typer.Option("--branch", "--head", help="Branch of a multi-task model: name or alias."),
+    str | None, Option("--branch", "--head", help="Branch of a multi-task model: name or alias.")
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only results.")]
+Offline = Annotated[bool, Option("--offline", help="Use only what is on this machine.")]
+Device = Annotated[str, Option("--device", help="cpu, cuda, cuda:1 ...")]
+Replace = Annotated[bool, Option("--force", "-f", help="Replace a file that is there.")]
+Strict = Annotated[
+    bool, Option("--strict", help="Stop at the first frame that cannot be evaluated.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    Option("--set", metavar="KEY=VALUE", help="Change a key: --set training.numb_steps=1000."),
+]
+FrameParameters = Annotated[str | None, Option("--fparam", help="Frame parameters, as 1.0,2.0")]
+DataPaths = Annotated[list[str], Argument(metavar="PATH...", help="Folders, HDF5 or LMDB.")]
 
 
-class Unit(StrEnum):
-    """Units of stress; a minus counts compression positive, as VASP prints it."""
-
-    EV = "eV/A^3"
-    GPA = "GPa"
-    KBAR = "kbar"
-    BAR = "bar"
-    MINUS_EV = "-eV/A^3"
-    MINUS_GPA = "-GPa"
-    MINUS_KBAR = "-kbar"
-    MINUS_BAR = "-bar"
-
+Unit = Literal["eV/A^3", "GPa", "kbar", "bar", "-eV/A^3", "-GPa", "-kbar", "-bar"]
+"""Units of stress; a minus counts compression positive, as VASP prints it."""
 
 _KEY = "KEY"
 EnergyKey = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--energy-key",
         metavar=_KEY,
         help="Key of the energy (eV) in ASE's formats; none: no energy.",
@@ -182,40 +183,28 @@ EnergyKey = Annotated[
 ]
 ForcesKey = Annotated[
     str | None,
-    typer.Option("--forces-key", metavar=_KEY, help="Key of the forces (eV/Å); none: no forces."),
+    Option("--forces-key", metavar=_KEY, help="Key of the forces (eV/Å); none: no forces."),
 ]
 StressKey = Annotated[
     str | None,
-    typer.Option(
-        "--stress-key", metavar=_KEY, help="Key of the stress or virial (eV); none: no virial."
-    ),
+    Option("--stress-key", metavar=_KEY, help="Key of the stress or virial (eV); none: no virial."),
 ]
 StressUnit = Annotated[
     Unit | None,
-    typer.Option(
+    Option(
         "--stress-unit",
         help="Unit of the stress, tension positive; with a minus, compression. Default: eV/A^3.",
     ),
 ]
-Vacuum = Annotated[
-    float,
-    typer.Option(
-        "--vacuum",
-        metavar="Å",
-        min=1.0,
-        max=1000.0,
-        help="Between images where a structure is periodic in some directions only.",
-    ),
-]
 FormatName = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--from", metavar="FMT", help="Format, if name and content do not tell (dpdata's, ASE's)."
     ),
 ]
 TypeNames = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--type-map",
         metavar="'O H'",
         help="Elements of the types 1, 2, ... of files that do not name them.",
@@ -224,14 +213,12 @@ TypeNames = Annotated[
 
 
 def label_keys(
-    energy: str | None, forces: str | None, stress: str | None, unit: Unit | None
+    energy: str | None,
+    forces: str | None,
+    stress: str | None = None,
+    unit: Unit | None = None,
 ) -> "LabelKeys":
     """Return what these options say."""
     from dpa2.data.structures.structure import LabelKeys
 
-    return LabelKeys(energy, forces, stress, None if unit is None else unit.value)
-
-
-def names_of(text: str | None) -> list[str] | None:
-    """Return the names in `'O H'` or `O,H`."""
-    return None if text is None else text.replace(",", " ").split()
+    return LabelKeys(energy, forces, stress, unit)

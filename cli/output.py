@@ -1,4 +1,4 @@
-"""What every command prints with: results, tables, messages, progress."""
+"""The one place that prints: data to stdout, everything else to stderr, human or `--json`."""
 
 import json
 import os
@@ -6,12 +6,16 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from schemas.base.terminal import console, one_line, unguarded
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
 
@@ -33,17 +37,17 @@ _GAP = 3
 """Columns of the terminal between two columns of a table."""
 
 
+@dataclass
 class Output:
-    """Where a command's results and messages go.
+    """Where a command's results and messages go; its fields are the command's options.
 
     Args:
         json_mode: Print results as one JSON document on stdout and nothing else there.
         quiet: Leave out messages (never results, warnings or errors).
     """
 
-    def __init__(self, *, json_mode: bool = False, quiet: bool = False) -> None:
-        self.json_mode = json_mode
-        self.quiet = quiet
+    json_mode: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages, only results.")] = False
 
     def console(self, *, stderr: bool = True) -> "Console":
         """Return a rich console (rich honours NO_COLOR, TERM=dumb and pipes by itself)."""
@@ -102,19 +106,69 @@ class Output:
         sys.stderr.write(f"warning: {message}\n")
 
     @contextmanager
-    def status(self, message: str) -> Iterator[None]:
-        """Show that something short is going on (a spinner on a terminal, a line elsewhere)."""
-        if self.quiet:
-            yield
-            return
-        if not sys.stderr.isatty():
-            sys.stderr.write(message + "\n")
-            yield
-            return
-        from rich.text import Text
+    def status(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Show that something is going on and since when (a spinner on a terminal, else a line).
 
-        with self.console().status(Text(one_line(message))):
+        Yields what to call with the name of the next stage.
+        """
+        if self.quiet or not sys.stderr.isatty():
+            self.info(what)
+            yield self.info
+            return
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        text = TextColumn("{task.description}", markup=False)
+        with self._bars(SpinnerColumn(), text, TimeElapsedColumn()) as progress:
+            task = progress.add_task(one_line(what))
+            yield lambda stage: progress.update(task, description=one_line(f"{what}: {stage}"))
+
+    @contextmanager
+    def progress(self, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """Show a bar on stderr where that is a terminal; yields what to call with progress made."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with self._bars(*columns) as progress:
+            task = progress.add_task(one_line(what), total=total)
+            yield lambda made: progress.advance(task, made)
+
+    def _bars(self, *columns: "ProgressColumn") -> "Progress":
+        from rich.progress import Progress
+
+        console = self.console()
+        hidden = self.quiet or not console.is_terminal
+        return Progress(*columns, console=console, transient=True, disable=hidden)
+
+    @contextmanager
+    def python_warnings(self) -> Iterator[None]:
+        """Print Python warnings as one line each, after the block and each text once."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
             yield
+        for text in dict.fromkeys(str(warning.message) for warning in caught):
+            self.warning(text)
+
+
+@dataclass
+class JsonOutput(Output):
+    """The same for a command with `--json` and without `--quiet`."""
+
+    quiet: bool = field(default=False, init=False)
+
+
+@dataclass
+class MessageOutput(Output):
+    """The same for a command with `--quiet` and without `--json`."""
+
+    json_mode: bool = field(default=False, init=False)
+
+
+@dataclass
+class DocumentOutput(JsonOutput):
+    """The same for a command whose result is a document about inputs."""
+
+    json_mode: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False
 
 
 def _least(width: int) -> int:
@@ -166,37 +220,3 @@ def _table(title: str, cells: Sequence[Sequence[str]], room: int) -> "Table":
     for row in cells[1:]:
         table.add_row(*map(Text, row))
     return table
-
-
-@contextmanager
-def progress_bar(out: Output, what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr where that is a terminal; yields what to call with the progress made."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = out.console()
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    hidden = out.quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda made: progress.advance(task, made)
-
-
-@contextmanager
-def shown_warnings(out: Output) -> Iterator[None]:
-    """Print Python warnings as one line each, after the block and each text once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        yield
-    for text in dict.fromkeys(str(warning.message) for warning in caught):
-        out.warning(text)

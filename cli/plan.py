@@ -5,9 +5,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from cli.output import Output
-from cli.start import Branch, Finetune, InitModel, PretrainScript, Restart, read_start
+from cli.command import Document
+from cli.output import DocumentOutput, Output
+from cli.start import StartOptions, read_start
 
 if TYPE_CHECKING:
     from dpa2.training.plan import BranchPlan, RunPlan
@@ -154,64 +156,46 @@ def _time(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"
 
 
-def register_plan(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command(name="plan")(plan)
-
-
 def plan(
-    input_file: Annotated[str, typer.Argument(metavar="INPUT", help="Input file, JSON or YAML.")],
+    *,
+    input_file: Annotated[str, Argument(metavar="INPUT", help="Input file, JSON or YAML.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key for this plan."),
+        Option("--set", metavar="KEY=VALUE", help="Change a key for this plan."),
     ] = None,
     with_probe: Annotated[
-        bool, typer.Option("--probe", help="Run two real steps (of each branch) and measure them.")
+        bool, Option("--probe", help="Run two real steps (of each branch) and measure them.")
     ] = False,
     device: Annotated[
-        str | None, typer.Option("--device", help="Where --probe runs: cpu or cuda.")
+        str | None, Option("--device", help="Where --probe runs: cpu or cuda.")
     ] = None,
     gpu_memory: Annotated[
         float | None,
-        typer.Option("--gpu-memory", metavar="GIB", min=0.1, help="Say whether it fits a GPU."),
+        Option("--gpu-memory", metavar="GIB", min=0.1, help="Say whether it fits a GPU."),
     ] = None,
     data: Annotated[
-        bool, typer.Option("--data/--no-data", help="Look at the data; else plan without them.")
+        bool, Option("--data/--no-data", help="Look at the data; else plan without them.")
     ] = True,
-    finetune: Finetune = None,
-    restart: Restart = None,
-    init_model: InitModel = None,
-    branch: Branch = None,
-    use_pretrain_script: PretrainScript = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
+    options: StartOptions,
+    out: DocumentOutput,
+) -> Document:
     """Explain a run: learning rate, loss, epochs, sharing, parameters, disk, memory."""
     from cli.preflight import with_data
-    from cli.render import render
+    from cli.render import refuse, show
     from schemas.check.input_file import check_file
 
     if not data and (with_probe or gpu_memory is not None):
         option = "--probe" if with_probe else "--gpu-memory"
         raise typer.BadParameter(f"{option} needs the data: leave out --no-data")
-    out = Output(json_mode=as_json)
-    start, found = read_start(
-        finetune=finetune,
-        restart=restart,
-        init_model=init_model,
-        branch=branch,
-        use_pretrain_script=use_pretrain_script,
-    )
+    start, found = read_start(**asdict(options))
     report = check_file(input_file, overrides or [], start, data_elsewhere=not data)
     if found and report.extend is not None:
         report = report.extend(found)
     if data:
         report = with_data(report)
-    for line in render(report, "full"):
-        out.info(line)
     if report.config is None or not report.ok:
-        faults = [item.document() for item in report.diagnostics]
-        out.result({"ok": False, "file": report.name, "diagnostics": faults})
-        raise typer.Exit(1)
+        refuse(report, out)
+    show(report)
 
     from dpa2.training.plan import plan as plan_run
     from schemas.base.errors import DataError
@@ -228,7 +212,7 @@ def plan(
         with out.status("running training steps"):
             probed = probe(report.config, planned.branches, planned.num_steps, device)
     tables(planned, probed, gpu_memory, out)
-    out.result(_document(report, planned, probed, gpu_memory))
+    return _document(report, planned, probed, gpu_memory)
 
 
 def _neighbors(report: "Report") -> "dict[str, Neighbors]":

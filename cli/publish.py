@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
-from cli.options import FileArgument, Json, Offline, Quiet
-from cli.output import Output
+from cli.command import Document
+from cli.options import FileArgument, Offline
+from cli.output import MessageOutput, Output
 
 if TYPE_CHECKING:
     from zoo.bundle import BundledModel
@@ -16,38 +17,36 @@ if TYPE_CHECKING:
 
 
 def push(
+    *,
     model: FileArgument,
-    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository; made if missing.")],
+    repo: Annotated[str, Argument(metavar="OWNER/NAME", help="Repository; made if missing.")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Send nothing; write the card and list the files.")
+        bool, Option("--dry-run", help="Send nothing; write the card and list the files.")
     ] = False,
     card: Annotated[
-        Path, typer.Option("--card", metavar="FILE", help="Where --dry-run writes the card.")
+        Path, Option("--card", metavar="FILE", help="Where --dry-run writes the card.")
     ] = Path("MODEL_CARD.md"),
-    private: Annotated[
-        bool, typer.Option("--private", help="Make a new repository private.")
-    ] = False,
+    private: Annotated[bool, Option("--private", help="Make a new repository private.")] = False,
     revision: Annotated[
-        str | None, typer.Option("--revision", help="Branch of the repository; made if missing.")
+        str | None, Option("--revision", help="Branch of the repository; made if missing.")
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", "--license", help="Such as CC-BY-4.0.")
+        str | None, Option("--licence", "--license", help="Such as CC-BY-4.0.")
     ] = None,
     description: Annotated[
-        str | None, typer.Option("--description", help="A sentence: what the model is for.")
+        str | None, Option("--description", help="A sentence: what the model is for.")
     ] = None,
     citation: Annotated[
-        str | None, typer.Option("--citation", help="What to cite besides the architecture.")
+        str | None, Option("--citation", help="What to cite besides the architecture.")
     ] = None,
     training_input: Annotated[
-        Path | None, typer.Option("--input", metavar="FILE", help="The training input.")
+        Path | None, Option("--input", metavar="FILE", help="The training input.")
     ] = None,
     metrics: Annotated[
-        Path | None, typer.Option("--metrics", metavar="FILE", help="Output of `zoo test --json`.")
+        Path | None, Option("--metrics", metavar="FILE", help="Output of `zoo test --json`.")
     ] = None,
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    out: Output,
+) -> Document:
     """Upload a trained model with a generated card to Hugging Face.
 
     A zoo.lock beside the model is sent along: look at it first with --dry-run.
@@ -57,7 +56,6 @@ def push(
     from zoo.push import prepare
     from zoo.push import push as send
 
-    out = Output(json_mode=json_mode, quiet=quiet)
     upload = prepare(
         model,
         repo,
@@ -73,43 +71,37 @@ def push(
         out.warning("without a --licence nobody may use the model")
     if dry_run:
         upload.write_card(card)
-        out.result({**document, "pushed": False, "card": str(card)})
         for name, size in upload.sizes.items():
             out.text(f"{size:>13,} bytes  {name}")
         out.info(f"nothing was sent; the card is in {card}")
-        return
+        return {**document, "pushed": False, "card": str(card)}
     out.info(f"sending {sum(upload.sizes.values()):,} bytes to {repo}")
-    bars = out.console().is_terminal and not (quiet or json_mode)
+    bars = out.console().is_terminal and not (out.quiet or out.json_mode)
     address = send(upload, private=private, bars=bars)
-    out.result({**document, "pushed": True, "commit": address})
     out.text(address)
-
-
-def register_push(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(push)
+    return {**document, "pushed": True, "commit": address}
 
 
 def bundle(
+    *,
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Names, addresses or checkpoints.")
+        list[str], Argument(metavar="MODEL...", help="Names, addresses or checkpoints.")
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FOLDER|FILE.tar", help="Where the bundle goes."),
+        Option("--output", "-o", metavar="FOLDER|FILE.tar", help="Where the bundle goes."),
     ],
     branch: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--branch",
             "--head",
             help="Only this branch of a multi-task model; no more than it needs is fetched.",
         ),
     ] = None,
     offline: Offline = False,
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    out: Output,
+) -> Document:
     """Write models, their cards and a registry into a folder or an archive to carry elsewhere.
 
     There: `zoo registry add FOLDER`, or `zoo serve FOLDER` for a whole network. Models are added
@@ -123,7 +115,6 @@ def bundle(
     from schemas.base import environment
     from zoo.bundle import bundle as write
 
-    out = Output(json_mode=json_mode, quiet=quiet)
     offline = offline or environment.is_offline()
     with tempfile.TemporaryDirectory(prefix="zoo-bundle-") as folder:
         with transfer_progress(out) as progress:
@@ -135,15 +126,6 @@ def bundle(
             ]
         with out.status("writing"):
             made = write(chosen, output)
-    out.result(
-        {
-            "ok": True,
-            "bundle": str(made.place),
-            "files": made.files,
-            "size": made.size,
-            "models": [model.model_dump(mode="json") for model in made.models],
-        }
-    )
     names = ", ".join(model.name for model in made.models)
     out.text(f"{made.place}: {names} ({made.size:,} bytes written)")
     if output.suffix == ".tar":
@@ -152,6 +134,13 @@ def bundle(
         )
     else:
         out.info(f"there: zoo registry add {output}, or for a network: zoo serve {output}")
+    return {
+        "ok": True,
+        "bundle": str(made.place),
+        "files": made.files,
+        "size": made.size,
+        "models": [model.model_dump(mode="json") for model in made.models],
+    }
 
 
 def _find(reference: str, progress: "Progress", *, offline: bool) -> "BundledModel":
@@ -185,22 +174,18 @@ def _find_branch(
     )
 
 
-def register_bundle(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(bundle)
-
-
 _EVERYWHERE = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to
 
 
 def serve(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Made by `zoo bundle`.")],
+    *,
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Made by `zoo bundle`.")],
     host: Annotated[
         str,
-        typer.Option("--host", help="Address to listen at; 0.0.0.0: everyone on the network."),
+        Option("--host", help="Address to listen at; 0.0.0.0: everyone on the network."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 8765,
-    quiet: Quiet = False,
+    port: Annotated[int, Option("--port", min=0, max=65535, help="0: a free one.")] = 8765,
+    out: MessageOutput,
 ) -> None:
     """Serve a bundle to other machines, until Ctrl-C; interrupted downloads go on.
 
@@ -209,7 +194,6 @@ def serve(
     from zoo.bundle import REGISTRY
     from zoo.server import MirrorServer
 
-    out = Output(quiet=quiet)
     server = MirrorServer(
         folder, host=host, port=port, report=lambda served: out.info(_line(served))
     )
@@ -254,8 +238,3 @@ def _line(served: "Served") -> str:
         f"{served.client} {served.method} {served.path} {served.status} "
         f"{served.sent:,} bytes {served.seconds:.2f} s"
     )
-
-
-def register_serve(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(serve)

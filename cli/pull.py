@@ -2,41 +2,189 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
-from cli.options import Json, Offline, Quiet, complete_model
+from cli.catalog import shown_size
+from cli.command import Document
+from cli.options import Offline, model_argument
 from cli.output import Output
 
 if TYPE_CHECKING:
-    from zoo.remote_branch import BranchCost
-    from zoo.resolve import Located, Offer
+    from zoo.resolve import Located
 
 
 _MOST_NAMES = 6
 
 
-def show_offers(
+def pull(
+    *,
+    model: Annotated[
+        str, model_argument("Name, name@revision, or hf://, ms:// or https:// address.")
+    ],
+    branch: Annotated[
+        str | None,
+        Option(
+            "--branch",
+            "--head",
+            help="Only this branch, as a single-task checkpoint; no more than it needs is fetched.",
+        ),
+    ] = None,
+    all_branches: Annotated[
+        bool, Option("--all-branches", help="The whole file, which is the default.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        Option("--output", "-o", metavar="DIR", help="Folder for the file (a link or a copy)."),
+    ] = None,
+    force: Annotated[
+        bool, Option("--force", help="Replace another file of that name in the folder.")
+    ] = False,
+    offline: Offline = False,
+    dry_run: Annotated[
+        bool,
+        Option("--dry-run", help="Say what would be fetched, from where, how many bytes."),
+    ] = False,
     out: Output,
-    place: "Located",
-    offers: "list[Offer]",
-    needed: int | None,
-    cost: "BranchCost | None",
-) -> None:
-    """Print how much would be fetched of a file, and where from."""
-    from cli.catalog import shown_size
+) -> Document:
+    """Fetch a pretrained model, verified; what is here already is not fetched again.
 
-    part = f" of {shown_size(cost.full_size)}, for the branch {cost.branch}," if cost else ""
-    out.text(f"{place.file.name}: {shown_size(needed)}{part} would be fetched")
-    rows = [[offer.label, offer.problem or shown_size(offer.size), offer.url] for offer in offers]
-    if rows:
-        out.plain_table(("source", "says", "address"), rows)
+    A whole file goes to the cache, where its name finds it; a branch goes to a file of its own in
+    the current folder, or in DIR.
+
+    Example: zoo pull DPA2_medium --branch H2O_H2O-PD
+    """
+    from schemas.base import environment
+    from schemas.base.errors import RegistryError
+    from zoo.reference import LocalPath, parse_reference
+    from zoo.resolve import located
+
+    if branch is not None and all_branches:
+        raise typer.BadParameter("--branch and --all-branches exclude each other")
+    offline = offline or environment.is_offline()
+    reference = parse_reference(model)
+    if isinstance(reference, LocalPath):
+        path = reference.path
+        hint = f"zoo extract {path} --branch {branch}" if branch else f"it is here: zoo show {path}"
+        if not path.exists():
+            hint = "`zoo list` shows the names of models"
+        raise RegistryError(f"{path} is a path, not the name of a model to fetch", hint=hint)
+    place = located(reference)
+    if dry_run:
+        document = _dry_run(out, place, branch, offline=offline)
+    elif branch is not None:
+        document = _pull_branch(out, place, branch, output, force=force, offline=offline)
+    else:
+        document = _pull_file(out, model, place, output, force=force, offline=offline)
+    return {"ok": True, "reference": model} | document
+
+
+def _pull_file(
+    out: Output, model: str, place: "Located", folder: Path | None, *, force: bool, offline: bool
+) -> Document:
+    from cli.transfer_progress import transfer_progress
+    from zoo.registry import PACKAGE
+    from zoo.resolve import fetch
+    from zoo.resolve import place as place_file
+
+    with transfer_progress(out) as progress:
+        found = fetch(place, progress=progress, offline=offline)
+    document: Document = {"branch": None, **asdict(found), "path": str(found.path)}
+    path = found.path
+    if folder is not None:
+        placed = place_file(
+            found.path,
+            folder,
+            place.file.name,
+            sha256=found.sha256,
+            link=not found.path.is_relative_to(PACKAGE),
+            replace=force,
+        )
+        path = placed.path
+        document |= {"path": str(path), "placed": placed.how, "cached": str(found.path)}
+    came = f"{shown_size(found.received)} fetched from {found.source}"
+    how = came if found.received else f"{shown_size(found.size)}, here already"
+    out.text(f"{path} ({how})")
     if place.file.sha256 is None:
-        out.text("its hash was not published: the first download is trusted from then on")
+        out.info(f"its hash was not published; this one is trusted from now on: {found.sha256}")
+    _say_next(out, model if folder is None else str(path), path, place)
+    return document
 
 
-def say_next(out: Output, reference: str, file: Path, place: "Located") -> None:
+def _pull_branch(
+    out: Output, place: "Located", branch: str, folder: Path | None, *, force: bool, offline: bool
+) -> Document:
+    from cli.transfer_progress import transfer_progress
+    from schemas.base.errors import WriteError
+    from zoo.remote_branch import pull_branch
+
+    target = (folder or Path()) / _branch_file_name(place, branch)
+    if target.exists() and not force:
+        raise WriteError(f"{target} is there already", hint="replace it with --force, or use it")
+    with transfer_progress(out) as progress:
+        pulled = pull_branch(place, branch, target, progress=progress, offline=offline)
+    of = f" of {shown_size(pulled.whole_size)}" if pulled.whole_size else ""
+    came = f"{shown_size(pulled.received)}{of} fetched from {pulled.source}"
+    out.text(f"{pulled.path} ({came if pulled.received else 'taken from the file that is here'})")
+    _say_next(out, str(pulled.path), pulled.path, place)
+    return asdict(pulled) | {"path": str(pulled.path), "size": pulled.path.stat().st_size}
+
+
+def _branch_file_name(place: "Located", branch: str) -> str:
+    """Return a file's name for a branch: as documented, with nothing in it that a path has."""
+    name, documented = Path(place.file.name).stem, []
+    if place.known is not None:
+        name = place.known.model.name
+        documented = [known.name for known in place.known.model.branches]
+    exact = next((known for known in documented if known.lower() == branch.lower()), branch)
+    kept = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in exact)
+    return f"{name}-{kept}.pt"
+
+
+def _dry_run(out: Output, place: "Located", branch: str | None, *, offline: bool) -> Document:
+    from schemas.base import environment
+    from zoo.local_copies import local_file
+    from zoo.remote_branch import branch_cost, quickest_remotes
+    from zoo.resolve import offers
+
+    local = local_file(place.file, place.base)
+    if local is None:
+        what = f"{place.file.name} is not on this machine, and cannot be fetched"
+        environment.demand_network(what, offline=offline)
+    found = [] if local is not None else offers(place)
+    usable = any(offer.problem is None for offer in found)
+    cost = None
+    if branch is not None and usable:
+        cost = branch_cost(quickest_remotes(place), branch)
+    whole = next((offer.size for offer in found if offer.size), place.file.size)
+    needed = 0 if local is not None else cost.num_bytes if cost else whole
+    if local is not None:
+        out.text(f"{local.path}: here already, nothing would be fetched")
+    else:
+        of = f" of {shown_size(cost.full_size)}, for the branch {cost.branch}," if cost else ""
+        out.text(f"{place.file.name}: {shown_size(needed)}{of} would be fetched")
+        rows = [[item.label, item.problem or shown_size(item.size), item.url] for item in found]
+        if rows:
+            out.plain_table(("source", "says", "address"), rows)
+        if place.file.sha256 is None:
+            out.text("its hash was not published: the first download is trusted from then on")
+        if branch is not None and usable and cost is None:
+            out.text("the server sends no pieces of it: this is the whole file")
+    return {
+        "ok": local is not None or usable,
+        "branch": cost.branch if cost else branch,
+        "here": str(local.path) if local else None,
+        "file": place.file.name,
+        "size": place.file.size,
+        "to_fetch": needed,
+        "sha256": place.file.sha256,
+        "sources": [asdict(offer) for offer in found],
+    }
+
+
+def _say_next(out: Output, reference: str, file: Path, place: "Located") -> None:
     """Print the command that comes next, with the user's own names."""
     from schemas.base.errors import CheckpointError
     from schemas.checkpoint.header import read_header
@@ -68,206 +216,3 @@ def say_next(out: Output, reference: str, file: Path, place: "Located") -> None:
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         out.info(f"  branches: {', '.join(names[:_MOST_NAMES])}{more} (zoo branches {reference})")
         out.info(f"  which one fits your data: zoo recommend DATA --model {reference}")
-
-
-def pull(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Name, name@revision, or hf://, ms:// or https:// address.",
-            autocompletion=complete_model,
-        ),
-    ],
-    branch: Annotated[
-        str | None,
-        typer.Option(
-            "--branch",
-            "--head",
-            help="Only this branch, as a single-task checkpoint; no more than it needs is fetched.",
-        ),
-    ] = None,
-    all_branches: Annotated[
-        bool, typer.Option("--all-branches", help="The whole file, which is the default.")
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder for the file (a link or a copy)."
-        ),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace another file of that name in the folder.")
-    ] = False,
-    offline: Offline = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Say what would be fetched, from where, how many bytes."),
-    ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Fetch a pretrained model, verified; what is here already is not fetched again.
-
-    A whole file goes to the cache, where its name finds it; a branch goes to a file of its own in
-    the current folder, or in DIR.
-
-    Example: zoo pull DPA2_medium --branch H2O_H2O-PD
-    """
-    from schemas.base import environment
-    from zoo.reference import LocalPath, parse_reference
-    from zoo.resolve import located
-
-    if branch is not None and all_branches:
-        raise typer.BadParameter("--branch and --all-branches exclude each other")
-    out = Output(json_mode=as_json, quiet=quiet)
-    offline = offline or environment.is_offline()
-    reference = parse_reference(model)
-    if isinstance(reference, LocalPath):
-        raise _is_path(reference.path, branch)
-    place = located(reference)
-    if dry_run:
-        _dry_run(out, model, place, branch, offline=offline)
-    elif branch is not None:
-        _pull_branch(out, model, place, branch, output, force=force, offline=offline)
-    else:
-        _pull_file(out, model, place, output, force=force, offline=offline)
-
-
-def _pull_file(
-    out: Output, model: str, place: "Located", folder: Path | None, *, force: bool, offline: bool
-) -> None:
-    from cli.catalog import shown_size
-    from cli.transfer_progress import transfer_progress
-    from zoo.registry import PACKAGE
-    from zoo.resolve import fetch
-    from zoo.resolve import place as place_file
-
-    with transfer_progress(out) as progress:
-        found = fetch(place, progress=progress, offline=offline)
-    document: dict[str, Any] = {**asdict(found), "path": str(found.path)}
-    path = found.path
-    if folder is not None:
-        placed = place_file(
-            found.path,
-            folder,
-            place.file.name,
-            sha256=found.sha256,
-            link=not found.path.is_relative_to(PACKAGE),
-            replace=force,
-        )
-        path = placed.path
-        document |= {"path": str(path), "placed": placed.how, "cached": str(found.path)}
-    out.result({"ok": True, "reference": model, "branch": None} | document)
-    came = f"{shown_size(found.received)} fetched from {found.source}"
-    how = came if found.received else f"{shown_size(found.size)}, here already"
-    out.text(f"{path} ({how})")
-    if place.file.sha256 is None:
-        out.info(f"its hash was not published; this one is trusted from now on: {found.sha256}")
-    say_next(out, model if folder is None else str(path), path, place)
-
-
-def _pull_branch(
-    out: Output,
-    model: str,
-    place: "Located",
-    branch: str,
-    folder: Path | None,
-    *,
-    force: bool,
-    offline: bool,
-) -> None:
-    from cli.catalog import shown_size
-    from cli.transfer_progress import transfer_progress
-    from schemas.base.errors import WriteError
-    from zoo.remote_branch import pull_branch
-
-    target = (folder or Path()) / _branch_file_name(place, branch)
-    if target.exists() and not force:
-        raise WriteError(f"{target} is there already", hint="replace it with --force, or use it")
-    with transfer_progress(out) as progress:
-        pulled = pull_branch(place, branch, target, progress=progress, offline=offline)
-    out.result(
-        {
-            "ok": True,
-            "reference": model,
-            "branch": pulled.branch,
-            "path": str(pulled.path),
-            "size": pulled.path.stat().st_size,
-            "received": pulled.received,
-            "whole_size": pulled.whole_size,
-            "source": pulled.source,
-            "type_map": pulled.type_map,
-        }
-    )
-    of = f" of {shown_size(pulled.whole_size)}" if pulled.whole_size else ""
-    came = f"{shown_size(pulled.received)}{of} fetched from {pulled.source}"
-    out.text(f"{pulled.path} ({came if pulled.received else 'taken from the file that is here'})")
-    say_next(out, str(pulled.path), pulled.path, place)
-
-
-def _branch_file_name(place: "Located", branch: str) -> str:
-    """Return a file's name for a branch: as documented, with nothing in it that a path has."""
-    name, documented = Path(place.file.name).stem, []
-    if place.known is not None:
-        name = place.known.model.name
-        documented = [known.name for known in place.known.model.branches]
-    exact = next((known for known in documented if known.lower() == branch.lower()), branch)
-    kept = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in exact)
-    return f"{name}-{kept}.pt"
-
-
-def _dry_run(
-    out: Output, model: str, place: "Located", branch: str | None, *, offline: bool
-) -> None:
-    from schemas.base import environment
-    from zoo.local_copies import local_file
-    from zoo.remote_branch import branch_cost, quickest_remotes
-    from zoo.resolve import offers
-
-    local = local_file(place.file, place.base)
-    if local is None:
-        what = f"{place.file.name} is not on this machine, and cannot be fetched"
-        environment.demand_network(what, offline=offline)
-    found = [] if local is not None else offers(place)
-    usable = any(offer.problem is None for offer in found)
-    cost = None
-    if branch is not None and usable:
-        cost = branch_cost(quickest_remotes(place), branch)
-    whole = next((offer.size for offer in found if offer.size), place.file.size)
-    needed = 0 if local is not None else cost.num_bytes if cost else whole
-    out.result(
-        {
-            "ok": local is not None or usable,
-            "reference": model,
-            "branch": cost.branch if cost else branch,
-            "here": str(local.path) if local else None,
-            "file": place.file.name,
-            "size": place.file.size,
-            "to_fetch": needed,
-            "sha256": place.file.sha256,
-            "sources": [asdict(offer) for offer in found],
-        }
-    )
-    if local is not None:
-        out.text(f"{local.path}: here already, nothing would be fetched")
-        return
-    show_offers(out, place, found, needed, cost)
-    if branch is not None and usable and cost is None:
-        out.text("the server sends no pieces of it: this is the whole file")
-    if not usable:
-        raise typer.Exit(1)
-
-
-def _is_path(path: Path, branch: str | None) -> Exception:
-    from schemas.base.errors import RegistryError
-
-    hint = f"zoo extract {path} --branch {branch}" if branch else f"it is here: zoo show {path}"
-    if not path.exists():
-        hint = "`zoo list` shows the names of models"
-    return RegistryError(f"{path} is a path, not the name of a model to fetch", hint=hint)
-
-
-def register_pull(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(pull)

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, NoReturn, TextIO
 from urllib.parse import quote
+
+import typer
 
 from cli.output import Output
 from cli.version import VERSION
 from schemas.base.diagnostics import Diagnostic, Fix, Related, Severity, Span, dotted
-from schemas.base.terminal import harmless, one_line, same_width, unguarded
+from schemas.base.terminal import harmless, one_line, same_width
 from schemas.base.writing import write_text
 from schemas.check.input_file import Report
 from schemas.check.merging import HERE_TOO
@@ -135,6 +137,20 @@ def render(report: Report, style: str, colors: Colors = PLAIN) -> Iterator[str]:
             yield from _excerpt(report, item, colors)
 
 
+def show(report: Report) -> None:
+    """Print a report's diagnostics on stderr, for a command that goes on after them."""
+    for line in render(report, "full"):
+        sys.stderr.write(line + "\n")
+
+
+def refuse(report: Report, out: Output, code: int = 1) -> NoReturn:
+    """Print why an input cannot be used, and end the command with an exit code."""
+    show(report)
+    faults = [item.document() for item in report.diagnostics]
+    out.result({"ok": False, "file": report.name, "diagnostics": faults})
+    raise typer.Exit(code)
+
+
 def summary(reports: Sequence[Report]) -> str:
     """Return the last line: how many files, how many errors and warnings."""
     items = [item for report in reports for item in report.diagnostics]
@@ -219,16 +235,6 @@ def _escaped(parts: Iterable[str | None], also: str = "") -> str:
     for char in "%\r\n" + also:
         text = text.replace(char, f"%{ord(char):02X}")
     return text
-
-
-def show_diagnostics(report: Report, output: Output) -> None:
-    """Print a report's diagnostics on stderr before a run; `--quiet` leaves out all but errors."""
-    colors = colors_of(sys.stderr)
-    for item in report.diagnostics:
-        if output.quiet and item.severity != "error":
-            continue
-        lines = [_headline(report, item, colors), *_excerpt(report, item, colors)]
-        unguarded(sys.stderr).write("\n".join(lines) + "\n")
 
 
 _SCHEMA = (

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from cli.options import Json, find_model
-from cli.output import Output
+from cli.command import Command, Document, add_commands
+from cli.options import find_model
+from cli.output import JsonOutput, Output
+from cli.start import read_start
+from cli.train import finetune, train
 from cli.version import VERSION
 
 if TYPE_CHECKING:
@@ -20,22 +24,22 @@ if TYPE_CHECKING:
     from schemas.lock import Lock
 
 
-_TRAINING = ("train", "finetune")
+_TRAINING: dict[str, Command] = {"train": train, "finetune": finetune}
 _STARTS = ("model", "finetune", "init_model", "restart")
 """Parameters that name a checkpoint, of either command."""
 
-_LockFile = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The lock file.")]
-
 
 def lock(
-    context: typer.Context,
-    output: _LockFile = Path("zoo.lock"),
+    *command: str,
+    output: Annotated[Path, Option("--output", "-o", metavar="FILE", help="The lock file.")] = Path(
+        "zoo.lock"
+    ),
     result: Annotated[
         Path | None,
-        typer.Option("--result", metavar="CKPT", help="The checkpoint that came out of it."),
+        Option("--result", metavar="CKPT", help="The checkpoint that came out of it."),
     ] = None,
-    as_json: Json = False,
-) -> None:
+    out: JsonOutput,
+) -> Document:
     """Write down all that decides a run: input, data, model, branch, seeds, versions.
 
     The run is given as its command; options of zoo lock come before it.
@@ -46,28 +50,26 @@ def lock(
     from schemas.checkpoint.header import read_header
 
     if result is not None:
-        read_header(result)  # the lock would hold fast what no run has written
-    found = _lock(context.args, result)
+        read_header(result)  # the lock would name what no run has written
+    found = _lock([*command], result)
     write_json(output, found.model_dump(), indent=2)
-    out = Output(json_mode=as_json)
-    out.result({"ok": True, "file": str(output), **found.model_dump()})
     out.text(f"{output}: {_summary(found)}")
     for place, seed in found.seeds.items():
         if seed is None:
             out.warning(f"{place} is not set: every run draws its own numbers")
+    return {"ok": True, "file": str(output), **found.model_dump()}
 
 
 def reproduce(
-    lock_file: Annotated[Path, typer.Argument(metavar="LOCK")] = Path("zoo.lock"),
-    run: Annotated[
-        bool, typer.Option("--run", help="Train again, and compare the checkpoint.")
-    ] = False,
+    *,
+    lock_file: Annotated[Path, Argument(metavar="LOCK")] = Path("zoo.lock"),
+    run: Annotated[bool, Option("--run", help="Train again, and compare the checkpoint.")] = False,
     output_dir: Annotated[
         Path,
-        typer.Option("--output-dir", metavar="FOLDER", help="Where the new run writes."),
+        Option("--output-dir", metavar="FOLDER", help="Where the new run writes."),
     ] = Path("reproduced"),
-    as_json: Json = False,
-) -> None:
+    out: JsonOutput,
+) -> Document:
     """Check that input, data, model and versions are those of a lock file; train again.
 
     A checkpoint is the same to the last bit on the same kind of machine with the same versions.
@@ -75,7 +77,6 @@ def reproduce(
     from dpa2.training.reproduce import differences
     from schemas.lock import read_lock
 
-    out = Output(json_mode=as_json)
     locked = read_lock(lock_file)
     found = differences(locked, _lock(locked.command, None))
     same = all(item.weight != "error" for item in found)
@@ -89,9 +90,7 @@ def reproduce(
         document |= _run(out, locked, output_dir)
     elif same:
         out.text(f"the same run; start it with: zoo reproduce {shlex.quote(str(lock_file))} --run")
-    out.result(document)
-    if not document["ok"]:
-        raise typer.Exit(1)
+    return document
 
 
 def _lock(command: list[str], result: Path | None) -> "Lock":
@@ -126,12 +125,12 @@ def _lock(command: list[str], result: Path | None) -> "Lock":
 
 def _parsed(command: list[str]) -> dict[str, Any]:
     """Return the parameters of a training command as they are written on the command line."""
-    from cli.main import app
-
     if not command or command[0] not in _TRAINING:
         raise typer.BadParameter(
             f"say how the run was started: zoo lock {' or '.join(_TRAINING)} INPUT ..."
         )
+    app = typer.Typer()
+    add_commands(app, _TRAINING)
     known: Any = typer.main.get_command(app)
     parser = known.commands[command[0]]
     context = parser.make_context(command[0], list(command[1:]))  # says what is wrong with them
@@ -141,7 +140,6 @@ def _parsed(command: list[str]) -> dict[str, Any]:
 
 def _start(option: str, file: str, branch: str | None, use_pretrain_script: bool) -> "Start":
     """Return the checkpoint that a run starts from, as the checks of an input need it."""
-    from cli.start import read_start
     from schemas.base.errors import CheckpointError
 
     start, faults = read_start(
@@ -198,10 +196,3 @@ def _summary(found: "Lock") -> str:
     if found.model is not None:
         line += f", {found.model.reference} {found.model.sha256[:12]}"
     return line + (f", result {found.result.sha256[:12]}" if found.result else "")
-
-
-def register_lock(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    as_given = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command(name="lock", context_settings=as_given)(lock)
-    app.command(name="reproduce")(reproduce)

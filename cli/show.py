@@ -5,10 +5,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
-from cli.options import Json, Offline, complete_model
-from cli.output import Output
+from cli.catalog import (
+    document,
+    known_size,
+    models_of_all_registries,
+    num_branches,
+    shown_size,
+    shown_source,
+)
+from cli.command import Document
+from cli.options import Offline, model_argument
+from cli.output import JsonOutput, Output
 
 if TYPE_CHECKING:
     from schemas.checkpoint.header import CheckpointHeader
@@ -21,41 +30,32 @@ _MOST_ELEMENTS = 20
 
 
 def show(
+    *,
     model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="Name, name@revision, path, hf://, ms:// or https:// address.",
-            autocompletion=complete_model,
-        ),
+        str, model_argument("Name, name@revision, path, hf://, ms:// or https:// address.")
     ],
     remote: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--remote", help="Read what the file itself says where it is, without downloading it."
         ),
     ] = False,
     offline: Offline = False,
-    as_json: Json = False,
-) -> None:
+    out: JsonOutput,
+) -> Document:
     """Show the card of a model: what it is, where it is, and what its file says about itself.
 
     Example: zoo show DPA2_medium --remote
     """
-    from zoo.known_models import known_models
     from zoo.local_copies import local_copy, local_file
     from zoo.reference import LocalPath, ModelName, parse_reference
     from zoo.resolve import located
 
-    out = Output(json_mode=as_json)
     reference = parse_reference(model)
     known: KnownModel | None = None
     local: LocalCopy | None = None
     if isinstance(reference, ModelName):
-        everything = known_models()
-        for fault in everything.faults:
-            out.warning(fault.message)
-        known = everything.find(reference.name, reference.revision)
+        known = models_of_all_registries(out).find(reference.name, reference.revision)
         local = local_copy(known)
     elif not isinstance(reference, LocalPath):
         place = located(reference)
@@ -65,10 +65,10 @@ def show(
     header = _header(model, path, remote=remote, offline=offline)
     card = {} if known is None else _card(known, local)
     card["file"] = None if header is None else _document(header)
-    out.result({"ok": True, "reference": model, "path": str(path) if path else None} | card)
-    if not as_json:
+    if not out.json_mode:
         _print(out, known, local, header)
         _say_next(out, model, known, header, is_here=path is not None)
+    return {"ok": True, "reference": model, "path": str(path) if path else None} | card
 
 
 def _header(
@@ -88,7 +88,6 @@ def _header(
 
 
 def _card(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:
-    from cli.catalog import document
 
     entry = known.model.model_dump()
     return document(known, local) | {
@@ -136,7 +135,6 @@ def _print(
 
 
 def _registered(known: "KnownModel", local: "LocalCopy | None") -> _Lines:
-    from cli.catalog import known_size, num_branches, shown_size, shown_source
 
     model, file = known.model, known.model.file
     yield "model", ", ".join([model.reference, *model.aliases])
@@ -238,8 +236,3 @@ def _say_next(
         command = f"zoo finetune input.json --model {model}"
         written = f"zoo finetune input.json --model {model} --branch BRANCH"
         out.info(f"start from it: {written if several else command}")
-
-
-def register_show(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(show)

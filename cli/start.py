@@ -1,9 +1,10 @@
-"""The options that name a checkpoint to start from, for checks that need no torch."""
+"""The options that name a checkpoint to start from, and what they mean together."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from cli.options import find_model
 
@@ -12,42 +13,50 @@ if TYPE_CHECKING:
     from schemas.check.input_file import Report
     from schemas.input.start import BiasMode, Start, StartOption
 
-Finetune = Annotated[
-    str | None,
-    typer.Option(
-        "--finetune", metavar="FILE", callback=find_model, help="Check that FILE fine-tunes."
-    ),
-]
-Restart = Annotated[
-    str | None, typer.Option("--restart", metavar="FILE", help="Check that FILE continues.")
-]
-InitModel = Annotated[
-    str | None,
-    typer.Option(
-        "--init-model",
-        metavar="FILE",
-        callback=find_model,
-        help="Check that FILE's weights are a start.",
-    ),
-]
-Branch = Annotated[
-    str | None,
-    typer.Option(
-        "--branch", "--head", "--model-branch", metavar="NAME", help="Branch of FILE to fine-tune."
-    ),
-]
-PretrainScript = Annotated[
-    bool,
-    typer.Option("--use-pretrain-script", help="Take the networks' sections from FILE."),
-]
-
 SkipNeighborStat = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--skip-neighbor-stat",
         help="As deepmd-kit's: the numbers of neighbours are not taken from the data.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """What the command line says about a checkpoint to start from, for a check without torch."""
+
+    finetune: Annotated[
+        str | None,
+        Option(
+            "--finetune", metavar="FILE", callback=find_model, help="Check that FILE fine-tunes."
+        ),
+    ] = None
+    restart: Annotated[
+        str | None, Option("--restart", metavar="FILE", help="Check that FILE continues.")
+    ] = None
+    init_model: Annotated[
+        str | None,
+        Option(
+            "--init-model",
+            metavar="FILE",
+            callback=find_model,
+            help="Check that FILE's weights are a start.",
+        ),
+    ] = None
+    branch: Annotated[
+        str | None,
+        Option(
+            "--branch",
+            "--head",
+            "--model-branch",
+            metavar="NAME",
+            help="Branch of FILE to fine-tune.",
+        ),
+    ] = None
+    use_pretrain_script: Annotated[
+        bool, Option("--use-pretrain-script", help="Take the networks' sections from FILE.")
+    ] = False
 
 
 def read_start(

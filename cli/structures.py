@@ -1,14 +1,24 @@
 """`zoo predict`, `deviation` and `md`: models on structures."""
 
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+from typer import Argument, Option
 
-from cli.models import BranchOfAll, Strict, chosen_model, tell
-from cli.options import Branch, Device, FormatName, Json, Model, Quiet, TypeNames, names_of, numbers
+from cli.command import Document
+from cli.models import BranchOfAll, chosen_model, tell_bad_frames
+from cli.options import (
+    Branch,
+    Device,
+    FormatName,
+    FrameParameters,
+    Model,
+    Strict,
+    TypeNames,
+    names_of,
+    numbers,
+)
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -17,29 +27,25 @@ if TYPE_CHECKING:
 
 
 def predict(
+    *,
     files: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="FILE...",
             help="Any format of dpdata or ASE, or deepmd systems; FILE@INDEX takes some frames.",
         ),
     ],
     model: Model,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Extended XYZ file to write.")],
+    output: Annotated[Path, Option("--output", "-o", help="Extended XYZ file to write.")],
     format_name: FormatName = None,
     type_map: TypeNames = None,
-    fparam: Annotated[
-        str | None, typer.Option("--fparam", help="Frame parameters, as 1.0,2.0")
-    ] = None,
-    atomic: Annotated[
-        bool, typer.Option("--atomic", "-a", help="Write energies of atoms too.")
-    ] = False,
+    fparam: FrameParameters = None,
+    atomic: Annotated[bool, Option("--atomic", "-a", help="Write energies of atoms too.")] = False,
     strict: Strict = False,
     branch: Branch = None,
     device: Device = "cpu",
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    out: Output,
+) -> Document:
     """Evaluate structures and write them with energy, forces, stress and virial.
 
     One that cannot be evaluated is written with nan; what cannot be read is left out and named.
@@ -47,15 +53,13 @@ def predict(
 
     Example: zoo predict -m model.ckpt.pt POSCAR water.xyz -o predicted.extxyz
     """
-    from cli.output import progress_bar, shown_warnings
     from dpa2.evaluate.potential import load
     from dpa2.interfaces.predict import predict_files
 
-    out = Output(json_mode=json_mode, quiet=quiet)
-    with shown_warnings(out):
+    with out.python_warnings():
         with out.status(f"loading {model}"):
             potential = load(model, branch, device)
-        with progress_bar(out, "structures", None) as advance:
+        with out.progress("structures", None) as advance:
             predicted = predict_files(
                 potential,
                 files,
@@ -72,25 +76,21 @@ def predict(
     for text in (*warnings, *map(str, predicted.refused)):
         out.warning(text)
     bad = [f"{item.name}: {item.problem}" for item in structures if item.problem is not None]
-    out.result(
-        {
-            "ok": not bad and not predicted.refused,
-            "model": model,
-            "branch": branch,
-            "output": str(output),
-            "structures": [structure.to_json() for structure in structures],
-            "refused": [asdict(item) for item in predicted.refused],
-            "warnings": warnings,
-        }
-    )
-    _print(out, structures)
+    _print_predicted(out, structures)
     out.info(f"wrote {output}")
-    tell(out, bad)
-    if bad or predicted.refused:
-        raise typer.Exit(1)
+    tell_bad_frames(out, bad)
+    return {
+        "ok": not bad and not predicted.refused,
+        "model": model,
+        "branch": branch,
+        "output": str(output),
+        "structures": [structure.to_json() for structure in structures],
+        "refused": [asdict(item) for item in predicted.refused],
+        "warnings": warnings,
+    }
 
 
-def _print(out: Output, structures: "list[Predicted]") -> None:
+def _print_predicted(out: Output, structures: "list[Predicted]") -> None:
     rows = []
     for file in dict.fromkeys(structure.file for structure in structures):
         here = [structure for structure in structures if structure.file == file]
@@ -102,15 +102,11 @@ def _print(out: Output, structures: "list[Predicted]") -> None:
     out.table("", columns, rows)
 
 
-def register_predict(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(predict)
-
-
 def deviation(
+    *,
     models: Annotated[
         list[str],
-        typer.Option(
+        Option(
             "--model",
             "-m",
             metavar="MODEL[:BRANCH]",
@@ -119,62 +115,51 @@ def deviation(
     ],
     systems: Annotated[
         list[str],
-        typer.Option(
-            "--system", "-s", help="Systems of deepmd-kit, or a trajectory of any format."
-        ),
+        Option("--system", "-s", help="Systems of deepmd-kit, or a trajectory of any format."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path(
+    output: Annotated[Path, Option("--output", "-o", help="File to write.")] = Path(
         "model_devi.out"
     ),
     frequency: Annotated[
-        int, typer.Option("--frequency", "-f", min=1, help="Steps between two frames.")
+        int, Option("--frequency", "-f", min=1, help="Steps between two frames.")
     ] = 1,
     real_error: Annotated[
         bool,
-        typer.Option("--real-error", "--real_error", help="Errors against labels instead."),
+        Option("--real-error", "--real_error", help="Errors against labels instead."),
     ] = False,
     atomic: Annotated[
-        bool, typer.Option("--atomic", help="Add the force deviation of every atom.")
+        bool, Option("--atomic", help="Add the force deviation of every atom.")
     ] = False,
     relative: Annotated[
         float | None,
-        typer.Option("--relative", min=0.0, help="Relative force deviation; its level in eV/Å."),
+        Option("--relative", min=0.0, help="Relative force deviation; its level in eV/Å."),
     ] = None,
     relative_v: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--relative-v", "--relative_v", min=0.0, help="Relative virial deviation; level in eV."
         ),
     ] = None,
     strict: Strict = False,
     branch: BranchOfAll = None,
     device: Device = "cpu",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an output file that is there.")
-    ] = False,
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    force: Annotated[bool, Option("--force", help="Replace an output file that is there.")] = False,
+    out: Output,
+) -> Document:
     """Compare several models frame by frame, in the columns of dp model-devi.
 
     Frames that cannot be evaluated get a row of nan, and exit code 1; the others are evaluated.
 
     Example: zoo deviation -m a.pt -m b.pt -m c.pt -s explored -o model_devi.out
     """
-    from cli.output import progress_bar, shown_warnings
     from dpa2.data.structures.systems import open_data
-    from dpa2.evaluate.deviation import (
-        DeviationSettings,
-        deviate,
-        write_deviations,
-    )
+    from dpa2.evaluate.deviation import DeviationSettings, deviate, write_deviations
     from dpa2.evaluate.potential import load
     from schemas.base.errors import DataError
 
-    out = Output(json_mode=json_mode, quiet=quiet)
     if output.exists() and not force:
         raise DataError(f"{output} is there already", hint="name another file, or add --force")
-    with shown_warnings(out):
+    with out.python_warnings():
         with out.status(f"loading {len(models)} models"):
             chosen = [chosen_model(model, branch) for model in models]
             potentials = [load(model.file, model.branch, device) for model in chosen]
@@ -183,27 +168,23 @@ def deviation(
             out.warning(text)
         settings = DeviationSettings(relative, relative_v, real_error, frequency, strict)
         total = sum(system.num_frames for system in opened)
-        with progress_bar(out, "frames", total) as advance:
+        with out.progress("frames", total) as advance:
             found = write_deviations(
                 output, deviate(potentials, opened, settings, advance, models), atomic=atomic
             )
     bad = [frame for entry in found for frame in entry.bad]
-    out.result(
-        {
-            "ok": not bad,
-            "models": models,
-            "output": str(output),
-            "systems": [entry.to_json() for entry in found],
-        }
-    )
-    _deviation_print(out, found)
+    _print_largest(out, found)
     out.info(f"wrote {output}")
-    tell(out, bad)
-    if bad:
-        raise typer.Exit(1)
+    tell_bad_frames(out, bad)
+    return {
+        "ok": not bad,
+        "models": models,
+        "output": str(output),
+        "systems": [entry.to_json() for entry in found],
+    }
 
 
-def _deviation_print(out: Output, found: "list[SystemDeviation]") -> None:
+def _print_largest(out: Output, found: "list[SystemDeviation]") -> None:
     """Show the largest of each kind: what decides whether frames go to be labelled."""
     rows = [
         (
@@ -218,79 +199,49 @@ def _deviation_print(out: Output, found: "list[SystemDeviation]") -> None:
     out.table("largest over the frames", columns, rows)
 
 
-def register_deviation(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(deviation)
-
-
-class Engine(StrEnum):
-    """Programs that can run it."""
-
-    LAMMPS = "lammps"
-    ASE = "ase"
-
-
-class Couple(StrEnum):
-    """How the cell follows the pressure."""
-
-    ISO = "iso"
-    ANISO = "aniso"
-    TRI = "tri"
-
-
-class Ensemble(StrEnum):
-    """What is kept constant."""
-
-    NVE = "nve"
-    NVT = "nvt"
-    NPT = "npt"
-
-
 def md(
+    *,
     structure: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="Any file of structures or deepmd system: its first frame; FILE@-1: its last one."
         ),
     ],
     model: Model,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("md"),
-    engine: Annotated[Engine, typer.Option("--engine", help="Program to run it.")] = Engine.LAMMPS,
-    ensemble: Annotated[Ensemble, typer.Option("--ensemble", help="What to keep constant.")] = (
-        Ensemble.NVT
-    ),
-    temperature: Annotated[float, typer.Option("--temperature", "-T", help="K.")] = 300.0,
-    pressure: Annotated[float, typer.Option("--pressure", help="bar, for npt.")] = 1.0,
+    output: Annotated[Path, Option("--output", "-o", help="Folder to write.")] = Path("md"),
+    engine: Annotated[
+        Literal["lammps", "ase"], Option("--engine", help="Program to run it.")
+    ] = "lammps",
+    ensemble: Annotated[
+        Literal["nve", "nvt", "npt"], Option("--ensemble", help="What to keep constant.")
+    ] = "nvt",
+    temperature: Annotated[float, Option("--temperature", "-T", help="K.")] = 300.0,
+    pressure: Annotated[float, Option("--pressure", help="bar, for npt.")] = 1.0,
     couple: Annotated[
-        Couple,
-        typer.Option("--couple", help="npt: all lengths alike, each its own, or angles, too."),
-    ] = Couple.ISO,
-    timestep: Annotated[float, typer.Option("--timestep", help="fs.")] = 0.5,
-    steps: Annotated[int, typer.Option("--steps", "-n", min=0, help="Number of steps.")] = 1000,
+        Literal["iso", "aniso", "tri"],
+        Option("--couple", help="npt: all lengths alike, each its own, or angles, too."),
+    ] = "iso",
+    timestep: Annotated[float, Option("--timestep", help="fs.")] = 0.5,
+    steps: Annotated[int, Option("--steps", "-n", min=0, help="Number of steps.")] = 1000,
     dump_every: Annotated[
-        int, typer.Option("--dump-every", min=1, help="Steps between two frames.")
+        int, Option("--dump-every", min=1, help="Steps between two frames.")
     ] = 100,
-    seed: Annotated[int, typer.Option("--seed", min=1, help="Of the velocities.")] = 1,
+    seed: Annotated[int, Option("--seed", min=1, help="Of the velocities.")] = 1,
     format_name: FormatName = None,
     type_map: TypeNames = None,
-    fparam: Annotated[
-        str | None, typer.Option("--fparam", help="Frame parameters, as 1.0,2.0")
-    ] = None,
+    fparam: FrameParameters = None,
     aparam: Annotated[
-        str | None, typer.Option("--aparam", help="Parameters of every atom, as 1.0,2.0")
+        str | None, Option("--aparam", help="Parameters of every atom, as 1.0,2.0")
     ] = None,
-    run: Annotated[bool, typer.Option("--run", help="Start it, too.")] = False,
+    run: Annotated[bool, Option("--run", help="Start it, too.")] = False,
     lammps: Annotated[
-        str | None, typer.Option("--lammps", metavar="PROGRAM", help="LAMMPS, if not lmp.")
+        str | None, Option("--lammps", metavar="PROGRAM", help="LAMMPS, if not lmp.")
     ] = None,
     branch: Branch = None,
     device: Device = "cpu",
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Replace files that are there.")
-    ] = False,
-    json_mode: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    force: Annotated[bool, Option("--force", "-f", help="Replace files that are there.")] = False,
+    out: Output,
+) -> Document:
     """Write the input, structure and model of a molecular dynamics run; start it with --run.
 
     Example: zoo md water.xyz -m model.pt --ensemble nvt --temperature 330 --steps 20000 -o md
@@ -304,9 +255,8 @@ def md(
         write_simulation,
     )
 
-    out = Output(json_mode=json_mode, quiet=quiet)
     settings = MdSettings(
-        ensemble.value, temperature, pressure, timestep, steps, dump_every, seed, couple.value
+        ensemble, temperature, pressure, timestep, steps, dump_every, seed, couple
     )
     parameters = Parameters(numbers("--fparam", fparam), numbers("--aparam", aparam))
     with out.status(f"writing {output}"):
@@ -316,7 +266,7 @@ def md(
             atoms,
             Path(model),
             output,
-            engine.value,
+            engine,
             settings,
             branch=branch,
             device=device,
@@ -325,20 +275,6 @@ def md(
         )
     if run:
         run_simulation(written, lammps)
-    out.result(
-        {
-            "ok": True,
-            "engine": engine.value,
-            "folder": str(output),
-            "files": list(written.files),
-            "command": written.command,
-            "elements": list(written.elements),
-            "num_atoms": written.num_atoms,
-            "notes": list(written.notes),
-            "warnings": remarks,
-            "ran": run,
-        }
-    )
     out.text(f"{output}: {', '.join(written.files)}; {written.num_atoms} atoms")
     for remark in remarks:
         out.warning(remark)
@@ -346,8 +282,15 @@ def md(
         out.info(note)
     if not run:
         out.info(f"start it in that folder: {written.command}")
-
-
-def register_md(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(md)
+    return {
+        "ok": True,
+        "engine": engine,
+        "folder": str(output),
+        "files": list(written.files),
+        "command": written.command,
+        "elements": list(written.elements),
+        "num_atoms": written.num_atoms,
+        "notes": list(written.notes),
+        "warnings": remarks,
+        "ran": run,
+    }

@@ -4,23 +4,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
-from cli.output import Output
-from cli.start import (
-    Branch,
-    Finetune,
-    InitModel,
-    PretrainScript,
-    Restart,
-    SkipNeighborStat,
-    read_start,
-    without_neighbors,
-)
+from cli.output import DocumentOutput, Output
+from cli.start import SkipNeighborStat, StartOptions, read_start, without_neighbors
 
 if TYPE_CHECKING:
     from cli.render import Repair
@@ -29,59 +21,40 @@ if TYPE_CHECKING:
     from schemas.input.start import Start
 
 
-class User(StrEnum):
-    """Whose input is checked."""
-
-    ZOO = "zoo"
-    DEEPMD = "deepmd-kit"
-
-
-class Format(StrEnum):
-    """How diagnostics are shown."""
-
-    FULL = "full"
-    CONCISE = "concise"
-    GITHUB = "github"
-    SARIF = "sarif"
+Format = Literal["full", "concise", "github", "sarif"]
 
 
 def validate(
+    *,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Input files; - is standard input.")
+        list[str], Argument(metavar="FILE...", help="Input files; - is standard input.")
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key for this check."),
+        Option("--set", metavar="KEY=VALUE", help="Override a key for this check."),
     ] = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Apply safe fixes to the files.")] = False,
+    fix: Annotated[bool, Option("--fix", help="Apply safe fixes to the files.")] = False,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Show what --fix would change; write nothing.")
+        bool, Option("--diff", help="Show what --fix would change; write nothing.")
     ] = False,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe-fixes", help="Fixes that may change the meaning, too.")
+        bool, Option("--unsafe-fixes", help="Fixes that may change the meaning, too.")
     ] = False,
-    style: Annotated[
-        Format, typer.Option("--format", help="How diagnostics are shown.")
-    ] = Format.FULL,
-    json_mode: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    style: Annotated[Format, Option("--format", help="How diagnostics are shown.")] = "full",
+    output: DocumentOutput,
     user: Annotated[
-        User,
-        typer.Option("--for", help="deepmd-kit: what it trains and zoo does not is a note only."),
-    ] = User.ZOO,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as errors.")] = False,
+        Literal["zoo", "deepmd-kit"],
+        Option("--for", help="deepmd-kit: what it trains and zoo does not is a note only."),
+    ] = "zoo",
+    strict: Annotated[bool, Option("--strict", help="Warnings count as errors.")] = False,
     data: Annotated[
-        bool, typer.Option("--data/--no-data", help="Read the data, where they exist.")
+        bool, Option("--data/--no-data", help="Read the data, where they exist.")
     ] = True,
-    finetune: Finetune = None,
-    restart: Restart = None,
-    init_model: InitModel = None,
-    branch: Branch = None,
-    use_pretrain_script: PretrainScript = False,
+    options: StartOptions,
     skip_neighbor_stat: SkipNeighborStat = False,
 ) -> None:
     """Check input files. Exit code: 0 clean or warnings only, 1 errors, 2 could not try."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them takes time
-    output = Output(json_mode=json_mode)
     repairs = _repair(files, overrides or (), unsafe=unsafe, write=fix) if fix or diff else []
     if diff:
         _show_diffs(repairs, output)
@@ -89,13 +62,7 @@ def validate(
         for item in repairs:
             if item.applied:
                 output.info(f"{item.name}: fixed {len(item.applied)} faults")
-    start, faults = read_start(
-        finetune=finetune,
-        restart=restart,
-        init_model=init_model,
-        branch=branch,
-        use_pretrain_script=use_pretrain_script,
-    )
+    start, faults = read_start(**asdict(options))
     reports = [_checked(file, overrides or (), start, faults) for file in files]
     if skip_neighbor_stat:
         reports = [without_neighbors(report) for report in reports]
@@ -103,7 +70,7 @@ def validate(
         from cli.preflight import with_data
 
         reports = [with_data(report) for report in reports]
-    if user is User.DEEPMD:
+    if user == "deepmd-kit":
         reports = [report.for_deepmd() for report in reports]
     if not diff:
         _show(reports, style, output)
@@ -183,7 +150,7 @@ def _show_diffs(repairs: "Sequence[Repair]", output: Output) -> None:
 def _show(reports: "Sequence[Report]", style: Format, output: Output) -> None:
     from cli.render import colors_of, render, summary
 
-    if style is Format.SARIF and not output.json_mode:
+    if style == "sarif" and not output.json_mode:
         from cli.render import sarif
 
         output.text(json.dumps(sarif(reports), indent=2, ensure_ascii=False))
@@ -192,15 +159,10 @@ def _show(reports: "Sequence[Report]", style: Format, output: Output) -> None:
         for report in reports:
             for line in render(report, style, colors_of(sys.stdout)):
                 output.painted(line)
-        if style is not Format.GITHUB:
+        if style != "github":
             output.text(summary(reports))
     documents = [
         {"file": item.name, "diagnostics": [found.document() for found in item.diagnostics]}
         for item in reports
     ]
     output.result({"files": documents})
-
-
-def register_validate(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("validate")(validate)
