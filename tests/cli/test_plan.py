@@ -174,8 +174,8 @@ def test_a_faulty_input_is_diagnosed_as_by_validate(run, written):
 def test_a_plan_needs_no_torch(workspace, written):
     name = written()
     code = (
-        "import sys; from cli.plan import plan; from schemas.check.input_file import check_file;"
-        f"plan({name!r}, None, False, None, None, True); assert 'torch' not in sys.modules"
+        "import sys; from cli.main import app;"
+        f"app(['plan', {name!r}], standalone_mode=False); assert 'torch' not in sys.modules"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import ase.io
 import numpy as np
@@ -211,7 +212,7 @@ def test_commands_for_systems_take_files_too(tmp_path, command):
 
 
 def test_the_units_of_the_option_are_those_that_are_known(tmp_path):
-    assert {unit.value for unit in Unit} == set(UNITS)
+    assert set(get_args(Unit)) == set(UNITS)
     (tmp_path / "x.xyz").write_text(
         '1\nLattice="4 0 0 0 4 0 0 0 4" energy=-1 stress="9 0 0 0 9 0 0 0 9"\nH 0 0 0\n'
     )
