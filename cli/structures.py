@@ -247,8 +247,8 @@ def md(
     Example: zoo md water.xyz -m model.pt --ensemble nvt --temperature 330 --steps 20000 -o md
     """
     from dpa2.interfaces.ase import Parameters
+    from dpa2.interfaces.md_settings import MdSettings
     from dpa2.interfaces.simulation import (
-        MdSettings,
         run_simulation,
         starting_structure,
         type_map_of,

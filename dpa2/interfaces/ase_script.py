@@ -1,7 +1,6 @@
 """An ASE script for a structure and a model, and the files that it reads."""
 
 import io
-from typing import TYPE_CHECKING
 
 import ase.io
 import numpy as np
@@ -11,10 +10,8 @@ from ase.io.jsonio import decode, encode
 from ase.md import nose_hoover_chain
 
 from dpa2.interfaces.ase import Parameters
+from dpa2.interfaces.md_settings import MdSettings
 from schemas.base.errors import DataError
-
-if TYPE_CHECKING:
-    from dpa2.interfaces.simulation import MdSettings
 
 _SCRIPT, _STRUCTURE, _CONSTRAINTS = "run.py", "structure.extxyz", "constraints.json"
 
@@ -80,7 +77,7 @@ atoms.set_constraint([dict2constraint(entry) for entry in read_json("{_CONSTRAIN
 
 def ase_files(
     atoms: Atoms,
-    settings: "MdSettings",
+    settings: MdSettings,
     model: str,
     parameters: Parameters,
     *,
@@ -110,7 +107,7 @@ def ase_files(
 
 
 def _script(
-    atoms: Atoms, settings: "MdSettings", model: str, *, branch: str | None, device: str
+    atoms: Atoms, settings: MdSettings, model: str, *, branch: str | None, device: str
 ) -> str:
     module, integrator, options = _integrator(atoms, settings)
     imports = ["from ase.io import read, write", f"from {module} import {integrator}"]
@@ -144,7 +141,7 @@ def _script(
     )
 
 
-def _integrator(atoms: Atoms, settings: "MdSettings") -> tuple[str, str, str]:
+def _integrator(atoms: Atoms, settings: MdSettings) -> tuple[str, str, str]:
     kind: str = settings.ensemble
     if kind == "npt":
         kind = f"npt {settings.couple}"

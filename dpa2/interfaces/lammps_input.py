@@ -1,16 +1,13 @@
 """LAMMPS's input script for a structure and a model."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dpa2.interfaces.ase import Parameters
 from dpa2.interfaces.lammps_data import LammpsStructure, boundary
-
-if TYPE_CHECKING:
-    from dpa2.interfaces.simulation import MdSettings
+from dpa2.interfaces.md_settings import MdSettings
 
 SKIN = 1.0
 """Margin of LAMMPS's neighbour list, Å; its default of 2 Å makes lists half as long again."""
@@ -31,7 +28,7 @@ _FIXED, _MOBILE = "fixed", "mobile"
 
 def lammps_script(
     structure: LammpsStructure,
-    settings: "MdSettings",
+    settings: MdSettings,
     files: Sequence[str],
     parameters: Parameters,
 ) -> str:
@@ -112,7 +109,7 @@ class _Groups:
             yield f"compute         heat {self.moving} temp"
             yield f"compute_modify  heat extra/dof {lost}    # directions in which nothing moves"
 
-    def velocities(self, settings: "MdSettings") -> Iterator[str]:
+    def velocities(self, settings: MdSettings) -> Iterator[str]:
         if self._structure.velocities is not None:
             yield "# velocities are those of the structure"
             return
@@ -134,7 +131,7 @@ class _Groups:
         for name, directions, _ in self._partial():
             yield f"fix             {name} {name} setforce {_zeros(directions)}"
 
-    def thermostat(self, settings: "MdSettings") -> Iterator[str]:
+    def thermostat(self, settings: MdSettings) -> Iterator[str]:
         if not self._keeps_momentum and settings.ensemble != "nve":
             yield "fix_modify      move temp heat"
 
@@ -142,7 +139,7 @@ class _Groups:
         if not self._keeps_momentum:
             yield "thermo_modify   temp heat"
 
-    def columns(self, settings: "MdSettings", elements: str) -> Iterator[str]:
+    def columns(self, settings: MdSettings, elements: str) -> Iterator[str]:
         """Yield the dump: the model's forces, and what it takes to go on from a frame."""
         forces = {f"f_model[{k}]": f"f{a}" for k, a in enumerate("xyz", 1) if self._partly.any()}
         more = []
@@ -208,7 +205,7 @@ def _of_one(name: str, values: ArrayLike) -> list[float]:
     return numbers
 
 
-def _integrator(settings: "MdSettings", picoseconds: float) -> str:
+def _integrator(settings: MdSettings, picoseconds: float) -> str:
     heat = f"temp {settings.temperature} {settings.temperature} {_THERMOSTAT * picoseconds:.10g}"
     if settings.ensemble == "nve":
         return "nve"

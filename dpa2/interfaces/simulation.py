@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from ase import Atoms
@@ -18,20 +18,17 @@ from dpa2.data.structures.structure import Structure
 from dpa2.evaluate.potential import Potential, load
 from dpa2.formats.table import format_of
 from dpa2.interfaces.ase import Parameters, box_of, checked_parameters, parameters_of
-from dpa2.interfaces.lammps_input import HELD_COLUMNS, MASS_COLUMN
+from dpa2.interfaces.ase_script import ase_files
+from dpa2.interfaces.lammps_data import LammpsStructure, lammps_data, lammps_structure
+from dpa2.interfaces.lammps_input import HELD_COLUMNS, MASS_COLUMN, lammps_script
+from dpa2.interfaces.md_settings import MdSettings, check_settings
 from dpa2.interfaces.predict import reading_for, to_atoms
 from dpa2.model.neighbors import pairs_within
 from schemas.base.errors import CheckpointError, DataError, TrainingError
 from schemas.base.foreign_files import refuse_special
 from schemas.base.writing import atomic_write, write_text
 
-if TYPE_CHECKING:
-    from dpa2.interfaces.lammps_data import LammpsStructure
-
-
 Engine = Literal["lammps", "ase"]
-Ensemble = Literal["nve", "nvt", "npt"]
-Couple = Literal["iso", "aniso", "tri"]
 
 # Formats that deepmd-kit's plugin takes as they are.
 _RUN_BY_LAMMPS = frozenset({".pth", ".pt2", ".savedmodel"})
@@ -40,32 +37,6 @@ _RUN_BY_LAMMPS = frozenset({".pth", ".pt2", ".savedmodel"})
 _TOUCHING = 0.5
 
 _NOT_GIVEN = Parameters()
-
-
-@dataclass(frozen=True, slots=True)
-class MdSettings:
-    """What to simulate.
-
-    Attributes:
-        ensemble: Constant energy, temperature, or temperature and pressure.
-        temperature: K; of the first velocities too, where the structure has none.
-        pressure: bar, for npt.
-        timestep: fs.
-        steps: Number of steps.
-        dump_every: Steps between two frames of the trajectory and two lines of the log.
-        seed: Of the first velocities.
-        couple: How the cell follows the pressure: in all directions alike, each length on its own,
-            or lengths and angles.
-    """
-
-    ensemble: Ensemble = "nvt"
-    temperature: float = 300.0
-    pressure: float = 1.0
-    timestep: float = 0.5
-    steps: int = 1000
-    dump_every: int = 100
-    seed: int = 1
-    couple: Couple = "iso"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +98,7 @@ def write_simulation(
         CheckpointError: If the model cannot be used.
     """
     _check_structure(atoms)
-    _check_settings(atoms, settings)
+    check_settings(atoms, settings)
     potential = load(model, branch)
     elements = _elements(atoms, potential.type_map)
     given = parameters_of(atoms, potential, parameters)
@@ -138,9 +109,6 @@ def write_simulation(
     placed = "model.pth" if freeze_it else f"model{kind}"
     texts: dict[str, str]
     if engine == "lammps":
-        from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
-        from dpa2.interfaces.lammps_input import lammps_script
-
         _check_lammps_parameters(given)
         structure = lammps_structure(atoms, elements)
         elements = structure.elements
@@ -151,8 +119,6 @@ def write_simulation(
             files[0]: lammps_script(structure, settings, files, given),
         }
     else:
-        from dpa2.interfaces.ase_script import ase_files
-
         texts = ase_files(atoms, settings, placed, given, branch=branch, device=device)
         files = (*texts, placed)
     _refuse_overwriting(folder, files, model, force=force)
@@ -238,7 +204,7 @@ def _of_velocities(atoms: Atoms, settings: MdSettings) -> str:
     return drawn
 
 
-def _lammps_notes(structure: "LammpsStructure") -> list[str]:
+def _lammps_notes(structure: LammpsStructure) -> list[str]:
     notes = []
     if structure.is_turned:
         notes.append("LAMMPS turns the cell, and with it positions, velocities and forces")
@@ -247,40 +213,6 @@ def _lammps_notes(structure: "LammpsStructure") -> list[str]:
             "final.data does not tell what is held: go on from trajectory.lammpstrj@-1, which does"
         )
     return notes
-
-
-def _check_settings(atoms: Atoms, settings: MdSettings) -> None:
-    if not np.isfinite(settings.pressure):
-        raise DataError(f"a pressure of {settings.pressure} makes no sense", hint="give it in bar")
-    for name, value in (("timestep", settings.timestep), ("temperature", settings.temperature)):
-        if not (np.isfinite(value) and value > 0):
-            raise DataError(f"a {name} of {value} makes no sense", hint="give a positive number")
-    if settings.ensemble == "npt" and not atoms.pbc.all():
-        raise DataError(
-            "npt changes the volume, but the structure is not periodic in all directions "
-            f"(pbc = {atoms.pbc.tolist()})",
-            hint="use nvt or nve",
-        )
-    if settings.ensemble == "npt" and atoms.constraints:
-        raise DataError(
-            "npt moves all atoms with the cell, but the structure has constraints "
-            f"({', '.join(sorted({type(kept).__name__ for kept in atoms.constraints}))})",
-            hint="use nvt or nve, or take the constraints out of the structure",
-        )
-    if settings.couple != "iso" and settings.ensemble != "npt":
-        raise DataError(
-            f"couple {settings.couple} says how the cell follows the pressure, "
-            f"and {settings.ensemble} keeps the cell",
-            hint="add --ensemble npt",
-        )
-    fixed = [
-        index for kept in atoms.constraints if isinstance(kept, FixAtoms) for index in kept.index
-    ]
-    if len(set(fixed)) == len(atoms):
-        raise DataError(
-            "the structure's constraints fix every atom: nothing moves",
-            hint="zoo predict evaluates it as it is",
-        )
 
 
 def _elements(atoms: Atoms, type_map: Sequence[str]) -> tuple[str, ...]:

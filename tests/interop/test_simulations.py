@@ -10,7 +10,8 @@ from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
 from dpa2.formats.conversion import freeze
 from dpa2.interfaces.ase import Parameters
-from dpa2.interfaces.simulation import MdSettings, starting_structure, write_simulation
+from dpa2.interfaces.md_settings import MdSettings
+from dpa2.interfaces.simulation import starting_structure, write_simulation
 from tests.interop.conftest import GOLDEN
 
 pytestmark = pytest.mark.interop

@@ -25,7 +25,8 @@ from dpa2.formats.conversion import freeze
 from dpa2.interfaces import simulation
 from dpa2.interfaces.ase import Parameters
 from dpa2.interfaces.lammps_data import lammps_structure
-from dpa2.interfaces.simulation import MdSettings, starting_structure, write_simulation
+from dpa2.interfaces.md_settings import MdSettings
+from dpa2.interfaces.simulation import starting_structure, write_simulation
 from schemas.base.errors import DataError
 from tests.commands import zoo
 from tests.interfaces.conftest import GOLDEN
