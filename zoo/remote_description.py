@@ -9,6 +9,8 @@ of the last one or the next, and everything must be understood; else all is read
 
 import io
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from schemas.base.errors import CheckpointError
@@ -24,7 +26,7 @@ from schemas.checkpoint.header import (
 )
 from schemas.checkpoint.pickle_values import Tensor
 from schemas.checkpoint.random_access import Stream
-from schemas.checkpoint.unpickler import Machine
+from schemas.checkpoint.unpickler import RestrictedUnpickler, instructions
 from zoo.transfer.pieces import RangeFile
 
 _TAIL = 48 * 1024
@@ -32,7 +34,10 @@ _READ_AHEAD = 16 * 1024
 _WORTH_LOOKING = 128 * 1024
 _LOOK = 1536
 _KEY = re.compile(rb"X(..\x00\x00)model\.([^.\x00-\x1f]{1,200})\.", re.DOTALL)
-_TEXTS = frozenset({"BINUNICODE", "SHORT_BINUNICODE", "BINGET", "LONG_BINGET"})
+_SHORTEST = 8
+"""Bytes, at least, of a value and the instruction to remember it."""
+_TEXTS = frozenset({"BINUNICODE", "SHORT_BINUNICODE"})
+_CLOSING = frozenset({"SETITEMS", "APPENDS", "ADDITEMS", "TUPLE"})
 
 
 class RemoteDescription:
@@ -52,10 +57,15 @@ class RemoteDescription:
         self._archive: Archive = open_archive(source)
         self._start = locate(source, self._archive.description)
         self._end = self._start + self._archive.description.num_bytes
-        self._reader = _Reader(source, self._start, self._end, Machine(source.name))
-        self._reader.read(lambda key: key.startswith("model."))
-        self._first = self._reader.key_position
-        self._params = self._reader.model_params
+        self._entries = _Entries(source, self._start, self._end)
+        self._extra: dict[str, Any] = {}
+        with suppress(_LostError):
+            self._entries.read(lambda key: key.startswith("model."))
+            found = self._entries.state().get(EXTRA)
+            self._extra = found if isinstance(found, dict) else {}
+        self._first = self._entries.key_position
+        params = self._extra.get("model_params")
+        self._params = params if isinstance(params, dict) else None
 
     def header(self) -> CheckpointHeader:
         """Return what is known so far; `complete` says whether that is everything."""
@@ -85,27 +95,31 @@ class RemoteDescription:
         return header_of(self._source, self._archive, describe(self._source, self._archive))
 
     def _partial(self, tensors: dict[str, Tensor]) -> CheckpointHeader:
-        state = {EXTRA: self._reader.extra, **tensors}
+        state = {EXTRA: self._extra, **tensors}
         return header_of(self._source, self._archive, {"model": state}, complete=False)
 
     def _tensors_of(self, branch: str) -> dict[str, Tensor]:
         order = branch_names(self._params or {})
         index = order.index(branch)
         prefixes = {f"model.{name}.": number for number, name in enumerate(order)}
-        self._reader.read(lambda key: _number(prefixes, key) not in (0, None))
-        length = max(1, self._reader.key_position - self._first)
-        if index > 1 and self._first + length * index - self._reader.position > _WORTH_LOOKING:
-            start = self._look_for(index, order, length)
-            self._reader = self._reader.from_within(start)
-        self._reader.read(lambda key: (_number(prefixes, key) or 0) > index)
+        entries = self._entries
+        entries.read(lambda key: _number(prefixes, key) not in (0, None))
+        length = max(1, entries.key_position - self._first)
+        if index > 1 and self._first + length * index - entries.position > _WORTH_LOOKING:
+            start = self._look_for(entries.key_position, index, order, length)
+            entries = _Entries(self._source, start, self._end, entries)
+        entries.read(lambda key: (_number(prefixes, key) or 0) > index)
         prefix = f"model.{branch}."
-        return {name: t for name, t in self._reader.tensors.items() if name.startswith(prefix)}
+        found = {key: value for key, value in entries.state().items() if key.startswith(prefix)}
+        if not all(isinstance(value, Tensor) for value in found.values()):
+            raise _LostError
+        return found
 
-    def _look_for(self, index: int, order: list[str], length: int) -> int:
+    def _look_for(self, begin: int, index: int, order: list[str], length: int) -> int:
         """Return where an entry of the branch before stands: the wanted ones begin after it."""
         step = max(length * 2 // 3, _LOOK)
-        places = list(range(self._reader.key_position, self._end, step))
-        last, start = 1, self._reader.key_position
+        places = list(range(begin, self._end, step))
+        last, start = 1, begin
         for first in range(0, len(places), 8):
             group = places[first : first + 8]
             wanted = [place for place in group if place <= self._first + (index + 2) * length]
@@ -152,63 +166,74 @@ class _Section:
         return self._source.read_at(self._start + offset, min(length, self.size - offset))
 
 
-class _Reader:
-    """Runs the pickle until a key says that it is enough, and can go on from there."""
+class _Entries:
+    """The entries of a state dictionary, read until a key says that it is enough.
 
-    def __init__(self, source: RangeFile, start: int, end: int, machine: Machine) -> None:
-        self.tensors: dict[str, Tensor] = {}
-        self.extra: dict[str, Any] = {}
+    Args:
+        source: The checkpoint.
+        start: Where the pickle, or an entry within it, begins.
+        end: Where the pickle ends.
+        before: Entries in front, whose remembered values are known here; None: nothing is in front.
+
+    Attributes:
+        start: Where its first instruction stands.
+        key_position: Where the last key stands.
+    """
+
+    def __init__(
+        self, source: RangeFile, start: int, end: int, before: "_Entries | None" = None
+    ) -> None:
         self.key_position = start
-        self._source, self._start, self._end = source, start, end
-        self._machine = machine
-        stream = Stream(_Section(source, start, end))
-        self._stream = io.BufferedReader(stream, _READ_AHEAD)
-        self._steps = machine.steps(self._stream)
-
-    @property
-    def model_params(self) -> dict[str, Any] | None:
-        """The model section, if the pickle has begun with it."""
-        found = self.extra.get("model_params")
-        return found if isinstance(found, dict) else None
+        self._source, self.start, self._end = source, start, end
+        self._stream = io.BufferedReader(Stream(_Section(source, start, end)), _READ_AHEAD)
+        skipped = 0 if before is None else (start - before.start) // _SHORTEST
+        self._steps = instructions(self._stream, source.name, remembered=skipped)
+        self._marks = 0 if before is None else 1
+        self._depth = None if before is None else 1
+        self._memo = None if before is None else before.unpickled()[1]
+        self._ended = False
 
     @property
     def position(self) -> int:
         """Where in the file the next instruction stands."""
-        return self._start + self._stream.tell()
+        return self.start + self._stream.tell()
 
-    def from_within(self, position: int) -> "_Reader":
-        """Return a reader of entries that begin elsewhere; what was remembered stays known."""
-        if self._machine.protocol >= 4:
-            raise _LostError  # numbers of remembered values follow from the number of those before
-        machine = Machine(self._source.name)
-        machine.memo = dict(self._machine.memo)
-        machine.start_entries()
-        reader = _Reader(self._source, position, self._end, machine)
-        reader.extra = self.extra
-        return reader
-
-    def read(self, enough: Any) -> None:
+    def read(self, enough: Callable[[str], bool]) -> None:
         """Go on until an entry's key is enough, or the entries end; then stand behind that key."""
-        stack = self._machine.stack
-        before, last = self.position, ""
-        for name, _ in self._steps:
-            stack = self._machine.stack
-            if name in _TEXTS and self._is_key():
-                self.key_position = before
-                if enough(stack[-1]):
-                    return
-            elif last == "SETITEMS" and name != "MARK" and self.tensors:
+        last = ""
+        for name, argument, offset in self._steps:
+            if name == "PROTO" and argument >= 4:
+                raise _LostError  # numbers of remembered values follow from those before them
+            if last == "SETITEMS" and self._depth == self._marks + 1 and name != "MARK":
+                self._ended, self.key_position = True, self.start + offset
                 return
-            elif len(stack) > 1 and isinstance(stack[-1], Tensor) and isinstance(stack[-2], str):
-                self.tensors[stack[-2]] = stack[-1]
-            before, last = self.position, name
+            if name == "MARK":
+                self._marks += 1
+            elif name in _CLOSING:
+                self._marks -= 1
+            elif name in _TEXTS and self._depth is None and argument == EXTRA:
+                self._depth = self._marks
+            elif name in _TEXTS and self._depth == self._marks:
+                self.key_position = self.start + offset
+                if enough(argument):
+                    return
+            last = name
 
-    def _is_key(self) -> bool:
-        """Tell whether the last value begins an entry of the state dict."""
-        stack = self._machine.stack
-        if len(stack) < 2 or not isinstance(stack[-1], str):
-            return False
-        if len(stack) > 2 and stack[-3] == EXTRA and isinstance(stack[-2], dict):
-            self.extra = stack[-2]
-            return True
-        return bool(self.extra) and self._machine.is_between_entries(stack[-2])
+    def unpickled(self) -> tuple[Any, Any]:
+        """Return what the pickle says up to the last key, and the values that it remembers."""
+        content = self._source.read_at(self.start, self.key_position - self.start)
+        begin = b"" if self._memo is None else b"\x80\x02}("
+        ends = b"u" * (self._marks) + b"."
+        reader = RestrictedUnpickler(begin + content + ends, self._source.name)
+        if self._memo is not None:
+            reader.memo = self._memo
+        # the proxy itself: a copy of it, a dictionary, would be taken for an empty memory
+        return reader.load(), reader.memo
+
+    def state(self) -> dict[Any, Any]:
+        """Return the entries up to the last key."""
+        found = self.unpickled()[0]
+        inner = found.get("model", found) if isinstance(found, dict) else None
+        if not isinstance(inner, dict):
+            raise _LostError
+        return inner

@@ -2,8 +2,7 @@
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 _MOST_NODES = 5_000_000
 _DEEPEST = 100
@@ -36,7 +35,7 @@ class _Counter:
 
     def count(self, value: Any, depth: int) -> tuple[int, int]:
         """Return the number of values, and how deep they nest."""
-        if not isinstance(value, dict | list | tuple | set):
+        if isinstance(value, Tensor) or not isinstance(value, dict | list | tuple | set):
             return 1, 1
         if id(value) in self.known:
             found = self.known[id(value)]
@@ -91,15 +90,31 @@ _MOST_AXES = 64
 _LARGEST = 2**62
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A function, a class or a constant that the pickle names; it is never looked up."""
+class Name(NamedTuple):
+    """A function, a class or a constant that the pickle names; it is never looked up.
+
+    Named tuples, because no instruction of a pickle can change one that is made.
+
+    Attributes:
+        name: In full.
+        stands_for: What a call of it returns the result of; None: it cannot be called.
+    """
 
     name: str
+    stands_for: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Build what a call would return.
+
+        Raises:
+            TypeError: It cannot be called.
+        """
+        if self.stands_for is None:
+            raise TypeError(f"{self.name} is not callable")
+        return self.stands_for(*arguments)
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(NamedTuple):
     """A run of numbers that one or more tensors look at: an entry `data/<key>` of the file."""
 
     key: str
@@ -107,11 +122,10 @@ class Storage:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor as the file describes it, without its numbers.
 
-    Args:
+    Attributes:
         storage: Where the numbers are; tensors that are shared have the same.
         offset: Elements of the storage before the first.
         shape: Length of each axis.
@@ -193,8 +207,15 @@ def _parameter(tensor: Any, *_: Any) -> Any:
     return tensor
 
 
-def _ordered(pairs: Sequence[tuple[Any, Any]] = ()) -> OrderedDict[Any, Any]:
-    return OrderedDict((check_key(key), value) for key, value in pairs)
+class StateDict(OrderedDict[Any, Any]):
+    """An ordered dictionary without the attributes that torch gives it: versions of modules."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Leave the attributes out."""
+
+
+def _ordered(pairs: Sequence[tuple[Any, Any]] = ()) -> StateDict:
+    return StateDict(pairs)
 
 
 def _default_dictionary(*_: Any) -> defaultdict[Any, Any]:
@@ -209,19 +230,6 @@ def _encoded(text: Any, encoding: Any) -> bytes:
 
 def _text_of(kind: str) -> Callable[..., Any]:
     return lambda *arguments: f"{kind}({', '.join(map(str, arguments))[:80]})"
-
-
-def check_key(key: Any) -> Any:
-    """Return a key of a dictionary; long numbers and tuples could be chosen to collide.
-
-    Raises:
-        TypeError: It is neither text nor a small number.
-    """
-    if isinstance(key, str) or key is None or isinstance(key, bool | float):
-        return key
-    if isinstance(key, int) and abs(key) < 2**31:
-        return key
-    raise TypeError("a key of a dictionary")
 
 
 CALLS: dict[str, Callable[..., Any]] = {

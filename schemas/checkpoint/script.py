@@ -8,8 +8,9 @@ parameters and buffers, as text.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Self
 
 from schemas.base.errors import CheckpointError
 from schemas.checkpoint.archive import (
@@ -26,9 +27,9 @@ from schemas.checkpoint.header import (
     refuse_expansion,
     tensor_entries,
 )
-from schemas.checkpoint.pickle_values import CALLS, CONSTANTS, Name, Tensor
+from schemas.checkpoint.pickle_values import CALLS, Tensor
 from schemas.checkpoint.random_access import LocalFile, RandomAccess
-from schemas.checkpoint.unpickler import Machine, read_pickle
+from schemas.checkpoint.unpickler import Allowed, read_pickle
 
 _CLASS = re.compile(r"__torch__(\.[A-Za-z_]\w*)+")
 _MEMBERS = re.compile(
@@ -41,17 +42,51 @@ _MOST_EXTRA = 16 * 2**20
 _LISTS = ("intlist", "doublelist", "boollist", "tensorlist")
 
 
-@dataclass(slots=True, eq=False)
 class ScriptObject:
-    """An object of a TorchScript class.
+    """An object of a TorchScript class: one subclass stands for each class of the file.
 
-    Args:
+    Attributes:
         cls: The class's full name.
         attributes: By name; tensors, plain values and further objects.
     """
 
-    cls: str
-    attributes: dict[Any, Any] = field(default_factory=dict)
+    __slots__ = ("attributes",)
+    cls = ""
+
+    def __new__(cls) -> Self:
+        """Begin an object; a pickle that gives arguments fails."""
+        made = super().__new__(cls)
+        made.attributes = {}
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        """Give the object its attributes.
+
+        Raises:
+            TypeError: They have no names.
+        """
+        if type(state) is not dict:
+            raise TypeError(f"`__setstate__` of `{self.cls}` is not callable")
+        self.attributes: dict[Any, Any] = state
+
+
+@lru_cache(maxsize=1024)
+def _class_of(full: str) -> type | None:
+    """Return what stands for a class of TorchScript; None for other names."""
+    if not _CLASS.fullmatch(full):
+        return None
+    return type("ScriptObject", (ScriptObject,), {"__slots__": (), "cls": full})
+
+
+SCRIPT = Allowed(
+    CALLS
+    | {
+        "torch.jit._pickle.restore_type_tag": lambda value, _: value,
+        **{f"torch.jit._pickle.build_{kind}": lambda values: values for kind in _LISTS},
+    },
+    _class_of,
+)
+"""What the pickle of a TorchScript module may say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +130,7 @@ def read_script(path: Any, extra_files: tuple[str, ...] = ()) -> Script:
         check_contents(source, entries.values())
         folder = described[0].partition("/")[0]
         content = content_of(source, entries[described[0]], LARGEST_DESCRIPTION)
-        module = read_pickle(content, source.name, ScriptMachine(source.name))
+        module = read_pickle(content, source.name, SCRIPT)
         if not isinstance(module, ScriptObject):
             raise CheckpointError(
                 f"{source.name} is no module of TorchScript",
@@ -125,40 +160,6 @@ def read_script(path: Any, extra_files: tuple[str, ...] = ()) -> Script:
                 if (entry := entries.get(f"{folder}/extra/{name}")) is not None
             },
         )
-
-
-class ScriptMachine(Machine):
-    """The stack machine for the pickle of a TorchScript module: it notes objects of classes.
-
-    Args:
-        name: The file's name, for messages.
-    """
-
-    calls = CALLS | {
-        "torch.jit._pickle.restore_type_tag": lambda value, _: value,
-        **{f"torch.jit._pickle.build_{kind}": lambda values: values for kind in _LISTS},
-    }
-
-    def allows(self, full: str) -> bool:
-        """Tell whether a name may stand in the pickle."""
-        return full in self.calls or full in CONSTANTS or bool(_CLASS.fullmatch(full))
-
-    def new_object(self) -> None:
-        """Begin an object of a class of TorchScript; nothing is called."""
-        arguments, cls = self.group_of(2)[::-1]
-        if not isinstance(cls, Name) or not _CLASS.fullmatch(cls.name) or arguments != ():
-            raise self.refused("an object of a class")
-        self.stack.append(ScriptObject(cls.name))
-
-    def build(self) -> None:
-        """Give an object its attributes."""
-        state = self.stack.pop()
-        target = self.stack[-1]
-        if not isinstance(target, ScriptObject):
-            raise self.refused("attributes of an object")
-        if not isinstance(state, dict):
-            raise self.refused(f"`__setstate__` of `{target.cls}`")
-        target.attributes = state
 
 
 class _Members:

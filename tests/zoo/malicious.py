@@ -224,6 +224,12 @@ def _instructions() -> list[Case]:
         "NEWOBJ of a harmless class": (b"ccollections\nOrderedDict\n)\x81", "NEWOBJ"),
         "BUILD with a global in the state": (nested, "posix.system"),
         "BUILD of a list": (b"]}b", "attributes"),
+        "BUILD of a tensor": (GOOD + b"}(" + text("shape") + b")ub", "attributes"),
+        "BUILD of a tensor's slots": (GOOD + b"N}(" + text("shape") + b")u\x86b", "attributes"),
+        "BUILD of a function": (
+            b"ctorch._utils\n_rebuild_tensor_v2\nN}(" + text("stands_for") + b"Nu\x86b",
+            "attributes",
+        ),
         "extension code 1": (b"\x82\x01", "EXT1"),
         "extension code 2": (b"\x83\x01\x00", "EXT2"),
         "extension code 4": (b"\x84\x01\x00\x00\x00", "EXT4"),
@@ -260,6 +266,7 @@ def _bombs() -> list[Case]:
     params = {
         "billion laughs": laughs,
         "a list in itself": itself,
+        "a place in the memo far away": b"Nr\xff\xff\xff\x7f",
         "deep lists": deep,
         "deep tuples": tuples,
         "memo bomb": puts,
