@@ -1,1 +1,1 @@
-"""The `zoo` command line: one file a command, no logic."""
+"""The `zoo` command line: one file a group of commands."""
