@@ -106,10 +106,7 @@ class PartialFile:
         except FileNotFoundError:
             taken = True
         if taken:
-            raise TransferError(
-                f"another process has taken over the transfer of {self.target.name}",
-                hint="give the command again: it waits for that process, or goes on",
-            )
+            raise self._taken_over()
         view = memoryview(data)
         try:
             while view:
@@ -140,6 +137,12 @@ class PartialFile:
                 hint="free some space (`zoo cache prune`), or choose another folder",
             )
 
+    def _taken_over(self) -> TransferError:
+        return TransferError(
+            f"another process has taken over the transfer of {self.target.name}",
+            hint="give the command again: it waits for that process, or goes on",
+        )
+
     def digest(self) -> str:
         """Return the SHA-256 of what is here."""
         return self._digest.hexdigest()
@@ -153,6 +156,8 @@ class PartialFile:
         try:
             os.fsync(self._file)
             self.path.replace(self.target)
+        except FileNotFoundError as error:
+            raise self._taken_over() from error
         except OSError as error:
             raise TransferError(
                 f"{self.target} cannot take its name: {error.strerror or error}",

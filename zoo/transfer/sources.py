@@ -96,10 +96,12 @@ class Sources:
         self._name, self._policy, self._progress = name, policy, progress
 
     def next(self) -> Source | None:
-        """Return whom to ask: who may be asked first, among those the first in order."""
+        """Return whom to ask: who may be asked first, then who failed least, then by order."""
         now = time.monotonic()
         living = [source for source in self.all if not source.is_out]
-        return min(living, key=lambda s: (max(s.ready, now), s.wrong, s.order), default=None)
+        return min(
+            living, key=lambda s: (max(s.ready, now), s.wrong, s.failures, s.order), default=None
+        )
 
     def ask(
         self,
