@@ -44,6 +44,12 @@ _COSTS = {
 }
 """Bytes of memory that an instruction takes, about; no other instruction may occur."""
 
+_DAMAGE = (
+    *(pickle.UnpicklingError, EOFError, LookupError, ValueError, ArithmeticError),
+    *(RecursionError, MemoryError),
+)
+"""What instructions in the wrong order lead to."""
+
 _OBJECT_COSTS = {"NEWOBJ": 400}
 """The same for objects of TorchScript's classes, each of which costs a class of ours."""
 
@@ -165,8 +171,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         return storage_of(description)
 
 
-def damaged_pickle(name: str) -> CheckpointError:
-    """Return the error for a pickle that makes no sense."""
+def _damaged(name: str) -> CheckpointError:
     return CheckpointError(
         f"{name}: the description of its content is damaged",
         hint="get the file again; it may be truncated",
@@ -189,11 +194,9 @@ def _damage(name: str) -> Iterator[None]:
         called, found, _ = str(error).partition(" is not callable")
         if found:
             raise _refused(name, f"a call of `{called}`") from error
-        raise damaged_pickle(name) from error
-    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, ArithmeticError) as error:
-        raise damaged_pickle(name) from error
-    except (RecursionError, MemoryError) as error:
-        raise damaged_pickle(name) from error
+        raise _damaged(name) from error
+    except _DAMAGE as error:
+        raise _damaged(name) from error
 
 
 def _allowed(name: str, allowed: Allowed, full: str) -> Any:
