@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.many_branches import ELEMENTS, write_many_branches
 from dpa2.evaluate.potential import load
 from tests.zoo.transfer.faulty_server import FaultyServer
-from zoo.branch_file import extract_branch
+from zoo.checkpoint_writer import extract_branch
 from zoo.remote_branch import fetch_branch, remote_header
 from zoo.transfer.remote import Remote
 

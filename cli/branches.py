@@ -247,7 +247,7 @@ def extract(
     """
     from schemas.base.errors import CheckpointError
     from schemas.checkpoint.other_files import missing_file
-    from zoo.branch_file import extract_branch
+    from zoo.checkpoint_writer import extract_branch
 
     if output.is_dir():
         raise CheckpointError(f"{output} is a folder", hint="name the file to write")

@@ -11,9 +11,8 @@ from typer import Argument, Option
 from cli.output import DocumentOutput, JsonOutput, Output
 
 if TYPE_CHECKING:
+    from schemas.explain import Entry, Key
     from schemas.input.differences import Change, Meaning
-    from schemas.manual.codes import Entry
-    from schemas.manual.keys import Key
 
 
 def explain(
@@ -30,8 +29,7 @@ def explain(
 
     Example: zoo explain model.descriptor.repformer.nsel
     """
-    from schemas.manual.codes import entries
-    from schemas.manual.keys import explain_path
+    from schemas.explain import entries, explain_path
 
     entry = entries().get(topic.strip().upper()) if topic else None
     if entry is not None:
@@ -47,8 +45,7 @@ def explain(
 
 def _unknown(topic: str) -> Exception:
     from schemas.base.errors import ConfigError
-    from schemas.manual.codes import nearest_code
-    from schemas.manual.keys import suggestions
+    from schemas.explain import nearest_code, suggestions
 
     if topic[:3].upper() == "ZOO":
         best = nearest_code(topic)

@@ -18,7 +18,7 @@ from schemas.base.terminal import harmless, one_line, same_width
 from schemas.base.writing import write_text
 from schemas.check.input_file import Report
 from schemas.check.merging import HERE_TOO
-from schemas.manual.codes import entries
+from schemas.explain import entries
 
 Paint = Callable[[str], str]
 

@@ -17,8 +17,8 @@ from schemas.base.errors import RegistryError, WriteError
 from schemas.base.writing import atomic_write, file_sha256, write_text
 from schemas.checkpoint.header import read_header
 from schemas.registry import FileSource, ModelFile, RegisteredBranch, RegisteredModel, Registry
-from zoo.branch_file import extract_branch
 from zoo.branches import BranchSummary, summarize
+from zoo.checkpoint_writer import extract_branch
 from zoo.model_card import CardFacts, model_card
 from zoo.registry import read_registry
 from zoo.remote_branch import pull_branch

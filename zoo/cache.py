@@ -16,7 +16,6 @@ from schemas.base.environment import cache_folder, is_offline
 from schemas.base.errors import TransferError, WriteError
 from schemas.base.writing import file_sha256, write_json
 from zoo.local_copies import first_use_of
-from zoo.transfer.client import shown
 from zoo.transfer.download import download
 from zoo.transfer.partial import file_lock, is_abandoned, remove
 from zoo.transfer.remote import (
@@ -27,6 +26,7 @@ from zoo.transfer.remote import (
     Remote,
     RetryPolicy,
     WrongContentError,
+    shown,
 )
 
 

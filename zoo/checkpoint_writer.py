@@ -1,12 +1,23 @@
-"""Write checkpoints the way PyTorch does, without torch: numbers are copied, never interpreted."""
+"""Checkpoints written without torch: the archive, and one branch as a file of its own."""
 
+import math
 import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
-from schemas.checkpoint.pickle_values import STORAGES, Storage, Tensor
+import numpy as np
+
+from schemas.base.errors import CheckpointError
+from schemas.base.writing import atomic_write
+from schemas.checkpoint.archive import ArchiveEntry, pieces
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, resolve_branch, single_task_section
+from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry, read_header
+from schemas.checkpoint.pickle_values import ITEM_SIZES, STORAGES, Storage, Tensor
+from schemas.checkpoint.random_access import LocalFile, RandomAccess
 
 _FOLDER = "archive"
 _ALIGNMENT = 64
@@ -156,3 +167,159 @@ def _integer(value: int) -> bytes:
         return b"J" + struct.pack("<i", value)
     length = value.bit_length() // 8 + 1
     return b"\x8a" + bytes([length]) + value.to_bytes(length, "little", signed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BranchFile:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        branch: The branch's exact name in the file that it comes from.
+        type_map: Element of each type.
+        tensors: How many tensors it has; names of one tensor count each.
+        tensor_bytes: Bytes of their numbers; a tensor with several names counts once.
+    """
+
+    path: Path
+    branch: str
+    type_map: list[str]
+    tensors: int
+    tensor_bytes: int
+
+
+class StoredNumbers:
+    """Reads tensors; checksums are verified before the last bytes are given.
+
+    Args:
+        source: The file.
+        storages: Its entries with numbers by key.
+    """
+
+    def __init__(self, source: RandomAccess, storages: Mapping[str, ArchiveEntry]) -> None:
+        self._source = source
+        self._storages = storages
+        self._last: tuple[str, bytes] = ("", b"")
+
+    def pieces(self, tensor: TensorEntry) -> Iterator[bytes]:
+        """Yield the numbers of a tensor, one after the other in the order of its axes.
+
+        Raises:
+            CheckpointError: They are not what was written (CRC-32).
+        """
+        entry = self._storages[tensor.storage]
+        whole = tensor.offset == 0 and tensor.num_bytes == entry.num_bytes
+        if whole and tensor.strides == contiguous_strides(tensor.shape):
+            yield from pieces(self._source, entry)
+        elif tensor.num_bytes:
+            yield self._view(tensor).tobytes()
+
+    def _view(self, tensor: TensorEntry) -> "np.ndarray[tuple[int, ...], np.dtype[np.void]]":
+        if self._last[0] != tensor.storage:
+            content = b"".join(pieces(self._source, self._storages[tensor.storage]))
+            self._last = tensor.storage, content
+        item = ITEM_SIZES[tensor.dtype]
+        return np.ndarray(
+            tensor.shape,
+            np.dtype(f"V{item}"),
+            self._last[1],
+            tensor.offset,
+            tuple(item * stride for stride in tensor.strides),
+        )
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides, in elements, of a tensor whose numbers follow one another."""
+    return tuple(math.prod(max(1, n) for n in shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def compact(key: str, tensor: TensorEntry) -> Tensor:
+    """Return a description of the same tensor with a storage of its own."""
+    size = math.prod(tensor.shape)
+    return Tensor(
+        Storage(key, tensor.dtype, size), 0, tensor.shape, contiguous_strides(tensor.shape)
+    )
+
+
+def tensors_of(header: CheckpointHeader, branch: str) -> dict[str, TensorEntry]:
+    """Return the tensors of a branch by name, without `model.<branch>.` before it.
+
+    Raises:
+        CheckpointError: It has none.
+    """
+    found = header.tensors_of(branch)
+    if not found:
+        raise CheckpointError(
+            f"{header.name} has no weights of the branch `{branch}`",
+            hint="the file is damaged or was written by another program",
+        )
+    return found
+
+
+def extract_branch(
+    path: Path, branch: str | None, target: Path, *, label: str | None = None
+) -> BranchFile:
+    """Write a branch of a file on the disk as a single-task checkpoint; see `write_branch`.
+
+    Args:
+        path: A checkpoint (`.pt`) of this project or of deepmd-kit.
+        branch: Name or alias; may be None where there is only one.
+        target: The file to write.
+        label: What messages about branches call the file; None: its path.
+
+    Raises:
+        CheckpointError: The file or the branch cannot be used.
+        OSError: The file cannot be read.
+        WriteError: The target cannot be written.
+    """
+    with LocalFile(path) as source:
+        header = read_header(source)
+        name = resolve_branch(label or path, header.model_params, branch)
+        return write_branch(source, header, name, target)
+
+
+def write_branch(
+    source: RandomAccess, header: CheckpointHeader, branch: str, target: Path
+) -> BranchFile:
+    """Write a branch as a single-task checkpoint that deepmd-kit and this program read.
+
+    Weights, statistics and the model section are kept; the state of the optimiser, averages and
+    whatever else only a continued run needs are left out.
+
+    Args:
+        source: The multi-task (or single-task) checkpoint.
+        header: What it says about itself.
+        branch: The exact name (see `schemas.checkpoint.branch_names`).
+        target: The file to write; one that is there is replaced once the new one is complete.
+
+    Raises:
+        CheckpointError: The branch has no tensors, or numbers are not what was written (CRC-32).
+        WriteError: The file cannot be written.
+    """
+    entries = tensors_of(header, branch)
+    section = single_task_section(header.model_params, branch)
+    owners: dict[Any, tuple[Tensor, TensorEntry]] = {}
+    state: OrderedDict[str, Any] = OrderedDict()
+    step, rate = header.train_infos.get("step"), header.train_infos.get("lr")
+    infos = {"lr": float(rate or 0.0), "step": int(step or 0)}
+    state[EXTRA] = {"model_params": section, "train_infos": infos}
+    for name, entry in entries.items():
+        place: Any = entry.place if entry.num_bytes else name
+        if place not in owners:
+            owners[place] = compact(str(len(owners)), entry), entry
+        state[f"model.{SINGLE_TASK_BRANCH}.{name}"] = owners[place][0]
+    numbers = StoredNumbers(source, header.storages)
+    storages: Iterator[tuple[Storage, Iterator[bytes]]] = (
+        (tensor.storage, numbers.pieces(entry)) for tensor, entry in owners.values()
+    )
+    with atomic_write(target) as stream:
+        # deepmd-kit's --init-model wants the key `optimizer`, and does not look at what is in it.
+        write_archive(stream, {"model": state, "optimizer": {}}, storages)
+    type_map = section.get("type_map")
+    return BranchFile(
+        target,
+        branch,
+        [str(element) for element in type_map] if isinstance(type_map, list) else [],
+        len(entries),
+        sum(entry.num_bytes for _, entry in owners.values()),
+    )

@@ -10,7 +10,7 @@ from schemas.base import environment
 from schemas.base.errors import RegistryError, WriteError
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.checkpoint.header import CheckpointHeader
-from zoo.branch_file import BranchFile, extract_branch, tensors_of, write_branch
+from zoo.checkpoint_writer import BranchFile, extract_branch, tensors_of, write_branch
 from zoo.local_copies import local_file
 from zoo.remote_description import RemoteDescription
 from zoo.resolve import Located, fetch, remotes_of_file

@@ -18,7 +18,7 @@ from schemas.registry import BundledSource, ModelFile
 from zoo.known_models import KnownModel, known_models
 from zoo.reference import Address, HubPath, LocalPath, ModelName, Reference, parse_reference
 from zoo.registry import PACKAGE, replaced
-from zoo.transfer.remote import Download, Progress, Remote
+from zoo.transfer.remote import Download, Progress, Remote, shown
 
 _SECONDS = 10.0
 
@@ -294,11 +294,11 @@ def _bundled(file: ModelFile) -> Download | None:
 def _ask(remote: Remote) -> Offer:
     import httpx2
 
-    from zoo.transfer.client import new_client, open_reply, shown
+    from zoo.transfer.client import new_client, open_reply
 
     url = shown(remote.url)
     try:
-        with new_client(timeout=_SECONDS) as client, open_reply(client, "HEAD", remote) as reply:
+        with new_client(_SECONDS) as client, open_reply(client, "HEAD", remote) as reply:
             if reply.status_code != httpx2.codes.OK:
                 return Offer(remote.label, url, problem=f"answered {reply.status_code}")
             if reply.headers.get("Content-Type", "").startswith("text/html"):

@@ -19,8 +19,7 @@ from schemas.base.writing import atomic_write
 from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry, read_header
 from schemas.checkpoint.pickle_values import ITEM_SIZES, Storage, Tensor, TooLargeError, check_tree
 from schemas.checkpoint.random_access import LocalFile
-from zoo.branch_file import StoredNumbers, contiguous_strides
-from zoo.checkpoint_writer import write_archive
+from zoo.checkpoint_writer import StoredNumbers, contiguous_strides, write_archive
 
 _FORMAT = "dpa-zoo checkpoint 1"
 _KEY = "dpa_zoo"

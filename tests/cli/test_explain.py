@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from schemas.check.input_file import check_text
+from schemas.explain import REMOVED, entries, explain_path
 from schemas.input.paths import places
 from schemas.input.root import normalized
 from schemas.input.start import Start
-from schemas.manual.codes import REMOVED, entries
-from schemas.manual.keys import explain_path
 
 
 @pytest.mark.parametrize("base", ["single-task", "multi-task"])

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.check.task import check_branches
+from schemas.explain import entries
 from schemas.input.branches import Draft
 from schemas.input.descriptor import Descriptor
 from schemas.input.learning_rate import ExponentialDecay
@@ -31,7 +32,6 @@ from schemas.input.root import Input, MultiTaskInput, MultiTaskModel, MultiTaskT
 from schemas.input.section import Section, aliases
 from schemas.input.training import TaskData
 from schemas.json_schema import INPUT_SCHEMA, committed
-from schemas.manual.codes import entries
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed
 
 FORMS = {"activation_function", "batch_size", "auto_prob"}

@@ -18,7 +18,7 @@ from dpa2.data.preflight.request import (
 )
 from dpa2.data.preflight.run import check_data, preflight
 from schemas.base.diagnostics import Finding
-from schemas.manual.codes import entries
+from schemas.explain import entries
 
 BOHR = 0.529177210903
 SYSTEMS = ("training", "training_data", "systems")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.branch_file import extract_branch
+from zoo.checkpoint_writer import extract_branch
 
 pytestmark = pytest.mark.interop
 

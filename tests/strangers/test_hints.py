@@ -20,10 +20,9 @@ from schemas.base.errors import CheckpointError
 from schemas.check.fixes import apply_edits
 from schemas.check.input_file import check_file, check_text
 from schemas.check.start import check_start
+from schemas.explain import _paths, entries, explain_path
 from schemas.input.root import normalized
 from schemas.input.start import Start
-from schemas.manual.codes import entries
-from schemas.manual.keys import _paths, explain_path
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
 from tests.commands import zoo
 from tests.fuzz_validate import mutated

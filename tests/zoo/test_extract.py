@@ -12,8 +12,8 @@ from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.formats.conversion import freeze
 from schemas.base.errors import CheckpointError
 from schemas.checkpoint.header import read_header
-from zoo.branch_file import extract_branch
 from zoo.branches import summarize
+from zoo.checkpoint_writer import extract_branch
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MULTI_TASK = GOLDEN / "multitask" / "model.pt"

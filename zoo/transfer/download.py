@@ -7,7 +7,15 @@ import httpx2
 
 from schemas.base.errors import TransferError
 from schemas.base.writing import file_sha256
-from zoo.transfer.client import check_url, new_client
+from zoo.transfer.client import (
+    Refusal,
+    Reply,
+    Setback,
+    check_beginning,
+    check_url,
+    new_client,
+    requested,
+)
 from zoo.transfer.partial import PartialFile, file_lock
 from zoo.transfer.remote import (
     PATIENT,
@@ -18,7 +26,6 @@ from zoo.transfer.remote import (
     RetryPolicy,
     WrongContentError,
 )
-from zoo.transfer.replies import Refusal, Reply, Setback, check_beginning, requested
 from zoo.transfer.sources import Source, Sources
 
 _BEGINNING = 512
@@ -125,8 +132,7 @@ class _Transfer:
         partial, policy = self._partial, self._policy
         if self._size is not None:
             partial.check_space(self._size)
-        timeout = httpx2.Timeout(policy.stall, connect=policy.connect)
-        with new_client(timeout=timeout) as client:
+        with new_client(policy.stall, policy.connect) as client:
             self._show()
             while True:
                 self._fetch(client)

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 
 from schemas.base.errors import WriteError
-from zoo.transfer.client import new_client, shown
+from zoo.transfer.client import Refusal, Reply, Setback, new_client, requested
 from zoo.transfer.remote import (
     PATIENT,
     ChangedError,
@@ -23,8 +23,8 @@ from zoo.transfer.remote import (
     Progress,
     Remote,
     RetryPolicy,
+    shown,
 )
-from zoo.transfer.replies import Refusal, Reply, Setback, requested
 from zoo.transfer.sources import Source, Sources
 
 _FIRST = 4 * 1024
@@ -84,7 +84,7 @@ class RangeFile:
         except OSError as error:
             where = folder or tempfile.gettempdir()
             raise WriteError(f"{where} cannot be written: {error}") from error
-        self._client = new_client(timeout=httpx2.Timeout(policy.stall, connect=policy.connect))
+        self._client = new_client(policy.stall, policy.connect)
         try:
             self.fetch([(0, _FIRST)])
         except BaseException:

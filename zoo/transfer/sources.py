@@ -13,9 +13,8 @@ from urllib.parse import unquote, urlsplit
 import httpx2
 
 from schemas.base.errors import TransferError
-from zoo.transfer.client import check_url, new_client, open_reply, shown
-from zoo.transfer.remote import Progress, Remote, RetryPolicy, UnreachableError
-from zoo.transfer.replies import Refusal, Setback
+from zoo.transfer.client import Refusal, Setback, causes, check_url, new_client, open_reply
+from zoo.transfer.remote import Progress, Remote, RetryPolicy, UnreachableError, shown
 
 CLEARLY_FASTER = 0.5
 """A mirror overtakes those before it only if it answers in less than this share of their time."""
@@ -242,7 +241,7 @@ def _latency(remote: Remote, answer: _Answer, timeout: float) -> None:
         answer.unreachable = None
 
     begin = time.monotonic()
-    with new_client(timeout=timeout) as client:
+    with new_client(timeout) as client:
         client.event_hooks = {"response": [reached]}
         with open_reply(client, "GET", remote, {"Range": "bytes=0-0"}) as reply:
             if reply.status_code < 400:
@@ -252,7 +251,7 @@ def _latency(remote: Remote, answer: _Answer, timeout: float) -> None:
 def _is_there(remote: Remote, answer: _Answer, timeout: float) -> None:
     """Ask the host alone, not for the file: an address may be good for one use only."""
     check_url(remote)
-    with new_client(timeout=timeout) as client:
+    with new_client(timeout) as client:
         client.head(httpx2.URL(remote.url).join("/"))
     answer.unreachable = None
 
@@ -261,15 +260,13 @@ def _why_unreachable(error: httpx2.HTTPError) -> str | None:
     """Return why there is no way to a host; None for what may pass, and for what a host said."""
     if isinstance(error, httpx2.ConnectTimeout):
         return "it does not answer"
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, socket.gaierror):
+    for cause in causes(error):
+        if isinstance(cause, socket.gaierror):
             return "its name is not found"
-        if isinstance(seen, ConnectionRefusedError):
+        if isinstance(cause, ConnectionRefusedError):
             return "it refuses connections"
-        if isinstance(seen, OSError) and seen.errno in _NO_WAY:
+        if isinstance(cause, OSError) and cause.errno in _NO_WAY:
             return "no network leads to it"
-        seen = seen.__cause__ or seen.__context__
     return None
 
 

@@ -16,8 +16,8 @@ from schemas.checkpoint.archive import locate
 from schemas.checkpoint.header import read_header
 from schemas.checkpoint.random_access import LocalFile
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, Seen
-from zoo.branch_file import extract_branch, write_branch
 from zoo.branches import summarize
+from zoo.checkpoint_writer import extract_branch, write_branch
 from zoo.remote_branch import branch_cost, fetch_branch, remote_header
 from zoo.transfer.pieces import open_remote
 from zoo.transfer.remote import ChangedError, NoRangeError, Remote, RetryPolicy
@@ -285,7 +285,7 @@ def test_torch_takes_no_part(tmp_path):
     program = (
         "import sys; from pathlib import Path; from schemas.checkpoint.header import read_header; "
         "from schemas.checkpoint.random_access import LocalFile; import zoo.remote_branch; "
-        "from zoo.branch_file import write_branch; "
+        "from zoo.checkpoint_writer import write_branch; "
         f"path = {str(GOLDEN / 'multitask' / 'model.pt')!r}; file = LocalFile(path); "
         f"write_branch(file, read_header(file), 'scan', Path({str(tmp_path / 'a.pt')!r})); "
         "assert 'torch' not in sys.modules"

@@ -9,9 +9,9 @@ from schemas.base.errors import TransferError
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply
 from tests.zoo.transfer.proxy import ConnectProxy
 from tests.zoo.transfer.watcher import SHORT, content
-from zoo.transfer.client import check_url, new_client, open_reply, shown
+from zoo.transfer.client import check_url, new_client, open_reply
 from zoo.transfer.download import download
-from zoo.transfer.remote import Download, Remote
+from zoo.transfer.remote import Download, Remote, shown
 
 DATA = content(50_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()

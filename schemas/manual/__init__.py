@@ -1,1 +1,0 @@
-"""What `zoo explain` says: texts on every code, and the meaning of every key."""
