@@ -84,7 +84,7 @@ def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointH
     if isinstance(reference, LocalPath):
         return str(reference.path), read_header(reference.path)
     place = located(reference)
-    local = None if remote else local_file(place.file, place.base)
+    local = None if remote else local_file(place)
     if local is not None:
         return str(local.path), read_header(local.path)
     from zoo.remote_branch import quickest_remotes, remote_header

@@ -145,13 +145,13 @@ def path(out: JsonOutput) -> Document:
 
 def _names(models: "KnownModels") -> dict[str, str]:
     """Return the references of registered models by the hash under which the cache keeps them."""
-    from zoo.local_copies import local_copy
+    from zoo.local_copies import local_file
 
     found: dict[str, str] = {}
     for known in models.models:
         sha256 = known.model.file.sha256
         if sha256 is None:
-            local = local_copy(known)
+            local = local_file(known.place)
             sha256 = local.path.parent.name if local else ""
         found.setdefault(sha256, known.model.reference)
     return found
@@ -167,11 +167,11 @@ def _hub_caches() -> dict[str, Path]:
 
 
 def _in_hub_caches(models: "KnownModels") -> list[tuple[str, str, Path]]:
-    from zoo.local_copies import local_copy
+    from zoo.local_copies import local_file
 
     found = []
     for known in models.models:
-        local = local_copy(known)
+        local = local_file(known.place)
         for cache, folder in _hub_caches().items():
             if local is not None and local.path.is_relative_to(folder):
                 found.append((known.model.reference, cache, local.path))
@@ -202,7 +202,7 @@ def _sha256_of(text: str, *, forget: bool) -> str:
             hint="`zoo cache list` shows them",
         )
     place = located(text)
-    local = local_file(place.file, place.base)
+    local = local_file(place)
     if local is None:
         raise RegistryError(
             f"{text} is not in the cache", hint="`zoo cache list` shows what is there"

@@ -106,7 +106,7 @@ def list_models(
     """
     from schemas.base.errors import RegistryError
     from schemas.base.names import did_you_mean
-    from zoo.local_copies import local_copy
+    from zoo.local_copies import local_file
 
     everything = models_of_all_registries(out)
     shown = [known for known in everything.models if family is None or known.model.is_of(family)]
@@ -115,7 +115,7 @@ def list_models(
         raise RegistryError(
             f"no model is of the family `{family}`", hint=did_you_mean(family, families)
         )
-    found = [(known, local_copy(known)) for known in shown]
+    found = [(known, local_file(known.place)) for known in shown]
     several = len({known.registry for known, _ in found}) > 1
     columns = ["name", "family", "trained here", "branches", "size", "where"]
     rows = []
@@ -158,14 +158,14 @@ def search(
     Example: zoo search water SCAN
     """
     from zoo.known_models import search as search_registries
-    from zoo.local_copies import local_copy
+    from zoo.local_copies import local_file
 
     everything = models_of_all_registries(out)
     words = " ".join(text)
     hits = search_registries(everything.models, words)
     online_found = _ask_catalogues(out, words) if online else []
     result = [
-        document(hit.known, local_copy(hit.known))
+        document(hit.known, local_file(hit.known.place))
         | {"score": hit.score, "matches": [list(match) for match in hit.matches]}
         for hit in hits
     ]

@@ -13,7 +13,7 @@ from cli.options import Offline, model_argument
 from cli.output import Output
 
 if TYPE_CHECKING:
-    from zoo.resolve import Located
+    from zoo.known_models import Located
 
 
 _MOST_NAMES = 6
@@ -149,7 +149,7 @@ def _dry_run(out: Output, place: "Located", branch: str | None, *, offline: bool
     from zoo.remote_branch import branch_cost, quickest_remotes
     from zoo.resolve import offers
 
-    local = local_file(place.file, place.base)
+    local = local_file(place)
     if local is None:
         what = f"{place.file.name} is not on this machine, and cannot be fetched"
         environment.demand_network(what, offline=offline)

@@ -47,7 +47,7 @@ def show(
 
     Example: zoo show DPA2_medium --remote
     """
-    from zoo.local_copies import local_copy, local_file
+    from zoo.local_copies import local_file
     from zoo.reference import LocalPath, ModelName, parse_reference
     from zoo.resolve import located
 
@@ -56,10 +56,10 @@ def show(
     local: LocalCopy | None = None
     if isinstance(reference, ModelName):
         known = models_of_all_registries(out).find(reference.name, reference.revision)
-        local = local_copy(known)
+        local = local_file(known.place)
     elif not isinstance(reference, LocalPath):
         place = located(reference)
-        local = local_file(place.file, place.base)
+        local = local_file(place)
     path = reference.path if isinstance(reference, LocalPath) else local.path if local else None
     remote = remote or (known is None and path is None)
     header = _header(model, path, remote=remote, offline=offline)

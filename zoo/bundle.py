@@ -19,10 +19,10 @@ from schemas.checkpoint.header import read_header
 from schemas.registry import FileSource, ModelFile, RegisteredBranch, RegisteredModel, Registry
 from zoo.branches import BranchSummary, summarize
 from zoo.checkpoint_writer import extract_branch
+from zoo.known_models import Located
 from zoo.model_card import CardFacts, model_card
 from zoo.registry import read_registry
 from zoo.remote_branch import pull_branch
-from zoo.resolve import Located
 from zoo.transfer.remote import Progress
 
 REGISTRY = "registry.yaml"

@@ -3,11 +3,12 @@
 The hash that an address had when a file first came from it is remembered (trust on first use).
 """
 
+import hashlib
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,8 +16,6 @@ from pathlib import Path
 from schemas.base.environment import cache_folder, is_offline
 from schemas.base.errors import TransferError, WriteError
 from schemas.base.writing import file_sha256, write_json
-from zoo.local_copies import first_use_of
-from zoo.transfer.download import download
 from zoo.transfer.partial import file_lock, is_abandoned, remove
 from zoo.transfer.remote import (
     PATIENT,
@@ -128,7 +127,7 @@ class Store:
         """
         if not name or name.startswith(".") or any(sign in name for sign in "/\\\0"):
             raise TransferError(f"{name!r} cannot be the name of a file in the cache")
-        first = None if sha256 else self._first_use(remotes)
+        first = None if sha256 else self.first_use(remote.url for remote in remotes)
         expected = first.sha256 if first else sha256
         if expected and (path := self.find(expected, name)):
             return Download.here(path, expected)
@@ -148,9 +147,21 @@ class Store:
 
     def trusted(self, remotes: Sequence[Remote], name: str) -> Download | None:
         """Return the file that came when one of these addresses was first used, if it is here."""
-        first = self._first_use(remotes)
+        first = self.first_use(remote.url for remote in remotes)
         path = self.find(first.sha256, name) if first else None
         return Download.here(path, first.sha256) if first and path else None
+
+    def first_use(self, urls: Iterable[str]) -> FirstUse | None:
+        """Return what the first of these addresses that was used delivered then."""
+        for url in urls:
+            with suppress(OSError, ValueError, TypeError):
+                text = self._first_use_of(url).read_text(encoding="utf-8")
+                return FirstUse(**json.loads(text))
+        return None
+
+    def files(self, sha256: str) -> list[Path]:
+        """Return the paths of a file, by its hash; its content is not looked at."""
+        return sorted(_files(self._folder(sha256)))
 
     def find(self, sha256: str, name: str | None = None) -> Path | None:
         """Return the file of a hash if it is here and whole; None if not.
@@ -245,7 +256,7 @@ class Store:
         self, remotes: Sequence[Remote], name: str, size: int | None, progress: Progress | None
     ) -> Download:
         """Fetch a file whose hash nobody knows, and remember the hash."""
-        folder = self.root / "incoming" / first_use_of(remotes[0].url, self.root).stem
+        folder = self.root / "incoming" / self._first_use_of(remotes[0].url).stem
         target = folder / name
         with file_lock(folder / "first-use", self._policy, progress or Counted()):
             there = self.trusted(remotes, name)
@@ -271,24 +282,23 @@ class Store:
         size: int | None,
         progress: Progress | None,
     ) -> Download:
+        from zoo.transfer.download import download
+
         return download(
             remotes, target, sha256=sha256, size=size, progress=progress, policy=self._policy
         )
 
-    def _first_use(self, remotes: Sequence[Remote]) -> FirstUse | None:
-        """Return the first use of the first of these addresses that was used."""
-        for remote in remotes:
-            with suppress(OSError, ValueError, TypeError):
-                text = first_use_of(remote.url, self.root).read_text(encoding="utf-8")
-                return FirstUse(**json.loads(text))
-        return None
-
     def _remember(self, found: Download, url: str) -> None:
-        path = first_use_of(url, self.root)
+        path = self._first_use_of(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         day = time.strftime("%Y-%m-%d", time.gmtime())
         use = FirstUse(path.stem, shown(url), found.sha256, found.size, found.etag, day)
         write_json(path, asdict(use), indent=1)
+
+    def _first_use_of(self, url: str) -> Path:
+        """Return the file that remembers what an address delivered first."""
+        key = hashlib.sha256(url.encode()).hexdigest()[:32]
+        return self.root / "first-use" / f"{key}.json"
 
     def _offline(self, remotes: Sequence[Remote], name: str, command: str | None) -> TransferError:
         if command is None and remotes:

@@ -12,12 +12,7 @@ from pathlib import Path
 
 from schemas.base.errors import RegistryError
 from schemas.base.names import did_you_mean
-from schemas.registry import (
-    HuggingFaceSource,
-    ModelScopeSource,
-    RegisteredModel,
-)
-from schemas.registry import RegisteredModel as Model
+from schemas.registry import HuggingFaceSource, ModelFile, ModelScopeSource, RegisteredModel
 from zoo.registry import (
     BUILT_IN,
     built_in_path,
@@ -39,11 +34,33 @@ class KnownModel:
         shadowed_by: Registry whose model is meant by this one's name; None: it is itself meant.
     """
 
-    model: Model
+    model: RegisteredModel
     registry: str
     base: str | Path
     insecure: bool = False
     shadowed_by: str | None = None
+
+    @property
+    def place(self) -> "Located":
+        """Its file, and where that can be had."""
+        return Located(self.model.file, self.base, self.insecure, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A file that may have to be fetched, and where from.
+
+    Args:
+        file: Its name, hash and sources.
+        base: Folder or address to which sources of the kind `file` are relative.
+        insecure: Plain http to another machine is allowed.
+        known: The model of a registry; None for a reference that says itself where the file is.
+    """
+
+    file: ModelFile
+    base: str | Path | None = None
+    insecure: bool = False
+    known: KnownModel | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,15 @@
 """Model files on this machine: where they are, and whether their content is right.
 
-The hubs' own clients and the HTTP client take a quarter of a second to import. Where they and
-`zoo.cache` keep a file is known, and this is all that is needed to say that one is there; fetching
-goes through them.
+The hubs' own clients and the HTTP client take a quarter of a second to import. Where they keep a
+file is known, and this is all that is needed to say that one is there; fetching goes through them.
 """
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from schemas.base import environment
 from schemas.base.errors import CheckpointError, DamagedError, RegistryError
@@ -28,10 +26,10 @@ from schemas.registry import (
     ModelScopeSource,
     Source,
 )
-from zoo.hubs.addresses import beside
-from zoo.known_models import KnownModel, KnownModels
+from zoo.cache import Store
+from zoo.known_models import KnownModels, Located
 from zoo.registry import PACKAGE, replaced
-from zoo.resolve import Located
+from zoo.transfer.remote import Download
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PROGRAMS = frozenset({".pth", ".pt2", ".pte"})
@@ -79,30 +77,52 @@ class Checked:
         return self.verdict not in {"damaged", "superseded"}
 
 
-def local_copy(known: KnownModel) -> LocalCopy | None:
-    """Return where a model's file is on this machine; None if it would have to be fetched."""
-    return local_file(known.model.file, known.base)
-
-
-def local_file(file: ModelFile, base: str | Path | None) -> LocalCopy | None:
-    """Return where a file is on this machine; None if it would have to be fetched.
-
-    Args:
-        file: Its hash and sources.
-        base: Folder or address to which sources of the kind `file` are relative.
-    """
-    for source in file.sources:
-        path = place_of(source, base)
+def local_file(place: Located) -> LocalCopy | None:
+    """Return where a file is on this machine; None if it would have to be fetched."""
+    for source in place.file.sources:
+        path = place_of(source, place.base)
         if path is not None and path.is_file():
             where = {"bundled": "bundled", "file": "local"}.get(source.kind, "cached")
             return LocalCopy(path, where)  # type: ignore[arg-type]
-    cache = environment.cache_folder()
-    hashes = [file.sha256] if file.sha256 else map(_first_use, _urls(file, base))
-    for sha256 in filter(None, hashes):
-        folder = cache / "sha256" / sha256[:2] / sha256
-        found = sorted(path for path in folder.glob("*") if not path.name.startswith("."))
-        if found:
-            return LocalCopy(found[0], "cached")
+    store, sha256 = Store(), place.file.sha256
+    if sha256 is None and (first := store.first_use(_urls(place))):
+        sha256 = first.sha256
+    found = store.files(sha256) if sha256 else []
+    return LocalCopy(found[0], "cached") if found else None
+
+
+def shipped_file(place: Located) -> Download | None:
+    """Return a file that comes with the program or lies beside its registry; None for any other.
+
+    Raises:
+        RegistryError: When it is missing, or another file.
+    """
+    for source in place.file.sources:
+        path = place_of(source, place.base)
+        if path is not None and isinstance(source, BundledSource | FileSource):
+            ours = isinstance(source, BundledSource)
+            hint = "install dpa-zoo again" if ours else "copy the bundle again"
+            try:
+                found = file_sha256(path)
+            except OSError as error:
+                reason = error.strerror or error
+                raise RegistryError(f"{path} cannot be read: {reason}", hint=hint) from error
+            fault = wrong_content(place.file, found)
+            if fault is not None:
+                raise RegistryError(
+                    f"{path} is not the file that its registry names: {fault}", hint=hint
+                )
+            return Download.here(path, found, "the program" if ours else "this machine")
+    return None
+
+
+def wrong_content(file: ModelFile, sha256: str) -> str | None:
+    """Return why content with this hash is not that of a file; None where it may be."""
+    reason = replaced(file, sha256)
+    if reason is not None:
+        return f"it was replaced: {reason} ({sha256})"
+    if file.sha256 not in (None, sha256):
+        return f"SHA-256 {sha256}, {file.sha256} expected"
     return None
 
 
@@ -128,12 +148,6 @@ def place_of(source: Source, base: str | Path | None) -> Path | None:
     return None
 
 
-def first_use_of(url: str, cache: Path) -> Path:
-    """Return the file of a cache that remembers what an address delivered first."""
-    key = hashlib.sha256(url.encode()).hexdigest()[:32]
-    return cache / "first-use" / f"{key}.json"
-
-
 def check_located(place: Located, reference: str) -> Checked:
     """Hash a file again that a name or an address means.
 
@@ -144,7 +158,7 @@ def check_located(place: Located, reference: str) -> Checked:
     Raises:
         RegistryError: When it is not on this machine.
     """
-    local = local_file(place.file, place.base)
+    local = local_file(place)
     if local is None:
         raise RegistryError(
             f"{reference} is not on this machine", hint=f"fetch it: zoo pull {reference}"
@@ -173,11 +187,9 @@ def check_file(path: Path, models: KnownModels) -> Checked:
 
 def check_everything(models: KnownModels) -> Iterator[Checked]:
     """Hash every model of a registry that is on this machine, and every file of the cache."""
-    from zoo.cache import Store
-
     seen: set[Path] = set()
     for known in models.models:
-        local = local_copy(known)
+        local = local_file(known.place)
         if local is not None and local.path.resolve() not in seen:
             seen.add(local.path.resolve())
             yield _compared(local.path, known.model.file, known.model.reference)
@@ -190,21 +202,17 @@ def check_everything(models: KnownModels) -> Iterator[Checked]:
             yield Checked(entry.path, None, entry.sha256, "right")
 
 
-def _first_use(url: str) -> str | None:
-    """Return the hash of what an address delivered when it was first used; None: it was not."""
-    path = first_use_of(url, environment.cache_folder())
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _urls(file: ModelFile, base: str | Path | None) -> Iterator[str]:
-    for source in file.sources:
+def _urls(place: Located) -> Iterator[str]:
+    for source in place.file.sources:
         if isinstance(source, AisSquareSource | HttpsSource):
             yield source.url
-        elif isinstance(source, FileSource) and isinstance(base, str):
-            yield beside(base, source.path)
+        elif isinstance(source, FileSource) and isinstance(place.base, str):
+            yield beside(place.base, source.path)
+
+
+def beside(base: str, path: str) -> str:
+    """Return the address of a file beside a registry at an address."""
+    return f"{base.rstrip('/')}/{quote(path)}"
 
 
 def _compared(path: Path, file: ModelFile, reference: str) -> Checked:

@@ -13,7 +13,7 @@ from schemas.base.writing import file_sha256, write_text
 from schemas.checkpoint.header import read_header
 from schemas.lock import LOCK_FILE, Lock, read_lock
 from zoo.branches import summarize
-from zoo.hubs import huggingface
+from zoo.hubs.clients import check_endpoint, explained, quiet
 from zoo.model_card import CardFacts, model_card
 
 CARD = "README.md"
@@ -136,7 +136,7 @@ def push(
     from httpx2 import HTTPError
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
-    huggingface.check_endpoint()
+    check_endpoint()
     if get_token() is None:
         raise TransferError(
             "Hugging Face does not know who you are",
@@ -148,7 +148,7 @@ def push(
         for name, file in upload.files.items()
     ]
     try:
-        with huggingface.quiet(bars=bars):
+        with quiet(bars=bars):
             api.create_repo(upload.repo, private=private or None, exist_ok=True)
             if upload.revision is not None:
                 api.create_branch(upload.repo, branch=upload.revision, exist_ok=True)
@@ -159,7 +159,7 @@ def push(
                 revision=upload.revision,
             )
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        raise huggingface.explained(error, upload.repo, upload.revision) from error
+        raise explained(error, upload.repo, upload.revision) from error
     return str(commit.commit_url)
 
 

@@ -11,9 +11,11 @@ from schemas.base.errors import RegistryError, WriteError
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.checkpoint.header import CheckpointHeader
 from zoo.checkpoint_writer import BranchFile, extract_branch, tensors_of, write_branch
+from zoo.hubs.fetch import remotes_of
+from zoo.known_models import Located
 from zoo.local_copies import local_file
 from zoo.remote_description import RemoteDescription
-from zoo.resolve import Located, fetch, remotes_of_file
+from zoo.resolve import fetch
 from zoo.transfer.download import download
 from zoo.transfer.pieces import RangeFile, Span, open_remote
 from zoo.transfer.remote import (
@@ -89,7 +91,7 @@ def pull_branch(
         WriteError: When the target cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    if offline or local_file(place.file, place.base) is not None:
+    if offline or local_file(place) is not None:
         whole = fetch(place, progress=progress, offline=offline)
         written = extract_branch(whole.path, branch, target)
         return _pulled(written, whole.received, whole.size, whole.source, whole_file=True)
@@ -105,7 +107,7 @@ def quickest_remotes(place: Located, *, offline: bool = False) -> list[Remote]:
         TransferError: When the network must not be used.
     """
     environment.demand_network(f"{place.file.name} cannot be read where it is", offline=offline)
-    remotes = remotes_of_file(place)
+    remotes = [remote for _, remote in remotes_of(place)]
     if not remotes:
         raise RegistryError(
             f"{place.file.name} is not on the network", hint="leave out --remote: it is here"

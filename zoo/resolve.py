@@ -14,30 +14,15 @@ from pydantic import ValidationError
 from schemas.base import environment
 from schemas.base.errors import RegistryError, TransferError, WriteError
 from schemas.base.writing import atomic_write, file_sha256
-from schemas.registry import BundledSource, ModelFile
-from zoo.known_models import KnownModel, known_models
+from schemas.registry import ModelFile
+from zoo.cache import Store
+from zoo.known_models import KnownModel, Located, known_models
+from zoo.local_copies import shipped_file
 from zoo.reference import Address, HubPath, LocalPath, ModelName, Reference, parse_reference
-from zoo.registry import PACKAGE, replaced
+from zoo.registry import replaced
 from zoo.transfer.remote import Download, Progress, Remote, shown
 
 _SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A file that may have to be fetched, and where from.
-
-    Args:
-        file: Its name, hash and sources.
-        base: Folder or address to which sources of the kind `file` are relative.
-        insecure: Plain http to another machine is allowed.
-        known: The model of a registry; None for a reference that says itself where the file is.
-    """
-
-    file: ModelFile
-    base: str | Path | None = None
-    insecure: bool = False
-    known: KnownModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,39 +141,24 @@ def fetch(
     """Return a file from this machine, or else from its sources.
 
     Raises:
-        RegistryError: When the file on this machine was superseded.
+        RegistryError: When the file that comes with the program or the registry is another one.
         TransferError: When no source has it, or what they have is not the right file.
     """
-    bundled = _bundled(place.file)
-    if bundled is not None:
-        return bundled
-    from zoo.cache import Store
+    here = shipped_file(place)
+    if here is not None:
+        return here
     from zoo.hubs.fetch import fetch_file
 
-    return fetch_file(
-        place.file,
-        base=place.base,
-        store=Store(),
-        progress=progress,
-        offline=environment.is_offline() if offline is None else offline,
-        insecure=place.insecure,
-    )
-
-
-def remotes_of_file(place: Located) -> list[Remote]:
-    """Return the addresses at which a file can be had, in the order of its sources."""
-    from zoo.hubs.addresses import remotes_of
-
-    found = remotes_of(place.file, base=place.base, insecure=place.insecure)
-    return [remote for _, remote in found]
+    offline = environment.is_offline() if offline is None else offline
+    return fetch_file(place, Store(), progress=progress, offline=offline)
 
 
 def offers(place: Located) -> list[Offer]:
     """Ask every source of a file for its size, all at the same time; nothing is fetched."""
-    remotes = remotes_of_file(place)
-    if not remotes:
-        return []
-    with ThreadPoolExecutor(len(remotes)) as threads:
+    from zoo.hubs.fetch import remotes_of
+
+    remotes = [remote for _, remote in remotes_of(place)]
+    with ThreadPoolExecutor(max(1, len(remotes))) as threads:
         return list(threads.map(_ask, remotes))
 
 
@@ -241,8 +211,7 @@ def located(reference: Reference | str) -> Located:
     parsed = parse_reference(reference) if isinstance(reference, str) else reference
     match parsed:
         case ModelName(name, revision):
-            known = known_models().find(name, revision)
-            return Located(known.model.file, known.base, known.insecure, known)
+            return known_models().find(name, revision).place
         case HubPath(hub, repo, path, revision):
             newest = "main" if hub == "huggingface" else "master"
             return _at(path, kind=hub, repo=repo, path=path, revision=revision or newest)
@@ -264,31 +233,6 @@ def _at(place: str, **source: str) -> Located:
             f"`{source.get(str(key), place)}` cannot be the {key} of a file on the network",
             hint="names have letters, digits, `-`, `_` and `.`",
         ) from error
-
-
-def _bundled(file: ModelFile) -> Download | None:
-    """Return a file that comes with the program, for which no client of a hub is imported.
-
-    Raises:
-        RegistryError: When it is missing or another file.
-    """
-    for source in file.sources:
-        if isinstance(source, BundledSource) and file.sha256 is not None:
-            path = PACKAGE / source.path
-            try:
-                found = file_sha256(path)
-            except OSError as error:
-                raise RegistryError(
-                    f"{path} cannot be read: {error.strerror}", hint="install dpa-zoo again"
-                ) from error
-            if found != file.sha256:
-                raise RegistryError(
-                    f"{path} is not the file that the registry names: its SHA-256 is {found}, "
-                    f"{file.sha256} expected",
-                    hint="install dpa-zoo again",
-                )
-            return Download.here(path, found, "the program")
-    return None
 
 
 def _ask(remote: Remote) -> Offer:

@@ -15,12 +15,10 @@ from schemas.checkpoint.header import read_header
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.branches import summarize
 from zoo.bundle import BundledModel, branch_of_place, bundle
-from zoo.cache import Store
-from zoo.hubs.fetch import fetch_file
-from zoo.known_models import known_models
+from zoo.known_models import Located, known_models
 from zoo.model_card import CardFacts, model_card
 from zoo.registry import add, read_registry
-from zoo.resolve import located, model_file
+from zoo.resolve import fetch, located, model_file
 
 FILE = Path(__file__).parents[2] / "zoo" / "models" / "DPA2_water_tiny.pt"
 SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
@@ -61,8 +59,7 @@ def test_a_file_of_ones_own_is_described_by_what_it_says(tmp_path):
     assert (model.family, model.trainable) == ("DPA-2", True)
     assert model.elements == ["O", "H"]
     assert [branch.name for branch in model.branches] == ["H2O_GFN1-xTB", "H2O_GFN2-xTB"]
-    found = fetch_file(model.file, base=tmp_path / "b", store=Store(), offline=True)
-    assert found.sha256 == SHA256
+    assert fetch(Located(model.file, tmp_path / "b"), offline=True).sha256 == SHA256
 
 
 def test_models_are_added_to_a_bundle_and_replaced_by_name(known, tmp_path):
@@ -98,7 +95,7 @@ def test_an_unpacked_archive_is_a_bundle(known, tmp_path):
     assert sorted(member.name for member in members) == made.files
     assert {(m.mtime, m.uid, m.gid, m.uname, m.mode) for m in members} == {(0, 0, 0, "", 0o644)}
     (model,) = read_registry(tmp_path / "b" / "registry.yaml").models
-    assert fetch_file(model.file, base=tmp_path / "b", store=Store()).sha256 == SHA256
+    assert fetch(Located(model.file, tmp_path / "b")).sha256 == SHA256
 
 
 def test_one_branch_is_bundled_as_a_model_of_its_own(tmp_path):

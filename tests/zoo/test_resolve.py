@@ -14,9 +14,10 @@ from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import AisSquareSource, ModelFile
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo import registry as registries
+from zoo.known_models import Located
 from zoo.local_copies import local_file
 from zoo.registry import read_registry
-from zoo.resolve import Located, fetch, located, model_file, place
+from zoo.resolve import fetch, located, model_file, place
 
 CONTENT = b"PK\x03\x04" + b"numbers" * 1000
 
@@ -95,7 +96,7 @@ models:
     path = model_file("m")
     assert path.read_bytes() == CONTENT
     place = located("m")
-    found = local_file(place.file, place.base)
+    found = local_file(place)
     assert found is not None
     assert (found.path, found.where) == (path, "cached")
     # trusted on first use: the server is not asked again
@@ -169,14 +170,14 @@ def test_the_cache_is_seen_where_the_store_put_a_file(server):
     url = server.serve("/m.pt", CONTENT).url
     source = AisSquareSource(kind="aissquare", url=url)
     file = ModelFile(name="m.pt", sources=[source])
-    assert local_file(file, None) is None
+    assert local_file(Located(file)) is None
     arrived = fetch(Located(file))
-    found = local_file(file, None)
+    found = local_file(Located(file))
     assert found is not None
     assert found.path == arrived.path
     known = file.model_copy(update={"sha256": arrived.sha256})
-    assert local_file(known, None) == found
-    assert local_file(file.model_copy(update={"sha256": "0" * 64}), None) is None
+    assert local_file(Located(known)) == found
+    assert local_file(Located(file.model_copy(update={"sha256": "0" * 64}))) is None
 
 
 def test_offline_only_what_is_here_is_used(monkeypatch):
@@ -192,12 +193,12 @@ def test_offline_only_what_is_here_is_used(monkeypatch):
 
 
 def test_a_bundled_model_that_was_changed_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr("zoo.resolve.PACKAGE", tmp_path)
+    monkeypatch.setattr("zoo.local_copies.PACKAGE", tmp_path)
     with pytest.raises(RegistryError, match="cannot be read"):
         model_file("DPA2_water_tiny")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "DPA2_water_tiny.pt").write_bytes(CONTENT)
-    with pytest.raises(RegistryError, match="is not the file that the registry names"):
+    with pytest.raises(RegistryError, match="is not the file that its registry names"):
         model_file("DPA2_water_tiny")
 
 

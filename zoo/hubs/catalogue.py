@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from schemas.base import environment
 from schemas.base.errors import TransferError
-from zoo.hubs import huggingface
+from zoo.hubs.clients import check_endpoint, endpoint, explained
 from zoo.transfer.client import read_small
 from zoo.transfer.remote import Remote
 
@@ -107,7 +107,7 @@ def _huggingface(text: str, limit: int) -> list[Found]:
     from httpx2 import HTTPError
     from huggingface_hub import HfApi
 
-    huggingface.check_endpoint()
+    check_endpoint()
     owner, _, words = text.rpartition("/")
     try:
         models = HfApi(library_name="dpa-zoo").list_models(
@@ -115,7 +115,7 @@ def _huggingface(text: str, limit: int) -> list[Found]:
         )
         return [_of_huggingface(model) for model in models]
     except (HTTPError, OSError, ValueError) as error:
-        raise huggingface.explained(error, text or "the catalogue", None) from error
+        raise explained(error, text or "the catalogue", None) from error
 
 
 def _of_huggingface(model: Any) -> Found:
@@ -127,7 +127,7 @@ def _of_huggingface(model: Any) -> Found:
     return _found(
         "Hugging Face",
         model.id,
-        f"{huggingface.endpoint()}/{model.id}",
+        f"{endpoint()}/{model.id}",
         files,
         model.last_modified,
         tags[0] if tags else None,

@@ -1,26 +1,28 @@
 """Fetching a model's file from whichever place has it: the right bytes, or what each answered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import TypeVar
+from urllib.parse import quote, urlsplit
 
+from schemas.base import environment
 from schemas.base.errors import RegistryError, TransferError
 from schemas.base.writing import file_sha256
 from schemas.registry import (
+    AisSquareSource,
     BundledSource,
     FileSource,
+    HttpsSource,
     HuggingFaceSource,
     ModelFile,
     ModelScopeSource,
     Source,
 )
 from zoo.cache import Store
-from zoo.hubs import huggingface, modelscope
-from zoo.hubs.addresses import remotes_of
-from zoo.local_copies import place_of
-from zoo.registry import PACKAGE, replaced
+from zoo.hubs.clients import Client, client_of, huggingface_headers
+from zoo.known_models import Located
+from zoo.local_copies import beside, place_of, wrong_content
+from zoo.registry import replaced
 from zoo.transfer.client import check_url
 from zoo.transfer.remote import (
     Counted,
@@ -33,20 +35,54 @@ from zoo.transfer.remote import (
 )
 from zoo.transfer.sources import by_latency
 
-_HERE = "this machine"
-_T = TypeVar("_T")
+
+def remotes_of(place: Located) -> list[tuple[Source, Remote]]:
+    """Return the sources of a file on the network with their addresses; none for files on disk.
+
+    The user's Hugging Face token goes with the address of Hugging Face, or of the `HF_ENDPOINT`
+    that the user chose, and with no other: never with that of a mirror which a registry names.
+
+    Raises:
+        RegistryError: When a source is relative to a registry that has no place.
+    """
+    found: list[tuple[Source, Remote]] = []
+    for source in place.file.sources:
+        url, headers = _address(source, place.base)
+        if url is not None:
+            # host and port, without a name and a password
+            host = urlsplit(url).netloc.rpartition("@")[2]
+            label = "AIS Square" if isinstance(source, AisSquareSource) else host
+            found.append((source, Remote(url, label, headers, place.insecure)))
+    return found
+
+
+def _address(source: Source, base: str | Path | None) -> tuple[str | None, dict[str, str]]:
+    match source:
+        case BundledSource():
+            return None, {}
+        case FileSource():
+            if base is None:
+                raise RegistryError(
+                    f"the file {source.path} is said to lie beside its registry, which has no place"
+                )
+            return None if isinstance(base, Path) else beside(base, source.path), {}
+        case HuggingFaceSource():
+            from huggingface_hub import constants, hf_hub_url
+
+            endpoint = (source.endpoint or constants.ENDPOINT).rstrip("/")
+            url = hf_hub_url(source.repo, source.path, revision=source.revision, endpoint=endpoint)
+            return url, huggingface_headers() if endpoint == constants.ENDPOINT else {}
+        case ModelScopeSource():
+            path = f"{source.repo}/resolve/{quote(source.revision, safe='')}/{quote(source.path)}"
+            return f"{environment.modelscope_endpoint()}/models/{path}", {}
+        case AisSquareSource() | HttpsSource():
+            return source.url, {}
 
 
 def fetch_file(
-    file: ModelFile,
-    *,
-    base: str | Path | None = None,
-    store: Store,
-    progress: Progress | None = None,
-    offline: bool = False,
-    insecure: bool = False,
+    place: Located, store: Store, *, progress: Progress | None = None, offline: bool = False
 ) -> Download:
-    """Return a file of a registry: from this machine if it is here, else from its fastest source.
+    """Return a file of a registry: from a cache if it is there, else from its fastest source.
 
     What comes through a hub's own client stays in that client's cache; everything else is kept in
     `store`. Places on the network are tried in the order of their measured latency. Plain addresses
@@ -54,31 +90,28 @@ def fetch_file(
     is followed by the plain address of the same file, from which a download can be resumed.
 
     Args:
-        file: An entry of a registry, or what a reference says.
-        base: Folder or address of the registry.
+        place: The file, which is not one that `zoo.local_copies.shipped_file` finds.
         store: Where downloads are kept.
         progress: Who watches.
         offline: Use only what is on this machine.
-        insecure: Plain http to another machine is allowed.
 
     Raises:
-        RegistryError: When the file that comes with the program or the registry is another one.
         TransferError: When no place has it; says what each of them answered.
     """
-    search = _Search(file, base, store, Counted(progress), insecure)
-    found = search.on_this_machine(offline=offline)
+    sources = [_Source(remote, client_of(source)) for source, remote in remotes_of(place)]
+    search = _Search(place.file, sources, store, Counted(progress))
+    found = search.in_caches(offline=offline)
     if found is not None:
         return found
     return search.in_store_only() if offline else search.over_the_network()
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A source on the network, its address, and the module of the hub's own client, if any."""
+class _Source:
+    """An address, and the hub's own client, if any."""
 
-    source: Source
     remote: Remote
-    client: ModuleType | None
+    client: Client | None
 
 
 @dataclass
@@ -86,22 +119,17 @@ class _Search:
     """The way to one file; `failures` are what places answered, in order."""
 
     file: ModelFile
-    base: str | Path | None
+    sources: list[_Source]
     store: Store
     progress: Counted
-    insecure: bool
     failures: list[tuple[str, TransferError]] = field(default_factory=list)
 
-    def on_this_machine(self, *, offline: bool) -> Download | None:
-        """Return the file if it comes with the program, lies beside its registry or is cached.
+    def in_caches(self, *, offline: bool) -> Download | None:
+        """Return the file if it is in a cache.
 
         Without a hash only the network can tell whether what a cache has is still the file of that
         name; then a cache is asked only if there is no network.
         """
-        for source in self.file.sources:
-            path = place_of(source, self.base)
-            if path is not None and isinstance(source, BundledSource | FileSource):
-                return self._beside_registry(path)
         if self.file.sha256 is not None:
             kept = self.store.find(self.file.sha256, self.file.name)
             if kept is not None:
@@ -109,10 +137,10 @@ class _Search:
         elif not offline:
             return None
         for source in self.file.sources:
-            copy = place_of(source, self.base) if _client(source) else None
+            copy = place_of(source, None) if client_of(source) else None
             if copy is not None and copy.is_file():
                 try:
-                    return self._checked(copy, _HERE)
+                    return self._checked(copy, "this machine")
                 except RefusedError:
                     continue  # damaged, or another revision: it is fetched again
         return None
@@ -123,7 +151,7 @@ class _Search:
         Raises:
             TransferError: When it is not here; says what would fetch it.
         """
-        return self._from_store([place.remote for place in self._places()], offline=True)
+        return self._from_store([source.remote for source in self.sources], offline=True)
 
     def over_the_network(self) -> Download:
         """Return the file from the first place that delivers it.
@@ -131,32 +159,36 @@ class _Search:
         Raises:
             TransferError: When none does.
         """
-        places = [place for place in self._places() if self._is_allowed(place.remote)]
-        if self.file.sha256 is None and not any(place.client for place in places):
-            kept = self.store.trusted([place.remote for place in places], self.file.name)
+        sources = [source for source in self.sources if self._is_allowed(source.remote)]
+        remotes = [source.remote for source in sources]
+        if self.file.sha256 is None and not any(source.client for source in sources):
+            kept = self.store.trusted(remotes, self.file.name)
             if kept is not None:
                 return kept
         try:
-            order = [remote.url for remote in by_latency([place.remote for place in places])]
+            order = [remote.url for remote in by_latency(remotes)]
         except UnreachableError as error:
             return self._without_network(error)
-        rest = sorted(places, key=lambda place: order.index(place.remote.url))
+        rest = sorted(sources, key=lambda source: order.index(source.remote.url))
         plain: list[Remote] = []
-        while rest and rest[0].client is not None:
-            place, *rest = rest
+        while rest and (client := rest[0].client) is not None:
+            remote = rest.pop(0).remote
             # A client may try for half a minute before it gives up, and says nothing meanwhile.
-            self.progress.say(f"asking {place.remote.label}")
-            found = self._attempt(place.remote.label, self._through_client, place)
-            if found is not None:
-                return found
-            if not isinstance(self.failures[-1][1], RefusedError):
-                plain.append(place.remote)
+            self.progress.say(f"asking {remote.label}")
+            try:
+                return self._through_client(client, remote)
+            except TransferError as error:
+                self._failed(remote.label, error)
+                if not isinstance(error, RefusedError):
+                    plain.append(remote)
         # Hubs whose client failed come last: their plain addresses may still serve what is missing.
-        remotes = [*(place.remote for place in rest), *plain]
-        found = self._attempt("", self._plain, remotes) if remotes else None
-        if found is None:
-            raise self._nowhere()
-        return found
+        remotes = [*(source.remote for source in rest), *plain]
+        if remotes:
+            try:
+                return self._plain(remotes)
+            except TransferError as error:
+                self._failed("", error)
+        raise self._nowhere()
 
     def _without_network(self, error: UnreachableError) -> Download:
         """Return what a cache has, right as far as anybody can tell here.
@@ -165,26 +197,11 @@ class _Search:
             TransferError: When there is nothing.
         """
         self.failures.append(("", error))
-        found = self.on_this_machine(offline=True)
+        found = self.in_caches(offline=True)
         if found is None:
             raise self._nowhere() from error
         self.progress.say(f"{error.message}; {self.file.name} of the cache is used")
         return found
-
-    def _beside_registry(self, path: Path) -> Download:
-        try:
-            return self._checked(path, _HERE)
-        except RefusedError as error:
-            raise RegistryError(
-                f"{path} is not the file that its registry names: {error.message}",
-                hint="install dpa-zoo again"
-                if path.is_relative_to(PACKAGE)
-                else "copy the bundle again",
-            ) from error
-
-    def _places(self) -> list[_Place]:
-        found = remotes_of(self.file, base=self.base, insecure=self.insecure)
-        return [_Place(source, remote, _client(source)) for source, remote in found]
 
     def _is_allowed(self, remote: Remote) -> bool:
         """Return whether a place may be asked: never over the network in the clear."""
@@ -195,19 +212,19 @@ class _Search:
             return False
         return True
 
-    def _through_client(self, place: _Place) -> Download:
-        assert place.client is not None
+    def _through_client(self, client: Client, remote: Remote) -> Download:
         before = self.progress.received
-        path = place.client.fetch(place.source, self.file, progress=self.progress)
-        return self._checked(path, place.remote.label, self.progress.received - before)
+        path = client(self.file, self.progress)
+        return self._checked(path, remote.label, self.progress.received - before)
 
     def _plain(self, remotes: Sequence[Remote]) -> Download:
         try:
             found = self._from_store(remotes, offline=False)
         except WrongContentError as error:
-            self._refuse_replaced(error.found)
+            if replaced(self.file, error.found) is not None:
+                self._refuse(error.found)
             raise
-        self._refuse_replaced(found.sha256)
+        self._refuse(found.sha256)
         return found
 
     def _from_store(self, remotes: Sequence[Remote], *, offline: bool) -> Download:
@@ -231,27 +248,19 @@ class _Search:
             sha256 = file_sha256(path)
         except OSError as error:
             raise RefusedError(f"{path} cannot be read: {error.strerror or error}") from error
-        self._refuse_replaced(sha256)
-        if self.file.sha256 not in (None, sha256):
-            raise RefusedError(
-                f"it has another {self.file.name}: SHA-256 {sha256}, {self.file.sha256} expected"
-            )
+        self._refuse(sha256)
         return Download(path, sha256, path.stat().st_size, received=received, source=source)
 
-    def _refuse_replaced(self, sha256: str) -> None:
-        reason = replaced(self.file, sha256)
-        if reason is not None:
-            raise RefusedError(f"it has a {self.file.name} that was replaced: {reason} ({sha256})")
+    def _refuse(self, sha256: str) -> None:
+        fault = wrong_content(self.file, sha256)
+        if fault is not None:
+            raise RefusedError(f"it has another {self.file.name}: {fault}")
 
-    def _attempt(self, label: str, way: Callable[[_T], Download], what: _T) -> Download | None:
-        """Return what a way delivers, or note why it does not."""
-        try:
-            return way(what)
-        except TransferError as error:
-            self.failures.append((label, error))
-            if label and (len(self.file.sources) > 1 or not isinstance(error, RefusedError)):
-                self.progress.say(f"{label}: {error.message}")
-            return None
+    def _failed(self, label: str, error: TransferError) -> None:
+        """Note why a place does not deliver."""
+        self.failures.append((label, error))
+        if label and (len(self.file.sources) > 1 or not isinstance(error, RefusedError)):
+            self.progress.say(f"{label}: {error.message}")
 
     def _nowhere(self) -> TransferError:
         """Return the error that tells what each place answered."""
@@ -267,19 +276,6 @@ class _Search:
             f"{self.file.name} could not be fetched\n" + "\n".join(f"  {one}" for one in reasons),
             hint="; ".join(hints) or None,
         )
-
-
-def _client(source: Source) -> ModuleType | None:
-    """Return the module of the hub's own client, where it asks for the file.
-
-    Not for a mirror that the registry names: the client would send the user's token there, and
-    cannot go on with a file half way.
-    """
-    if isinstance(source, HuggingFaceSource) and source.endpoint is None:
-        return huggingface
-    if isinstance(source, ModelScopeSource) and modelscope.has_client():
-        return modelscope
-    return None
 
 
 def _command(source: Source) -> str | None:

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,10 @@ from tests.zoo.hubs.fake_modelscope import FakeModelScope
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Page, Reply
 from tests.zoo.transfer.watcher import Watcher
 from zoo.cache import Store
-from zoo.hubs import modelscope
+from zoo.hubs import clients
 from zoo.hubs.fetch import fetch_file
+from zoo.known_models import Located
+from zoo.local_copies import shipped_file
 from zoo.transfer.remote import ForbiddenAddressError, RetryPolicy, UnreachableError
 
 CONTENT = random.Random(1).randbytes(300_000)
@@ -45,7 +48,7 @@ def scope(tmp_path, monkeypatch):
 
 @pytest.fixture
 def fetch(tmp_path):
-    def run(*sources, sha256=SHA256, size=None, superseded=(), **options):
+    def run(*sources, sha256=SHA256, size=None, superseded=(), base=None, **options):
         file = ModelFile.model_validate(
             {
                 "name": "m.pt",
@@ -55,8 +58,10 @@ def fetch(tmp_path):
                 "superseded": list(superseded),
             }
         )
-        store = Store(tmp_path / "store", policy=QUICK)
-        return fetch_file(file, store=store, **options)
+        place = Located(file, base)
+        if isinstance(base, Path):
+            return shipped_file(place)
+        return fetch_file(place, Store(tmp_path / "store", policy=QUICK), **options)
 
     return run
 
@@ -196,7 +201,7 @@ def test_a_closed_model_of_modelscope_says_how_to_log_in(scope, fetch, monkeypat
 def test_without_the_modelscope_client_its_plain_address_serves(
     scope, fetch, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(modelscope, "has_client", lambda: False)
+    monkeypatch.setattr(clients, "has_modelscope", lambda: False)
     assert fetch(MODELSCOPE).path.is_relative_to(tmp_path / "store")
     assert scope.asked("GET", "/models/owner/model/resolve/master/m.pt")
     assert scope.token not in str([request.headers for request in scope.requests])

@@ -1,19 +1,38 @@
-"""Files of Hugging Face through its own client: its cache, its token, its settings."""
+"""The hubs' own clients: their caches, tokens and settings."""
 
-import io
+import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from functools import partial
+from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any, Self
 
+from schemas.base import environment
 from schemas.base.errors import TransferError
 from schemas.base.writing import file_sha256
-from schemas.registry import HuggingFaceSource, ModelFile
+from schemas.registry import HuggingFaceSource, ModelFile, ModelScopeSource, Source
 from zoo.transfer.client import check_url
 from zoo.transfer.remote import Progress, RefusedError, Remote
 
+Client = Callable[[ModelFile, Progress], Path]
+"""Returns a file in the cache of a hub's client; raises TransferError where it cannot be had."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def client_of(source: Source) -> Client | None:
+    """Return what fetches a file through its hub's own client; None where there is none.
+
+    There is none for a mirror that the registry names: the client would send the user's token
+    there, and cannot go on with a file half way.
+    """
+    if isinstance(source, HuggingFaceSource) and source.endpoint is None:
+        return partial(_from_huggingface, source)
+    if isinstance(source, ModelScopeSource) and has_modelscope():
+        return partial(_from_modelscope, source)
+    return None
 
 
 def endpoint() -> str:
@@ -28,28 +47,39 @@ def check_endpoint() -> None:
     check_url(Remote(endpoint(), label="Hugging Face"))
 
 
-def fetch(source: HuggingFaceSource, file: ModelFile, *, progress: Progress) -> Path:
-    """Return the file in the client's cache, which fetches it when it is not there, or is damaged.
-
-    Args:
-        source: Where it is.
-        file: Its name, for messages.
-        progress: Who watches.
+def huggingface_headers() -> dict[str, str]:
+    """Return the header that carries the user's token, as huggingface_hub finds it; or none.
 
     Raises:
-        TransferError: When it cannot be had; says what to do.
+        TransferError: When a token is to be exchanged for another one, and that fails.
     """
-    path = _fetch(source, file.name, progress)
+    from huggingface_hub import constants, errors, get_token
+
+    if environment.is_offline():
+        return {}  # to have a token may need the network
+    try:
+        token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    except errors.OIDCError as error:
+        raise TransferError(
+            f"no token for Hugging Face was given: {error}",
+            hint="unset HF_OIDC_RESOURCE, or set HF_TOKEN",
+        ) from error
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _from_huggingface(source: HuggingFaceSource, file: ModelFile, progress: Progress) -> Path:
+    """Return a file in the cache of huggingface_hub; it is fetched where it is not, or damaged."""
+    path = _downloaded(source, file.name, progress)
     # A large file of the cache is named by its SHA-256; a small one by another hash, of which
     # nothing can be said.
     expected = path.resolve().name
     if _SHA256.fullmatch(expected) and file_sha256(path) != expected:
         progress.say(f"{path.name} in the cache is damaged; it is fetched again")
-        path = _fetch(source, file.name, progress, again=True)
+        path = _downloaded(source, file.name, progress, again=True)
     return path
 
 
-def _fetch(
+def _downloaded(
     source: HuggingFaceSource, name: str, progress: Progress, *, again: bool = False
 ) -> Path:
     from httpx2 import HTTPError
@@ -176,9 +206,7 @@ def quiet(*, bars: bool = True) -> Iterator[None]:
     Args:
         bars: Whether it may draw bars where nobody else does.
     """
-    from logging import ERROR
-
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import logging as hub_logging
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -186,8 +214,8 @@ def quiet(*, bars: bool = True) -> Iterator[None]:
     )
 
     had_bars = not are_progress_bars_disabled()
-    before = logging.get_verbosity()
-    logging.set_verbosity(ERROR)
+    before = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(logging.ERROR)
     if had_bars and not bars:
         disable_progress_bars()
     try:
@@ -195,9 +223,84 @@ def quiet(*, bars: bool = True) -> Iterator[None]:
     finally:
         if had_bars and not bars:
             enable_progress_bars()
-        logging.set_verbosity(before)
+        hub_logging.set_verbosity(before)
 
 
 def _first_line(error: BaseException) -> str:
-    lines = [line for line in io.StringIO(str(error)) if line.strip()]
-    return lines[0].strip() if lines else type(error).__name__
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
+def has_modelscope() -> bool:
+    """Return whether the extra `modelscope` is installed."""
+    return find_spec("modelscope_hub") is not None
+
+
+def _from_modelscope(source: ModelScopeSource, file: ModelFile, progress: Progress) -> Path:
+    """Return a file in the cache of ModelScope's client, which fetches it, or the rest of it."""
+    from modelscope_hub import HubApi, HubConfig
+    from modelscope_hub.errors import HubError
+    from requests import RequestException
+
+    try:
+        with _quiet_modelscope():
+            return HubApi(HubConfig()).downloader.download_file(
+                source.repo,
+                "model",
+                source.path,
+                revision=source.revision,
+                expected_sha256=file.sha256,
+                file_size=file.size,
+                progress_callbacks=_callbacks(progress),
+            )
+    except (HubError, RequestException, OSError, ValueError) as error:
+        raise _explained_modelscope(error, source) from error
+
+
+@contextmanager
+def _quiet_modelscope() -> Iterator[None]:
+    """Keep the client's own bar and its warnings off the terminal."""
+    logger = logging.getLogger("modelscope_hub")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _callbacks(progress: Progress) -> list[type]:
+    from modelscope_hub import ProgressCallback
+
+    class Callback(ProgressCallback):
+        def __init__(self, filename: str, file_size: int) -> None:
+            super().__init__(filename, file_size)
+            progress.start(filename, file_size or None, 0)
+
+        def update(self, size: int) -> None:
+            progress.advance(size)
+
+        def end(self) -> None:
+            progress.finish()
+
+    return [Callback]
+
+
+def _explained_modelscope(error: Exception, source: ModelScopeSource) -> TransferError:
+    from modelscope_hub import errors
+
+    where = f"{source.repo}@{source.revision}"
+    match error:
+        case errors.NotExistError():
+            return RefusedError(f"ModelScope has no {source.path} in {where}, or it is private")
+        case errors.AuthenticationError() | errors.PermissionDeniedError():
+            return RefusedError(
+                f"ModelScope does not let you read {where}",
+                hint="log in with `ms login`, or set MODELSCOPE_API_TOKEN",
+            )
+        case errors.FileIntegrityError():
+            return RefusedError(f"ModelScope sent another file than {source.path} of {where}")
+        case errors.NetworkError():
+            return TransferError("ModelScope does not answer")
+    return TransferError(f"ModelScope: {_first_line(error)}")
