@@ -1,11 +1,10 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.speed import Timing, first_frame, measure, num_evaluations
+from tests.commands import outcome
 
 
 def test_rates_follow_from_the_median():
@@ -39,18 +38,18 @@ def test_models_take_turns(water, system):
 
 def test_the_command_compares_two_models(water_model, system):
     words = ["speed", f"one={water_model}", f"two={water_model}", "-s", str(system), "-r", "2"]
-    outcome = CliRunner().invoke(app, [*words, "--json"])
-    assert outcome.exit_code == 0, outcome.output
-    found = json.loads(outcome.stdout)["models"]
+    result = outcome(*words, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["models"]
     assert [item["name"] for item in found] == ["one", "two"]
     assert all(len(item["seconds"]) == 2 for item in found)
-    shown = CliRunner().invoke(app, words).stdout
+    shown = outcome(*words).stdout
     assert "µs/atom" in shown
     assert "two" in shown
 
 
 def test_two_models_of_one_name_are_refused(water_model, system):
     words = ["speed", f"a={water_model}", f"a={water_model}", "-s", str(system)]
-    outcome = CliRunner().invoke(app, words)
-    assert outcome.exit_code == 2
-    assert "NAME=MODEL" in outcome.output
+    result = outcome(*words)
+    assert result.exit_code == 2
+    assert "NAME=MODEL" in result.output

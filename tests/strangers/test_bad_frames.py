@@ -116,37 +116,21 @@ def make(tmp_path):
     return make
 
 
-@pytest.mark.parametrize(
-    ("fault", "layout"),
-    [
-        case(
-            "AIMD explored far from equilibrium | two atoms coincide in frame 5, which is row 2 "
-            "of set.001 | named frame 5 of its system; the errors are those of the other frames",
-            "coincide",
-            "npy",
-        ),
-        case(
-            "deepmd/hdf5 | atoms coincide in a frame of the second set | frame 5 of the group",
-            "coincide",
-            "hdf5",
-        ),
-        case("deepmd/npy/mixed | NaN in a position | frame 5, atom 3, y", "position", "mixed"),
-        case(
-            "LMDB with frames of several sizes | atoms coincide in record 6, frame 5 of the "
-            "frames of its size | both numbers are said",
-            "coincide",
-            "lmdb",
-        ),
-        case("a crashed calculation | NaN for an energy | frame 5 is left out", "energy", "npy"),
-        case("a crashed calculation | inf for a force | frame 5 is left out", "force", "npy"),
-        case(
-            "a converter that lost one cell | box of zeros in one frame | frame 5 is left out",
-            "flat",
-            "npy",
-        ),
-        case("a converter | NaN in the cell of one frame | frame 5 is left out", "cell", "npy"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "layout"), [
+    case("AIMD explored far from equilibrium | two atoms coincide in frame 5, which is row 2 of "
+         "set.001 | named frame 5 of its system; the errors are those of the other frames",
+         "coincide", "npy"),
+    case("deepmd/hdf5 | atoms coincide in a frame of the second set | frame 5 of the group",
+         "coincide", "hdf5"),
+    case("deepmd/npy/mixed | NaN in a position | frame 5, atom 3, y", "position", "mixed"),
+    case("LMDB with frames of several sizes | atoms coincide in record 6, frame 5 of the frames of "
+         "its size | both numbers are said", "coincide", "lmdb"),
+    case("a crashed calculation | NaN for an energy | frame 5 is left out", "energy", "npy"),
+    case("a crashed calculation | inf for a force | frame 5 is left out", "force", "npy"),
+    case("a converter that lost one cell | box of zeros in one frame | frame 5 is left out", "flat",
+         "npy"),
+    case("a converter | NaN in the cell of one frame | frame 5 is left out", "cell", "npy"),
+])  # fmt: skip
 def test_test_leaves_a_bad_frame_out(make, fault, layout, tmp_path):
     details = tmp_path / "details"
     result = zoo("test", "-m", WATER, "-s", make(fault, layout), "--json", "-d", details)
@@ -174,17 +158,11 @@ def test_strict_stops_at_the_first(make, fault):
         zoo("test", "-m", WATER, "-s", system, "--strict")
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        case(
-            "an explored trajectory for dp model-devi | two atoms coincide in one frame | a row "
-            "of nan at its step, exit code 1",
-            "coincide",
-        ),
-        case("an explored trajectory | a cell without volume | a row of nan at its step", "flat"),
-    ],
-)
+@pytest.mark.parametrize("fault", [
+    case("an explored trajectory for dp model-devi | two atoms coincide in one frame | a row of "
+         "nan at its step, exit code 1", "coincide"),
+    case("an explored trajectory | a cell without volume | a row of nan at its step", "flat"),
+])  # fmt: skip
 def test_deviation_keeps_its_rows(make, fault, tmp_path):
     output = tmp_path / "model_devi.out"
     system = make(fault)
@@ -251,16 +229,11 @@ def test_predict_goes_on(tmp_path):
         zoo(*arguments, "--strict")
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        case(
-            "zoo predict on deepmd/npy | atoms coincide in a frame of set.001 | nan, said",
-            "coincide",
-        ),
-        case("zoo predict on deepmd/npy | a cell without volume in one frame | null, said", "flat"),
-    ],
-)
+@pytest.mark.parametrize("fault", [
+    case("zoo predict on deepmd/npy | atoms coincide in a frame of set.001 | nan, said",
+         "coincide"),
+    case("zoo predict on deepmd/npy | a cell without volume in one frame | null, said", "flat"),
+])  # fmt: skip
 def test_predict_goes_on_with_systems(make, fault, tmp_path):
     system, output = make(fault), tmp_path / "out.extxyz"
     result = zoo("predict", "-m", WATER, system, "-o", output, "--json", "-q")
@@ -294,21 +267,12 @@ def test_recommend_leaves_it_out(make):
         zoo("recommend", system, "-m", BRANCHES, "--strict")
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
-        case(
-            "deepmd/npy/mixed | a frame of set.001 has an element that the model does not know | "
-            "refused before anything is evaluated; the element and the frame are named",
-            "mixed",
-        ),
-        case(
-            "LMDB | a record has an element that the model does not know | refused before "
-            "anything is evaluated; the element and the record are named",
-            "lmdb",
-        ),
-    ],
-)
+@pytest.mark.parametrize("layout", [
+    case("deepmd/npy/mixed | a frame of set.001 has an element that the model does not know | "
+         "refused before anything is evaluated; the element and the frame are named", "mixed"),
+    case("LMDB | a record has an element that the model does not know | refused before anything is "
+         "evaluated; the element and the record are named", "lmdb"),
+])  # fmt: skip
 def test_an_unknown_element_in_one_frame(tmp_path, layout):
     arrays, types = water()
     kinds = np.tile(types, (FRAMES, 1))
@@ -353,13 +317,10 @@ def write_training_system(folder, fault):
         np.save(folder / "set.000" / f"{name}.npy", values.reshape(FRAMES, -1))
 
 
-@pytest.mark.parametrize(
-    "nbatch",
-    [
-        case("zoo train | a bad frame in the statistics | named by its number", 20),
-        case("zoo train | a bad frame met in a step | named by its number", 1),
-    ],
-)
+@pytest.mark.parametrize("nbatch", [
+    case("zoo train | a bad frame in the statistics | named by its number", 20),
+    case("zoo train | a bad frame met in a step | named by its number", 1),
+])  # fmt: skip
 @pytest.mark.parametrize("fault", ["coincide", "energy", "flat", "position"])
 def test_training_names_the_frame(tmp_path, monkeypatch, nbatch, fault):
     monkeypatch.chdir(tmp_path)

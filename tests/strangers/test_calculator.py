@@ -63,24 +63,15 @@ def set_info_in_place(atoms):
     atoms.info["fparam"][:] = [0.9, 0.4]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        case("ASE scripts | calc.fparam = ... between two calls | a new energy", set_fparam),
-        case("ASE scripts | calc.fparam[:] = ... in place | a new energy", set_fparam_in_place),
-        case("ASE scripts | calc.set(fparam=...) | a new energy", set_fparam_by_name),
-        case(
-            'scripts for deepmd-kit\'s calculator | atoms.info["fparam"] beside calc.fparam | '
-            "the structure's own counts",
-            set_info,
-        ),
-        case(
-            'scripts for deepmd-kit\'s calculator | atoms.info["fparam"][:] = ... in place | a '
-            "new energy",
-            set_info_in_place,
-        ),
-    ],
-)
+@pytest.mark.parametrize("change", [
+    case("ASE scripts | calc.fparam = ... between two calls | a new energy", set_fparam),
+    case("ASE scripts | calc.fparam[:] = ... in place | a new energy", set_fparam_in_place),
+    case("ASE scripts | calc.set(fparam=...) | a new energy", set_fparam_by_name),
+    case('scripts for deepmd-kit\'s calculator | atoms.info["fparam"] beside calc.fparam | the '
+         "structure's own counts", set_info),
+    case('scripts for deepmd-kit\'s calculator | atoms.info["fparam"][:] = ... in place | a new '
+         "energy", set_info_in_place),
+])  # fmt: skip
 def test_a_change_of_frame_parameters_is_seen(change, atoms, model):
     before = atoms.get_potential_energy()
     change(atoms)
@@ -103,22 +94,13 @@ def set_flat_info(atoms, values):
     atoms.info["aparam"] = values.reshape(-1)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        case("ASE scripts | calc.aparam = ... between two calls | a new energy", set_aparam),
-        case(
-            'extxyz with a column aparam | atoms.arrays["aparam"] beside calc.aparam | the '
-            "structure's own counts",
-            set_array,
-        ),
-        case(
-            'scripts for deepmd-kit\'s calculator | atoms.info["aparam"], where its calculator '
-            "looks | taken",
-            set_flat_info,
-        ),
-    ],
-)
+@pytest.mark.parametrize("change", [
+    case("ASE scripts | calc.aparam = ... between two calls | a new energy", set_aparam),
+    case('extxyz with a column aparam | atoms.arrays["aparam"] beside calc.aparam | the '
+         "structure's own counts", set_array),
+    case('scripts for deepmd-kit\'s calculator | atoms.info["aparam"], where its calculator looks '
+         "| taken", set_flat_info),
+])  # fmt: skip
 def test_a_change_of_atom_parameters_is_seen(change, atoms, model):
     before = atoms.get_potential_energy()
     values = np.linspace(0.5, -0.5, len(atoms))[:, None]
@@ -140,14 +122,11 @@ def exchange(atoms):
     atoms.symbols[[0, -1]] = atoms.symbols[[-1, 0]]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        case("ASE | pbc changes, positions do not | seen", turn_off_images),
-        case("ASE | the cell changes, positions do not | seen", squeeze),
-        case("ASE | two atoms change their elements | seen", exchange),
-    ],
-)
+@pytest.mark.parametrize("change", [
+    case("ASE | pbc changes, positions do not | seen", turn_off_images),
+    case("ASE | the cell changes, positions do not | seen", squeeze),
+    case("ASE | two atoms change their elements | seen", exchange),
+])  # fmt: skip
 def test_what_a_structure_is_counts(change, atoms, model):
     before = atoms.get_potential_energy()
     change(atoms)

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from cli.errors import report
-from cli.main import app
 from cli.output import Output
 from schemas.base.terminal import console
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
+from tests.commands import outcome
 from tests.strangers.situations import case, situation
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
@@ -39,7 +38,7 @@ def workspace(tmp_path, monkeypatch):
 
 def run(*words):
     """Run a command as `zoo` does; return exit code, and what it said on both streams."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = outcome(*(str(word) for word in words))
     said = result.output
     code = result.exit_code
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -348,7 +347,7 @@ def test_a_run_is_planned_without_its_data(workspace):
     assert code == 0
     assert "1 of 2 paths of data do not exist" in said
     assert "the data were not looked at" in said
-    plan = json.loads(CliRunner().invoke(app, ["plan", "input.json", "--no-data", "--json"]).stdout)
+    plan = json.loads(outcome("plan", "input.json", "--no-data", "--json").stdout)
     assert plan["num_steps"] == 10000
     assert plan["memory"] is None
     assert plan["branches"][0]["epochs"] is None
@@ -381,7 +380,7 @@ def test_wide_tables_go_on_below(width, workspace, monkeypatch):
     })  # fmt: skip
     Path("input.json").write_text(json.dumps(document))
     monkeypatch.setattr(Output, "console", lambda *_, **__: console(sys.stdout, width=width))
-    result = CliRunner().invoke(app, ["plan", "input.json"])
+    result = outcome("plan", "input.json")
     assert result.exit_code == 0
     words = result.stdout.split()
     assert {"1,137,923", *(f"{100 + number}" for number in range(6))} <= set(words)

@@ -122,24 +122,13 @@ def test_wrong_units_and_signs_are_found(kind, tmp_path, copper):
     assert said in finding.message + str(finding.hint)
 
 
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        case(
-            "equations of state by VASP | forces 0, stresses in kB | found by the energies",
-            "virial in kB",
-            "kB",
-        ),
-        case(
-            "equations of state by ASE | forces 0, other sign | found by the energies",
-            "virial of the other sign",
-            "sign",
-        ),
-        case(
-            "equations of state | energies in Hartree | found by the virials", "Hartree", "Hartree"
-        ),
-    ],
-)
+@pytest.mark.parametrize(("kind", "said"), [
+    case("equations of state by VASP | forces 0, stresses in kB | found by the energies",
+         "virial in kB", "kB"),
+    case("equations of state by ASE | forces 0, other sign | found by the energies",
+         "virial of the other sign", "sign"),
+    case("equations of state | energies in Hartree | found by the virials", "Hartree", "Hartree"),
+])  # fmt: skip
 def test_strained_crystals_tell_virials_by_energies(kind, said, tmp_path):
     frames = equation_of_state("Cu", 0.9, 1.1)
     (finding,) = check(spoil(write(tmp_path / "eos", frames), SPOILED[kind][0])).findings
@@ -211,18 +200,13 @@ def another_reference(arrays):
     arrays["energy"][8:] -= 64.0
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        case("a converter that sorts | forces in another order of atoms | said", other_atoms),
-        case("a log with one more line | energies of the frame before | said", other_frames),
-        case("arrays of Fortran | forces as x of all atoms, y, z | said", by_axes),
-        case(
-            "two calculations joined | energies of half of the frames are shifted | said",
-            another_reference,
-        ),
-    ],
-)
+@pytest.mark.parametrize("change", [
+    case("a converter that sorts | forces in another order of atoms | said", other_atoms),
+    case("a log with one more line | energies of the frame before | said", other_frames),
+    case("arrays of Fortran | forces as x of all atoms, y, z | said", by_axes),
+    case("two calculations joined | energies of half of the frames are shifted | said",
+         another_reference),
+])  # fmt: skip
 def test_labels_that_do_not_belong_together_are_found(change, tmp_path, copper):
     (finding,) = check(spoil(write(tmp_path / "copper", copper), change)).findings
     assert finding.code == "ZOO464"

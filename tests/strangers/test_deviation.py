@@ -58,21 +58,12 @@ def with_type_map(tmp_path_factory):
     return write
 
 
-@pytest.mark.parametrize(
-    "type_map",
-    [
-        case(
-            "models of one run each, sorted otherwise | type_maps that are permutations of each "
-            "other | each model gets its own type numbers",
-            ("H", "O"),
-        ),
-        case(
-            "a branch of a large model beside one trained on water | a model that knows more "
-            "elements than the data have | compared on the elements that both know",
-            ("C", "H", "N", "O"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("type_map", [
+    case("models of one run each, sorted otherwise | type_maps that are permutations of each other "
+         "| each model gets its own type numbers", ("H", "O")),
+    case("a branch of a large model beside one trained on water | a model that knows more elements "
+         "than the data have | compared on the elements that both know", ("C", "H", "N", "O")),
+])  # fmt: skip
 def test_models_are_compared_element_by_element(type_map, with_type_map, frames, tmp_path):
     first = with_type_map(("O", "H"))
     data = [write_system(tmp_path / "system", frames)]

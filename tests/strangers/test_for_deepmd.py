@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import dpa2
-from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
@@ -19,6 +17,7 @@ from schemas.check.fixes import fix_text
 from schemas.check.input_file import check_text
 from schemas.input.model import parse_model
 from schemas.input.unsupported import foreign_optimizer
+from tests.commands import outcome
 from tests.strangers.situations import case, situation
 from tests.strangers.test_training_numbers import SHUFFLED, training_input, write_system
 
@@ -107,7 +106,7 @@ def test_the_command_asks_for_whom(tmp_path):
     file = tmp_path / "input.json"
     file.write_text(json.dumps(changed("optimizer", {"type": "LKF"})))
     for options, code in (([], 1), (["--for", "zoo"], 1), (["--for", "deepmd-kit"], 0)):
-        result = CliRunner().invoke(app, ["validate", "--no-data", *options, str(file)])
+        result = outcome("validate", "--no-data", *options, str(file))
         assert result.exit_code == code, result.output
         assert "right for deepmd-kit, but not trained here" in result.output
 

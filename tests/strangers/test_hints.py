@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 import typer
-from typer.testing import CliRunner
 
 from cli.main import app
 from cli.options import split_branch
@@ -24,7 +23,7 @@ from schemas.explain import _paths, entries, explain_path
 from schemas.input.root import normalized
 from schemas.input.start import Start
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
-from tests.commands import zoo
+from tests.commands import outcome, zoo
 from tests.fuzz_validate import mutated
 from tests.strangers.situations import situation
 
@@ -179,7 +178,7 @@ def test_an_option_without_effect_is_named(words, option, models, monkeypatch):
     params = model.get("model", model)["_extra_state"]["model_params"]
     document = changed(SINGLE_TASK, {"training.validation_data": "<remove>"})
     Path("input.json").write_text(json.dumps(document | {"model": params}))
-    result = CliRunner().invoke(app, ["train", "input.json", *words])
+    result = outcome("train", "input.json", *words)
     assert f"{option} says nothing without" in result.stderr
 
 

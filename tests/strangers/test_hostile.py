@@ -15,10 +15,8 @@ import pytest
 import torch
 from ase import Atoms
 from click.testing import Result
-from typer.testing import CliRunner
 
 import dpa2
-from cli.main import app
 from cli.safetensors_format import register_safetensors
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.formats.conversion import convert
@@ -26,6 +24,7 @@ from dpa2.formats.dictionary_files import read_hdf5, write_hdf5
 from dpa2.formats.table import format_of
 from schemas.base.errors import CheckpointError, ConversionError, ZooError
 from schemas.checkpoint.kinds import check_name
+from tests.commands import outcome
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.strangers.situations import case, situation
 
@@ -178,7 +177,7 @@ def test_no_command_runs_a_program_called_checkpoint(
     command: list[str], program: Path, place: Path, nothing_runs: None
 ) -> None:
     shutil.copy(program, place / "model.ckpt.pt")
-    result = CliRunner().invoke(app, [part.replace("MODEL", "model.ckpt.pt") for part in command])
+    result = outcome(*(part.replace("MODEL", "model.ckpt.pt") for part in command))
     assert result.exit_code != 0
     assert "TorchScript" in said(result)
     assert not list(place.glob("out.*"))
@@ -316,7 +315,7 @@ def test_damage_to_a_tensor_is_named(suffix: str, models: dict[str, Path], place
     name = f"bad{suffix}"
     for command in ("test", "predict", "freeze", "convert", "compare", "deviation"):
         arguments = [part.replace("MODEL", name) for part in COMMANDS[command]]
-        result = CliRunner().invoke(app, arguments)
+        result = outcome(*arguments)
         assert result.exit_code != 0
         assert "CRC-32" in said(result), command
 
@@ -346,34 +345,16 @@ def objects(path: Path) -> None:
         file.attrs["json"] = json.dumps({"@variables": {"w": "/variable_0000"}})
 
 
-@pytest.mark.parametrize(
-    ("write", "words"),
-    [
-        case(
-            "a stranger's .dp file | one array named 3,000 times | refused before it is read "
-            "again and again",
-            many_times,
-            "claims to hold",
-        ),
-        case(
-            "a stranger's .dp file | a compressed array of 1 GB in 2 kB | refused before memory "
-            "is taken",
-            compressed,
-            "claims to hold",
-        ),
-        case(
-            "a stranger's .dp file | an array of 8 TB below a group | refused before memory is "
-            "taken",
-            in_a_group,
-            "claims to hold",
-        ),
-        case(
-            "a stranger's .dp file | an array of texts or objects | refused: no numbers",
-            objects,
-            "holds no numbers",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("write", "words"), [
+    case("a stranger's .dp file | one array named 3,000 times | refused before it is read again "
+         "and again", many_times, "claims to hold"),
+    case("a stranger's .dp file | a compressed array of 1 GB in 2 kB | refused before memory is "
+         "taken", compressed, "claims to hold"),
+    case("a stranger's .dp file | an array of 8 TB below a group | refused before memory is taken",
+         in_a_group, "claims to hold"),
+    case("a stranger's .dp file | an array of texts or objects | refused: no numbers", objects,
+         "holds no numbers"),
+])  # fmt: skip
 def test_hdf5_models_are_bounded(write: Callable[[Path], None], words: str, tmp_path: Path) -> None:
     write(tmp_path / "x.dp")
     with pytest.raises((CheckpointError, ConversionError), match=words):
@@ -389,7 +370,7 @@ def test_names_of_files_do_not_reach_scripts(place: Path) -> None:
     shutil.copy(SMALL, place / name)
     for engine in ("ase", "lammps"):
         arguments = ["md", "water.xyz", "-m", name, "--engine", engine, "-o", engine]
-        result = CliRunner().invoke(app, arguments)
+        result = outcome(*arguments)
         assert result.exit_code == 0, said(result)
         texts = "".join(path.read_text() for path in Path(engine).glob("*.py"))
         texts += "".join(path.read_text() for path in Path(engine).glob("in.*"))

@@ -132,32 +132,17 @@ def npy(shape: str, descr: str = "'<f8'", body: bytes = b"\0" * 64) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + body
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        case(
-            "a stranger's .npy | a shape whose size overflows 64 bits | refused: truncated",
-            npy("(4294967296, 4294967296)"),
-            "truncated",
-        ),
-        case(
-            "a stranger's .npy | a header that claims 7 TB | refused: truncated",
-            npy("(100000000000, 9)"),
-            "truncated",
-        ),
-        case("a stranger's .npy | a negative length | refused: the shape", npy("(-1, 9)"), "shape"),
-        case(
-            "a stranger's .npy | pickled objects in an array | refused: no real numbers",
-            npy("(2,)", "'|O'", b"\x80\x04cposix\nsystem\n."),
-            "objects",
-        ),
-        case(
-            "a stranger's .npy | a header nested 50 deep | refused in words",
-            npy("(" * 50 + "2" + ")" * 50),
-            "is not a numpy array file",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("content", "words"), [
+    case("a stranger's .npy | a shape whose size overflows 64 bits | refused: truncated",
+         npy("(4294967296, 4294967296)"), "truncated"),
+    case("a stranger's .npy | a header that claims 7 TB | refused: truncated",
+         npy("(100000000000, 9)"), "truncated"),
+    case("a stranger's .npy | a negative length | refused: the shape", npy("(-1, 9)"), "shape"),
+    case("a stranger's .npy | pickled objects in an array | refused: no real numbers", npy("(2,)",
+         "'|O'", b"\x80\x04cposix\nsystem\n."), "objects"),
+    case("a stranger's .npy | a header nested 50 deep | refused in words",
+         npy("(" * 50 + "2" + ")" * 50), "is not a numpy array file"),
+])  # fmt: skip
 def test_arrays_are_no_larger_than_their_file(content: bytes, words: str, tmp_path: Path) -> None:
     with np.load(GOLDEN / "small" / "expected.npz") as frames:
         write_system(tmp_path / "data", dict(frames))
@@ -181,35 +166,18 @@ def replaced(path: Path, link: object) -> None:
             file["set.000/energy.npy"] = link
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        case(
-            "a stranger's .hdf5 | an external link to another file | refused, not opened",
-            lambda folder: h5py.ExternalLink(str(secret(folder)), "/numbers"),
-            "lies in another file",
-        ),
-        case(
-            "a stranger's .hdf5 | a soft link to other numbers | refused",
-            lambda _: h5py.SoftLink("/set.000/coord.npy"),
-            "lies in another file or place",
-        ),
-        case(
-            "a stranger's .hdf5 | numbers stored in an external file | refused, not opened",
-            lambda folder: {
-                "shape": (5, 1),
-                "dtype": "f8",
-                "external": [(str(secret(folder)), 0, 40)],
-            },
-            "lies in another file",
-        ),
-        case(
-            "a stranger's .hdf5 | an array of 256 GB that was never filled | refused: claims",
-            lambda _: {"shape": (1 << 35, 1), "dtype": "f8", "chunks": (1024, 1), "fillvalue": 1.0},
-            "claims",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("change", "words"), [
+    case("a stranger's .hdf5 | an external link to another file | refused, not opened",
+         lambda folder: h5py.ExternalLink(str(secret(folder)), "/numbers"), "lies in another file"),
+    case("a stranger's .hdf5 | a soft link to other numbers | refused",
+         lambda _: h5py.SoftLink("/set.000/coord.npy"), "lies in another file or place"),
+    case("a stranger's .hdf5 | numbers stored in an external file | refused, not opened",
+         lambda folder: {"shape": (5, 1), "dtype": "f8", "external": [(str(secret(folder)), 0,
+         40)]}, "lies in another file"),
+    case("a stranger's .hdf5 | an array of 256 GB that was never filled | refused: claims",
+         lambda _: {"shape": (1 << 35, 1), "dtype": "f8", "chunks": (1024, 1), "fillvalue": 1.0},
+         "claims"),
+])  # fmt: skip
 def test_hdf5_data_lie_in_their_file(
     change: Callable[[Path], object], words: str, tmp_path: Path
 ) -> None:
@@ -250,41 +218,19 @@ def about(**changes: object) -> bytes:
     return bytes(msgpack.packb(told))
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        case(
-            "a stranger's .lmdb | metadata that claim 10^15 frames | refused: fewer records",
-            b"__metadata__",
-            about(nframes=10**15),
-            "fewer records",
-        ),
-        case(
-            "a stranger's .lmdb | a format of frame numbers 10 GB wide | refused",
-            b"__metadata__",
-            about(frame_idx_fmt="09999999999d"),
-            "cannot be numbered",
-        ),
-        case(
-            "a stranger's .lmdb | msgpack arrays of 4 billion in 1 kB | refused: damaged",
-            b"000000000000",
-            b"\xdd\xff\xff\xff\xff" * 200,
-            "damaged",
-        ),
-        case(
-            "a stranger's .lmdb | an atom of type 2^45 | refused",
-            b"000000000000",
-            bytes(msgpack.packb({"atype": [2**45], "coord": [0.0] * 3})),
-            "an atom of type",
-        ),
-        case(
-            "a stranger's .lmdb | an array of Python objects | refused",
-            b"000000000000",
-            bytes(msgpack.packb({"atype": {"type": "|O", "data": b"12345678"}, "coord": [0.0]})),
-            "damaged",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("key", "value", "words"), [
+    case("a stranger's .lmdb | metadata that claim 10^15 frames | refused: fewer records",
+         b"__metadata__", about(nframes=10**15), "fewer records"),
+    case("a stranger's .lmdb | a format of frame numbers 10 GB wide | refused", b"__metadata__",
+         about(frame_idx_fmt="09999999999d"), "cannot be numbered"),
+    case("a stranger's .lmdb | msgpack arrays of 4 billion in 1 kB | refused: damaged",
+         b"000000000000", b"\xdd\xff\xff\xff\xff" * 200, "damaged"),
+    case("a stranger's .lmdb | an atom of type 2^45 | refused", b"000000000000",
+         bytes(msgpack.packb({"atype": [2**45], "coord": [0.0] * 3})), "an atom of type"),
+    case("a stranger's .lmdb | an array of Python objects | refused", b"000000000000",
+         bytes(msgpack.packb({"atype": {"type": "|O", "data": b"12345678"}, "coord": [0.0]})),
+         "damaged"),
+])  # fmt: skip
 def test_lmdb_records_are_no_larger_than_they_are(
     key: bytes, value: bytes, words: str, tmp_path: Path
 ) -> None:

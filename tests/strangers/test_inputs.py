@@ -67,173 +67,65 @@ def _found(document):
     ]
 
 
-@pytest.mark.parametrize(
-    ("changes", "severity", "words"),
-    [
-        case(
-            "deepmd-kit | no repformer layers | it trains: a warning",
-            {f"{LAYERS}.nlayers": 0},
-            "warning",
-            "neighbours' neighbours",
-        ),
-        case(
-            "input.json | a thousand million layers | refused, with the memory",
-            {f"{LAYERS}.nlayers": 1_000_000_000},
-            "error",
-            "GiB",
-        ),
-        case(
-            "deepmd-kit | a fitting net without layers | it trains: a warning",
-            {"model.fitting_net": {"neuron": []}},
-            "warning",
-            "linear",
-        ),
-        case(
-            "input.json | statistics of 10^9 batches | a warning",
-            {"model.data_stat_nbatch": 10**9},
-            "warning",
-            "10000",
-        ),
-        case(
-            "input.json | a cutoff in pm | refused: no end of images",
-            {f"{REPINIT_KEY}.rcut": 1000.0},
-            "error",
-            "millions of neighbours",
-        ),
-        case(
-            "deepmd-kit | lcurve.out in a new folder | refused before the run",
-            {"training.disp_file": "logs/lcurve.out"},
-            "error",
-            "does not exist",
-        ),
-        case(
-            "deepmd-kit | stat_file in a new folder | it is made: a warning",
-            {"training.stat_file": "stats/dpa2.hdf5"},
-            "warning",
-            "will be created",
-        ),
-        case(
-            "deepmd-kit | val.log in a new folder | refused before the run",
-            {"validating": {"full_validation": True, "full_val_file": "logs/val.log"}},
-            "error",
-            "does not exist",
-        ),
-        case(
-            "input.json | statistics and errors in one file | refused",
-            {"training.stat_file": "lcurve.out"},
-            "error",
-            "same file",
-        ),
-        case(
-            "trackers | start and limit of the energy swapped | a warning",
-            {"loss.start_pref_e": 1, "loss.limit_pref_e": 0.02},
-            "warning",
-            "swapped",
-        ),
-        case(
-            "trackers | start and limit of forces swapped | a warning",
-            {"loss.start_pref_f": 1, "loss.limit_pref_f": 1000},
-            "warning",
-            "swapped",
-        ),
-        case(
-            "input.json | a force weight of 10^12 | a warning",
-            {"loss.start_pref_f": 1e12, "loss.limit_pref_f": 1},
-            "warning",
-            "factor",
-        ),
-        case(
-            "input.json | a learning rate of 10 | a warning",
-            {"learning_rate.start_lr": 10.0},
-            "warning",
-            "nothing is learned",
-        ),
-        case(
-            "input.json | a learning rate of 10^-12 | a warning",
-            {"learning_rate.start_lr": 1e-12, "learning_rate.stop_lr": 1e-13},
-            "warning",
-            "nothing is learned",
-        ),
-        case(
-            "deepmd-kit | decay_rate 1 | said: the weights stay, too",
-            {"learning_rate.decay_rate": 1.0},
-            "warning",
-            "stay at start_pref",
-        ),
-        case(
-            "deepmd-kit | sys_probs beside auto_prob | said which counts",
-            {f"{DATA}.sys_probs": [0.5, 0.5], f"{DATA}.auto_prob": "prob_uniform"},
-            "warning",
-            "`sys_probs` is given too",
-        ),
-        case(
-            "deepmd-kit | max_ckpt_keep beside ckpt_keep_ratio | said",
-            {"training.ckpt_keep_ratio": 0.5, "training.max_ckpt_keep": 3},
-            "warning",
-            "`ckpt_keep_ratio` is given too",
-        ),
-        case(
-            "input.json | a folder for TensorBoard, which is off | a warning",
-            {"training.tensorboard_log_dir": "runs"},
-            "warning",
-            "goes with `tensorboard`",
-        ),
-        case(
-            "deepmd-kit | a system in two blocks | refused: the later counts",
-            {f"{DATA}.auto_prob": "prob_sys_size;0:2:0.5;1:3:0.5"},
-            "error",
-            "overlap",
-        ),
-        case(
-            "deepmd-kit | a system with probability 0 | a warning",
-            {f"{DATA}.sys_probs": [1.0, 0.0]},
-            "warning",
-            "never drawn",
-        ),
-        case(
-            "deepmd-kit | a seed of 41 bits | said what it is cut to",
-            {"training.seed": 2**40},
-            "warning",
-            "same as 0",
-        ),
-        case(
-            "deepmd-kit | a number beyond float32 | refused, with the range",
-            {"model.descriptor.env_protection": 1e39},
-            "error",
-            "beyond float32",
-        ),
-        case(
-            "deepmd-kit | null for a key that takes none | a warning",
-            {"training.gradient_max_norm": None},
-            "warning",
-            "deepmd-kit refuses",
-        ),
-        case(
-            "deepmd-kit 3.1 | two optimisers, old and new key | refused",
-            {"training.opt_type": "AdamW", "optimizer": {"type": "Adam"}},
-            "error",
-            "otherwise in `optimizer`",
-        ),
-        case(
-            "input.json | 10^9 neighbours | refused: no memory holds them",
-            {f"{REPINIT_KEY}.nsel": 10**9},
-            "error",
-            "far above the usual",
-        ),
-        case(
-            "input.json | batches of 10^9 atoms | a warning",
-            {f"{DATA}.batch_size": "auto:1000000000"},
-            "warning",
-            "no batch",
-        ),
-        case(
-            "deepmd-kit | an empty name of a type | refused",
-            {"model.type_map": ["O", "H", ""]},
-            "error",
-            "no name",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("changes", "severity", "words"), [
+    case("deepmd-kit | no repformer layers | it trains: a warning", {f"{LAYERS}.nlayers": 0},
+         "warning", "neighbours' neighbours"),
+    case("input.json | a thousand million layers | refused, with the memory",
+         {f"{LAYERS}.nlayers": 1_000_000_000}, "error", "GiB"),
+    case("deepmd-kit | a fitting net without layers | it trains: a warning",
+         {"model.fitting_net": {"neuron": []}}, "warning", "linear"),
+    case("input.json | statistics of 10^9 batches | a warning", {"model.data_stat_nbatch": 10**9},
+         "warning", "10000"),
+    case("input.json | a cutoff in pm | refused: no end of images", {f"{REPINIT_KEY}.rcut": 1000.0},
+         "error", "millions of neighbours"),
+    case("deepmd-kit | lcurve.out in a new folder | refused before the run",
+         {"training.disp_file": "logs/lcurve.out"}, "error", "does not exist"),
+    case("deepmd-kit | stat_file in a new folder | it is made: a warning",
+         {"training.stat_file": "stats/dpa2.hdf5"}, "warning", "will be created"),
+    case("deepmd-kit | val.log in a new folder | refused before the run",
+         {"validating": {"full_validation": True, "full_val_file": "logs/val.log"}}, "error",
+         "does not exist"),
+    case("input.json | statistics and errors in one file | refused",
+         {"training.stat_file": "lcurve.out"}, "error", "same file"),
+    case("trackers | start and limit of the energy swapped | a warning", {"loss.start_pref_e": 1,
+         "loss.limit_pref_e": 0.02}, "warning", "swapped"),
+    case("trackers | start and limit of forces swapped | a warning", {"loss.start_pref_f": 1,
+         "loss.limit_pref_f": 1000}, "warning", "swapped"),
+    case("input.json | a force weight of 10^12 | a warning", {"loss.start_pref_f": 1e12,
+         "loss.limit_pref_f": 1}, "warning", "factor"),
+    case("input.json | a learning rate of 10 | a warning", {"learning_rate.start_lr": 10.0},
+         "warning", "nothing is learned"),
+    case("input.json | a learning rate of 10^-12 | a warning", {"learning_rate.start_lr": 1e-12,
+         "learning_rate.stop_lr": 1e-13}, "warning", "nothing is learned"),
+    case("deepmd-kit | decay_rate 1 | said: the weights stay, too",
+         {"learning_rate.decay_rate": 1.0}, "warning", "stay at start_pref"),
+    case("deepmd-kit | sys_probs beside auto_prob | said which counts", {f"{DATA}.sys_probs": [0.5,
+         0.5], f"{DATA}.auto_prob": "prob_uniform"}, "warning", "`sys_probs` is given too"),
+    case("deepmd-kit | max_ckpt_keep beside ckpt_keep_ratio | said",
+         {"training.ckpt_keep_ratio": 0.5, "training.max_ckpt_keep": 3}, "warning",
+         "`ckpt_keep_ratio` is given too"),
+    case("input.json | a folder for TensorBoard, which is off | a warning",
+         {"training.tensorboard_log_dir": "runs"}, "warning", "goes with `tensorboard`"),
+    case("deepmd-kit | a system in two blocks | refused: the later counts",
+         {f"{DATA}.auto_prob": "prob_sys_size;0:2:0.5;1:3:0.5"}, "error", "overlap"),
+    case("deepmd-kit | a system with probability 0 | a warning", {f"{DATA}.sys_probs": [1.0, 0.0]},
+         "warning", "never drawn"),
+    case("deepmd-kit | a seed of 41 bits | said what it is cut to", {"training.seed": 2**40},
+         "warning", "same as 0"),
+    case("deepmd-kit | a number beyond float32 | refused, with the range",
+         {"model.descriptor.env_protection": 1e39}, "error", "beyond float32"),
+    case("deepmd-kit | null for a key that takes none | a warning",
+         {"training.gradient_max_norm": None}, "warning", "deepmd-kit refuses"),
+    case("deepmd-kit 3.1 | two optimisers, old and new key | refused",
+         {"training.opt_type": "AdamW", "optimizer": {"type": "Adam"}}, "error",
+         "otherwise in `optimizer`"),
+    case("input.json | 10^9 neighbours | refused: no memory holds them",
+         {f"{REPINIT_KEY}.nsel": 10**9}, "error", "far above the usual"),
+    case("input.json | batches of 10^9 atoms | a warning",
+         {f"{DATA}.batch_size": "auto:1000000000"}, "warning", "no batch"),
+    case("deepmd-kit | an empty name of a type | refused", {"model.type_map": ["O", "H", ""]},
+         "error", "no name"),
+])  # fmt: skip
 def test_inputs_of_one_task(changes, severity, words, single):
     found = verdict(single, changes)
     assert found[0].severity == severity
@@ -241,23 +133,12 @@ def test_inputs_of_one_task(changes, severity, words, single):
     assert any(words in text for text in said)
 
 
-@pytest.mark.parametrize(
-    ("changes", "severity", "words"),
-    [
-        case(
-            "deepmd-kit | a descriptor beside model_dict | refused: unused",
-            {"model.descriptor": {"type": "dpa2"}},
-            "error",
-            "has no effect here",
-        ),
-        case(
-            "deepmd-kit | a fitting net beside model_dict | refused: unused",
-            {"model.fitting_net": {"neuron": [100, 100, 100]}},
-            "error",
-            "has no effect here",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("changes", "severity", "words"), [
+    case("deepmd-kit | a descriptor beside model_dict | refused: unused",
+         {"model.descriptor": {"type": "dpa2"}}, "error", "has no effect here"),
+    case("deepmd-kit | a fitting net beside model_dict | refused: unused",
+         {"model.fitting_net": {"neuron": [100, 100, 100]}}, "error", "has no effect here"),
+])  # fmt: skip
 def test_inputs_of_several_branches(changes, severity, words, multi):
     found = verdict(multi, changes)
     assert found[0].severity == severity
@@ -274,14 +155,11 @@ def test_branches_with_one_file_of_statistics(multi):
     assert (found.code, found.severity) == ("ZOO542", "error")
 
 
-@pytest.mark.parametrize(
-    ("name", "severity"),
-    [
-        case("PyTorch | a branch called train | refused: a module has that name", "train", "error"),
-        case("HDF5 | a branch with a slash | refused: no file or group", "water/ice", "error"),
-        case("shells | a branch with a colon | a warning: quotes are needed", "ice:2", "warning"),
-    ],
-)
+@pytest.mark.parametrize(("name", "severity"), [
+    case("PyTorch | a branch called train | refused: a module has that name", "train", "error"),
+    case("HDF5 | a branch with a slash | refused: no file or group", "water/ice", "error"),
+    case("shells | a branch with a colon | a warning: quotes are needed", "ice:2", "warning"),
+])  # fmt: skip
 def test_names_of_branches(name, severity, multi):
     old = next(iter(multi["loss_dict"]))
     for holder in (

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from cli.errors import report
-from cli.main import app
 from schemas.base.errors import ConfigError
 from schemas.check.input_file import check_file
 from schemas.input.model import parse_model
 from schemas.input.root import normalized
 from tests.cli.conftest import SINGLE_TASK, changed, write_system
+from tests.commands import outcome
 from tests.strangers.situations import case
 
 SPIN = {"spin": {"use_spin": [True, False], "virtual_scale": [0.3, 0.0]}}
@@ -88,7 +87,7 @@ def write(section, monkeypatch):
 
 
 def said(capsys, line):
-    result = CliRunner().invoke(app, line.split())
+    result = outcome(*line.split())
     text, code = result.output, result.exit_code
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         code = report(result.exception, json_mode=False)
@@ -124,7 +123,7 @@ def test_what_only_looks_says_what_it_sees(command, changes, name, write, capsys
     assert code == 0
     assert name in text
     assert "zoo finetune" not in text
-    document = json.loads(CliRunner().invoke(app, [command, "other.pt", "--json"]).stdout)
+    document = json.loads(outcome(command, "other.pt", "--json").stdout)
     branches = document["branches"] if command == "branches" else document["file"]["branches"]
     assert name in branches[0]["other_kind"]
 

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from click.testing import Result
-from typer.testing import CliRunner
 
-from cli.main import app
 from dpa2.formats.savedmodel import MARK, replaced_folder
 from schemas.base.errors import WriteError, ZooError
 from schemas.base.writing import atomic_write, destination
+from tests.commands import outcome
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.strangers.situations import situation
 
@@ -61,7 +60,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(command: list[str]) -> tuple[Path, Result]:
     """Run a command; return the file it was told to write, too."""
     target = next(part for part in command if part.startswith("OUT"))
-    return Path(target), CliRunner().invoke(app, command)
+    return Path(target), outcome(*command)
 
 
 def target_of(command: list[str]) -> Path:
@@ -174,7 +173,7 @@ def test_folders_are_written_through_links(place: Path) -> None:
     real.mkdir()
     (place / "converted").symlink_to(real)
     ase.io.write(place / "POSCAR", ase.io.read(place / "water.xyz"))
-    result = CliRunner().invoke(app, ["data", "convert", "POSCAR", "-o", "converted", "--force"])
+    result = outcome("data", "convert", "POSCAR", "-o", "converted", "--force")
     assert result.exit_code == 0, said(result)
     assert (place / "converted").is_symlink()
     assert list(real.rglob("coord.npy"))

@@ -4,14 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.drawn_frames import draw_frames
 from dpa2.training.run import train
+from tests.commands import outcome
 from tests.strangers.runs import small_input
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import write_system
@@ -91,6 +90,6 @@ def test_a_rare_element_has_its_energy(mixed):
 )
 def test_the_preflight_notes_a_rare_element(mixed):
     (mixed.parent / "input.json").write_text(json.dumps(rare_input()))
-    result = CliRunner().invoke(app, ["validate", "input.json"])
+    result = outcome("validate", "input.json")
     assert "ZOO463" in result.stdout
     assert "Cu is in 2 of 60 frames" in result.stdout

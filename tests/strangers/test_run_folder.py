@@ -8,18 +8,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training import run_folder
 from dpa2.training.start import read_input
 from schemas.base.errors import DataError, TrainingError
+from tests.commands import outcome
 from tests.strangers.runs import quiet, small_input
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import write_system
 
-runner = CliRunner()
 ROOT = Path(__file__).parents[2]
 
 
@@ -116,8 +114,8 @@ def test_a_dead_link_counts(config):
 def test_every_way_to_start_is_refused(config, words):
     quiet(config)
     before = state()
-    outcome = runner.invoke(app, words)
-    assert isinstance(outcome.exception, TrainingError)
+    result = outcome(*words)
+    assert isinstance(result.exception, TrainingError)
     assert state() == before
 
 
@@ -128,10 +126,8 @@ def test_every_way_to_start_is_refused(config, words):
 def test_force_writes_over_and_rotates_only_its_own(config):
     Path("model.ckpt-1000000.pt").write_bytes(b"precious")
     Path("lcurve.out").write_bytes(b"old")
-    outcome = runner.invoke(
-        app, ["train", "input.json", "--force", "-q", "--set", "training.max_ckpt_keep=1"]
-    )
-    assert outcome.exit_code == 0
+    result = outcome("train", "input.json", "--force", "-q", "--set", "training.max_ckpt_keep=1")
+    assert result.exit_code == 0
     assert Path("model.ckpt-1000000.pt").read_bytes() == b"precious"
     assert not Path("model.ckpt-2.pt").exists()
     assert "rmse" in Path("lcurve.out").read_text()
@@ -145,8 +141,8 @@ def test_force_writes_over_and_rotates_only_its_own(config):
 def test_another_folder_takes_everything(config):
     quiet(config)
     before = state()
-    outcome = runner.invoke(app, ["train", "input.json", "--output-dir", "new/one", "-q"])
-    assert outcome.exit_code == 0
+    result = outcome("train", "input.json", "--output-dir", "new/one", "-q")
+    assert result.exit_code == 0
     assert state() == before
     assert set(state("new/one")) == set(before) - {"input.json"}
 

@@ -126,55 +126,29 @@ def flat_wire():
     return Atoms("OHH", positions, cell=[5, 0, 0], pbc=[True, False, False])
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        case(
-            "LAMMPS: Cannot use neighbor bins | a planar molecule | a box with room around it",
-            lambda _: molecule("H2O"),
-        ),
-        case(
-            "LAMMPS: Cannot use neighbor bins | a linear molecule | a box with room around it",
-            lambda _: Atoms("HOH", [[0, 0, -0.97], [0, 0, 0], [0, 0, 0.97]]),
-        ),
-        case(
-            "LAMMPS: Cannot use neighbor bins | a dimer | a box with room around it",
-            lambda _: Atoms("H2", [[0, 0, 0], [0, 0, 0.8]]),
-        ),
-        case(
-            "LAMMPS | a single atom, far from the origin | a box around it",
-            lambda _: Atoms("O", [[1e3, 2.0, -5.0]]),
-        ),
-        case(
-            "LAMMPS: Cannot use neighbor bins | a straight wire, one cell vector | images along "
-            "the wire only",
-            lambda _: flat_wire(),
-        ),
-        case(
-            "LAMMPS | one hexagonal layer without a third vector | a slab",
-            lambda _: flat_hexagonal(),
-        ),
-        case(
-            "slabs of ASE | pbc T T F with a cell as high as the slab | a slab",
-            lambda water: with_pbc(water, [True, True, False]),
-        ),
-        case(
-            "slabs of ASE | pbc F T T | a slab", lambda water: with_pbc(water, [False, True, True])
-        ),
-        case(
-            "wires of ASE | a wire that lies across the axes | a wire",
-            lambda water: with_pbc(rotated(water), [False, True, False]),
-        ),
-        case(
-            "MD of other programs | a left-handed cell | the same crystal",
-            lambda water: with_cell(water, [[1, 0, 0], [0, 1, 0], [0, 0, -1]]),
-        ),
-        case(
-            "cells of relaxations | a strongly tilted cell in any frame | the same crystal",
-            lambda water: with_cell(rotated(water), [[1, 0, 0], [0.8, 1, 0], [-0.9, 0.7, 1]]),
-        ),
-    ],
-)
+@pytest.mark.parametrize("made", [
+    case("LAMMPS: Cannot use neighbor bins | a planar molecule | a box with room around it",
+         lambda _: molecule("H2O")),
+    case("LAMMPS: Cannot use neighbor bins | a linear molecule | a box with room around it",
+         lambda _: Atoms("HOH", [[0, 0, -0.97], [0, 0, 0], [0, 0, 0.97]])),
+    case("LAMMPS: Cannot use neighbor bins | a dimer | a box with room around it",
+         lambda _: Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])),
+    case("LAMMPS | a single atom, far from the origin | a box around it", lambda _: Atoms("O",
+         [[1e3, 2.0, -5.0]])),
+    case("LAMMPS: Cannot use neighbor bins | a straight wire, one cell vector | images along the "
+         "wire only", lambda _: flat_wire()),
+    case("LAMMPS | one hexagonal layer without a third vector | a slab",
+         lambda _: flat_hexagonal()),
+    case("slabs of ASE | pbc T T F with a cell as high as the slab | a slab",
+         lambda water: with_pbc(water, [True, True, False])),
+    case("slabs of ASE | pbc F T T | a slab", lambda water: with_pbc(water, [False, True, True])),
+    case("wires of ASE | a wire that lies across the axes | a wire",
+         lambda water: with_pbc(rotated(water), [False, True, False])),
+    case("MD of other programs | a left-handed cell | the same crystal",
+         lambda water: with_cell(water, [[1, 0, 0], [0, 1, 0], [0, 0, -1]])),
+    case("cells of relaxations | a strongly tilted cell in any frame | the same crystal",
+         lambda water: with_cell(rotated(water), [[1, 0, 0], [0.8, 1, 0], [-0.9, 0.7, 1]])),
+])  # fmt: skip
 def test_lammps_gets_the_same_structure(made, written, water, potential):
     atoms = made(water)
     atoms.set_velocities(np.random.default_rng(0).normal(size=(len(atoms), 3)))
@@ -226,31 +200,16 @@ def test_fixed_atoms_stay_in_lammps(written, water):
     assert starting(folder, "dump", "frames")[0][12:15] == ["fx", "fy", "fz"]
 
 
-@pytest.mark.parametrize(
-    ("constraint", "zeros"),
-    [
-        case(
-            "ASE | FixCartesian | the force in that direction is set to zero",
-            FixCartesian([1, 2], (True, False, False)),
-            ["0.0", "NULL", "NULL"],
-        ),
-        case(
-            "POSCAR with selective dynamics | F T T: FixScaled, right-angled cell | held",
-            FixScaled([1, 2], (False, True, True)),
-            ["NULL", "0.0", "0.0"],
-        ),
-        case(
-            "ASE | FixedPlane across an axis | held",
-            FixedPlane([1, 2], (0, 0, 1)),
-            ["NULL", "NULL", "0.0"],
-        ),
-        case(
-            "ASE | FixedLine along an axis | held",
-            FixedLine([1, 2], (0, 1, 0)),
-            ["0.0", "NULL", "0.0"],
-        ),
-    ],
-)
+@pytest.mark.parametrize(("constraint", "zeros"), [
+    case("ASE | FixCartesian | the force in that direction is set to zero", FixCartesian([1, 2],
+         (True, False, False)), ["0.0", "NULL", "NULL"]),
+    case("POSCAR with selective dynamics | F T T: FixScaled, right-angled cell | held",
+         FixScaled([1, 2], (False, True, True)), ["NULL", "0.0", "0.0"]),
+    case("ASE | FixedPlane across an axis | held", FixedPlane([1, 2], (0, 0, 1)), ["NULL", "NULL",
+         "0.0"]),
+    case("ASE | FixedLine along an axis | held", FixedLine([1, 2], (0, 1, 0)), ["0.0", "NULL",
+         "0.0"]),
+])  # fmt: skip
 def test_directions_that_are_held_stay_in_lammps(constraint, zeros, written, water):
     water.set_cell(np.diag(np.diag(water.cell.array)))
     water.set_constraint(constraint)
@@ -425,15 +384,12 @@ ITEM: ATOMS id type element xu yu zu fx fy fz vx vy vz v_mass v_held_x v_held_y 
 """
 
 
-@pytest.mark.parametrize(
-    ("index", "velocity"),
-    [
-        case("our LAMMPS dumps | FILE@-1 | goes on from the last", "@-1", 5.0),
-        case("our LAMMPS dumps | FILE@-2 | goes on from the one before", "@-2", 1.0),
-        case("our LAMMPS dumps | FILE@0 | the first", "@0", 1.0),
-        case("our LAMMPS dumps | FILE | the first", "", 1.0),
-    ],
-)
+@pytest.mark.parametrize(("index", "velocity"), [
+    case("our LAMMPS dumps | FILE@-1 | goes on from the last", "@-1", 5.0),
+    case("our LAMMPS dumps | FILE@-2 | goes on from the one before", "@-2", 1.0),
+    case("our LAMMPS dumps | FILE@0 | the first", "@0", 1.0),
+    case("our LAMMPS dumps | FILE | the first", "", 1.0),
+])  # fmt: skip
 def test_a_run_goes_on_from_a_dump(index, velocity, written, tmp_path):
     path = tmp_path / "trajectory.lammpstrj"
     path.write_text(DUMP.format(step=0, v=1.0) + DUMP.format(step=10, v=5.0))
@@ -482,13 +438,10 @@ def test_a_structure_that_is_not_there_is_refused(water, tmp_path):
             starting_structure(f"{tmp_path}/run.traj@{index}", ["O", "H"])
 
 
-@pytest.mark.parametrize(
-    "couple",
-    [
-        case("crystals under pressure | each length | written", "aniso"),
-        case("crystals under pressure | angles, too | written", "tri"),
-    ],
-)
+@pytest.mark.parametrize("couple", [
+    case("crystals under pressure | each length | written", "aniso"),
+    case("crystals under pressure | angles, too | written", "tri"),
+])  # fmt: skip
 def test_a_cell_may_follow_in_each_direction(couple, written, water, tmp_path, monkeypatch):
     write_it, folder = written
     write_it(water, ensemble="npt", couple=couple)
@@ -528,19 +481,11 @@ def test_velocities_of_unknown_unit_are_not_taken(written, water):
     assert starting(folder, "velocity")
 
 
-@pytest.mark.parametrize(
-    ("type_map", "reason"),
-    [
-        case(
-            "heavy water | atoms called D | hydrogen with the mass of deuterium", ["O", "H"], None
-        ),
-        case(
-            "heavy water | D in the type_map of the model, too | refused: D has no mass in ASE",
-            ["O", "H", "D"],
-            "atoms called D",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("type_map", "reason"), [
+    case("heavy water | atoms called D | hydrogen with the mass of deuterium", ["O", "H"], None),
+    case("heavy water | D in the type_map of the model, too | refused: D has no mass in ASE", ["O",
+         "H", "D"], "atoms called D"),
+])  # fmt: skip
 def test_heavy_water(type_map, reason, written, tmp_path):
     path = tmp_path / "heavy.xyz"
     path.write_text("3\nProperties=species:S:1:pos:R:3\nO 0 0 0\nD 0.96 0 0\nH 0 0.96 0\n")
@@ -585,23 +530,14 @@ def test_notes_are_in_the_document(models, water, tmp_path):
     assert "trajectory.lammpstrj@-1" in notes[1]
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        case(
-            "zoo predict structure.data | a data file of zoo md, a molecule | its energy",
-            lambda _: molecule("H2O"),
-        ),
-        case(
-            "zoo predict structure.data | a data file of zoo md, a turned slab | its energy",
-            lambda water: with_pbc(rotated(water), [True, True, False]),
-        ),
-        case(
-            "zoo predict structure.data | a data file of zoo md, a tilted cell | its energy",
-            lambda water: with_cell(water, [[1, 0, 0], [0.3, 1, 0], [0, 0, -1]]),
-        ),
-    ],
-)
+@pytest.mark.parametrize("made", [
+    case("zoo predict structure.data | a data file of zoo md, a molecule | its energy",
+         lambda _: molecule("H2O")),
+    case("zoo predict structure.data | a data file of zoo md, a turned slab | its energy",
+         lambda water: with_pbc(rotated(water), [True, True, False])),
+    case("zoo predict structure.data | a data file of zoo md, a tilted cell | its energy",
+         lambda water: with_cell(water, [[1, 0, 0], [0.3, 1, 0], [0, 0, -1]])),
+])  # fmt: skip
 def test_what_is_written_for_lammps_is_read_back(made, written, water, potential):
     atoms = made(water)
     masses = atoms.get_masses()
@@ -633,27 +569,15 @@ def test_a_data_file_without_boundaries_is_said_to_be_periodic(written):
     assert any("does not say which directions are periodic" in remark for remark in remarks)
 
 
-@pytest.mark.parametrize(
-    ("name", "constraint"),
-    [
-        case(
-            "extxyz of ASE | a column move_mask, momenta, masses | all taken",
-            "a.extxyz",
-            FixCartesian([0, 1], (True, False, False)),
-        ),
-        case(
-            "ASE .traj | constraints, momenta, masses | all taken",
-            "a.traj",
-            FixedLine([0, 1], (0, 1, 0)),
-        ),
-        case("ASE .db | constraints, momenta, masses | all taken", "a.db", FixAtoms([0, 1])),
-        case(
-            "ASE .json | constraints, momenta, masses | all taken",
-            "a.json",
-            FixedPlane([0, 1], (0, 0, 1)),
-        ),
-    ],
-)
+@pytest.mark.parametrize(("name", "constraint"), [
+    case("extxyz of ASE | a column move_mask, momenta, masses | all taken", "a.extxyz",
+         FixCartesian([0, 1], (True, False, False))),
+    case("ASE .traj | constraints, momenta, masses | all taken", "a.traj", FixedLine([0, 1], (0, 1,
+         0))),
+    case("ASE .db | constraints, momenta, masses | all taken", "a.db", FixAtoms([0, 1])),
+    case("ASE .json | constraints, momenta, masses | all taken", "a.json", FixedPlane([0, 1], (0, 0,
+         1))),
+])  # fmt: skip
 def test_what_files_say_of_motion_reaches_lammps(name, constraint, written, water, tmp_path):
     water.set_cell(np.diag(np.diag(water.cell.array)))
     masses = water.get_masses()

@@ -84,14 +84,11 @@ def test_numbered_xyz_is_named_by_the_type_map(tmp_path):
     assert structure.symbols == ("O", "H", "H")
 
 
-@pytest.mark.parametrize(
-    "pbc",
-    [
-        case("ASE | a slab, pbc T T F | images kept apart", (1, 1, 0)),
-        case("ASE | a wire, pbc F F T | images kept apart", (0, 0, 1)),
-        case("ASE | a slab, pbc T F T | images kept apart", (1, 0, 1)),
-    ],
-)
+@pytest.mark.parametrize("pbc", [
+    case("ASE | a slab, pbc T T F | images kept apart", (1, 1, 0)),
+    case("ASE | a wire, pbc F F T | images kept apart", (0, 0, 1)),
+    case("ASE | a slab, pbc T F T | images kept apart", (1, 0, 1)),
+])  # fmt: skip
 def test_directions_that_are_not_periodic_get_a_cell_that_keeps_images_apart(tmp_path, pbc):
     # The file's own vector across the slab is so short that images would touch.
     atoms = Atoms("Cu4", [[0, 0, 0], [1, 2, 1], [2, 1, 3], [0, 1, 4]], cell=[5, 6, 5], pbc=pbc)
@@ -124,14 +121,11 @@ def test_left_handed_cells_are_turned_without_moving_an_atom(tmp_path):
     assert "left-handed" in done.warnings[0]
 
 
-@pytest.mark.parametrize(
-    ("ending", "pack"),
-    [
-        case("any | file.xyz.gz | unpacked", "gz", gzip.compress),
-        case("any | file.xyz.bz2 | unpacked", "bz2", bz2.compress),
-        case("any | file.xyz.xz | unpacked", "xz", lzma.compress),
-    ],
-)
+@pytest.mark.parametrize(("ending", "pack"), [
+    case("any | file.xyz.gz | unpacked", "gz", gzip.compress),
+    case("any | file.xyz.bz2 | unpacked", "bz2", bz2.compress),
+    case("any | file.xyz.xz | unpacked", "xz", lzma.compress),
+])  # fmt: skip
 def test_packed_files_are_unpacked(tmp_path, ending, pack):
     plain = xyz(tmp_path / "x.xyz", "O", "H").read_bytes()
     packed = tmp_path / f"x.xyz.{ending}"
@@ -151,34 +145,17 @@ def test_a_packed_file_that_grows_without_bounds_is_refused(tmp_path, monkeypatc
         read(tmp_path / "x.xyz.gz")
 
 
-@pytest.mark.parametrize(
-    ("tail", "why"),
-    [
-        case(
-            "XYZ | the last frame is cut | left out, named",
-            "2\n\nO 0 0 0\n",
-            "ends after 1 of its 2 atoms",
-        ),
-        case(
-            "XYZ | the last line is cut | left out, named", "2\n\nO 0 0 0\nH 1\n", "cannot be read"
-        ),
-        case(
-            "XYZ | a count that is none | the rest is named as lost",
-            "two\n\nO 0 0 0\n",
-            "rest of the file is lost",
-        ),
-        case(
-            "hostile | a million columns promised | left out, bounded",
-            "1\nProperties=species:S:1:pos:R:999999\nO 0 0 0\n",
-            "name 1000000 columns",
-        ),
-        case(
-            "hostile | a count of 10^12 | left out, bounded",
-            "999999999999\n\nO 0 0 0\n",
-            "ends after 1 of",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("tail", "why"), [
+    case("XYZ | the last frame is cut | left out, named", "2\n\nO 0 0 0\n",
+         "ends after 1 of its 2 atoms"),
+    case("XYZ | the last line is cut | left out, named", "2\n\nO 0 0 0\nH 1\n", "cannot be read"),
+    case("XYZ | a count that is none | the rest is named as lost", "two\n\nO 0 0 0\n",
+         "rest of the file is lost"),
+    case("hostile | a million columns promised | left out, bounded",
+         "1\nProperties=species:S:1:pos:R:999999\nO 0 0 0\n", "name 1000000 columns"),
+    case("hostile | a count of 10^12 | left out, bounded", "999999999999\n\nO 0 0 0\n",
+         "ends after 1 of"),
+])  # fmt: skip
 def test_a_damaged_frame_loses_nothing_but_itself(tmp_path, tail, why):
     (tmp_path / "x.xyz").write_text("2\n\nO 0 0 0\nH 1 0 0\n" * 2 + tail)
     structures, report = read(tmp_path / "x.xyz")
@@ -187,17 +164,14 @@ def test_a_damaged_frame_loses_nothing_but_itself(tmp_path, tail, why):
     assert why in report.dropped[0].reason
 
 
-@pytest.mark.parametrize(
-    ("index", "frames"),
-    [
-        case("ASE | file@-1 | the last frame", "@-1", [4]),
-        case("ASE | file@:2 | the first two frames", "@:2", [0, 1]),
-        case("ASE | file@1::2 | every second frame", "@1::2", [1, 3]),
-        ("@3", [3]),
-        ("@-2:", [3, 4]),
-        ("", [0, 1, 2, 3, 4]),
-    ],
-)
+@pytest.mark.parametrize(("index", "frames"), [
+    case("ASE | file@-1 | the last frame", "@-1", [4]),
+    case("ASE | file@:2 | the first two frames", "@:2", [0, 1]),
+    case("ASE | file@1::2 | every second frame", "@1::2", [1, 3]),
+    ("@3", [3]),
+    ("@-2:", [3, 4]),
+    ("", [0, 1, 2, 3, 4]),
+])  # fmt: skip
 def test_frames_are_chosen_as_in_ase(tmp_path, index, frames):
     path = tmp_path / "x.traj"
     ase.io.write(path, [Atoms("H", [[i, 0, 0]]) for i in range(5)])

@@ -97,21 +97,12 @@ def test_a_left_handed_cell_has_the_energy_of_its_lattice(tmp_path):
     assert right["energy"] == pytest.approx(left["energy"], abs=1e-10)
 
 
-@pytest.mark.parametrize(
-    ("columns", "rows"),
-    [
-        case(
-            "LAMMPS | types beside elements in zoo predict | by element",
-            "id type element x y z",
-            ["1 2 O 0 0 0", "2 1 H 1 0 0"],
-        ),
-        case(
-            "extxyz | a column type:I:1 in zoo predict | by element",
-            None,
-            ["O 0 0 0 1", "H 1 0 0 0"],
-        ),
-    ],
-)
+@pytest.mark.parametrize(("columns", "rows"), [
+    case("LAMMPS | types beside elements in zoo predict | by element", "id type element x y z",
+         ["1 2 O 0 0 0", "2 1 H 1 0 0"]),
+    case("extxyz | a column type:I:1 in zoo predict | by element", None, ["O 0 0 0 1",
+         "H 1 0 0 0"]),
+])  # fmt: skip
 def test_a_column_of_types_is_no_index_into_the_model(tmp_path, columns, rows):
     if columns is None:
         head = 'Lattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3:type:I:1'

@@ -35,15 +35,12 @@ def extxyz(path, comment, columns="", values=""):
     return path
 
 
-@pytest.mark.parametrize(
-    "ending",
-    [
-        case("ASE .traj | some atoms are fixed | raw forces", "traj"),
-        case("ASE .db | some atoms are fixed | raw forces", "db"),
-        case("ASE .json | some atoms are fixed | raw forces", "json"),
-        case("extxyz | a move_mask column | raw forces", "xyz"),
-    ],
-)
+@pytest.mark.parametrize("ending", [
+    case("ASE .traj | some atoms are fixed | raw forces", "traj"),
+    case("ASE .db | some atoms are fixed | raw forces", "db"),
+    case("ASE .json | some atoms are fixed | raw forces", "json"),
+    case("extxyz | a move_mask column | raw forces", "xyz"),
+])  # fmt: skip
 def test_forces_of_fixed_atoms_are_the_raw_ones(tmp_path, ending):
     atoms = water(energy=-14.0, forces=FORCES)
     atoms.set_constraint(FixAtoms([0]))
@@ -69,13 +66,10 @@ def test_every_frame_has_its_own_elements(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        case("ASE .traj | stress in frame 0 only | kept there", 0),
-        case("ASE .traj | stress in frame 1 only | kept there", 1),
-    ],
-)
+@pytest.mark.parametrize("first", [
+    case("ASE .traj | stress in frame 0 only | kept there", 0),
+    case("ASE .traj | stress in frame 1 only | kept there", 1),
+])  # fmt: skip
 def test_stress_of_some_frames_is_theirs(tmp_path, first):
     frames = [water(energy=-1.0, forces=FORCES), water(energy=-1.0, forces=FORCES)]
     frames[first].calc.results["stress"] = STRESS
@@ -85,13 +79,10 @@ def test_stress_of_some_frames_is_theirs(tmp_path, first):
     np.testing.assert_allclose(structures[first].labels["virial"], VIRIAL, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize(
-    "ending",
-    [
-        case("ASE .traj | energy and free_energy | the free one", "traj"),
-        case("extxyz | energy and free_energy | the free one", "xyz"),
-    ],
-)
+@pytest.mark.parametrize("ending", [
+    case("ASE .traj | energy and free_energy | the free one", "traj"),
+    case("extxyz | energy and free_energy | the free one", "xyz"),
+])  # fmt: skip
 def test_the_energy_is_the_one_whose_derivative_the_forces_are(tmp_path, ending):
     path = tmp_path / f"smeared.{ending}"
     ase.io.write(path, water(energy=-14.0, free_energy=-14.25, forces=FORCES))

@@ -25,14 +25,11 @@ def dump(path, columns, *frames, bounds="pp pp pp", head=""):
 ROWS = ["3 1 H 3 0 0", "1 2 O 1 0 0", "2 1 H 2 0 0"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        case("LAMMPS | a dump with elements | read by id", "x.lammpstrj"),
-        case("LAMMPS | dump.NAME | found by its name", "dump.water"),
-        case("LAMMPS | a dump renamed | found by content", "frames.txt"),
-    ],
-)
+@pytest.mark.parametrize("name", [
+    case("LAMMPS | a dump with elements | read by id", "x.lammpstrj"),
+    case("LAMMPS | dump.NAME | found by its name", "dump.water"),
+    case("LAMMPS | a dump renamed | found by content", "frames.txt"),
+])  # fmt: skip
 def test_a_dump_with_elements_is_read_in_the_order_of_ids(tmp_path, name):
     structures, report = read(dump(tmp_path / name, "id type element x y z", ROWS, ROWS))
     assert [s.symbols for s in structures] == [("O", "H", "H")] * 2
@@ -63,34 +60,16 @@ def test_a_dump_without_elements_asks_for_them(tmp_path):
     assert structure.symbols == ("O_w", "H", "H")
 
 
-@pytest.mark.parametrize(
-    ("rows", "why"),
-    [
-        case(
-            "LAMMPS | a dump killed in a frame | left out, named", ROWS[:2], "has 2 of its 3 atoms"
-        ),
-        case(
-            "LAMMPS | a dump killed in a line | left out, named",
-            [*ROWS[:2], "2 1 H 2"],
-            "has 2 of its 3 atoms",
-        ),
-        case(
-            "LAMMPS | an id twice in a frame | left out, named",
-            [*ROWS[:2], "3 1 H 2 0 0"],
-            "one id",
-        ),
-        case(
-            "LAMMPS | an element that is none | left out, named",
-            [*ROWS[:2], "2 1 Q 2 0 0"],
-            "no element",
-        ),
-        case(
-            "LAMMPS | a coordinate that is no number | left out, named",
-            [*ROWS[:2], "2 1 H a 0 0"],
-            "cannot be read",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("rows", "why"), [
+    case("LAMMPS | a dump killed in a frame | left out, named", ROWS[:2], "has 2 of its 3 atoms"),
+    case("LAMMPS | a dump killed in a line | left out, named", [*ROWS[:2], "2 1 H 2"],
+         "has 2 of its 3 atoms"),
+    case("LAMMPS | an id twice in a frame | left out, named", [*ROWS[:2], "3 1 H 2 0 0"], "one id"),
+    case("LAMMPS | an element that is none | left out, named", [*ROWS[:2], "2 1 Q 2 0 0"],
+         "no element"),
+    case("LAMMPS | a coordinate that is no number | left out, named", [*ROWS[:2], "2 1 H a 0 0"],
+         "cannot be read"),
+])  # fmt: skip
 def test_a_damaged_frame_of_a_dump_is_left_out(tmp_path, rows, why):
     path = dump(tmp_path / "x.dump", "id type element x y z", ROWS, ROWS)
     last = dump(tmp_path / "y.dump", "id type element x y z", rows).read_text()
@@ -141,29 +120,14 @@ Atoms # {style}
 """
 
 
-@pytest.mark.parametrize(
-    ("middle", "style", "types"),
-    [
-        case(
-            "LAMMPS | a data file with masses | elements by mass, and said",
-            "\nMasses\n\n1 1.008\n2 15.999\n",
-            "atomic",
-            "211",
-        ),
-        case(
-            "Ovito | comments behind masses | elements by name",
-            "\nMasses\n\n1 2.0 # H\n2 15.999 # O\n",
-            "atomic",
-            "211",
-        ),
-        case(
-            "LAMMPS | type labels, unsorted ids | elements by label",
-            "\nAtom Type Labels\n\n1 H\n2 O\n\nMasses\n\n1 1\n2 1\n",
-            "atomic",
-            "OHH",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("middle", "style", "types"), [
+    case("LAMMPS | a data file with masses | elements by mass, and said",
+         "\nMasses\n\n1 1.008\n2 15.999\n", "atomic", "211"),
+    case("Ovito | comments behind masses | elements by name",
+         "\nMasses\n\n1 2.0 # H\n2 15.999 # O\n", "atomic", "211"),
+    case("LAMMPS | type labels, unsorted ids | elements by label",
+         "\nAtom Type Labels\n\n1 H\n2 O\n\nMasses\n\n1 1\n2 1\n", "atomic", "OHH"),
+])  # fmt: skip
 @pytest.mark.parametrize("name", ["x.lmp", "structure.data", "conf"])
 def test_elements_of_a_data_file_are_told(tmp_path, middle, style, types, name):
     first, second, third = (f"{kind} {i}.5 0 0" for i, kind in enumerate(types))
@@ -200,23 +164,14 @@ def test_our_own_data_file_comes_back(tmp_path):
     np.testing.assert_allclose(back.get_velocities(), atoms.get_velocities(), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "middle",
-    [
-        case(
-            "CHARMM-GUI | a carbon called CA behind its mass | not calcium",
-            "\nMasses\n\n1 12.011 # CA\n2 1.008 # HA\n",
-        ),
-        case(
-            "LAMMPS | GAFF's ca as a type label | not calcium",
-            "\nAtom Type Labels\n\n1 ca\n2 H\n\nMasses\n\n1 12.01\n2 1.008\n",
-        ),
-        case(
-            "LAMMPS | GAFF's ca as a type label without a mass | not calcium",
-            "\nAtom Type Labels\n\n1 ca\n2 H\n",
-        ),
-    ],
-)
+@pytest.mark.parametrize("middle", [
+    case("CHARMM-GUI | a carbon called CA behind its mass | not calcium",
+         "\nMasses\n\n1 12.011 # CA\n2 1.008 # HA\n"),
+    case("LAMMPS | GAFF's ca as a type label | not calcium",
+         "\nAtom Type Labels\n\n1 ca\n2 H\n\nMasses\n\n1 12.01\n2 1.008\n"),
+    case("LAMMPS | GAFF's ca as a type label without a mass | not calcium",
+         "\nAtom Type Labels\n\n1 ca\n2 H\n"),
+])  # fmt: skip
 def test_a_carbon_called_ca_is_no_calcium(tmp_path, middle):
     first, second, third = ("1 0.5 0 0", "2 1.5 0 0", "2 2.5 0 0")
     text = DATA.format(middle=middle, style="atomic", first=first, second=second, third=third)

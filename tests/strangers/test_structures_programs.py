@@ -46,14 +46,11 @@ def outcar_step(energy, scf=3, force=FORCE, cell=CELL, pressure=(1, 2, 3, 4, 5, 
 END = " General timing and accounting informations for this job:\n  Total CPU time used (sec): 1\n"
 
 
-@pytest.mark.parametrize(
-    ("name", "pack"),
-    [
-        case("VASP | an OUTCAR given as a file | read", "OUTCAR", bytes),
-        case("VASP | OUTCAR.gz | unpacked, read", "OUTCAR.gz", gzip.compress),
-        case("VASP | an OUTCAR renamed | found", "run7.out", bytes),
-    ],
-)
+@pytest.mark.parametrize(("name", "pack"), [
+    case("VASP | an OUTCAR given as a file | read", "OUTCAR", bytes),
+    case("VASP | OUTCAR.gz | unpacked, read", "OUTCAR.gz", gzip.compress),
+    case("VASP | an OUTCAR renamed | found", "run7.out", bytes),
+])  # fmt: skip
 def test_an_outcar_is_read_step_by_step(tmp_path, name, pack):
     text = outcar_head() + outcar_step(-14.5) + outcar_step(-14.25) + END
     (tmp_path / name).write_bytes(pack(text.encode()))
@@ -117,15 +114,12 @@ def test_a_folder_of_calculations_is_read(tmp_path):
     assert "b/OUTCAR cannot be read" in report.dropped[0].reason
 
 
-@pytest.mark.parametrize(
-    ("names", "symbols"),
-    [
-        case("VASP | D in a POSCAR | H with its mass", "O D", "OHH"),
-        case("VASP | O_s, POTCAR hashes | O", "O_s H_h/4f8", "OHH"),
-        case("VASP | H.5, half a charge | refused", "O H.5", None),
-        case("ASE | vacancies X in a POSCAR | refused", "O X", None),
-    ],
-)
+@pytest.mark.parametrize(("names", "symbols"), [
+    case("VASP | D in a POSCAR | H with its mass", "O D", "OHH"),
+    case("VASP | O_s, POTCAR hashes | O", "O_s H_h/4f8", "OHH"),
+    case("VASP | H.5, half a charge | refused", "O H.5", None),
+    case("ASE | vacancies X in a POSCAR | refused", "O X", None),
+])  # fmt: skip
 def test_names_in_a_poscar_are_elements_or_refused(tmp_path, names, symbols):
     path = tmp_path / "CONTCAR"
     path.write_text(
@@ -163,14 +157,11 @@ def vasprun(steps, names=("O", "H", "H"), close=True):
     return text + ("</modeling>" if close else "")
 
 
-@pytest.mark.parametrize(
-    ("close", "scf"),
-    [
-        case("VASP | vasprun.xml | read", True, 2),
-        case("VASP | vasprun.xml of a killed run | the steps before", False, 2),
-        case("VASP | vasprun.xml, a step not converged | left out", True, 5),
-    ],
-)
+@pytest.mark.parametrize(("close", "scf"), [
+    case("VASP | vasprun.xml | read", True, 2),
+    case("VASP | vasprun.xml of a killed run | the steps before", False, 2),
+    case("VASP | vasprun.xml, a step not converged | left out", True, 5),
+])  # fmt: skip
 def test_a_vasprun_is_read_step_by_step(tmp_path, close, scf):
     (tmp_path / "vasprun.xml").write_text(vasprun([(-14.5, 2), (-14.25, scf)], close=close))
     structures, report = read(tmp_path / "vasprun.xml")
@@ -286,18 +277,12 @@ def test_every_step_of_gaussian_is_read(tmp_path):
     assert structures[0].labels["force"][0, 0] == pytest.approx(0.1 * HARTREE / BOHR)
 
 
-@pytest.mark.parametrize(
-    ("converged", "stress"),
-    [
-        case("CP2K | a single point | read, all labels", True, ""),
-        case(
-            "CP2K | stress in the form of newer versions | no virial, said",
-            True,
-            " STRESS| Analytical stress tensor [GPa]\n STRESS| x 1.0 0.0 0.0\n",
-        ),
-        case("CP2K | electrons not converged | refused, in words", False, ""),
-    ],
-)
+@pytest.mark.parametrize(("converged", "stress"), [
+    case("CP2K | a single point | read, all labels", True, ""),
+    case("CP2K | stress in the form of newer versions | no virial, said", True,
+         " STRESS| Analytical stress tensor [GPa]\n STRESS| x 1.0 0.0 0.0\n"),
+    case("CP2K | electrons not converged | refused, in words", False, ""),
+])  # fmt: skip
 def test_a_single_point_of_cp2k(tmp_path, converged, stress):
     rows = "".join(
         f"      {i + 1}     {1 + (i > 0)} {'OHH'[i]}  {1 + 7 * (i == 0)}  {x}  {y}  {z}  1.0\n"
@@ -396,14 +381,11 @@ def test_arrays_that_are_not_read_are_named(tmp_path):
     assert "dipole.npy, spin.npy is not read" in report.sentences()[0]
 
 
-@pytest.mark.parametrize(
-    ("words", "pbc"),
-    [
-        case("CP2K | PERIODIC NONE | no cell", "NONE", (False,) * 3),
-        case("CP2K | PERIODIC XY | a slab", "XY", (True, True, False)),
-        case("CP2K | PERIODIC XYZ | a crystal", "XYZ", (True,) * 3),
-    ],
-)
+@pytest.mark.parametrize(("words", "pbc"), [
+    case("CP2K | PERIODIC NONE | no cell", "NONE", (False, ) * 3),
+    case("CP2K | PERIODIC XY | a slab", "XY", (True, True, False)),
+    case("CP2K | PERIODIC XYZ | a crystal", "XYZ", (True, ) * 3),
+])  # fmt: skip
 def test_the_periodicity_of_cp2k_is_kept(tmp_path, words, pbc):
     for place in (tmp_path, tmp_path / "cp2k.log"):
         (tmp_path / "cp2k.log").write_text(f" CELL| Periodicity {words:>60}\n")

@@ -65,67 +65,31 @@ def test_the_virial_of_siesta_has_the_sign_of_its_pressure(tmp_path):
 CP2K_ENERGY = " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:     -17.25\n"
 
 
-@pytest.mark.parametrize(
-    ("format_name", "files", "words"),
-    [
-        case(
-            "CP2K | the output of an optimisation | refused: use the trajectory",
-            "cp2k/output",
-            {"x.out": f" DBCSR| Multiplication driver   BLAS\n{CP2K_ENERGY}{CP2K_ENERGY}"},
-            "prints coordinates once",
-        ),
-        case(
-            "Quantum ESPRESSO | qe/pw/scf of a relaxation | refused, the way",
-            "qe/pw/scf",
-            {"x.out": "!    total energy   =  -34.5 Ry\n" * 2, "x.in": ""},
-            "the coordinates would be those of the input",
-        ),
-        case(
-            "SIESTA | siesta/output of several steps | refused: aimd_output",
-            "siesta/output",
-            {"x.out": siesta_step(0.0) * 2},
-            "it has 2 steps",
-        ),
-        case(
-            "Gaussian | MP2 forces beside the energy of HF | refused",
-            "gaussian/log",
-            {"x.out": " E2 =    -0.19D+00 EUMP2 =    -0.762D+02\n"},
-            "another energy than SCF Done",
-        ),
-        case(
-            "Gaussian | forces of a double hybrid | refused",
-            "gaussian/log",
-            {"x.out": " E2(B2PLYPD3) =    -0.13D+00 E(B2PLYPD3) =    -0.764D+02\n"},
-            "another energy than SCF Done",
-        ),
-        case(
-            "Gaussian | forces of an excited state | refused",
-            "gaussian/log",
-            {"x.out": " Total Energy, E(TD-HF/TD-DFT) =  -76.1\n"},
-            "another energy than SCF Done",
-        ),
-        case(
-            "DFTB+ | forces at the end of an optimisation | refused",
-            "dftbplus",
-            {
-                "dftb_in.hsd": "Geometry = GenFormat {\n1 C\nO\n1 1 0 0 0\n}\n",
-                "detailed.out": "\nGeometry optimization step: 12\nTotal energy: -3.5 H -95.2 eV\n"
-                "Total Forces\n1 0.1 0 0\n",
-            },
-            "forces are those of step 12",
-        ),
-        case(
-            "DFTB+ | a crystal | refused, not read as a molecule",
-            "dftbplus",
-            {
-                "dftb_in.hsd": "Geometry = GenFormat {\n1 S\nO\n1 1 0 0 0\n0 0 0\n5 0 0\n0 5 0\n"
-                "0 0 5\n}\n",
-                "detailed.out": "Total energy: -3.5 H -95.2 eV\nTotal Forces\n1 0.1 0 0\n",
-            },
-            "as a molecule",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("format_name", "files", "words"), [
+    case("CP2K | the output of an optimisation | refused: use the trajectory", "cp2k/output",
+         {"x.out": f" DBCSR| Multiplication driver   BLAS\n{CP2K_ENERGY}{CP2K_ENERGY}"},
+         "prints coordinates once"),
+    case("Quantum ESPRESSO | qe/pw/scf of a relaxation | refused, the way", "qe/pw/scf",
+         {"x.out": "!    total energy   =  -34.5 Ry\n" * 2, "x.in": ""},
+         "the coordinates would be those of the input"),
+    case("SIESTA | siesta/output of several steps | refused: aimd_output", "siesta/output",
+         {"x.out": siesta_step(0.0) * 2}, "it has 2 steps"),
+    case("Gaussian | MP2 forces beside the energy of HF | refused", "gaussian/log",
+         {"x.out": " E2 =    -0.19D+00 EUMP2 =    -0.762D+02\n"}, "another energy than SCF Done"),
+    case("Gaussian | forces of a double hybrid | refused", "gaussian/log",
+         {"x.out": " E2(B2PLYPD3) =    -0.13D+00 E(B2PLYPD3) =    -0.764D+02\n"},
+         "another energy than SCF Done"),
+    case("Gaussian | forces of an excited state | refused", "gaussian/log",
+         {"x.out": " Total Energy, E(TD-HF/TD-DFT) =  -76.1\n"}, "another energy than SCF Done"),
+    case("DFTB+ | forces at the end of an optimisation | refused", "dftbplus",
+         {"dftb_in.hsd": "Geometry = GenFormat {\n1 C\nO\n1 1 0 0 0\n}\n",
+         "detailed.out": "\nGeometry optimization step: 12\nTotal energy: -3.5 H -95.2 eV\n"
+         "Total Forces\n1 0.1 0 0\n"}, "forces are those of step 12"),
+    case("DFTB+ | a crystal | refused, not read as a molecule", "dftbplus",
+         {"dftb_in.hsd": "Geometry = GenFormat {\n1 S\nO\n1 1 0 0 0\n0 0 0\n5 0 0\n0 5 0\n"
+         "0 0 5\n}\n", "detailed.out": "Total energy: -3.5 H -95.2 eV\nTotal Forces\n1 0.1 0 0\n"},
+         "as a molecule"),
+])  # fmt: skip
 def test_labels_of_another_step_or_method_are_refused(tmp_path, format_name, files, words):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -173,21 +137,12 @@ def pw_output(first):
     return text
 
 
-@pytest.mark.parametrize(
-    ("first", "energies"),
-    [
-        case(
-            "Quantum ESPRESSO | a relaxation | every step, coordinates of its own",
-            "!    total energy              =     -10.00000000 Ry",
-            [-10.0, -11.0],
-        ),
-        case(
-            "Quantum ESPRESSO | forces of unconverged electrons | left out",
-            "     convergence NOT achieved after 100 iterations: stopping",
-            [-11.0],
-        ),
-    ],
-)
+@pytest.mark.parametrize(("first", "energies"), [
+    case("Quantum ESPRESSO | a relaxation | every step, coordinates of its own",
+         "!    total energy              =     -10.00000000 Ry", [-10.0, -11.0]),
+    case("Quantum ESPRESSO | forces of unconverged electrons | left out",
+         "     convergence NOT achieved after 100 iterations: stopping", [-11.0]),
+])  # fmt: skip
 def test_steps_of_pw_have_an_energy(tmp_path, first, energies):
     (tmp_path / "pw.out").write_text(pw_output(first))
     structures, report = read(tmp_path / "pw.out")

@@ -7,15 +7,14 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
 from dpa2.training.run import train
 from dpa2.training.stat_file import StatisticsFile
 from schemas.base.errors import CheckpointError, DataError, ZooError
 from schemas.check.data_folders import systems_below
+from tests.commands import outcome
 from tests.containers import to_hdf5, write_lmdb
 from tests.strangers.runs import small_input
 from tests.strangers.situations import case, situation
@@ -144,21 +143,18 @@ def pointer_for(here, kind):
     return "a"
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        case("Git LFS | a pointer for coord.npy | called so", "npy"),
-        case("Git LFS | a pointer for type.raw | called so", "raw"),
-        case("Git LFS | a pointer for HDF5 data | called so", "h5"),
-        case("Git LFS | a pointer for data.mdb | called so", "lmdb"),
-    ],
-)
+@pytest.mark.parametrize("kind", [
+    case("Git LFS | a pointer for coord.npy | called so", "npy"),
+    case("Git LFS | a pointer for type.raw | called so", "raw"),
+    case("Git LFS | a pointer for HDF5 data | called so", "h5"),
+    case("Git LFS | a pointer for data.mdb | called so", "lmdb"),
+])  # fmt: skip
 def test_a_pointer_of_git_lfs_is_called_so(here, kind):
     place = pointer_for(here, kind)
     with pytest.raises(DataError, match="pointer of Git LFS") as caught:
         open_systems(place)
     assert "git lfs pull" in caught.value.hint
-    result = CliRunner().invoke(app, ["data", "check", place, "--json"])
+    result = outcome("data", "check", place, "--json")
     (finding,) = json.loads(result.stdout)["findings"]
     assert "pointer of Git LFS" in finding["message"]
 
@@ -199,32 +195,16 @@ ZEROS = {"type": "<f8", "shape": [3, 3], "data": bytes(72)}
 """Forces as an LMDB record holds them."""
 
 
-@pytest.mark.parametrize(
-    ("more", "labels"),
-    [
-        case(
-            "LMDB by a writer of full records | zeros for forces that are not there, find_force 0 "
-            "| no forces, as in deepmd-kit",
-            {"force": ZEROS, "find_force": 0.0},
-            {"energy"},
-        ),
-        case(
-            "LMDB | find_energy 0, find_box 1 | no energy, the cell is kept",
-            {"forces": ZEROS, "find_energy": 0, "find_box": 1.0},
-            {"force"},
-        ),
-        case(
-            "LMDB | find_force 1 as an array | forces",
-            {"force": ZEROS, "find_force": {"type": "<f4", "shape": [], "data": b"\0\0\x80?"}},
-            {"energy", "force"},
-        ),
-        case(
-            "LMDB | nothing where forces would be | no forces",
-            {"force": None, "find_force": 0.0},
-            {"energy"},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("more", "labels"), [
+    case("LMDB by a writer of full records | zeros for forces that are not there, find_force 0 | "
+         "no forces, as in deepmd-kit", {"force": ZEROS, "find_force": 0.0}, {"energy"}),
+    case("LMDB | find_energy 0, find_box 1 | no energy, the cell is kept", {"forces": ZEROS,
+         "find_energy": 0, "find_box": 1.0}, {"force"}),
+    case("LMDB | find_force 1 as an array | forces", {"force": ZEROS, "find_force": {"type": "<f4",
+         "shape": [], "data": b"\0\0\x80?"}}, {"energy", "force"}),
+    case("LMDB | nothing where forces would be | no forces", {"force": None, "find_force": 0.0},
+         {"energy"}),
+])  # fmt: skip
 def test_placeholders_of_lmdb_are_no_labels(here, more, labels):
     (system,) = open_systems(one_frame(here / "d.lmdb", [0, 1, 1], more, type_map=["O", "H"]))
     assert system.labels == labels
@@ -260,7 +240,7 @@ def test_a_single_frame_without_its_axis(here):
         assert np.array_equal(getattr(frames, name), getattr(expected, name))
     train(small_input("a", steps=2, batch_size=1), progress=False)
     (here / "input.json").write_text(json.dumps(small_input("a", steps=2, batch_size=1)))
-    result = CliRunner().invoke(app, ["validate", "input.json"])
+    result = outcome("validate", "input.json")
     assert "a/set.000" not in result.stdout
 
 
@@ -311,12 +291,12 @@ def test_molecules_need_no_virials(here, layout):
     ]
     document["loss"] = document.get("loss", {}) | {"start_pref_v": 0.02, "limit_pref_v": 1.0}
     (here / "input.json").write_text(json.dumps(document))
-    result = CliRunner().invoke(app, ["validate", "input.json"])
+    result = outcome("validate", "input.json")
     assert "virial" not in result.stdout
     (here / "b" / "nopbc").unlink()
     if layout == "npy":
         np.save(here / "b" / "set.000" / "box.npy", np.tile(9 * np.eye(3).ravel(), (3, 1)))
-        result = CliRunner().invoke(app, ["validate", "input.json"])
+        result = outcome("validate", "input.json")
         assert "b has no virial.npy" in result.stdout
 
 
@@ -328,7 +308,7 @@ def test_init_keeps_a_term_that_some_data_have(here):
     for number, name in enumerate(("with", "without")):
         write_system(here / name, 8, 3, seed=number)
     np.save(here / "with" / "set.000" / "virial.npy", np.ones((3, 9)))
-    result = CliRunner().invoke(app, ["init", "with", "without", "--json"])
+    result = outcome("init", "with", "without", "--json")
     assert result.exit_code == 0, result.output
     loss = json.loads(result.stdout)["input"]["loss"]
     assert loss["start_pref_v"] > 0
