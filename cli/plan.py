@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dpa2.training.plan import BranchPlan, RunPlan
     from dpa2.training.plan_probe import Probe
     from schemas.check.input_file import Report
-    from schemas.input.size import Neighbors
+    from schemas.input.weights import Neighbors
 
 
 _GIB = 2**30
@@ -220,7 +220,7 @@ def _neighbors(report: "Report") -> "dict[str, Neighbors]":
     from dpa2.data.preflight.opened import default_folder
     from dpa2.data.preflight.request import REPFORMER, REPINIT, THREE_BODY, task_of
     from dpa2.data.preflight.run import preflight
-    from schemas.input.size import Neighbors
+    from schemas.input.weights import Neighbors
 
     tasks = [task_of(target.sound, target.name) for target in report.targets]
     found = {}

@@ -68,7 +68,7 @@ def _task(target: "Target", report: "Report") -> "Task":
 
 def _place(target: "Target") -> "Callable[[JsonPath], JsonPath]":
     """Return a function from paths of a task to those in the file."""
-    from schemas.input.paths import as_written
+    from schemas.input.view import as_written
 
     return lambda path: target.view.original(as_written(target.view.data, path))
 

@@ -14,9 +14,9 @@ from pydantic_core import PydanticUndefined
 from schemas.base import diagnostics
 from schemas.base.names import nearest
 from schemas.check.rule import RULES
-from schemas.input.paths import places, sections_of
 from schemas.input.root import Input, MultiTaskInput, MultiTaskModel
 from schemas.input.section import NO_DEFAULT, Section, aliases, descriptions
+from schemas.input.view import places, sections_of
 
 _FOLDER = Path(__file__).with_name("manual")
 REMOVED = "<remove>"

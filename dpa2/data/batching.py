@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from dpa2.data.frames import FloatArray
 from dpa2.data.system import System
 from schemas.base.errors import DataError
-from schemas.input.sampling import (
+from schemas.input.refusals import (
     SamplingFault,
     SystemSize,
     batch_size_faults,

@@ -24,8 +24,8 @@ from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.training.drawn_frames import draw_frames
 from schemas.base.errors import CheckpointError, DataError
 from schemas.checkpoint.branch_names import resolve_branch
+from schemas.input.refusals import preset_energies
 from schemas.input.start import BiasMode
-from schemas.input.unsupported import preset_energies
 from schemas.input.weights import ATOMIC
 
 FloatArray = NDArray[np.float64]

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from schemas.input.loss import PREFACTORS, term_is_on
-from schemas.input.unsupported import refuse
+from schemas.input.optimization import PREFACTORS, term_is_on
+from schemas.input.refusals import refuse
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class EnergyLoss:
     """The `ener` loss of a checked `loss` section.
 
     Args:
-        config: The section (`schemas.input.loss`).
+        config: The section (`schemas.input.optimization`).
         start_lr: Learning rate at which the prefactors have their start values.
         rounds_factors: Round prefactors and 1 / (number of atoms) to single precision, as
             deepmd-kit's trainer does; gradients differ by 1e-8 relative without it.

@@ -14,7 +14,7 @@ from dpa2.formats.weights import deepmd_parameters
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError, ConfigError
 from schemas.base.names import nearest
-from schemas.input.unsupported import refuse
+from schemas.input.refusals import refuse
 from schemas.input.weights import DESCRIPTOR
 
 NumberedParameters = Sequence[tuple[str, Parameter | None]]
@@ -36,7 +36,7 @@ def build_optimizer(
     """Return the optimiser of a checked `optimizer` section.
 
     Args:
-        config: The section (`schemas.input.optimizer`).
+        config: The section (`schemas.input.optimization`).
         parameters: The model's parameters in deepmd-kit's order.
         start_lr: Learning rate of the schedule after its warm-up, kept as `initial_lr`.
         factors: Of the learning rate, for each of the parameters; default: 1.

@@ -13,20 +13,20 @@ from dpa2.data.systems import open_systems
 from dpa2.training.run_folder import keep_counts
 from dpa2.training.task_sampler import run_length
 from schemas.base.errors import ConfigError
-from schemas.input.loss import PREFACTORS, EnergyLoss, term_is_on
 from schemas.input.model import Model
+from schemas.input.optimization import PREFACTORS, EnergyLoss, term_is_on
 from schemas.input.root import Branch, Input, MultiTaskInput
 from schemas.input.schedule import Schedule, build_schedule
-from schemas.input.size import (
+from schemas.input.training import RunSettings
+from schemas.input.weights import (
     MemoryEstimate,
     Neighbors,
     Shared,
     distinct_parameters,
     memory_estimate,
+    parameter_counts,
     shared_parts,
 )
-from schemas.input.training import RunSettings
-from schemas.input.weights import parameter_counts
 
 PERCENTAGES = (0, 1, 10, 25, 50, 75, 90, 100)
 _REACHED = 1 + 1e-9

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpa2.training.plan import BranchPlan
-from schemas.input.learning_rate import LearningRate
+from schemas.input.optimization import LearningRate
 from schemas.input.root import Input, MultiTaskInput, normalized
 
 NUM_STEPS = 2

@@ -31,10 +31,10 @@ from dpa2.training.trainer import Trainer, TrainResult
 from schemas.base.errors import ConfigError, TrainingError
 from schemas.base.writing import lasting_output, write_json
 from schemas.input.differences import settings_of
+from schemas.input.refusals import refuse
 from schemas.input.root import Input, MultiTaskInput, normalized
 from schemas.input.schedule import Schedule, build_schedule, jump
 from schemas.input.start import BiasMode, StartOption
-from schemas.input.unsupported import refuse
 
 
 def choose_device(name: str | None) -> torch.device:

@@ -20,7 +20,7 @@ from schemas.base.diagnostics import Path as JsonPath
 from schemas.base.errors import DataError
 from schemas.base.foreign_files import refuse_special, why_unreadable
 from schemas.base.writing import atomic_write
-from schemas.input.unsupported import preset_energies
+from schemas.input.refusals import preset_energies
 
 Array = NDArray[Any]
 

@@ -15,10 +15,9 @@ from schemas.check.task import check_branches, examine, with_users
 from schemas.check.training import RUN_FOLDER
 from schemas.input.branches import Draft, is_multitask
 from schemas.input.migrations import Migration
-from schemas.input.paths import apply_overrides
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.start import Start, Target, with_pretrained
-from schemas.input.view import View, starts_with
+from schemas.input.view import View, apply_overrides, starts_with
 from schemas.text.document import Document
 from schemas.text.edits import fix_of, related_places
 from schemas.text.reading import JSON_SUFFIXES, YAML_SUFFIXES, read_document

@@ -8,9 +8,9 @@ from schemas.base.diagnostics import Finding, Group, Path
 from schemas.check.data_folders import sections
 from schemas.check.rule import fault, rule, warning
 from schemas.check.schema_faults import shown
+from schemas.input.refusals import DEMANDS, Demand
 from schemas.input.root import Input
 from schemas.input.section import NO_DEFAULT, Needs, Section, Usual
-from schemas.input.unsupported import DEMANDS, Demand
 from schemas.input.view import Field, UnusableError, class_of, fields, marked
 
 

@@ -7,9 +7,8 @@ from itertools import islice
 from schemas.base.diagnostics import Finding, Group
 from schemas.check.data_folders import Folder, roots, sections, systems
 from schemas.check.rule import fault, rule, warning
-from schemas.input.loss import LABEL_FILES, PREFACTORS, prefactors, term_is_on
-from schemas.input.root import Input
-from schemas.input.sampling import (
+from schemas.input.optimization import LABEL_FILES, PREFACTORS, prefactors, term_is_on
+from schemas.input.refusals import (
     SamplingFault,
     SystemSize,
     batch_size_faults,
@@ -18,6 +17,7 @@ from schemas.input.sampling import (
     probability_faults,
     systems_left,
 )
+from schemas.input.root import Input
 from schemas.input.training import parse_blocks
 
 ADD_ENERGIES = (

@@ -12,9 +12,9 @@ from schemas.base.diagnostics import Finding, Group, Move, Path, Remove, dotted
 from schemas.base.names import did_you_mean, is_sure, nearest
 from schemas.input.migrations import WITHOUT_EFFECT, is_flat, nested_layout
 from schemas.input.model import has_key, likely_descriptor
-from schemas.input.paths import places, section_at, sections_of
 from schemas.input.root import Input
 from schemas.input.section import Section, aliases, is_comment
+from schemas.input.view import places, section_at, sections_of
 
 _WANTED = {
     "int_type": "a whole number",

@@ -13,9 +13,7 @@ from schemas.base.names import did_you_mean, is_sure, nearest
 from schemas.check import (  # noqa: F401 - importing a subject registers its rules
     branches,
     keys,
-    loss,
     network,
-    restart,
     sampling,
     sharing,
     start,
@@ -25,14 +23,12 @@ from schemas.check import (  # noqa: F401 - importing a subject registers its ru
 from schemas.check.rule import run_rules
 from schemas.check.schema_faults import explain, shown, without_consequences
 from schemas.input.branches import Draft
-from schemas.input.learning_rate import SCHEDULES
 from schemas.input.migrations import hybrid_layout
 from schemas.input.model import OTHER_DESCRIPTORS, OTHER_FITTINGS, OTHER_TYPES
-from schemas.input.optimizer import OPTIMIZERS
-from schemas.input.paths import as_written, child, object_in
+from schemas.input.optimization import OPTIMIZERS, SCHEDULES
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.section import Section, aliases
-from schemas.input.view import View, partial, starts_with
+from schemas.input.view import View, as_written, child, object_in, partial, starts_with
 
 _SHARED: Path = ("model", "shared_dict")
 _OWN_VALUES: tuple[Path, ...] = (("training", "model_prob"), ("training", "num_epoch_dict"))

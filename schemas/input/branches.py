@@ -7,12 +7,11 @@ from typing import Any
 
 from schemas.base.diagnostics import Path
 from schemas.input.model import Model
-from schemas.input.paths import object_in
 from schemas.input.root import Input, Link, MultiTaskInput, MultiTaskTraining
 from schemas.input.section import aliases, canonical_keys, is_comment
 from schemas.input.start import Start, with_pretrained
 from schemas.input.training import TaskData
-from schemas.input.view import UnusableError, View
+from schemas.input.view import UnusableError, View, object_in
 
 COMPONENTS = ("type_map", "descriptor", "fitting_net")
 """What a branch may refer to by name."""

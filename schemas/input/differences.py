@@ -8,15 +8,12 @@ from schemas.base.diagnostics import Path
 from schemas.base.errors import ConfigError
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.descriptor import Descriptor, Repformer, Repinit
-from schemas.input.learning_rate import Schedule
-from schemas.input.loss import EnergyLoss
 from schemas.input.model import EnergyFitting, Model, parse_model
-from schemas.input.optimizer import Adam
-from schemas.input.paths import child
+from schemas.input.optimization import Adam, EnergyLoss, Schedule
 from schemas.input.root import Input, MultiTaskInput, normalized
 from schemas.input.section import SAME_PRECISION, Section
 from schemas.input.training import DataSection, Training, Validating
-from schemas.input.view import fields
+from schemas.input.view import child, fields
 
 Effect = Literal["weights", "function", "course", "rate", "begun", "none"]
 """`weights`: the weights do not fit, or mean something else; `function`: they fit and make another

@@ -8,9 +8,9 @@ from typing import Any
 
 from schemas.base.diagnostics import Finding, Group, Move, Path, Remove, Rewrite, dotted
 from schemas.input.descriptor import Repformer, Repinit
-from schemas.input.paths import child
 from schemas.input.root import Input
 from schemas.input.section import Section, aliases
+from schemas.input.view import child
 
 WITHOUT_EFFECT = {
     "load_ckpt": "training goes on with --restart",

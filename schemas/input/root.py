@@ -8,10 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat
 
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
-from schemas.input.learning_rate import LearningRate
-from schemas.input.loss import EnergyLoss
 from schemas.input.model import Model
-from schemas.input.optimizer import Adam, Optimizer
+from schemas.input.optimization import Adam, EnergyLoss, LearningRate, Optimizer
 from schemas.input.section import NO_DEFAULT, Section, without_comments
 from schemas.input.training import (
     RunSettings,

@@ -62,7 +62,7 @@ def build_schedule(config: Any, num_steps: int) -> Schedule:
     """Return the schedule of a checked `learning_rate` section.
 
     Args:
-        config: The section (`schemas.input.learning_rate`).
+        config: The section (`schemas.input.optimization`).
         num_steps: Steps of the whole training, warm-up included.
 
     Raises:

@@ -11,10 +11,9 @@ from schemas.base.diagnostics import Path
 from schemas.base.errors import ConfigError
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.model import Model, parse_model
-from schemas.input.paths import as_written
 from schemas.input.root import Input, MultiTaskInput, normalized
 from schemas.input.section import is_comment
-from schemas.input.view import View
+from schemas.input.view import View, as_written
 
 BiasMode = Literal["change", "set", "none"]
 """What becomes of the energies of the elements: `change` adds what the model leaves over

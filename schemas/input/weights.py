@@ -13,6 +13,8 @@ from itertools import pairwise
 
 from schemas.input.descriptor import Repformer, Repinit
 from schemas.input.model import Model
+from schemas.input.root import Link
+from schemas.input.section import canonical_precision
 
 ATOMIC = "atomic_model."
 DESCRIPTOR = ATOMIC + "descriptor."
@@ -91,17 +93,11 @@ def weights(model: Model, layers: Iterable[int] | None = None) -> Iterator[Weigh
         bias=d.use_tebd_bias,
     )
     if repinit_width(r) != g1_dim:
-        yield from _linear(
-            DESCRIPTOR + "g1_shape_tranform",
-            "descriptor.shape_map",
-            repinit_width(r),
-            g1_dim,
-            bias=False,
-        )
+        names = DESCRIPTOR + "g1_shape_tranform", "descriptor.shape_map"
+        yield from _linear(*names, repinit_width(r), g1_dim, bias=False)
     if d.add_tebd_to_repinit_out:
-        yield from _linear(
-            DESCRIPTOR + "tebd_transform", "descriptor.type_map", r.tebd_dim, g1_dim, bias=False
-        )
+        names = DESCRIPTOR + "tebd_transform", "descriptor.type_map"
+        yield from _linear(*names, r.tebd_dim, g1_dim, bias=False)
     yield from _fitting(model)
 
 
@@ -276,3 +272,122 @@ def _fitting(model: Model) -> Iterator[Weight]:
     places = [*(f"fitting.hidden_layers.{k}" for k in range(depth)), "fitting.output"]
     timesteps = [*[f.resnet_dt] * depth, False]
     yield from _network(FITTING + "filter_layers", places, [width, *f.neuron, 1], timesteps)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A part of the network that several branches use.
+
+    Args:
+        name: Key in `shared_dict`.
+        component: `descriptor` or `fitting_net`.
+        owner: The branch whose tensors all use.
+        branches: The others, with the level at which they share.
+        parts: What is shared with each of them.
+        parameters: Parameters that each of them does not have of its own.
+    """
+
+    name: str
+    component: str
+    owner: str
+    branches: dict[str, int]
+    parts: dict[str, list[str]]
+    parameters: dict[str, int]
+
+
+def shared_parts(links: list[Link], models: dict[str, Model]) -> list[Shared]:
+    """Return what is shared, by name in `shared_dict`."""
+    found: dict[tuple[str, str], Shared] = {}
+    for link in links:
+        shared = found.setdefault(
+            (link.name, link.component), Shared(link.name, link.component, link.owner, {}, {}, {})
+        )
+        if link.branch != link.owner:
+            counts = _shared_counts(link, models[link.branch])
+            shared.branches[link.branch] = link.level
+            shared.parts[link.branch] = list(counts)
+            shared.parameters[link.branch] = sum(counts.values())
+    return list(found.values())
+
+
+def distinct_parameters(links: list[Link], models: dict[str, Model]) -> int:
+    """Return the number of parameters of all branches, shared ones counted once."""
+    total = sum(sum(parameter_counts(model).values()) for model in models.values())
+    shared = shared_parts(links, models)
+    return total - sum(sum(item.parameters.values()) for item in shared)
+
+
+def _shared_counts(link: Link, model: Model) -> dict[str, int]:
+    counts = parameter_counts(model)
+    if link.component == "descriptor" and link.level == 0:
+        return {name: count for name, count in counts.items() if name != "fitting net"}
+    part = "fitting net" if link.component == "fitting_net" else "type embedding"
+    return {part: counts[part]}
+
+
+_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+_COPIES = 4
+"""Weights, gradients and both moments of Adam."""
+_RUNTIME = 310 * 2**20
+"""PyTorch itself, before anything is computed."""
+
+# Live tensors per channel of a pair (repinit), of a triple (three-body), of an atom (fitting net).
+_PER_PAIR, _PER_TRIPLE, _PER_ATOM = 7.1, 6.0, 10.0
+# Live tensors per channel of a pair in a repformer layer.
+_ATOM_CHANNELS, _PAIR_CHANNELS = 5.0, 18.0
+# Per pair of neighbours and head (or axis) of the attention.
+_PAIR_ATTENTION = 18.0
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbors:
+    """Neighbours of an atom within the three cutoffs."""
+
+    repinit: float
+    three_body: float
+    repformer: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryEstimate:
+    """Memory of a training step in bytes.
+
+    Args:
+        activations: What a step keeps until its end.
+        parameters: Weights, gradients, moments of the optimiser.
+        runtime: PyTorch itself.
+    """
+
+    activations: int
+    parameters: int
+    runtime: int = _RUNTIME
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.activations + self.parameters + self.runtime
+
+
+def memory_estimate(
+    model: Model, num_parameters: int, num_atoms: int, neighbors: Neighbors
+) -> MemoryEstimate:
+    """Return the memory of a training step.
+
+    Args:
+        model: The model.
+        num_parameters: All parameters that are trained together.
+        num_atoms: Atoms of the largest batch.
+        neighbors: Of an atom, in the mean.
+    """
+    repinit, layers = model.descriptor.repinit, model.descriptor.repformer
+    numbers = _PER_ATOM * sum(model.fitting_net.neuron)
+    numbers += _PER_PAIR * neighbors.repinit * sum(repinit.neuron)
+    if repinit.use_three_body:
+        numbers += _PER_TRIPLE * neighbors.three_body**2 * sum(repinit.three_body_neuron)
+    pair = _ATOM_CHANNELS * layers.g1_dim + _PAIR_CHANNELS * layers.g2_dim
+    numbers += layers.nlayers * neighbors.repformer * pair
+    heads = layers.attn2_nhead if layers.update_g2_has_attn or layers.update_h2 else 0
+    attention = _PAIR_ATTENTION * neighbors.repformer**2 * heads
+    numbers += max(0, layers.nlayers - 1) * attention
+    size = _BYTES[canonical_precision(model.descriptor.precision)]
+    return MemoryEstimate(round(num_atoms * numbers * size), _COPIES * num_parameters * size)

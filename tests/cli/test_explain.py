@@ -8,9 +8,9 @@ import pytest
 
 from schemas.check.input_file import check_text
 from schemas.explain import REMOVED, entries, explain_path
-from schemas.input.paths import places
 from schemas.input.root import normalized
 from schemas.input.start import Start
+from schemas.input.view import places
 
 
 @pytest.mark.parametrize("base", ["single-task", "multi-task"])

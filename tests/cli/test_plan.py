@@ -11,8 +11,8 @@ import pytest
 from dpa2.training.loss import EnergyLoss
 from dpa2.training.plan import branch_plans, milestones, step_at_rate
 from schemas.check.input_file import check_text
-from schemas.input.learning_rate import ExponentialDecay
-from schemas.input.loss import EnergyLoss as LossConfig
+from schemas.input.optimization import EnergyLoss as LossConfig
+from schemas.input.optimization import ExponentialDecay
 from schemas.input.schedule import build_schedule
 from tests.commands import outcome
 

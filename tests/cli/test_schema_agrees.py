@@ -24,13 +24,12 @@ from schemas.check.task import check_branches
 from schemas.explain import entries
 from schemas.input.branches import Draft
 from schemas.input.descriptor import Descriptor
-from schemas.input.learning_rate import ExponentialDecay
-from schemas.input.loss import EnergyLoss
 from schemas.input.model import Model
-from schemas.input.paths import child
+from schemas.input.optimization import EnergyLoss, ExponentialDecay
 from schemas.input.root import Input, MultiTaskInput, MultiTaskModel, MultiTaskTraining
 from schemas.input.section import Section, aliases
 from schemas.input.training import TaskData
+from schemas.input.view import child
 from schemas.json_schema import INPUT_SCHEMA, committed
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed
 

@@ -6,10 +6,18 @@ import pytest
 
 from schemas.input.descriptor import Descriptor, Repformer, Repinit
 from schemas.input.differences import EXCEPTIONS, Effect, effect_of
-from schemas.input.learning_rate import CosineDecay, ExponentialDecay, StableDecay
-from schemas.input.loss import EnergyLoss
 from schemas.input.model import EnergyFitting, Model
-from schemas.input.optimizer import Adam, AdaMuon, AdamW, HybridMuon, KalmanFilter
+from schemas.input.optimization import (
+    Adam,
+    AdaMuon,
+    AdamW,
+    CosineDecay,
+    EnergyLoss,
+    ExponentialDecay,
+    HybridMuon,
+    KalmanFilter,
+    StableDecay,
+)
 from schemas.input.root import Input, MultiTaskInput, MultiTaskTraining
 from schemas.input.training import TaskData, Training, TrainingData, Validating, ValidationData
 

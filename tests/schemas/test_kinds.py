@@ -9,10 +9,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.check.input_file import check_text
-from schemas.input.paths import sections_of
 from schemas.input.root import Input
 from schemas.input.section import Section, WrittenTo
-from schemas.input.view import fields
+from schemas.input.view import fields, sections_of
 
 UNLIMITED = {
     "rcond": "ignored",

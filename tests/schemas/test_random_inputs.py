@@ -19,9 +19,9 @@ from dpa2.training.task import assemble
 from schemas.base.errors import ConfigError
 from schemas.check.input_file import check_text
 from schemas.explain import entries
+from schemas.input.refusals import DEMANDS
 from schemas.input.root import Input
 from schemas.input.schedule import build_schedule
-from schemas.input.unsupported import DEMANDS
 from tests.containers import write_npy
 from tests.fuzz_validate import mutated as fuzzed
 from tests.schemas.conftest import changed

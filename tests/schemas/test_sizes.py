@@ -10,8 +10,7 @@ from dpa2.model.build import build_model
 from schemas.check.input_file import check_text
 from schemas.input.model import Model, parse_model
 from schemas.input.new_input import FITTING_NET, SIZES, descriptor
-from schemas.input.size import Neighbors, memory_estimate
-from schemas.input.weights import parameter_counts
+from schemas.input.weights import Neighbors, memory_estimate, parameter_counts
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 EXAMPLES = Path(__file__).parents[2] / "examples" / "water"

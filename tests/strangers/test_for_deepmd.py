@@ -16,7 +16,7 @@ from schemas.base.errors import ConfigError
 from schemas.check.fixes import fix_text
 from schemas.check.input_file import check_text
 from schemas.input.model import parse_model
-from schemas.input.unsupported import foreign_optimizer
+from schemas.input.refusals import foreign_optimizer
 from tests.commands import outcome
 from tests.strangers.situations import case, situation
 from tests.strangers.test_training_numbers import SHUFFLED, training_input, write_system

@@ -10,7 +10,7 @@ import torch
 
 from dpa2.training.loss import EnergyLoss, Labels, atom_mean, huber
 from schemas.base.errors import ConfigError
-from schemas.input.loss import EnergyLoss as LossSection
+from schemas.input.optimization import EnergyLoss as LossSection
 
 CASES = json.loads((Path(__file__).parent / "data" / "loss.json").read_text())
 TYPES = torch.tensor([[0, 1, 1, -1], [1, 0, 0, 0]])

@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from schemas.base.errors import ConfigError
-from schemas.input.learning_rate import LearningRate
+from schemas.input.optimization import LearningRate
 from schemas.input.schedule import build_schedule
 
 CASES = json.loads((Path(__file__).parent / "data" / "schedule.json").read_text())

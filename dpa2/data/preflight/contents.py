@@ -10,7 +10,7 @@ from dpa2.data.preflight.neighbors import covalent_radii
 from dpa2.data.preflight.opened import Opened, Surveyed, is_folder
 from dpa2.data.stored_system import StoredSystem
 from schemas.base.diagnostics import Finding, Path, Severity
-from schemas.input.sampling import SystemSize, sampling_faults
+from schemas.input.refusals import SystemSize, sampling_faults
 
 _OVERLAP = 0.1
 """Å; no two nuclei are as close as this."""

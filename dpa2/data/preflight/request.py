@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 
 from schemas.base.diagnostics import Path
 from schemas.check.data_folders import exists
-from schemas.input.loss import term_is_on
+from schemas.input.optimization import term_is_on
 from schemas.input.root import Input
 from schemas.input.start import Start
 from schemas.input.view import UnusableError
