@@ -26,9 +26,9 @@ def train(folder: Path) -> Step:
     from dpa2.training.optimizer import build_optimizer
     from dpa2.training.task import BatchBuilder, BatchStream, Task
     from dpa2.training.train_state import all_parameters
-    from schemas.check.input_file import load_input
+    from schemas.check.input_file import check_file, checked
 
-    config = load_input(folder / "input.json")
+    config = checked(check_file(folder / "input.json"))
     model = build_model(config.model)
     load_deepmd_state(model, read_checkpoint(folder / "model.pt").branch()[1])
     loss = EnergyLoss(config.loss, config.learning_rate.start_lr)

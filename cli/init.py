@@ -12,7 +12,7 @@ from cli.options import find_model, names_of
 from cli.output import DocumentOutput
 
 if TYPE_CHECKING:
-    from schemas.check.input_file import Report
+    from schemas.check.report import Report
     from schemas.input.model import Model
 
 

@@ -13,7 +13,8 @@ from cli.version import VERSION
 from schemas.base.diagnostics import Diagnostic, Edit, Span
 from schemas.base.diagnostics import Path as JsonPath
 from schemas.check.data_folders import forget
-from schemas.check.input_file import Report, check_text
+from schemas.check.input_file import check_text
+from schemas.check.report import Report
 from schemas.explain import Key, explain_key
 from schemas.text.document import Document
 from schemas.text.reading import JSON_SUFFIXES, YAML_SUFFIXES, read_document

@@ -14,7 +14,7 @@ from cli.start import StartOptions, read_start
 if TYPE_CHECKING:
     from dpa2.training.plan import BranchPlan, RunPlan
     from dpa2.training.plan_probe import Probe
-    from schemas.check.input_file import Report
+    from schemas.check.report import Report
     from schemas.input.weights import Neighbors
 
 
@@ -189,8 +189,7 @@ def plan(
         raise typer.BadParameter(f"{option} needs the data: leave out --no-data")
     start, found = read_start(**asdict(options))
     report = check_file(input_file, overrides or [], start, data_elsewhere=not data)
-    if found and report.extend is not None:
-        report = report.extend(found)
+    report = report.extend(found)
     if data:
         report = with_data(report)
     if report.config is None or not report.ok:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dpa2.data.preflight.run import Flown
     from schemas.base.diagnostics import Diagnostic, Finding
     from schemas.base.diagnostics import Path as JsonPath
-    from schemas.check.input_file import Report
+    from schemas.check.report import Report
     from schemas.input.start import Start, Target
 
 _OF_CAPACITIES = {"ZOO442", "ZOO443", "ZOO444"}
@@ -28,7 +28,7 @@ def with_data(report: "Report") -> "Report":
     """
     pairs = [(target, _task(target, report)) for target in report.targets]
     pairs = [(target, task) for target, task in pairs if task.has_data]
-    if not pairs or report.extend is None:
+    if not pairs:
         return report
     from dpa2.data.preflight.opened import default_folder
     from dpa2.data.preflight.run import preflight

@@ -16,8 +16,7 @@ from cli.version import VERSION
 from schemas.base.diagnostics import Diagnostic, Fix, Related, Severity, Span, dotted
 from schemas.base.terminal import harmless, one_line, same_width
 from schemas.base.writing import write_text
-from schemas.check.input_file import Report
-from schemas.check.merging import HERE_TOO
+from schemas.check.report import HERE_TOO, Report
 from schemas.explain import entries
 
 Paint = Callable[[str], str]
@@ -112,8 +111,7 @@ class Repair:
 
 def repair(text: str, name: str, overrides: Sequence[str], *, unsafe: bool) -> Repair:
     """Return what the fixes of a text make of it."""
-    from schemas.check.fixes import fix_text
-    from schemas.check.input_file import check_text
+    from schemas.check.input_file import check_text, fix_text
 
     fixed = fix_text(text, name, unsafe=unsafe, check=lambda new: check_text(new, name, overrides))
     return Repair(name, text, fixed.text, fixed.applied)

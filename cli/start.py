@@ -10,7 +10,7 @@ from cli.options import find_model
 
 if TYPE_CHECKING:
     from schemas.base.diagnostics import Finding
-    from schemas.check.input_file import Report
+    from schemas.check.report import Report
     from schemas.input.start import BiasMode, Start, StartOption
 
 SkipNeighborStat = Annotated[
@@ -143,4 +143,4 @@ def without_neighbors(report: "Report") -> "Report":
                 hint = "leave the option out, or write a number"
                 path = target.path("model", *parts)
                 findings.append(Finding("ZOO361", path, message, hint))
-    return report.extend(findings) if findings and report.extend is not None else report
+    return report.extend(findings)

@@ -227,8 +227,7 @@ def _run(
     with lasting_output():
         start, faults = started
         report = check_file(input_file, options.overrides or [], start, folder=options.output_dir)
-        if faults and report.extend is not None:
-            report = report.extend(faults)
+        report = report.extend(faults)
         if skip_neighbor_stat:
             report = without_neighbors(report)
         if report.config is None:

@@ -17,7 +17,7 @@ from cli.start import SkipNeighborStat, StartOptions, read_start, without_neighb
 if TYPE_CHECKING:
     from cli.render import Repair
     from schemas.base.diagnostics import Finding
-    from schemas.check.input_file import Report
+    from schemas.check.report import Report
     from schemas.input.start import Start
 
 
@@ -93,7 +93,8 @@ def _checked(
         faults: What is wrong with the options that name it.
     """
     from schemas.base.diagnostics import Diagnostic
-    from schemas.check.input_file import Report, check_file, check_text
+    from schemas.check.input_file import check_file, check_text
+    from schemas.check.report import Report
 
     try:
         if file == "-":
@@ -103,7 +104,7 @@ def _checked(
     except OSError as error:
         message = f"the file cannot be read: {error.strerror or error}"
         return Report(file, [], None, [Diagnostic("ZOO010", "error", message, ())])
-    return report.extend(faults) if report.extend is not None and faults else report
+    return report.extend(faults)
 
 
 def _is_unreadable(report: "Report") -> bool:

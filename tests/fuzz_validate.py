@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
-from schemas.check.fixes import fix_text
-from schemas.check.input_file import Report, check_file, check_text
+from schemas.check.input_file import check_file, check_text, fix_text
+from schemas.check.report import Report
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, write_system
 
 LIMIT_SECONDS = 5

@@ -71,9 +71,7 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A change: take these keys out of the file."""
-
-    paths: tuple[Path, ...]
+    """A change: take the key at fault out of the file."""
 
 
 @dataclass(frozen=True, slots=True)

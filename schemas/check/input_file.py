@@ -1,15 +1,16 @@
-"""Check an input file: every fault at once, or the configuration it describes."""
+"""Check an input file: every fault at once, or the configuration it describes; apply fixes."""
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-from schemas.base.diagnostics import Diagnostic, Finding, Move, Path, Rewrite, Span
+from schemas.base.diagnostics import Diagnostic, Edit, Finding
 from schemas.base.errors import ConfigError
 from schemas.check.data_folders import forget, without_absent_data
-from schemas.check.merging import Placed, merged
+from schemas.check.report import Report, placed
 from schemas.check.start import check_start
 from schemas.check.task import check_branches, examine, with_users
 from schemas.check.training import RUN_FOLDER
@@ -17,49 +18,14 @@ from schemas.input.branches import Draft, is_multitask
 from schemas.input.migrations import Migration
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.start import Start, Target, with_pretrained
-from schemas.input.view import View, apply_overrides, starts_with
-from schemas.text.document import Document
-from schemas.text.edits import fix_of, related_places
+from schemas.input.view import View, apply_overrides
+from schemas.text.document import Document, Lines
 from schemas.text.reading import JSON_SUFFIXES, YAML_SUFFIXES, read_document
 
 _LARGEST = 64 * 2**20
 """Bytes of an input file."""
 
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was found in an input file.
-
-    Args:
-        name: The file's name.
-        lines: Lines of its text.
-        config: The configuration; None if there are errors.
-        diagnostics: Every fault, sorted by position.
-        targets: The branches, or the only task, with what of them is sound.
-        start: The checkpoint from which the training is to start.
-        extend: Returns the report with more findings in it, such as those of the data.
-    """
-
-    name: str
-    lines: list[str] = field(repr=False)
-    config: Input | MultiTaskInput | None
-    diagnostics: list[Diagnostic]
-    targets: tuple[Target, ...] = field(default=(), repr=False)
-    start: Start | None = field(default=None, repr=False)
-    extend: "Callable[[Sequence[Finding]], Report] | None" = field(default=None, repr=False)
-
-    def for_deepmd(self) -> "Report":
-        """Return the report for a user of deepmd-kit: what only it trains is no fault then."""
-        diagnostics = [
-            item if item.for_deepmd is None else replace(item, severity=item.for_deepmd)
-            for item in self.diagnostics
-        ]
-        return replace(self, diagnostics=diagnostics)
-
-    @property
-    def ok(self) -> bool:
-        """Whether there are no errors; there may be warnings."""
-        return not any(item.severity == "error" for item in self.diagnostics)
+Check = Callable[[str], Report]
 
 
 def check_file(
@@ -132,65 +98,50 @@ def check_text(
         hint = "deepmd-kit does not read it; rename the file"
         findings.append(Finding("ZOO007", (), message, hint, severity="warning"))
     if document.data is None:
-        return _report(document, None, findings, Migration({}), [])
+        return Report(document.name, document.lines, None, placed(document, findings, {}, []))
     data = copy.deepcopy(document.data)
     overridden, more = apply_overrides(data, overrides)
-    findings += more
     migration = Migration(data)
     migration.run()
-    findings += migration.findings
-    textual = [item.path for item in document.findings if item.code == "ZOO005"]
-    config: Input | MultiTaskInput | None
+    findings += [*more, *migration.findings]
     draft = Draft(data, start) if is_multitask(data) else None
-    if draft is not None:
-        config, more, targets = _check_multitask(draft, textual)
-    else:
-        config, more, targets = _check_single_task(data, textual, start)
+    config, more, targets = _examined(draft or data, document, start)
     findings += more
 
     def report(later: Sequence[Finding]) -> Report:
         everything = without_absent_data(data, [*findings, *later], elsewhere=data_elsewhere)
         if draft is not None:
             everything = with_users(everything, draft)
-        placed = _report(document, config, everything, migration, overridden)
-
-        def extended(more: Sequence[Finding]) -> Report:
-            return report([*later, *more])
-
-        return replace(placed, targets=tuple(targets), start=start, extend=extended)
+        diagnostics = placed(document, everything, migration.moved, overridden)
+        ok = not any(item.severity == "error" for item in diagnostics)
+        return Report(
+            document.name,
+            document.lines,
+            config if ok else None,
+            diagnostics,
+            targets,
+            start,
+            again=lambda more: report([*later, *more]),
+        )
 
     return report([])
 
 
-def _check_single_task(
-    data: dict[str, Any], textual: Sequence[Path], start: Start | None
-) -> tuple[Input | None, list[Finding], list[Target]]:
-    view = with_pretrained(View(data), start)
-    examined = examine(view, textual)
-    targets = [Target(view, examined.sound)]
-    return (
-        examined.config,
-        [*examined.findings, *check_start(targets, start, examined.config)],
-        targets,
-    )
-
-
-def _check_multitask(
-    draft: Draft, textual: Sequence[Path]
-) -> tuple[MultiTaskInput | None, list[Finding], list[Target]]:
-    config, findings = check_branches(draft, textual)
-    targets = [Target(view, draft.sound[view.branch]) for view in draft.views if view.branch]
-    return config, [*findings, *check_start(targets, draft.start, config)], targets
-
-
-def load_input(path: str | FilePath, overrides: Sequence[str] = ()) -> Input | MultiTaskInput:
-    """Read an input file.
-
-    Raises:
-        ConfigError: There are errors in it; `diagnostics` of the exception lists them all.
-        OSError: The file cannot be read.
-    """
-    return checked(check_file(path, overrides))
+def _examined(
+    task: Draft | dict[str, Any], document: Document, start: Start | None
+) -> tuple[Input | MultiTaskInput | None, list[Finding], list[Target]]:
+    """Check one task or several: the configuration, every fault, what is sound of each branch."""
+    textual = [item.path for item in document.findings if item.code == "ZOO005"]
+    config: Input | MultiTaskInput | None
+    if isinstance(task, Draft):
+        config, findings = check_branches(task, textual)
+        targets = [Target(view, task.sound[view.branch]) for view in task.views if view.branch]
+    else:
+        view = with_pretrained(View(task), start)
+        examined = examine(view, textual)
+        config, findings = examined.config, examined.findings
+        targets = [Target(view, examined.sound)]
+    return config, [*findings, *check_start(targets, start, config)], targets
 
 
 def checked(report: Report) -> Input | MultiTaskInput:
@@ -210,77 +161,103 @@ def checked(report: Report) -> Input | MultiTaskInput:
     raise ConfigError(message, hint=hint, diagnostics=report.diagnostics)
 
 
-def _report(
-    document: Document,
-    config: Input | MultiTaskInput | None,
-    findings: Sequence[Finding],
-    migration: Migration,
-    overridden: Sequence[Path],
-) -> Report:
-    """Place findings in the text, sort them, and say what is repeated once."""
-    placed: dict[tuple[str, Path, str, Span | None], Placed] = {}
-    textual = {item.path for item in document.findings if item.code == "ZOO005"}
-    renamed = {(*item.path[:-1], item.fix) for item in findings if item.code == "ZOO102"}
-    for finding in findings:
-        if finding.path in textual and finding not in document.findings:
-            continue  # the text says it better
-        if finding.code == "ZOO101" and finding.path in renamed:
-            continue  # missing because it is misspelt
-        path = _original(finding.path, migration.moved)
-        is_set = any(starts_with(path, item) for item in overridden)
-        span = None if is_set else finding.span or _locate(document, path, finding.at)
-        message = finding.message + (" (from --set)" if is_set else "")
-        fix = None if is_set else fix_of(document, finding, path, span)
-        related = related_places(document, finding)
-        hint = finding.hint
-        if document.is_yaml and isinstance(finding.fix, (Move, Rewrite)) and fix is None:
-            by_hand = "--fix cannot do this in YAML of this form"
-            hint = f"{hint} ({by_hand})" if hint else by_hand
-        item = Diagnostic(
-            finding.code,
-            finding.severity,
-            message,
-            path,
-            span,
-            hint,
-            fix,
-            related,
-            for_deepmd=finding.for_deepmd,
-        )
-        key = (item.code, item.path, item.message, finding.span)
-        placed.setdefault(key, Placed(finding, item))
-    items = sorted(placed.values(), key=lambda item: _position(item.diagnostic))
-    diagnostics = merged(document, items)
-    ok = not any(item.severity == "error" for item in diagnostics)
-    return Report(document.name, document.lines, config if ok else None, diagnostics)
+_MOST_ROUNDS = 200
+_NEVER_MORE = frozenset({"ZOO001", "ZOO003", "ZOO004", "ZOO005", "ZOO006", "ZOO106"})
+"""Faults that no fix may bring about, whatever others it removes."""
 
 
-def _original(path: Path, moved: dict[Path, Path]) -> Path:
-    """Return the path as written in the file, before keys were put in their present place."""
-    for length in range(len(path), 0, -1):
-        if path[:length] in moved:
-            return (*moved[path[:length]], *path[length:])
-    return path
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """A text after its fixes.
+
+    Args:
+        text: The text.
+        applied: The diagnostics whose fixes were applied, in the order of their application.
+        report: What is found in the text now.
+    """
+
+    text: str
+    applied: list[Diagnostic]
+    report: Report
 
 
-def _locate(document: Document, path: Path, at: str) -> Span | None:
-    if path and str(path[0]).startswith("--"):
-        return None  # an option of the command line
-    if at == "key" and path in document.keys:
-        return document.keys[path]
-    if path in document.values:
-        span = document.values[path]
-        is_block = span.line != span.end_line
-        return document.keys.get(path, span) if is_block else span
-    for length in range(len(path) - 1, 0, -1):
-        if path[:length] in document.keys:
-            return document.keys[path[:length]]
-        if path[:length] in document.values:
-            return document.values[path[:length]]
-    return Span(1, 1, 1, 2) if document.lines else None
+def fix_text(
+    text: str, name: str = "input.json", *, unsafe: bool = False, check: Check | None = None
+) -> Fixed:
+    """Apply every fix that makes the text no worse.
+
+    A fix stays only if the text can be read afterwards, no fault of the text itself comes up, and
+    faults of keys and values do not become more. Rules between values may then find what was
+    hidden before.
+
+    Args:
+        text: The text of an input file.
+        name: Its name, which says whether it is JSON or YAML.
+        unsafe: Whether to apply fixes too that may change what the file means.
+        check: How to check a text; `check_text` by default.
+    """
+    check = check or (lambda new: check_text(new, name))
+    state = Fixed(text, [], check(text))
+    for _ in range(_MOST_ROUNDS):
+        chosen = _chosen(state.report, unsafe=unsafe)
+        new = _attempt(state, chosen, check)
+        for item in chosen if new is None else []:
+            new = new or _attempt(state, [item], check)
+        if new is None:
+            break
+        state = new
+    return state
 
 
-def _position(item: Diagnostic) -> tuple[int, int, str]:
-    if item.span is None:
-        return (0, 0, item.code)
-    return (item.span.line, item.span.col, item.code)
+def apply_edits(text: str, edits: Iterable[Edit]) -> str:
+    """Return the text after edits that do not overlap."""
+    lines = Lines(text)
+    placed = sorted((*lines.offsets(edit.span), edit.replacement) for edit in edits)
+    parts = []
+    at = 0
+    for start, end, replacement in placed:
+        parts += [text[at:start], replacement]
+        at = max(at, end)
+    return "".join([*parts, text[at:]])
+
+
+def _chosen(report: Report, *, unsafe: bool) -> list[Diagnostic]:
+    """Return diagnostics with fixes that can be applied at once, each fix once."""
+    chosen: list[Diagnostic] = []
+    edits: list[Edit] = []
+    fixable = [item for item in report.diagnostics if item.fix and (item.fix.safe or unsafe)]
+    textual = [item for item in fixable if item.code < "ZOO1"]
+    for item in textual or fixable:
+        fix = item.fix
+        if fix is None or any(other.fix is fix for other in chosen):
+            continue
+        if not any(_clash(new, edit) for new in fix.edits for edit in edits):
+            chosen.append(item)
+            edits += fix.edits
+    return chosen
+
+
+def _clash(one: Edit, other: Edit) -> bool:
+    first, second = sorted((one.span, other.span))
+    touch = (first.end_line, first.end_col) == (second.line, second.col)
+    return touch or (first.end_line, first.end_col) > (second.line, second.col)
+
+
+def _attempt(state: Fixed, items: list[Diagnostic], check: Check) -> Fixed | None:
+    """Return the state after some fixes, None if they make nothing better."""
+    edits = [edit for item in items if item.fix is not None for edit in item.fix.edits]
+    text = apply_edits(state.text, edits)
+    if text == state.text:
+        return None
+    report = check(text)
+    before, after = _faults(state.report), _faults(report)
+    worse = any(after[code] > before[code] for code in _NEVER_MORE)
+    textual = all(item.code < "ZOO1" for item in items)
+    if worse or (after.total() > before.total() and not textual):
+        return None
+    return Fixed(text, [*state.applied, *items], report)
+
+
+def _faults(report: Report) -> Counter[str]:
+    """Return how often each fault of the text, of keys and of values was found."""
+    return Counter(item.code for item in report.diagnostics if item.code < "ZOO2")

@@ -120,7 +120,7 @@ def _unknown(data: Any, path: Path) -> Finding:
             message,
             f"keep `{canonical}` only",
             at="key",
-            fix=Remove((path,)) if same else None,
+            fix=Remove() if same else None,
             related_paths=places_of,
         )
     message = f"unknown key `{name}`"
@@ -134,7 +134,7 @@ def _unknown(data: Any, path: Path) -> Finding:
         return Finding("ZOO102", path, message, hint, at="key", fix=change)
     if name in WITHOUT_EFFECT:
         hint = f"remove it; {WITHOUT_EFFECT[name]}"
-        return Finding("ZOO102", path, message, hint, at="key", fix=Remove((path,)))
+        return Finding("ZOO102", path, message, hint, at="key", fix=Remove())
     kind = _other_kind(data, path, section)
     group = Group(f"keys of {kind}") if kind is not None else None
     if kind is not None:

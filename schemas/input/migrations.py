@@ -196,9 +196,8 @@ class Migration:
 
     def _ignored(self, path: Path, hint: str) -> None:
         message, hint = f"`{path[-1]}` has had no effect since version 2", f"remove it; {hint}"
-        fix = Remove((path,))
         self.findings.append(
-            Finding("ZOO111", path, message, hint, severity="warning", at="key", fix=fix)
+            Finding("ZOO111", path, message, hint, severity="warning", at="key", fix=Remove())
         )
 
     def _warmup(self, training: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ class Document:
         values: Span of each value by path.
         findings: Faults of the text itself.
         is_yaml: Whether the text is YAML.
-        fixes: Fixes of changes already worked out (`schemas.check.fixes`).
+        fixes: Fixes of changes already worked out (`schemas.check.input_file`).
     """
 
     name: str

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from schemas.check.fixes import fix_text
-from schemas.check.input_file import check_text
+from schemas.check.input_file import check_text, fix_text
 
 OLD = """{
     // an input of long ago

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.check.input_file import Report, check_text
+from schemas.check.input_file import check_text
+from schemas.check.report import Report
 from tests.containers import write_npy
 
 WATER: dict[str, Any] = {

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.base.errors import ConfigError
-from schemas.check.input_file import check_file, check_text, load_input
+from schemas.check.input_file import check_file, check_text, checked
 
 REPINIT = "model.descriptor.repinit"
 
@@ -168,12 +168,12 @@ def test_a_bad_override_is_refused(override, code, check):
     assert report.diagnostics[0].span is None or code == "ZOO008"
 
 
-def test_load_input_raises_with_every_diagnostic(tmp_path, workspace, water):
+def test_a_faulty_input_is_refused_with_every_diagnostic(tmp_path, workspace, water):
     water["model"]["x"] = water["y"] = 1
     path = tmp_path / "input.json"
     path.write_text(json.dumps(water))
     with pytest.raises(ConfigError, match="1 more") as caught:
-        load_input(path)
+        checked(check_file(path))
     assert len(caught.value.diagnostics) == 2
 
 

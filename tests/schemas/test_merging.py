@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from schemas.check.fixes import apply_edits
-from schemas.check.input_file import check_text
-from schemas.check.merging import HERE_TOO
+from schemas.check.input_file import apply_edits, check_text
+from schemas.check.report import HERE_TOO
 
 DESCRIPTOR = "model.descriptor"
 
@@ -145,3 +144,14 @@ def test_related_places_are_in_the_document_only_if_there_are_some(errors):
     assert place["span"]["line"] == item.span.line + 1
     _, (item,) = errors({"model.fitting_net.neuron": ["25"]})
     assert "related" not in item.document()
+
+
+def test_one_fix_removes_the_same_key_of_every_branch(with_changes, workspace):
+    model = {"model_dict": {name: {"type_map": ["O", "H"]} for name in "abcd"}}
+    data = {name: {"load_ckpt": "x", "training_data": {"systems": "data/a"}} for name in "abcd"}
+    text = json.dumps({"model": model, "training": {"data_dict": data}}, indent=2)
+    (item,) = [x for x in check_text(text).diagnostics if "load_ckpt" in x.message]
+    fixed = json.loads(apply_edits(text, item.fix.edits))
+    assert all(
+        list(section) == ["training_data"] for section in fixed["training"]["data_dict"].values()
+    )

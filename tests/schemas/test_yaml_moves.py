@@ -2,8 +2,7 @@
 
 import pytest
 
-from schemas.check.fixes import fix_text
-from schemas.check.input_file import check_text
+from schemas.check.input_file import check_text, fix_text
 
 OLD = """# of long ago
 model:

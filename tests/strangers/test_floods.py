@@ -9,8 +9,7 @@ import pytest
 from cli.language_server import to_diagnostic
 from cli.preflight import with_data
 from cli.render import render, sarif
-from schemas.check.fixes import fix_text
-from schemas.check.input_file import check_file, check_text
+from schemas.check.input_file import check_file, check_text, fix_text
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
 from tests.strangers.situations import case, situation
 

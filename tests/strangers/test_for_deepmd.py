@@ -13,8 +13,7 @@ from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
 from schemas.base.errors import ConfigError
-from schemas.check.fixes import fix_text
-from schemas.check.input_file import check_text
+from schemas.check.input_file import check_text, fix_text
 from schemas.input.model import parse_model
 from schemas.input.refusals import foreign_optimizer
 from tests.commands import outcome

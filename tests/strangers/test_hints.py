@@ -16,8 +16,7 @@ from cli.main import app
 from cli.options import split_branch
 from schemas.base.diagnostics import Diagnostic
 from schemas.base.errors import CheckpointError
-from schemas.check.fixes import apply_edits
-from schemas.check.input_file import check_file, check_text
+from schemas.check.input_file import apply_edits, check_file, check_text
 from schemas.check.start import check_start
 from schemas.explain import _paths, entries, explain_path
 from schemas.input.root import normalized
