@@ -11,9 +11,7 @@ from cli.options import FileArgument, Offline
 from cli.output import MessageOutput, Output
 
 if TYPE_CHECKING:
-    from zoo.bundle import BundledModel
     from zoo.server import MirrorServer, Served
-    from zoo.transfer.remote import Progress
 
 
 def push(
@@ -114,14 +112,13 @@ def bundle(
     from cli.transfer_progress import transfer_progress
     from schemas.base import environment
     from zoo.bundle import bundle as write
+    from zoo.bundle import model_to_bundle
 
     offline = offline or environment.is_offline()
     with tempfile.TemporaryDirectory(prefix="zoo-bundle-") as folder:
         with transfer_progress(out) as progress:
             chosen = [
-                _find(model, progress, offline=offline)
-                if branch is None
-                else _find_branch(model, branch, Path(folder), progress, offline=offline)
+                model_to_bundle(model, branch, Path(folder), progress=progress, offline=offline)
                 for model in models
             ]
         with out.status("writing"):
@@ -141,37 +138,6 @@ def bundle(
         "size": made.size,
         "models": [model.model_dump(mode="json") for model in made.models],
     }
-
-
-def _find(reference: str, progress: "Progress", *, offline: bool) -> "BundledModel":
-    """Return a model's file, fetched if it is not here, and what its registry says of it."""
-    from zoo.bundle import BundledModel
-    from zoo.reference import LocalPath, parse_reference
-    from zoo.resolve import fetch, located
-
-    parsed = parse_reference(reference)
-    if isinstance(parsed, LocalPath):
-        return BundledModel(parsed.path)
-    place = located(parsed)
-    found = fetch(place, progress=progress, offline=offline)
-    known = place.known.model if place.known else None
-    return BundledModel(found.path, known, origin=reference)
-
-
-def _find_branch(
-    reference: str, branch: str, folder: Path, progress: "Progress", *, offline: bool
-) -> "BundledModel":
-    """Return a branch of a model; of one that is not here no more is fetched than it needs."""
-    from zoo.bundle import branch_of_file, branch_of_place
-    from zoo.reference import LocalPath, parse_reference
-    from zoo.resolve import located
-
-    parsed = parse_reference(reference)
-    if isinstance(parsed, LocalPath):
-        return branch_of_file(parsed.path, branch, folder)
-    return branch_of_place(
-        located(parsed), reference, branch, folder, progress=progress, offline=offline
-    )
 
 
 _EVERYWHERE = {"0.0.0.0", "::", ""}  # noqa: S104 - compared with, not bound to

@@ -7,28 +7,26 @@ import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
 from schemas.base.errors import RegistryError, WriteError
-from schemas.base.writing import atomic_write, file_sha256, write_text
-from schemas.checkpoint.header import read_header
+from schemas.base.writing import atomic_write, write_text
 from schemas.registry import FileSource, ModelFile, RegisteredBranch, RegisteredModel, Registry
-from zoo.branches import BranchSummary, summarize
 from zoo.checkpoint_writer import extract_branch
-from zoo.known_models import Located
-from zoo.model_card import CardFacts, model_card
+from zoo.model_card import ARCHITECTURES, CardFacts, model_card
+from zoo.reference import LocalPath, parse_reference
 from zoo.registry import read_registry
 from zoo.remote_branch import pull_branch
+from zoo.resolve import fetch, located
 from zoo.transfer.remote import Progress
 
 REGISTRY = "registry.yaml"
 _PIECE = 4 * 2**20
 _HEADER = "# Models bundled by `zoo bundle`; add them with: zoo registry add FOLDER\n"
-_ARCHIVES = (".tar",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,71 @@ class Bundle:
     size: int
 
 
+def model_to_bundle(
+    reference: str,
+    branch: str | None,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+    offline: bool = False,
+) -> BundledModel:
+    """Return the file that a reference means, or one branch of it as a model of its own.
+
+    Of a file that is not here only what the branch needs is fetched, as by `zoo pull --branch`.
+
+    Args:
+        reference: As `zoo.reference.parse_reference` takes it.
+        branch: Name or alias of a branch; its model is called `<model>-<branch>`. None: all of it.
+        folder: Where the branch's file goes.
+        progress: Who watches.
+        offline: Use only what is on this machine.
+
+    Raises:
+        CheckpointError: When there is no such branch.
+        RegistryError: When the name is unknown.
+        TransferError: When the file cannot be had.
+        WriteError: When the folder cannot be written.
+    """
+    parsed = parse_reference(reference)
+    if isinstance(parsed, LocalPath):
+        if branch is None:
+            return BundledModel(parsed.path)
+        written = extract_branch(parsed.path, branch, folder / "branch.pt")
+        target = _named(written.path, parsed.path.stem, written.branch)
+        return BundledModel(target, origin=f"{parsed.path.name}, branch {written.branch}")
+    place = located(parsed)
+    known = place.known.model if place.known else None
+    if branch is None:
+        found = fetch(place, progress=progress, offline=offline)
+        return BundledModel(found.path, known, origin=reference)
+    pulled = pull_branch(place, branch, folder / "branch.pt", progress=progress, offline=offline)
+    target = _named(pulled.path, known.name if known else Path(place.file.name).stem, pulled.branch)
+    if known is None:
+        return BundledModel(target, origin=f"{reference}, branch {pulled.branch}")
+    return BundledModel(target, _branch_described(known, pulled.branch, target))
+
+
+def _named(path: Path, whole: str, branch: str) -> Path:
+    """Give a branch's file its name."""
+    return path.replace(path.with_name(f"{plain_name(f'{whole}-{branch}')}.pt"))
+
+
+def _branch_described(known: RegisteredModel, branch: str, path: Path) -> RegisteredModel:
+    """Return the entry of a branch, made from that of the whole model."""
+    text = next((f"{branch}: {one.domain}" for one in known.branches if one.name == branch), branch)
+    changes = {
+        "name": path.stem,
+        "aliases": [],
+        "description": f"The branch {text}. {known.description}",
+        "elements": [],
+        "branches": [],
+        "file": known.file.model_copy(
+            update={"name": path.name, "size": None, "sha256": None, "superseded": []}
+        ),
+    }
+    return known.model_copy(update=changes)
+
+
 def bundle(models: Sequence[BundledModel], output: Path) -> Bundle:
     """Write models with their cards and a registry, so that `zoo registry add` can read them.
 
@@ -80,123 +143,137 @@ def bundle(models: Sequence[BundledModel], output: Path) -> Bundle:
         WriteError: When the disk is full or the folder cannot be written.
     """
     entries = [_Entry.of(model) for model in models]
-    names = [(entry.model.name.lower(), entry.model.revision) for entry in entries]
-    for name in names:
+    for name in (names := [_key(entry.model) for entry in entries]):
         if names.count(name) > 1:
             raise RegistryError(
                 f"two models are called {name[0]}", hint="bundle them into two folders"
             )
-    if output.suffix in _ARCHIVES:
-        return _into_archive(entries, output)
-    return _into_folder(entries, output)
+    into_archive = output.suffix == ".tar"
+    before = [] if into_archive else _models_of(output)
+    kept = [model for model in before if _key(model) not in names]
+    all_models = [*kept, *(entry.model for entry in entries)]
+    registry = _registry_text(all_models)
+    (_write_archive if into_archive else _write_folder)(entries, registry, output)
+    texts = {REGISTRY: registry} | {entry.card_name: entry.card for entry in entries}
+    size = sum(len(text.encode()) for text in texts.values())
+    return Bundle(
+        output,
+        all_models,
+        sorted([*texts, *(entry.file for entry in entries)]),
+        size + sum(entry.facts.size for entry in entries),
+    )
+
+
+def _key(model: RegisteredModel) -> tuple[str, str | None]:
+    """Return what tells models of a bundle apart."""
+    return model.name.lower(), model.revision
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A model, where its file is, and where it goes."""
+    """A model, where its file is, and what goes into its folder."""
 
     model: RegisteredModel
     source: Path
-    size: int
-    sha256: str
-    card: str
-
-    @property
-    def folder(self) -> str:
-        return _folder(self.model)
+    facts: CardFacts
 
     @property
     def file(self) -> str:
-        return f"{self.folder}/{self.model.file.name}"
+        return f"{_folder(self.model)}/{self.model.file.name}"
+
+    @property
+    def card_name(self) -> str:
+        return f"{_folder(self.model)}/README.md"
+
+    @property
+    def card(self) -> str:
+        return model_card(self.facts)
 
     @classmethod
     def of(cls, bundled: BundledModel) -> "_Entry":
         path, known = bundled.path, bundled.known
-        header = read_header(path)
-        branches = summarize(header)
-        sha256, size = file_sha256(path), path.stat().st_size
+        facts = CardFacts.of(path)
         if known is None:
-            multitask = "model_dict" in header.model_params
-            known = _described(path, branches, multitask=multitask, origin=bundled.origin)
-        elif known.file.sha256 not in (None, sha256):
+            known = _described(path, facts, bundled.origin or path.name)
+        elif known.file.sha256 not in (None, facts.sha256):
             raise RegistryError(
                 f"{path} is not the file that the registry names for {known.name}: its SHA-256 is "
-                f"{sha256}, {known.file.sha256} expected",
+                f"{facts.sha256}, {known.file.sha256} expected",
                 hint=f"fetch it again: zoo pull {known.name}",
             )
         place = FileSource(kind="file", path=f"{_folder(known)}/{known.file.name}")
-        file = known.file.model_copy(update={"size": size, "sha256": sha256, "sources": [place]})
-        training_input = known.training_input
-        if training_input is not None and "://" not in training_input:
-            training_input = None  # a path of a project that is not bundled
-        known = known.model_copy(update={"file": file, "training_input": training_input})
-        card = model_card(
-            CardFacts(
-                title=known.name,
-                reference=known.name + (f"@{known.revision}" if known.revision else ""),
-                file=known.file.name,
-                size=size,
-                sha256=sha256,
-                branches=branches,
-                multitask="model_dict" in header.model_params,
-                steps=header.steps,
-                description=known.description,
-                licence=known.licence,
-                citation=known.citation,
-            )
+        content = {"size": facts.size, "sha256": facts.sha256, "sources": [place]}
+        changes: dict[str, Any] = {"file": known.file.model_copy(update=content)}
+        if "://" not in (known.training_input or ""):
+            changes["training_input"] = None  # a path of a project that is not bundled
+        known = known.model_copy(update=changes)
+        facts = replace(
+            facts,
+            title=known.name,
+            reference=known.reference,
+            file=known.file.name,
+            description=known.description,
+            licence=known.licence,
+            citation=known.citation,
         )
-        return cls(known, path, size, sha256, card)
+        return cls(known, path, facts)
+
+    @contextmanager
+    def checked(self) -> Iterator["_HashedFile"]:
+        """Open the file; raise WriteError when what was read in all is not what was hashed."""
+        with self.source.open("rb") as stream:
+            file = _HashedFile(stream)
+            yield file
+        if file.digest.hexdigest() != self.facts.sha256:
+            raise WriteError(
+                f"{self.source} was changed while it was bundled", hint="bundle it again"
+            )
 
 
-def _into_folder(entries: Sequence[_Entry], folder: Path) -> Bundle:
-    before = _models_of(folder)
-    replaced = {(entry.model.name.lower(), entry.model.revision) for entry in entries}
-    kept = [model for model in before if (model.name.lower(), model.revision) not in replaced]
-    models = [*kept, *(entry.model for entry in entries)]
-    text = _registry_text(models)
+class _HashedFile:
+    """Reads a file and hashes what was read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.digest = stream, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._stream.read(size)
+        self.digest.update(piece)
+        return piece
+
+
+def _write_folder(entries: Sequence[_Entry], registry: str, folder: Path) -> None:
     for entry in entries:
         try:
-            (folder / entry.folder).mkdir(parents=True, exist_ok=True)
+            (folder / entry.file).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(f"{folder} cannot be written: {error.strerror or error}") from error
-        with _checked(entry) as source, atomic_write(folder / entry.file) as target:
+        with atomic_write(folder / entry.file) as target, entry.checked() as source:
             shutil.copyfileobj(source, target, _PIECE)
-            source.check()
-        write_text(folder / entry.folder / "README.md", entry.card)
-    write_text(folder / REGISTRY, text)  # last: what it names is there
-    return _bundle(folder, models, entries, text)
+        write_text(folder / entry.card_name, entry.card)
+    write_text(folder / REGISTRY, registry)  # last: what it names is there
 
 
-def _into_archive(entries: Sequence[_Entry], output: Path) -> Bundle:
-    models = [entry.model for entry in entries]
-    text = _registry_text(models)
+def _write_archive(entries: Sequence[_Entry], registry: str, output: Path) -> None:
     with (
         atomic_write(output) as stream,
         tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        _add(archive, REGISTRY, io.BytesIO(text.encode()), len(text.encode()))
+        _add_text(archive, REGISTRY, registry)
         for entry in entries:
-            card = entry.card.encode()
-            _add(archive, f"{entry.folder}/README.md", io.BytesIO(card), len(card))
-            with _checked(entry) as source:
-                _add(archive, entry.file, source, entry.size)
-                source.check()
-    return _bundle(output, models, entries, text)
+            _add_text(archive, entry.card_name, entry.card)
+            with entry.checked() as source:
+                _add(archive, entry.file, source, entry.facts.size)
+
+
+def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
+    _add(archive, name, io.BytesIO(text.encode()), len(text.encode()))
 
 
 def _add(archive: tarfile.TarFile, name: str, content: Any, size: int) -> None:
     member = tarfile.TarInfo(name)
     member.size, member.mode = size, 0o644
     archive.addfile(member, content)
-
-
-def _bundle(
-    place: Path, models: list[RegisteredModel], entries: Sequence[_Entry], registry: str
-) -> Bundle:
-    cards = [f"{entry.folder}/README.md" for entry in entries]
-    files = sorted([REGISTRY, *cards, *(entry.file for entry in entries)])
-    texts = sum(len(text.encode()) for text in (registry, *(entry.card for entry in entries)))
-    return Bundle(place, models, files, texts + sum(entry.size for entry in entries))
 
 
 def _models_of(folder: Path) -> list[RegisteredModel]:
@@ -234,25 +311,19 @@ def _registry_text(models: Sequence[RegisteredModel]) -> str:
     return _HEADER + yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _described(
-    path: Path, branches: Sequence[BranchSummary], *, multitask: bool, origin: str | None
-) -> RegisteredModel:
+def _described(path: Path, facts: CardFacts, origin: str) -> RegisteredModel:
     """Return the entry of a model that no registry knows, from what its file says."""
     name = plain_name(path.stem) or "model"
-    descriptors = {branch.descriptor for branch in branches}
-    family = {"dpa1": "DPA-1", "dpa2": "DPA-2", "dpa3": "DPA-3"}.get(
-        descriptor := min(descriptors), descriptor
-    )
+    descriptors = {branch.descriptor for branch in facts.branches}
     place = FileSource(kind="file", path=f"{name}/{name}{path.suffix}")
+    branches = facts.branches if facts.multitask else ()
     return RegisteredModel(
         name=name,
-        description=f"Bundled from {origin or path.name}.",
-        family=family,
+        description=f"Bundled from {origin}.",
+        family=ARCHITECTURES.get(descriptor := min(descriptors), descriptor),
         trainable=descriptors == {"dpa2"},
-        elements=list(dict.fromkeys(element for one in branches for element in one.type_map)),
-        branches=[RegisteredBranch(name=one.name, domain="not described") for one in branches]
-        if multitask
-        else [],
+        elements=facts.elements,
+        branches=[RegisteredBranch(name=one.name, domain="not described") for one in branches],
         file=ModelFile(name=f"{name}{path.suffix}", sources=[place]),
     )
 
@@ -265,103 +336,3 @@ def plain_name(name: str) -> str:
     """Return a name of which every registry and every file system makes the same."""
     words = re.sub(r"[^\w\-.]", "-", name, flags=re.ASCII)
     return re.sub(r"\.{2,}", ".", words).strip(".")
-
-
-class _CheckedFile(io.RawIOBase):
-    """Reads a file and compares the hash of what was read in the end."""
-
-    def __init__(self, stream: IO[bytes], entry: _Entry) -> None:
-        self._stream, self._entry = stream, entry
-        self._digest = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        piece = self._stream.read(size)
-        self._digest.update(piece)
-        return piece
-
-    def check(self) -> None:
-        """Raise WriteError when the file was changed since it was hashed."""
-        if self._digest.hexdigest() != self._entry.sha256:
-            raise WriteError(
-                f"{self._entry.source} was changed while it was bundled", hint="bundle it again"
-            )
-
-
-@contextmanager
-def _checked(entry: _Entry) -> Iterator[_CheckedFile]:
-    with entry.source.open("rb") as stream:
-        yield _CheckedFile(stream, entry)
-
-
-def branch_of_file(path: Path, branch: str, folder: Path) -> BundledModel:
-    """Write a branch of a file as a model of its own, called `<file>-<branch>`.
-
-    Args:
-        path: A multi-task checkpoint.
-        branch: Name or alias of the branch.
-        folder: Where the branch's file goes.
-
-    Raises:
-        CheckpointError: When there is no such branch.
-        WriteError: When the folder cannot be written.
-    """
-    written = extract_branch(path, branch, folder / "branch.pt")
-    target = _named(written.path, path.stem, written.branch)
-    return BundledModel(target, origin=f"{path.name}, branch {written.branch}")
-
-
-def branch_of_place(
-    place: Located,
-    reference: str,
-    branch: str,
-    folder: Path,
-    *,
-    progress: Progress | None = None,
-    offline: bool = False,
-) -> BundledModel:
-    """Write a branch of a registered model, or of an address, as a model of its own.
-
-    Of a file that is not here only what the branch needs is fetched, as by `zoo pull --branch`.
-
-    Args:
-        place: The file.
-        reference: What messages and the branch's description call it.
-        branch: Name or alias of the branch.
-        folder: Where the branch's file goes.
-        progress: Who watches.
-        offline: Use only what is on this machine.
-
-    Raises:
-        CheckpointError: When there is no such branch.
-        TransferError: When the file cannot be had.
-        WriteError: When the folder cannot be written.
-    """
-    pulled = pull_branch(place, branch, folder / "branch.pt", progress=progress, offline=offline)
-    known = place.known.model if place.known else None
-    whole = known.name if known else Path(place.file.name).stem
-    target = _named(pulled.path, whole, pulled.branch)
-    if known is None:
-        return BundledModel(target, origin=f"{reference}, branch {pulled.branch}")
-    return BundledModel(target, _bundle_branch_described(known, pulled.branch, target))
-
-
-def _named(path: Path, whole: str, branch: str) -> Path:
-    """Give a branch's file its name."""
-    return path.replace(path.with_name(f"{plain_name(f'{whole}-{branch}')}.pt"))
-
-
-def _bundle_branch_described(known: RegisteredModel, branch: str, path: Path) -> RegisteredModel:
-    """Return the entry of a branch, made from that of the whole model."""
-    described = [one for one in known.branches if one.name == branch]
-    text = f"{branch}: {described[0].domain}" if described else branch
-    changes = {
-        "name": path.stem,
-        "aliases": [],
-        "description": f"The branch {text}. {known.description}",
-        "elements": [],
-        "branches": [],
-        "file": known.file.model_copy(
-            update={"name": path.name, "size": None, "sha256": None, "superseded": []}
-        ),
-    }
-    return known.model_copy(update=changes)

@@ -3,10 +3,13 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from schemas.base.writing import file_sha256
+from schemas.checkpoint.header import read_header
 from schemas.lock import Lock
-from zoo.branches import BranchSummary
+from zoo.branches import BranchSummary, summarize
 
 _DPA2_REFERENCE = """\
 @article{dpa2_2024,
@@ -18,6 +21,8 @@ _DPA2_REFERENCE = """\
   year    = {2024},
   doi     = {10.1038/s41524-024-01493-2}
 }"""
+ARCHITECTURES = {"dpa1": "DPA-1", "dpa2": "DPA-2", "dpa3": "DPA-3", "dpa4": "DPA-4"}
+"""Names of architectures by the type of their descriptor."""
 _TAGS = ("deepmd-kit", "interatomic-potential", "molecular-dynamics", "chemistry", "materials")
 _MOST_INPUT = 20_000
 """Characters of a training input beyond which the card leaves it to its file."""
@@ -58,6 +63,29 @@ class CardFacts:
     lock: Lock | None = None
     training_input: Mapping[str, Any] | None = None
     metrics: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, path: Path, **known: Any) -> "CardFacts":
+        """Return what a checkpoint says of itself, with what else is known.
+
+        Raises:
+            CheckpointError: It is no checkpoint.
+        """
+        header = read_header(path)
+        said = {"title": path.stem, "reference": str(path), "file": path.name}
+        return cls(
+            **(said | known),
+            size=path.stat().st_size,
+            sha256=file_sha256(path),
+            branches=summarize(header),
+            multitask="model_dict" in header.model_params,
+            steps=header.steps,
+        )
+
+    @property
+    def elements(self) -> list[str]:
+        """The elements of all branches, each once."""
+        return list(dict.fromkeys(name for one in self.branches for name in one.type_map))
 
 
 def model_card(facts: CardFacts) -> str:
@@ -114,10 +142,9 @@ def _use(facts: CardFacts) -> str:
 
 
 def _model(facts: CardFacts) -> str:
-    elements = list(dict.fromkeys(name for one in facts.branches for name in one.type_map))
     rows = [
         ("architecture", _architecture(facts)),
-        ("type map", " ".join(elements) or "-"),
+        ("type map", " ".join(facts.elements) or "-"),
         ("training steps", "unknown" if facts.steps is None else f"{facts.steps:,}"),
         ("licence", facts.licence or "not stated"),
         ("file", f"`{facts.file}`, {facts.size:,} bytes"),
@@ -179,8 +206,7 @@ def _citation(facts: CardFacts) -> str:
 
 def _architecture(facts: CardFacts) -> str:
     types = dict.fromkeys(branch.descriptor for branch in facts.branches)
-    names = {"dpa1": "DPA-1", "dpa2": "DPA-2", "dpa3": "DPA-3", "dpa4": "DPA-4"}
-    return ", ".join(names.get(kind, kind) for kind in types) or "unknown"
+    return ", ".join(ARCHITECTURES.get(kind, kind) for kind in types) or "unknown"
 
 
 def _count(branch: BranchSummary) -> str:

@@ -3,16 +3,14 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from schemas.base import environment
 from schemas.base.errors import ConfigError, TransferError
-from schemas.base.writing import file_sha256, write_text
-from schemas.checkpoint.header import read_header
+from schemas.base.writing import write_text
 from schemas.lock import LOCK_FILE, Lock, read_lock
-from zoo.branches import summarize
 from zoo.hubs.clients import check_endpoint, explained, quiet
 from zoo.model_card import CardFacts, model_card
 
@@ -80,32 +78,20 @@ def prepare(
         ConfigError: When another file is not what it should be.
     """
     _check_name(repo)
-    header = read_header(model)
-    sha256 = file_sha256(model)
-    lock = _lock_beside(model, sha256)
-    run = _read_json(training_input) if training_input else None
-    errors = _read_json(metrics) if metrics else None
     name = model.name if model.suffix else f"{model.name}.pt"
-    place = f"@{revision}" if revision else ""
-    card = model_card(
-        CardFacts(
-            title=repo.partition("/")[2],
-            reference=f"hf://{repo}{place}/{name}",
-            file=name,
-            size=model.stat().st_size,
-            sha256=sha256,
-            branches=summarize(header),
-            multitask="model_dict" in header.model_params,
-            steps=header.steps,
-            description=description,
-            licence=licence,
-            citation=citation,
-            lock=lock,
-            training_input=run,
-            metrics=errors,
-        )
+    facts = CardFacts.of(
+        model,
+        title=repo.partition("/")[2],
+        reference=f"hf://{repo}{f'@{revision}' if revision else ''}/{name}",
+        file=name,
+        description=description,
+        licence=licence,
+        citation=citation,
+        training_input=_read_json(training_input),
+        metrics=_read_json(metrics),
     )
-    files: dict[str, Path | str] = {CARD: card, name: model}
+    lock = _lock_beside(model, facts.sha256)
+    files: dict[str, Path | str] = {CARD: model_card(replace(facts, lock=lock)), name: model}
     if lock is not None:
         files[LOCK_FILE] = model.with_name(LOCK_FILE)
     if training_input is not None:
@@ -176,7 +162,9 @@ def _lock_beside(model: Path, sha256: str) -> Lock | None:
     return lock
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def _read_json(path: Path | None) -> Mapping[str, Any] | None:
+    if path is None:
+        return None
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

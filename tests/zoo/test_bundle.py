@@ -14,11 +14,11 @@ from schemas.base.errors import CheckpointError, RegistryError, WriteError
 from schemas.checkpoint.header import read_header
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.branches import summarize
-from zoo.bundle import BundledModel, branch_of_place, bundle
+from zoo.bundle import BundledModel, bundle, model_to_bundle
 from zoo.known_models import Located, known_models
 from zoo.model_card import CardFacts, model_card
 from zoo.registry import add, read_registry
-from zoo.resolve import fetch, located, model_file
+from zoo.resolve import fetch, model_file
 
 FILE = Path(__file__).parents[2] / "zoo" / "models" / "DPA2_water_tiny.pt"
 SHA256 = hashlib.sha256(FILE.read_bytes()).hexdigest()
@@ -99,8 +99,7 @@ def test_an_unpacked_archive_is_a_bundle(known, tmp_path):
 
 
 def test_one_branch_is_bundled_as_a_model_of_its_own(tmp_path):
-    place = located("DPA2_water_tiny")
-    branch = branch_of_place(place, "DPA2_water_tiny", "h2o_gfn2-xtb", tmp_path)
+    branch = model_to_bundle("DPA2_water_tiny", "h2o_gfn2-xtb", tmp_path)
     bundle([branch], tmp_path / "b")
     (model,) = read_registry(tmp_path / "b" / "registry.yaml").models
     assert model.name == "DPA2_water_tiny-H2O_GFN2-xTB"
@@ -176,17 +175,7 @@ def test_the_command_bundles_by_name_and_by_path(tmp_path):
 
 
 def test_text_of_a_registry_cannot_break_out_of_a_card():
-    header = read_header(FILE)
-    facts = CardFacts(
-        title="m",
-        reference="m",
-        file="m.pt",
-        size=1,
-        sha256="0" * 64,
-        branches=summarize(header),
-        multitask=True,
-        licence="MIT | <script>\n# heading",
-    )
+    facts = CardFacts.of(FILE, licence="MIT | <script>\n# heading")
     card = model_card(facts)
     _, front, body = card.split("---\n", 2)
     assert yaml.safe_load(front)["license"] == "mit | <script>\n# heading"
