@@ -77,8 +77,7 @@ def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointH
     """Return where a model was read, and what its file says."""
     from schemas.checkpoint.header import read_header
     from zoo.local_copies import local_file
-    from zoo.reference import LocalPath, parse_reference
-    from zoo.resolve import located
+    from zoo.resolve import LocalPath, located, parse_reference
 
     reference = parse_reference(model)
     if isinstance(reference, LocalPath):

@@ -258,8 +258,7 @@ def verify(
 
 def _checked(references: list[str], models: "KnownModels") -> "Iterator[Checked]":
     from zoo.local_copies import check_everything, check_file, check_located
-    from zoo.reference import LocalPath, parse_reference
-    from zoo.resolve import located
+    from zoo.resolve import LocalPath, located, parse_reference
 
     if not references:
         yield from check_everything(models)

@@ -55,7 +55,7 @@ def find_model(reference: str | Path | None) -> str | Path | None:
 
     Args:
         reference: A path, a registered name, `name@revision`, or an address
-            (`zoo.reference.parse_reference`).
+            (`zoo.resolve.parse_reference`).
 
     Raises:
         RegistryError: When it is none of these, or is known not to be a DPA-2 model.
@@ -76,8 +76,7 @@ def find_file(reference: Path) -> Path:
 def _file_of(reference: str | Path, *, any_family: bool = False) -> Path:
     from cli.output import Output
     from cli.transfer_progress import transfer_progress
-    from zoo.reference import LocalPath, parse_reference
-    from zoo.resolve import model_file
+    from zoo.resolve import LocalPath, model_file, parse_reference
 
     # as a path, an address has lost one of its two slashes
     text = re.sub(r"^([A-Za-z][A-Za-z0-9+.\-]+):/(?=[^/])", r"\1://", str(reference))

@@ -58,8 +58,7 @@ def pull(
     """
     from schemas.base import environment
     from schemas.base.errors import RegistryError
-    from zoo.reference import LocalPath, parse_reference
-    from zoo.resolve import located
+    from zoo.resolve import LocalPath, located, parse_reference
 
     if branch is not None and all_branches:
         raise typer.BadParameter("--branch and --all-branches exclude each other")
@@ -145,9 +144,9 @@ def _branch_file_name(place: "Located", branch: str) -> str:
 
 def _dry_run(out: Output, place: "Located", branch: str | None, *, offline: bool) -> Document:
     from schemas.base import environment
+    from zoo.hubs.fetch import offers
     from zoo.local_copies import local_file
     from zoo.remote_branch import branch_cost, quickest_remotes
-    from zoo.resolve import offers
 
     local = local_file(place)
     if local is None:

@@ -48,8 +48,7 @@ def show(
     Example: zoo show DPA2_medium --remote
     """
     from zoo.local_copies import local_file
-    from zoo.reference import LocalPath, ModelName, parse_reference
-    from zoo.resolve import located
+    from zoo.resolve import LocalPath, ModelName, located, parse_reference
 
     reference = parse_reference(model)
     known: KnownModel | None = None

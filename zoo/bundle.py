@@ -18,10 +18,9 @@ from schemas.base.writing import atomic_write, write_text
 from schemas.registry import FileSource, ModelFile, RegisteredBranch, RegisteredModel, Registry
 from zoo.checkpoint_writer import extract_branch
 from zoo.model_card import ARCHITECTURES, CardFacts, model_card
-from zoo.reference import LocalPath, parse_reference
 from zoo.registry import read_registry
 from zoo.remote_branch import pull_branch
-from zoo.resolve import fetch, located
+from zoo.resolve import LocalPath, fetch, located, parse_reference
 from zoo.transfer.remote import Progress
 
 REGISTRY = "registry.yaml"
@@ -74,7 +73,7 @@ def model_to_bundle(
     Of a file that is not here only what the branch needs is fetched, as by `zoo pull --branch`.
 
     Args:
-        reference: As `zoo.reference.parse_reference` takes it.
+        reference: As `zoo.resolve.parse_reference` takes it.
         branch: Name or alias of a branch; its model is called `<model>-<branch>`. None: all of it.
         folder: Where the branch's file goes.
         progress: Who watches.

@@ -57,7 +57,7 @@ class RemoteDescription:
         self._archive: Archive = open_archive(source)
         self._start = locate(source, self._archive.description)
         self._end = self._start + self._archive.description.num_bytes
-        self._entries = _Entries(source, self._start, self._end)
+        self._entries = _Entries(source, self._start)
         self._extra: dict[str, Any] = {}
         with suppress(_LostError):
             self._entries.read(lambda key: key.startswith("model."))
@@ -101,14 +101,14 @@ class RemoteDescription:
     def _tensors_of(self, branch: str) -> dict[str, Tensor]:
         order = branch_names(self._params or {})
         index = order.index(branch)
-        prefixes = {f"model.{name}.": number for number, name in enumerate(order)}
+        numbers = {name: number for number, name in enumerate(order)}
         entries = self._entries
-        entries.read(lambda key: _number(prefixes, key) not in (0, None))
+        entries.read(lambda key: numbers.get(_branch_of(key), 0) > 0)
         length = max(1, entries.key_position - self._first)
         if index > 1 and self._first + length * index - entries.position > _WORTH_LOOKING:
             start = self._look_for(entries.key_position, index, order, length)
-            entries = _Entries(self._source, start, self._end, entries)
-        entries.read(lambda key: (_number(prefixes, key) or 0) > index)
+            entries = _Entries(self._source, start, entries)
+        entries.read(lambda key: numbers.get(_branch_of(key), 0) > index)
         prefix = f"model.{branch}."
         found = {key: value for key, value in entries.state().items() if key.startswith(prefix)}
         if not all(isinstance(value, Tensor) for value in found.values()):
@@ -149,21 +149,10 @@ class _LostError(Exception):
     """The entries do not stand where they were expected."""
 
 
-def _number(prefixes: dict[str, int], key: str) -> int | None:
+def _branch_of(key: str) -> str:
+    """Return the branch that a key names; nothing for a key of another form."""
     parts = key.split(".", 2)
-    return prefixes.get(f"{parts[0]}.{parts[1]}.") if len(parts) == 3 else None
-
-
-class _Section:
-    """A part of a file as a file."""
-
-    def __init__(self, source: RangeFile, start: int, end: int) -> None:
-        self.name, self.size = source.name, end - start
-        self._source, self._start = source, start
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Return bytes from an offset on."""
-        return self._source.read_at(self._start + offset, min(length, self.size - offset))
+    return parts[1] if len(parts) == 3 and parts[0] == "model" else ""
 
 
 class _Entries:
@@ -172,7 +161,6 @@ class _Entries:
     Args:
         source: The checkpoint.
         start: Where the pickle, or an entry within it, begins.
-        end: Where the pickle ends.
         before: Entries in front, whose remembered values are known here; None: nothing is in front.
 
     Attributes:
@@ -180,23 +168,20 @@ class _Entries:
         key_position: Where the last key stands.
     """
 
-    def __init__(
-        self, source: RangeFile, start: int, end: int, before: "_Entries | None" = None
-    ) -> None:
-        self.key_position = start
-        self._source, self.start, self._end = source, start, end
-        self._stream = io.BufferedReader(Stream(_Section(source, start, end)), _READ_AHEAD)
+    def __init__(self, source: RangeFile, start: int, before: "_Entries | None" = None) -> None:
+        self._source, self.start, self.key_position = source, start, start
+        self._stream = io.BufferedReader(Stream(source), _READ_AHEAD)
+        self._stream.seek(start)
         skipped = 0 if before is None else (start - before.start) // _SHORTEST
         self._steps = instructions(self._stream, source.name, remembered=skipped)
         self._marks = 0 if before is None else 1
         self._depth = None if before is None else 1
         self._memo = None if before is None else before.unpickled()[1]
-        self._ended = False
 
     @property
     def position(self) -> int:
         """Where in the file the next instruction stands."""
-        return self.start + self._stream.tell()
+        return self._stream.tell()
 
     def read(self, enough: Callable[[str], bool]) -> None:
         """Go on until an entry's key is enough, or the entries end; then stand behind that key."""
@@ -205,7 +190,7 @@ class _Entries:
             if name == "PROTO" and argument >= 4:
                 raise _LostError  # numbers of remembered values follow from those before them
             if last == "SETITEMS" and self._depth == self._marks + 1 and name != "MARK":
-                self._ended, self.key_position = True, self.start + offset
+                self.key_position = offset
                 return
             if name == "MARK":
                 self._marks += 1
@@ -214,7 +199,7 @@ class _Entries:
             elif name in _TEXTS and self._depth is None and argument == EXTRA:
                 self._depth = self._marks
             elif name in _TEXTS and self._depth == self._marks:
-                self.key_position = self.start + offset
+                self.key_position = offset
                 if enough(argument):
                     return
             last = name
@@ -223,7 +208,7 @@ class _Entries:
         """Return what the pickle says up to the last key, and the values that it remembers."""
         content = self._source.read_at(self.start, self.key_position - self.start)
         begin = b"" if self._memo is None else b"\x80\x02}("
-        ends = b"u" * (self._marks) + b"."
+        ends = b"u" * self._marks + b"."
         reader = RestrictedUnpickler(begin + content + ends, self._source.name)
         if self._memo is not None:
             reader.memo = self._memo

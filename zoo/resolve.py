@@ -1,9 +1,8 @@
-"""Resolution of a reference to a file on this machine whose content is right."""
+"""References to models, and the files that they mean: on this machine, their content right."""
 
 import os
 import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -12,36 +11,148 @@ from urllib.parse import unquote, urlsplit
 from pydantic import ValidationError
 
 from schemas.base import environment
-from schemas.base.errors import RegistryError, TransferError, WriteError
+from schemas.base.errors import RegistryError, WriteError
+from schemas.base.names import did_you_mean
 from schemas.base.writing import atomic_write, file_sha256
 from schemas.registry import ModelFile
 from zoo.cache import Store
 from zoo.known_models import KnownModel, Located, known_models
 from zoo.local_copies import shipped_file
-from zoo.reference import Address, HubPath, LocalPath, ModelName, Reference, parse_reference
 from zoo.registry import replaced
-from zoo.transfer.remote import Download, Progress, Remote, shown
+from zoo.transfer.remote import Download, Progress, is_loopback
 
-_SECONDS = 10.0
+_SUFFIXES = frozenset(
+    {".pt", ".pth", ".pt2", ".dp", ".yaml", ".hlo", ".savedmodel", ".safetensors"}
+)
+_HUBS: dict[str, tuple[Literal["huggingface", "modelscope"], str]] = {
+    "hf": ("huggingface", "Hugging Face"),
+    "ms": ("modelscope", "ModelScope"),
+}
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://")
+_ON_HUB = re.compile(
+    r"(?P<repo>\w[\w\-.]*/\w[\w\-.]*)(@(?P<revision>\w[^/@]*))?/(?P<path>[^?#]+)", re.ASCII
+)
+_NAME = re.compile(r"(?P<name>[^@]+)(@(?P<revision>[^@]+))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """What a source says about a file.
+class LocalPath:
+    """A file on this machine, whether it is there or not."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A name or an alias of a registry; `revision` is what stands behind `@`."""
+
+    name: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HubPath:
+    """A file in a repository of a hub; `revision` is None for the newest."""
+
+    hub: Literal["huggingface", "modelscope"]
+    repo: str
+    path: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A file at an https address, or at an http address of this machine."""
+
+    url: str
+
+
+Reference = LocalPath | ModelName | HubPath | Address
+
+
+def parse_reference(text: str) -> Reference:
+    """Return what a reference means; nothing but the names of local files is looked at.
+
+    A path is what exists, has the suffix of a model file, or has a folder in it; also what exists
+    once `.pt` is added, a suffix that deepmd-kit lets people leave out. An existing path is never
+    taken for a name: `./NAME` and `NAME` are the same file if it is there.
 
     Args:
-        label: What messages call the source.
-        url: Its address, without what may be secret.
-        size: Bytes; None where it does not say, or does not have the file.
-        problem: Why it cannot be used; None when it can.
-        in_pieces: Whether parts of the file can be asked for, as one branch needs.
-    """
+        text: A name, `name@revision`, `hf://owner/name[@revision]/file`,
+            `ms://owner/name[@revision]/file`, `https://...`, or a path.
 
-    label: str
-    url: str
-    size: int | None = None
-    problem: str | None = None
-    in_pieces: bool = False
+    Raises:
+        RegistryError: When it is none of these; says what is wrong with it.
+    """
+    scheme = _SCHEME.match(text)
+    if scheme is not None:
+        return _address(text, scheme["scheme"].lower())
+    path = Path(text)
+    if not text.strip():
+        raise RegistryError(
+            "an empty text is neither a file nor a name of a model",
+            hint="`zoo list` shows the names",
+        )
+    if "/" in text or os.sep in text or _is_path(path):
+        return LocalPath(path)
+    found = _NAME.fullmatch(text)
+    if found is None:
+        raise RegistryError(
+            f"`{text}` is neither a file nor a name of a model",
+            hint="write NAME or NAME@REVISION; `zoo list` shows the names",
+        )
+    return ModelName(found["name"], found["revision"])
+
+
+def _is_path(path: Path) -> bool:
+    if path.suffix in _SUFFIXES:
+        return True
+    try:
+        return path.exists() or (path.parent / f"{path.name}.pt").exists()
+    except (OSError, ValueError):  # longer than any name of a file system, or empty
+        return False
+
+
+def _address(text: str, scheme: str) -> Reference:
+    if scheme in _HUBS:
+        return _on_hub(text, scheme)
+    if scheme not in {"https", "http"}:
+        raise RegistryError(
+            f"`{text}`: models do not come through {scheme}://",
+            hint=did_you_mean(scheme, ["https", "hf", "ms"]),
+        )
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname
+    except ValueError as error:
+        raise RegistryError(f"`{text}` is not an address: {error}") from error
+    if not host or not parts.path.strip("/"):
+        raise RegistryError(f"`{text}` names no file", hint="give the whole address of a file")
+    if parts.username or parts.password:
+        raise RegistryError(
+            f"an address of {host} with a password in it would end in logs and in histories",
+            hint="use an address without one; tokens of hubs are read from their own settings",
+        )
+    if scheme == "http" and not is_loopback(host):
+        raise RegistryError(
+            f"`{text}` is not encrypted: anybody between here and {host} could change the file",
+            hint=f"write https://; for a server of `zoo serve` on a local network: "
+            f"zoo registry add http://{parts.netloc}/registry.yaml --insecure",
+        )
+    return Address(text)
+
+
+def _on_hub(text: str, scheme: str) -> HubPath:
+    hub, title = _HUBS[scheme]
+    found = _ON_HUB.fullmatch(text.partition("://")[2])
+    parts = found["path"].split("/") if found else []
+    if found is None or {"", ".", ".."} & set(parts):
+        raise RegistryError(
+            f"`{text}` is not a file on {title}",
+            hint=f"write {scheme}://owner/name/file.pt or {scheme}://owner/name@revision/file.pt",
+        )
+    revision = unquote(found["revision"]) if found["revision"] else None  # refs%2Fpr%2F1
+    return HubPath(hub, found["repo"], found["path"], revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +183,7 @@ def model_file(
     this machine; its content is compared with the registry's hash.
 
     Args:
-        reference: As `zoo.reference.parse_reference` takes it.
+        reference: As `zoo.resolve.parse_reference` takes it.
         progress: Who watches the transfer.
         offline: Use only what is on this machine; None: as `ZOO_OFFLINE` says.
         any_family: The file is wanted as it is; else one that this engine cannot compute is
@@ -153,15 +264,6 @@ def fetch(
     return fetch_file(place, Store(), progress=progress, offline=offline)
 
 
-def offers(place: Located) -> list[Offer]:
-    """Ask every source of a file for its size, all at the same time; nothing is fetched."""
-    from zoo.hubs.fetch import remotes_of
-
-    remotes = [remote for _, remote in remotes_of(place)]
-    with ThreadPoolExecutor(max(1, len(remotes))) as threads:
-        return list(threads.map(_ask, remotes))
-
-
 def place(
     file: Path, folder: Path, name: str, *, sha256: str, link: bool = True, replace: bool = False
 ) -> Placed:
@@ -233,31 +335,6 @@ def _at(place: str, **source: str) -> Located:
             f"`{source.get(str(key), place)}` cannot be the {key} of a file on the network",
             hint="names have letters, digits, `-`, `_` and `.`",
         ) from error
-
-
-def _ask(remote: Remote) -> Offer:
-    import httpx2
-
-    from zoo.transfer.client import new_client, open_reply
-
-    url = shown(remote.url)
-    try:
-        with new_client(_SECONDS) as client, open_reply(client, "HEAD", remote) as reply:
-            if reply.status_code != httpx2.codes.OK:
-                return Offer(remote.label, url, problem=f"answered {reply.status_code}")
-            if reply.headers.get("Content-Type", "").startswith("text/html"):
-                return Offer(remote.label, url, problem="a web page, not the file")
-            length = reply.headers.get("Content-Length", "")
-            return Offer(
-                remote.label,
-                url,
-                size=int(length) if length.isdigit() else None,
-                in_pieces=reply.headers.get("Accept-Ranges", "") == "bytes",
-            )
-    except httpx2.HTTPError as error:
-        return Offer(remote.label, url, problem=str(error) or type(error).__name__)
-    except TransferError as error:
-        return Offer(remote.label, url, problem=error.message)
 
 
 def _file_name(path: str) -> str:

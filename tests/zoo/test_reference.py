@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from schemas.base.errors import RegistryError
-from zoo.reference import Address, HubPath, LocalPath, ModelName, parse_reference
+from zoo.resolve import Address, HubPath, LocalPath, ModelName, parse_reference
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Fetching a model's file from whichever place has it: the right bytes, or what each answered."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
+
+import httpx2
 
 from schemas.base import environment
 from schemas.base.errors import RegistryError, TransferError
@@ -23,7 +26,7 @@ from zoo.hubs.clients import Client, client_of, huggingface_headers
 from zoo.known_models import Located
 from zoo.local_copies import beside, place_of, wrong_content
 from zoo.registry import replaced
-from zoo.transfer.client import check_url
+from zoo.transfer.client import check_url, new_client, open_reply
 from zoo.transfer.remote import (
     Counted,
     Download,
@@ -32,8 +35,11 @@ from zoo.transfer.remote import (
     Remote,
     UnreachableError,
     WrongContentError,
+    shown,
 )
 from zoo.transfer.sources import by_latency
+
+_SECONDS = 10.0
 
 
 def remotes_of(place: Located) -> list[tuple[Source, Remote]]:
@@ -285,3 +291,50 @@ def _command(source: Source) -> str | None:
     scheme, newest = ("hf", "main") if isinstance(source, HuggingFaceSource) else ("ms", "master")
     revision = "" if source.revision == newest else f"@{source.revision}"
     return f"zoo pull {scheme}://{source.repo}{revision}/{source.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a source says about a file.
+
+    Args:
+        label: What messages call the source.
+        url: Its address, without what may be secret.
+        size: Bytes; None where it does not say, or does not have the file.
+        problem: Why it cannot be used; None when it can.
+        in_pieces: Whether parts of the file can be asked for, as one branch needs.
+    """
+
+    label: str
+    url: str
+    size: int | None = None
+    problem: str | None = None
+    in_pieces: bool = False
+
+
+def offers(place: Located) -> list[Offer]:
+    """Ask every source of a file for its size, all at the same time; nothing is fetched."""
+    remotes = [remote for _, remote in remotes_of(place)]
+    with ThreadPoolExecutor(max(1, len(remotes))) as threads:
+        return list(threads.map(_ask, remotes))
+
+
+def _ask(remote: Remote) -> Offer:
+    url = shown(remote.url)
+    try:
+        with new_client(_SECONDS) as client, open_reply(client, "HEAD", remote) as reply:
+            if reply.status_code != httpx2.codes.OK:
+                return Offer(remote.label, url, problem=f"answered {reply.status_code}")
+            if reply.headers.get("Content-Type", "").startswith("text/html"):
+                return Offer(remote.label, url, problem="a web page, not the file")
+            length = reply.headers.get("Content-Length", "")
+            return Offer(
+                remote.label,
+                url,
+                size=int(length) if length.isdigit() else None,
+                in_pieces=reply.headers.get("Accept-Ranges", "") == "bytes",
+            )
+    except httpx2.HTTPError as error:
+        return Offer(remote.label, url, problem=str(error) or type(error).__name__)
+    except TransferError as error:
+        return Offer(remote.label, url, problem=error.message)
