@@ -11,6 +11,7 @@ from schemas.check.rule import fault, note, rule, warning
 from schemas.check.schema_faults import shown
 from schemas.input.branches import BRANCH_DATA, LEGACY_KEYS, ROOT_KEYS, Draft
 from schemas.input.section import is_comment
+from schemas.input.view import sound_value
 
 _IN_TENSOR_NAMES = ("descriptor", "fitting_net", "layers", "networks", "atomic_model", "model")
 _PLAIN = "use letters, digits, - and _"
@@ -87,7 +88,7 @@ def aliases_are_distinct(draft: Draft) -> Iterator[Finding]:
     """Demand that each name leads to one branch."""
     owners = {name: name for name in draft.branches}
     for name, config in draft.sound.items():
-        for index, alias in enumerate(draft.value(config, "model.model_branch_alias") or ()):
+        for index, alias in enumerate(sound_value(config, "model.model_branch_alias") or ()):
             path = ("model", "model_dict", name, "model_branch_alias", index)
             if alias in owners:
                 message = f"`{alias}` is a name of branch `{owners[alias]}` already"
@@ -331,8 +332,8 @@ def branches_are_validated(draft: Draft) -> Iterator[Finding]:
     without = [
         name
         for name, config in draft.sound.items()
-        if draft.value(config, "training.validation_data") is None
-        and draft.value(config, "training.training_data") is not None
+        if sound_value(config, "training.validation_data") is None
+        and sound_value(config, "training.training_data") is not None
     ]
     if without and len(without) == len(draft.branches):
         message = "no branch has validation_data: overfitting will not show"
@@ -348,9 +349,9 @@ def settings_are_for_branches(draft: Draft) -> Iterator[Finding]:
     """Refuse what deepmd-kit has for a single task only."""
     for config in draft.sound.values():
         for path in ("validating.full_validation", "validating.ema_full_validation"):
-            if draft.value(config, path):
+            if sound_value(config, path):
                 yield fault(path, "full validation is for a single task", "remove it")
-        if draft.value(config, "training.zero_stage"):
+        if sound_value(config, "training.zero_stage"):
             yield fault("training.zero_stage", "zero_stage is for a single task", "write 0")
 
 

@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from schemas.base.diagnostics import Finding, Path, Severity
+from schemas.input.start import StartOption
 from schemas.input.view import UnusableError
 
-Scope = Literal["input", "single-task", "multi-task", "start"]
+Scope = Literal["input", "single-task", "multi-task", "start", "checkpoint"] | StartOption
 """What a rule looks at.
 
 `input`: an `Input`, be it one branch of several; `single-task`: an `Input` that is no branch;
-`multi-task`: all branches at once (`schemas.input.branches.Draft`); `start`: an `Input` and the
-checkpoint from which it starts (`schemas.input.start.RunStart`).
+`multi-task`: all branches at once (`schemas.input.branches.Draft`); `start`: what a run starts
+from (`schemas.input.start.RunStart`); `checkpoint`: the same if that is a checkpoint; an option:
+if that names it.
 """
 
 RuleFunction = Callable[[Any], Iterator[Finding]]
@@ -44,15 +46,15 @@ def rule(
     return register
 
 
-def run_rules(subject: Any, scope: Scope = "input") -> list[Finding]:
-    """Return what the rules of a scope find wrong with what they look at.
+def run_rules(subject: Any, *scopes: Scope) -> list[Finding]:
+    """Return what the rules of some scopes find wrong with what they look at.
 
     An input may be partial (`schemas.input.view`): a rule that needs a value that is missing or
     faulty itself ends there.
     """
     found: list[Finding] = []
     for item in RULES:
-        if item.scope == scope:
+        if item.scope in scopes:
             with suppress(UnusableError):
                 found.extend(replace(finding, code=item.code) for finding in item.find(subject))
     return found

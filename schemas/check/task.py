@@ -85,9 +85,7 @@ def examine(view: View, textual: Sequence[Path] = ()) -> Examined:
                 findings.append(finding)
     broken += hidden
     sound = config if config is not None and not broken else partial(Input, data, broken)
-    findings += run_rules(sound)
-    if view.branch is None:
-        findings += run_rules(sound, "single-task")
+    findings += run_rules(sound, "input", *(("single-task",) if view.branch is None else ()))
     findings = without_consequences(findings)
     return Examined(config, sound, [placed(finding, view) for finding in findings])
 

@@ -11,7 +11,7 @@ from schemas.input.root import Input, Link, MultiTaskInput, MultiTaskTraining
 from schemas.input.section import aliases, canonical_keys, is_comment
 from schemas.input.start import Start, with_pretrained
 from schemas.input.training import TaskData
-from schemas.input.view import UnusableError, View, object_in
+from schemas.input.view import View, object_in, sound_value
 
 COMPONENTS = ("type_map", "descriptor", "fitting_net")
 """What a branch may refer to by name."""
@@ -144,20 +144,9 @@ class Draft:
             return branch.get(component), ("model", "model_dict", name, component)
         return self.common[component], ("model", component)
 
-    @staticmethod
-    def value(config: Input, dotted: str) -> Any:
-        """Return a value of a branch, None if it is missing or faulty."""
-        found: Any = config
-        try:
-            for part in dotted.split("."):
-                found = getattr(found, part)
-        except (UnusableError, AttributeError):
-            return None
-        return found
-
     def values(self, dotted: str) -> dict[str, Any]:
         """Return the values of a key in all branches where it is sound."""
-        found = {name: self.value(config, dotted) for name, config in self.sound.items()}
+        found = {name: sound_value(config, dotted) for name, config in self.sound.items()}
         return {name: value for name, value in found.items() if value is not None}
 
     @cached_property

@@ -1,7 +1,7 @@
 """What a training starts from: a checkpoint, and which branch of it serves which branch."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -148,13 +148,6 @@ class Target:
         """Return where in the file a path of this branch is written."""
         return self.view.original(as_written(self.view.data, parts))
 
-    @property
-    def head(self) -> str | None:
-        """The branch of the checkpoint that the input asks for."""
-        model = self.view.data.get("model")
-        head = model.get("finetune_head") if isinstance(model, dict) else None
-        return head if isinstance(head, str) else None
-
 
 def targets_of(config: Input | MultiTaskInput) -> list[Target]:
     """Return the branches of a checked input; one for a single task."""
@@ -184,6 +177,12 @@ class RunStart:
     """All of the input; None if there are faults in it."""
 
     @property
+    def checkpoint(self) -> Start:
+        """The checkpoint, where there is one."""
+        assert self.start is not None
+        return self.start
+
+    @property
     def is_multitask(self) -> bool:
         """Whether the input has branches."""
         return any(target.view.branch is not None for target in self.targets)
@@ -196,31 +195,29 @@ class RunStart:
         """
         if self.start is None:
             return {}
-        found = {}
-        for target in self.targets:
-            source = choose(self.start, target.view, is_multitask=self.is_multitask)
-            if source is not None:
-                found[target.name] = source
-        return found
+        found = {
+            target.name: choose(self.start, target.view, is_multitask=self.is_multitask)
+            for target in self.targets
+        }
+        return {name: source for name, source in found.items() if source is not None}
 
     def place(self, path: Path) -> Path:
         """Return where in the file a path of the normalised input is written."""
-        parts = [str(part) for part in path]
         named = {target.view.branch: target for target in self.targets}
-        for section in (("loss_dict",), ("training", "data_dict")):
-            length = len(section)
-            if tuple(parts[:length]) == section and parts[length : length + 1]:
-                target = named.get(parts[length])
-                inside = "loss" if section == ("loss_dict",) else "training"
-                return path if target is None else target.path(inside, *parts[length + 1 :])
-        return self.targets[0].path(*parts) if self.targets else path
+        match [str(part) for part in path]:
+            case ["loss_dict", branch, *rest]:
+                return named[branch].path("loss", *rest) if branch in named else path
+            case ["training", "data_dict", branch, *rest]:
+                return named[branch].path("training", *rest) if branch in named else path
+            case parts:
+                return self.targets[0].path(*parts) if self.targets else path
 
     def is_undecided(self, target: Target) -> bool:
         """Whether a fitting net would be random because no branch is chosen."""
         source = self.sources.get(target.name)
         if self.start is None or source is None or source.fitting != "random":
             return False
-        return RANDOM not in (self.start.branch, target.head)
+        return RANDOM not in (self.start.branch, target.view.head)
 
     @cached_property
     def models(self) -> dict[str, Model | ConfigError]:
@@ -230,6 +227,14 @@ class RunStart:
             if source.branch not in found:
                 found[source.branch] = model_of(source)
         return found
+
+    def pairs(self) -> Iterator[tuple[Target, Source, Model]]:
+        """Yield each branch of the input with the one that it starts from and its model."""
+        for target in self.targets:
+            source = self.sources.get(target.name)
+            model = self.models.get(source.branch) if source is not None else None
+            if source is not None and isinstance(model, Model):
+                yield target, source, model
 
 
 def choose(start: Start, view: View, *, is_multitask: bool) -> Source | None:
@@ -244,10 +249,7 @@ def choose(start: Start, view: View, *, is_multitask: bool) -> Source | None:
     def source(branch: str, fitting: FittingNet = "copied") -> Source:
         return Source(start.file, branch, branches[branch], fitting)
 
-    model = view.data.get("model")
-    written = model.get("finetune_head") if isinstance(model, dict) else None
-    head = written if isinstance(written, str) else None
-    first = next(iter(branches))
+    head, first = view.head, next(iter(branches))
     if start.option != "--finetune":
         name = view.branch or SINGLE_TASK_BRANCH
         if not is_multitask and not start.has_branches:

@@ -185,6 +185,12 @@ class View:
     origins: tuple[tuple[Path, Path], ...] = ()
     hidden: tuple[Path, ...] = ()
 
+    @property
+    def head(self) -> str | None:
+        """The branch of a checkpoint from which the task asks to start."""
+        head = object_in(self.data, "model").get("finetune_head")
+        return head if isinstance(head, str) else None
+
     def original(self, path: Path) -> Path:
         """Return where in the file a path of this view is written."""
         for here, there in self.origins:
@@ -253,6 +259,16 @@ def partial(section: type[_S], data: Any, broken: Sequence[Path]) -> _S:
         elif field.default is not PydanticUndefined:
             values[name] = field.default
     return cast("_S", _Partial(section, values, set(plain) & set(section.model_fields)))
+
+
+def sound_value(section: Any, dotted: str) -> Any:
+    """Return a value of a section at a dotted path, None if it is missing or faulty."""
+    try:
+        for part in dotted.split("."):
+            section = getattr(section, part)
+    except (UnusableError, AttributeError):
+        return None
+    return section
 
 
 def class_of(value: Any) -> type[Section] | None:
