@@ -48,27 +48,24 @@ def severities(document):
     ]
 
 
-@pytest.mark.parametrize(
-    ("section", "changes", "code"),
-    [
-        case("deepmd-kit 3.2 input | optimizer HybridMuon | right, but not trained here",
-             "optimizer", {"type": "HybridMuon"}, "ZOO332"),
-        case("deepmd-kit 3.2 input | optimizer AdaMuon | right, but not trained here", "optimizer",
-             {"type": "AdaMuon"}, "ZOO332"),
-        case("deepmd-kit input | optimizer LKF | right, but not trained here", "optimizer",
-             {"type": "LKF"}, "ZOO332"),
-        case("deepmd-kit 3.2 input | training.zero_stage | refused by validate, as by train",
-             "training", {"zero_stage": 1}, "ZOO345"),
-        case("deepmd-kit input | training.profiling | refused by validate, as by train", "training",
-             {"profiling": True}, "ZOO341"),
-        case("deepmd-kit 3.1 input | a Hessian term of the loss | refused by validate, as by train",
-             "loss", HESSIAN, "ZOO341"),
-        case("deepmd-kit 3.2 input | bridging_method | right, but not trained here", "model",
-             {"bridging_method": "ZBL"}, "ZOO113"),
-        case("deepmd-kit input | a DPA-3 descriptor | a note for a user of deepmd-kit",
-             "model.descriptor", {"type": "dpa3"}, "ZOO108"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("section", "changes", "code"), [
+    case("deepmd-kit 3.2 input | optimizer HybridMuon | right, but not trained here", "optimizer",
+         {"type": "HybridMuon"}, "ZOO332"),
+    case("deepmd-kit 3.2 input | optimizer AdaMuon | right, but not trained here", "optimizer",
+         {"type": "AdaMuon"}, "ZOO332"),
+    case("deepmd-kit input | optimizer LKF | right, but not trained here", "optimizer",
+         {"type": "LKF"}, "ZOO332"),
+    case("deepmd-kit 3.2 input | training.zero_stage | refused by validate, as by train",
+         "training", {"zero_stage": 1}, "ZOO345"),
+    case("deepmd-kit input | training.profiling | refused by validate, as by train", "training",
+         {"profiling": True}, "ZOO341"),
+    case("deepmd-kit 3.1 input | a Hessian term of the loss | refused by validate, as by train",
+         "loss", HESSIAN, "ZOO341"),
+    case("deepmd-kit 3.2 input | bridging_method | right, but not trained here", "model",
+         {"bridging_method": "ZBL"}, "ZOO113"),
+    case("deepmd-kit input | a DPA-3 descriptor | a note for a user of deepmd-kit",
+         "model.descriptor", {"type": "dpa3"}, "ZOO108"),
+])  # fmt: skip
 def test_what_only_deepmd_kit_trains_is_refused_here_and_noted_for_it(section, changes, code):
     document = changed(section, changes)
     ours, theirs = severities(document)
@@ -77,25 +74,21 @@ def test_what_only_deepmd_kit_trains_is_refused_here_and_noted_for_it(section, c
         dpa2.train(document, output_dir="o", device="cpu", progress=False)
 
 
-@pytest.mark.parametrize(
-    ("section", "changes", "code", "expected"),
-    [
-        case("zoo input | batch_size mixed:4, a rule of ours | a note on portability; for "
-             "deepmd-kit, which ends with a ValueError, an error", "training.training_data",
-             {"batch_size": "mixed:4"}, "ZOO343", ("note", "error")),
-        case("deepmd-kit input | preset_out_bias with a misspelt output | an error; deepmd-kit "
-             "ignores it", "model", {"preset_out_bias": {"enery": [-1.0, -2.0]}}, "ZOO231",
-             ("error", "error")),
-        case("deepmd-kit input | a preset energy of two numbers | an error", "model",
-             {"preset_out_bias": {"energy": [[-1.0, 2.0], None]}}, "ZOO231", ("error", "error")),
-        case("deepmd-kit input | a list trainable longer than the net has layers | an error; "
-             "deepmd-kit's PyTorch backend takes any length", "model.fitting_net",
-             {"trainable": [True] * 9}, "ZOO342", ("error", "error")),
-        case("deepmd-kit input | descriptor in double, fitting net in single precision | a "
-             "warning that names both", "model.fitting_net", {"precision": "single"}, "ZOO344",
-             ("warning", "warning")),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("section", "changes", "code", "expected"), [
+    case("zoo input | batch_size mixed:4, a rule of ours | a note on portability; for deepmd-kit, "
+         "which ends with a ValueError, an error", "training.training_data",
+         {"batch_size": "mixed:4"}, "ZOO343", ("note", "error")),
+    case("deepmd-kit input | preset_out_bias with a misspelt output | an error; deepmd-kit ignores "
+         "it", "model", {"preset_out_bias": {"enery": [-1.0, -2.0]}}, "ZOO231", ("error", "error")),
+    case("deepmd-kit input | a preset energy of two numbers | an error", "model",
+         {"preset_out_bias": {"energy": [[-1.0, 2.0], None]}}, "ZOO231", ("error", "error")),
+    case("deepmd-kit input | a list trainable longer than the net has layers | an error; "
+         "deepmd-kit's PyTorch backend takes any length", "model.fitting_net",
+         {"trainable": [True] * 9}, "ZOO342", ("error", "error")),
+    case("deepmd-kit input | descriptor in double, fitting net in single precision | a warning "
+         "that names both", "model.fitting_net", {"precision": "single"}, "ZOO344",
+         ("warning", "warning")),
+])  # fmt: skip
 def test_what_is_a_fault_for_one_of_both(section, changes, code, expected):
     ours, theirs = severities(changed(section, changes))
     assert (ours[code], theirs[code]) == expected
@@ -117,17 +110,12 @@ def test_the_trainer_asks_what_the_validator_asks():
     assert [item.path for item in foreign_optimizer(Section())] == [("type",)]
 
 
-@pytest.mark.parametrize(
-    ("name", "usual"),
-    [
-        case("deepmd-kit input | precision `double` | float64, kept as written",
-             "double", "float64"),
-        case("deepmd-kit input | precision `single` | float32, kept as written",
-             "single", "float32"),
-        case("deepmd-kit input | precision `half` | float16, kept as written, with a warning",
-             "half", "float16"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "usual"), [
+    case("deepmd-kit input | precision `double` | float64, kept as written", "double", "float64"),
+    case("deepmd-kit input | precision `single` | float32, kept as written", "single", "float32"),
+    case("deepmd-kit input | precision `half` | float16, kept as written, with a warning", "half",
+         "float16"),
+])  # fmt: skip
 def test_precisions_by_their_other_names(name, usual):
     found = []
     for spelled in (name, usual):
@@ -158,15 +146,12 @@ def fixed_descriptor(descriptor, name="input.json"):
     return json.loads(fixed.text)["model"]["descriptor"], fixed.report
 
 
-@pytest.mark.parametrize(
-    ("added", "expected"),
-    [
-        case("deepmd-kit 3.0.0a0 input | the flat layout, which lacks keys of today | what was "
-             "done then is written out: the same network", {}, [False] * 3),
-        case("an input between two versions | the flat layout with one of the later keys | the "
-             "key stays as it is", {"repformer_g1_out_mlp": True}, [False, False, True]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("added", "expected"), [
+    case("deepmd-kit 3.0.0a0 input | the flat layout, which lacks keys of today | what was done "
+         "then is written out: the same network", {}, [False] * 3),
+    case("an input between two versions | the flat layout with one of the later keys | the key "
+         "stays as it is", {"repformer_g1_out_mlp": True}, [False, False, True]),
+])  # fmt: skip
 def test_the_flat_layout_stays_the_network_it_was(added, expected):
     descriptor, report = fixed_descriptor(FLAT | added)
     assert [descriptor["repformer"].get(key) for key in FORMER] == expected

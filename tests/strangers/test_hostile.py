@@ -8,13 +8,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import ase.io
 import h5py
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
-from click.testing import Result
 
 import dpa2
 from cli.safetensors_format import register_safetensors
@@ -24,8 +21,8 @@ from dpa2.formats.dictionary_files import read_hdf5, write_hdf5
 from dpa2.formats.table import format_of
 from schemas.base.errors import CheckpointError, ConversionError, ZooError
 from schemas.checkpoint.kinds import check_name
-from tests.commands import outcome
-from tests.evaluate.conftest import GOLDEN, write_system
+from tests.commands import answer
+from tests.evaluate.conftest import GOLDEN
 from tests.strangers.situations import case, situation
 
 SMALL = GOLDEN / "small" / "model.pt"
@@ -110,17 +107,6 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dpa2.formats.savedmodel.need_to_run", opened)
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with labelled data, a structure and an input."""
-    monkeypatch.chdir(tmp_path)
-    with np.load(GOLDEN / "small" / "expected.npz") as frames:
-        write_system(tmp_path / "data", dict(frames))
-    ase.io.write(tmp_path / "water.xyz", Atoms("OHH", np.eye(3) * 2, cell=[9] * 3, pbc=True))
-    shutil.copy(GOLDEN / "small" / "input.json", tmp_path)
-    return tmp_path
-
-
 COMMANDS = {
     "test": ["test", "-m", "MODEL", "-s", "data"],
     "predict": ["predict", "water.xyz", "-m", "MODEL", "-o", "out.xyz"],
@@ -141,14 +127,6 @@ COMMANDS = {
     "restart": ["train", "input.json", "--restart", "MODEL"],
     "bundle": ["bundle", "MODEL", "-o", "bundle"],
 }
-
-
-def said(result: Result) -> str:
-    """Return all that a command said, the error with which it ended included."""
-    error = result.exception
-    assert isinstance(error, SystemExit | ZooError | None), repr(error)
-    words = f"{error.message} {error.hint}" if isinstance(error, ZooError) else ""
-    return result.output + words
 
 
 @pytest.mark.parametrize("name", ["model.ckpt.pt", "model", "model.dp", "model.pt2", "link.pt"])
@@ -177,9 +155,9 @@ def test_no_command_runs_a_program_called_checkpoint(
     command: list[str], program: Path, place: Path, nothing_runs: None
 ) -> None:
     shutil.copy(program, place / "model.ckpt.pt")
-    result = outcome(*(part.replace("MODEL", "model.ckpt.pt") for part in command))
-    assert result.exit_code != 0
-    assert "TorchScript" in said(result)
+    code, said = answer(*(part.replace("MODEL", "model.ckpt.pt") for part in command))
+    assert code != 0
+    assert "TorchScript" in said
     assert not list(place.glob("out.*"))
 
 
@@ -315,9 +293,9 @@ def test_damage_to_a_tensor_is_named(suffix: str, models: dict[str, Path], place
     name = f"bad{suffix}"
     for command in ("test", "predict", "freeze", "convert", "compare", "deviation"):
         arguments = [part.replace("MODEL", name) for part in COMMANDS[command]]
-        result = outcome(*arguments)
-        assert result.exit_code != 0
-        assert "CRC-32" in said(result), command
+        code, said = answer(*arguments)
+        assert code != 0
+        assert "CRC-32" in said, command
 
 
 def many_times(path: Path) -> None:
@@ -370,8 +348,8 @@ def test_names_of_files_do_not_reach_scripts(place: Path) -> None:
     shutil.copy(SMALL, place / name)
     for engine in ("ase", "lammps"):
         arguments = ["md", "water.xyz", "-m", name, "--engine", engine, "-o", engine]
-        result = outcome(*arguments)
-        assert result.exit_code == 0, said(result)
+        code, said = answer(*arguments)
+        assert code == 0, said
         texts = "".join(path.read_text() for path in Path(engine).glob("*.py"))
         texts += "".join(path.read_text() for path in Path(engine).glob("in.*"))
         assert texts

@@ -138,8 +138,8 @@ def npy(shape: str, descr: str = "'<f8'", body: bytes = b"\0" * 64) -> bytes:
     case("a stranger's .npy | a header that claims 7 TB | refused: truncated",
          npy("(100000000000, 9)"), "truncated"),
     case("a stranger's .npy | a negative length | refused: the shape", npy("(-1, 9)"), "shape"),
-    case("a stranger's .npy | pickled objects in an array | refused: no real numbers", npy("(2,)",
-         "'|O'", b"\x80\x04cposix\nsystem\n."), "objects"),
+    case("a stranger's .npy | pickled objects in an array | refused: no real numbers",
+         npy("(2,)", "'|O'", b"\x80\x04cposix\nsystem\n."), "objects"),
     case("a stranger's .npy | a header nested 50 deep | refused in words",
          npy("(" * 50 + "2" + ")" * 50), "is not a numpy array file"),
 ])  # fmt: skip

@@ -1,34 +1,21 @@
 """Where `-o` leads: links are written through; devices, pipes and folders are refused."""
 
 import os
-import shutil
 import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
-import numpy as np
 import pytest
-from ase import Atoms
-from click.testing import Result
 
 from dpa2.formats.savedmodel import MARK, replaced_folder
-from schemas.base.errors import WriteError, ZooError
+from schemas.base.errors import WriteError
 from schemas.base.writing import atomic_write, destination
-from tests.commands import outcome
-from tests.evaluate.conftest import GOLDEN, write_system
+from tests.commands import answer
 from tests.strangers.situations import situation
 
 MODEL = "model.pt"
-INPUT = """{"model": {"type_map": ["O", "H"], "descriptor": {"type": "dpa2", "repinit":
-{"rcut": 4.0,
-"rcut_smth": 3.0, "nsel": 20}, "repformer": {"rcut": 3.0, "rcut_smth": 2.0, "nsel": 10}},
-"fitting_net": {}}, "learning_rate": {"start_lr": 1e-3, "stop_lr": 1e-5}, "loss":
-{"start_pref_e": 1, "limit_pref_e": 1, "start_pref_f": 1, "limit_pref_f": 1},
-"training": {"training_data": {"systems":
-["data"]}, "numb_steps": 10}}"""
-
 COMMANDS = {
     "predict": ["predict", "water.xyz", "-m", MODEL, "-o", "OUT.xyz"],
     "deviation": ["deviation", "-m", MODEL, "-m", MODEL, "-s", "data", "--force", "-o", "OUT.out"],
@@ -45,32 +32,8 @@ COMMANDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a model, labelled data, a structure and an input."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(GOLDEN / "small" / "model.pt", tmp_path / MODEL)
-    with np.load(GOLDEN / "small" / "expected.npz") as frames:
-        write_system(tmp_path / "data", dict(frames))
-    ase.io.write(tmp_path / "water.xyz", Atoms("OHH", np.eye(3) * 2, cell=[9] * 3, pbc=True))
-    (tmp_path / "input.json").write_text(INPUT)
-    return tmp_path
-
-
-def run(command: list[str]) -> tuple[Path, Result]:
-    """Run a command; return the file it was told to write, too."""
-    target = next(part for part in command if part.startswith("OUT"))
-    return Path(target), outcome(*command)
-
-
 def target_of(command: list[str]) -> Path:
     return Path(next(part for part in command if part.startswith("OUT")))
-
-
-def said(result: Result) -> str:
-    error = result.exception
-    assert isinstance(error, SystemExit | ZooError | None), repr(error)
-    return f"{result.output} {error.message if isinstance(error, ZooError) else ''}"
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["link", "dangling link"])
@@ -86,8 +49,8 @@ def test_a_link_is_written_through(command: list[str], there: bool, place: Path)
         real.write_bytes(b"old")
         real.chmod(0o600)
     link.symlink_to(real)
-    _, result = run(command)
-    assert result.exit_code == 0, said(result)
+    code, said = answer(*command)
+    assert code == 0, said
     assert link.is_symlink()
     assert real.is_file()
     assert real.read_bytes() not in (b"", b"old")
@@ -155,13 +118,13 @@ def test_what_is_no_file_is_not_replaced(node: str, place: Path) -> None:
     "a shell | -o of any command names a FIFO | every command refuses in words and leaves it; "
     "none hangs"
 )
-def test_no_command_replaces_a_pipe(command: list[str]) -> None:
+def test_no_command_replaces_a_pipe(command: list[str], place: Path) -> None:
     target = target_of(command)
     os.mkfifo(target)
-    _, result = run(command)
-    assert result.exit_code != 0
+    code, said = answer(*command)
+    assert code != 0
     assert stat.S_ISFIFO(target.lstat().st_mode)
-    assert "there already" in said(result) or "pipe" in said(result)
+    assert "there already" in said or "pipe" in said
 
 
 @situation(
@@ -173,8 +136,8 @@ def test_folders_are_written_through_links(place: Path) -> None:
     real.mkdir()
     (place / "converted").symlink_to(real)
     ase.io.write(place / "POSCAR", ase.io.read(place / "water.xyz"))
-    result = outcome("data", "convert", "POSCAR", "-o", "converted", "--force")
-    assert result.exit_code == 0, said(result)
+    code, said = answer("data", "convert", "POSCAR", "-o", "converted", "--force")
+    assert code == 0, said
     assert (place / "converted").is_symlink()
     assert list(real.rglob("coord.npy"))
     saved = place / "real.savedmodel"

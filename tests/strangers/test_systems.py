@@ -198,10 +198,11 @@ ZEROS = {"type": "<f8", "shape": [3, 3], "data": bytes(72)}
 @pytest.mark.parametrize(("more", "labels"), [
     case("LMDB by a writer of full records | zeros for forces that are not there, find_force 0 | "
          "no forces, as in deepmd-kit", {"force": ZEROS, "find_force": 0.0}, {"energy"}),
-    case("LMDB | find_energy 0, find_box 1 | no energy, the cell is kept", {"forces": ZEROS,
-         "find_energy": 0, "find_box": 1.0}, {"force"}),
-    case("LMDB | find_force 1 as an array | forces", {"force": ZEROS, "find_force": {"type": "<f4",
-         "shape": [], "data": b"\0\0\x80?"}}, {"energy", "force"}),
+    case("LMDB | find_energy 0, find_box 1 | no energy, the cell is kept",
+         {"forces": ZEROS, "find_energy": 0, "find_box": 1.0}, {"force"}),
+    case("LMDB | find_force 1 as an array | forces",
+         {"force": ZEROS, "find_force": {"type": "<f4", "shape": [], "data": b"\0\0\x80?"}},
+         {"energy", "force"}),
     case("LMDB | nothing where forces would be | no forces", {"force": None, "find_force": 0.0},
          {"energy"}),
 ])  # fmt: skip

@@ -100,15 +100,12 @@ def here(tmp_path, monkeypatch):
 ATOMS = {"aparam": 2, "atom_pref": 1, "atom_ener": 1}
 
 
-@pytest.mark.parametrize(
-    ("extra", "fitting"),
-    [
-        case("deepmd-kit's data loader | atoms are not sorted by type, the mean is not zero | the "
-             "weights are those of the same data sorted by type", {}, {}),
-        case("deepmd-kit's data loader | unsorted atoms with aparam, atom_pref, atom_ener | "
-             "labels and parameters of atoms go with their atoms", ATOMS, {"numb_aparam": 2}),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("extra", "fitting"), [
+    case("deepmd-kit's data loader | atoms are not sorted by type, the mean is not zero | the "
+         "weights are those of the same data sorted by type", {}, {}),
+    case("deepmd-kit's data loader | unsorted atoms with aparam, atom_pref, atom_ener | labels and "
+         "parameters of atoms go with their atoms", ATOMS, {"numb_aparam": 2}),
+])  # fmt: skip
 def test_unsorted_atoms_train_like_sorted_ones(extra, fitting):
     order = np.argsort(SHUFFLED, kind="stable")
     write_system(Path("as_is"), SHUFFLED, 2, 3, **extra)
@@ -143,17 +140,14 @@ def test_atoms_of_mixed_type_stay_where_they_are():
     ]
 
 
-@pytest.mark.parametrize(
-    "preset",
-    [
-        case("deepmd-kit 6022 | preset_out_bias of all types, change_bias_after_training | the "
-             "energies stay the preset; 3.2.0 doubles them", [-8.4, -2.0]),
-        case("deepmd-kit 6022 | preset_out_bias of one type, change_bias_after_training | that "
-             "type keeps its preset, the other takes up what is left over", [None, -2.0]),
-        case("deepmd-kit 3.2 documentation | a preset energy written as a list of one number | it "
-             "is that number", [[-8.4], None]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("preset", [
+    case("deepmd-kit 6022 | preset_out_bias of all types, change_bias_after_training | the "
+         "energies stay the preset; 3.2.0 doubles them", [-8.4, -2.0]),
+    case("deepmd-kit 6022 | preset_out_bias of one type, change_bias_after_training | that type "
+         "keeps its preset, the other takes up what is left over", [None, -2.0]),
+    case("deepmd-kit 3.2 documentation | a preset energy written as a list of one number | it is "
+         "that number", [[-8.4], None]),
+])  # fmt: skip
 def test_preset_energies_survive_every_change_of_bias(preset):
     write_system(Path("a"), [0, 0, 1, 1, 1], 4, 3)
     write_system(Path("b"), [0, 0, 0, 1, 1, 1], 4, 4)
@@ -188,17 +182,14 @@ def test_preset_energies_survive_every_change_of_bias(preset):
     check(read_checkpoint("twice.pt"))
 
 
-@pytest.mark.parametrize(
-    ("widths", "mean", "inverse"),
-    [
-        case("deepmd-kit's statistics | default_fparam, and the data have no fparam | mean and "
-             "spread are those of the default: as deepmd-kit 0.3, -1.5 and 100", (None, None),
-             [0.3, -1.5], [100.0, 100.0]),
-        case("deepmd-kit's statistics | default_fparam, and one of two systems has fparam | "
-             "frames without fparam count with the default; deepmd-kit ends with a KeyError",
-             (2, None), None, None),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("widths", "mean", "inverse"), [
+    case("deepmd-kit's statistics | default_fparam, and the data have no fparam | mean and spread "
+         "are those of the default: as deepmd-kit 0.3, -1.5 and 100", (None, None), [0.3, -1.5],
+         [100.0, 100.0]),
+    case("deepmd-kit's statistics | default_fparam, and one of two systems has fparam | frames "
+         "without fparam count with the default; deepmd-kit ends with a KeyError", (2, None), None,
+         None),
+])  # fmt: skip
 def test_default_frame_parameters_count_in_the_statistics(widths, mean, inverse):
     for name, width in zip("ab", widths, strict=True):
         write_system(Path(name), SHUFFLED, 2, 3, **({"fparam": width} if width else {}))
