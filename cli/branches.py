@@ -245,7 +245,7 @@ def extract(
     Example: zoo extract DPA-2.4-7M.pt --branch H2O_H2O_PD -o water.pt
     """
     from schemas.base.errors import CheckpointError
-    from schemas.checkpoint.other_files import missing_file
+    from schemas.base.foreign_files import missing_file
     from zoo.checkpoint_writer import extract_branch
 
     if output.is_dir():

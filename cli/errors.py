@@ -20,7 +20,7 @@ def report(error: BaseException, *, json_mode: bool) -> int:
     """
     if os.environ.get("ZOO_DEBUG") == "1" and not isinstance(error, KeyboardInterrupt):
         raise error
-    from schemas.base.writing import lasting_output
+    from schemas.base.terminal import lasting_output
 
     with lasting_output():
         return _report(error, json_mode=json_mode)

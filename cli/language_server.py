@@ -16,8 +16,8 @@ from schemas.check.data_folders import forget
 from schemas.check.input_file import check_text
 from schemas.check.report import Report
 from schemas.explain import Key, explain_key
+from schemas.text import JSON_SUFFIXES, YAML_SUFFIXES, read_document
 from schemas.text.document import Document
-from schemas.text.reading import JSON_SUFFIXES, YAML_SUFFIXES, read_document
 
 _SEVERITIES = {
     "error": lsp.DiagnosticSeverity.Error,

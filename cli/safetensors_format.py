@@ -29,7 +29,7 @@ def register_safetensors() -> None:
 
 def read(path: Path, branch: str | None) -> "PortableModel":
     """Read a model."""
-    from dpa2.formats import network
+    from dpa2.formats import checkpoint as network
     from zoo.safetensors_file import from_safetensors
 
     with tempfile.TemporaryDirectory(prefix="zoo-convert-") as folder:
@@ -41,7 +41,7 @@ def read(path: Path, branch: str | None) -> "PortableModel":
 
 def write(portable: "PortableModel", path: Path, report: Callable[[str], None]) -> None:
     """Write a model."""
-    from dpa2.formats import network
+    from dpa2.formats import checkpoint as network
     from zoo.safetensors_file import to_safetensors
 
     with tempfile.TemporaryDirectory(prefix="zoo-convert-") as folder:

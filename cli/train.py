@@ -221,7 +221,7 @@ def _run(
         typer.Exit: With 1 when there are errors in the input, with 130 after an interruption.
     """
     from cli.render import refuse, show
-    from schemas.base.writing import lasting_output
+    from schemas.base.terminal import lasting_output
     from schemas.check.input_file import check_file
 
     with lasting_output():

@@ -13,11 +13,10 @@ import numpy as np
 
 from schemas.base.errors import CheckpointError
 from schemas.base.writing import atomic_write
-from schemas.checkpoint.archive import ArchiveEntry, pieces
+from schemas.checkpoint.archive import ArchiveEntry, LocalFile, RandomAccess, pieces
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, resolve_branch, single_task_section
 from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry, read_header
 from schemas.checkpoint.pickle_values import ITEM_SIZES, STORAGES, Storage, Tensor
-from schemas.checkpoint.random_access import LocalFile, RandomAccess
 
 _FOLDER = "archive"
 _ALIGNMENT = 64

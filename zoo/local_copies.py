@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from schemas.base import environment
 from schemas.base.errors import CheckpointError, DamagedError, RegistryError
+from schemas.base.foreign_files import other_format
 from schemas.base.writing import file_sha256
-from schemas.checkpoint.archive import check_contents, other_format, read_directory
-from schemas.checkpoint.random_access import LocalFile
+from schemas.checkpoint.archive import LocalFile, check_contents, read_directory
 from schemas.registry import (
     AisSquareSource,
     BundledSource,

@@ -20,7 +20,7 @@ from schemas.base.errors import RegistryError, TransferError
 from schemas.base.names import did_you_mean
 from schemas.base.writing import write_json, write_text
 from schemas.registry import BundledSource, ModelFile, Registry
-from schemas.text.yaml_reader import load_yaml
+from schemas.text.yaml_text import load_yaml
 from zoo.transfer.remote import Remote, is_loopback
 
 PACKAGE = Path(__file__).parent

@@ -25,7 +25,6 @@ from schemas.checkpoint.header import (
     open_archive,
 )
 from schemas.checkpoint.pickle_values import Tensor
-from schemas.checkpoint.random_access import Stream
 from schemas.checkpoint.unpickler import RestrictedUnpickler, instructions
 from zoo.transfer.pieces import RangeFile
 
@@ -155,6 +154,30 @@ def _branch_of(key: str) -> str:
     return parts[1] if len(parts) == 3 and parts[0] == "model" else ""
 
 
+class _Stream(io.RawIOBase):
+    """A file from an offset on, as a stream."""
+
+    def __init__(self, source: RangeFile, start: int) -> None:
+        super().__init__()
+        self._source, self._position = source, start
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in the file."""
+        return self._position
+
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
+        """Fill a buffer, and return how many bytes it got."""
+        view = memoryview(buffer)
+        content = self._source.read_at(self._position, len(view))
+        view[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+
 class _Entries:
     """The entries of a state dictionary, read until a key says that it is enough.
 
@@ -170,8 +193,7 @@ class _Entries:
 
     def __init__(self, source: RangeFile, start: int, before: "_Entries | None" = None) -> None:
         self._source, self.start, self.key_position = source, start, start
-        self._stream = io.BufferedReader(Stream(source), _READ_AHEAD)
-        self._stream.seek(start)
+        self._stream = io.BufferedReader(_Stream(source, start), _READ_AHEAD)
         skipped = 0 if before is None else (start - before.start) // _SHORTEST
         self._steps = instructions(self._stream, source.name, remembered=skipped)
         self._marks = 0 if before is None else 1

@@ -16,9 +16,9 @@ from typing import IO, Any
 
 from schemas.base.errors import CheckpointError, ConversionError
 from schemas.base.writing import atomic_write
+from schemas.checkpoint.archive import LocalFile
 from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry, read_header
 from schemas.checkpoint.pickle_values import ITEM_SIZES, Storage, Tensor, TooLargeError, check_tree
-from schemas.checkpoint.random_access import LocalFile
 from zoo.checkpoint_writer import StoredNumbers, contiguous_strides, write_archive
 
 _FORMAT = "dpa-zoo checkpoint 1"

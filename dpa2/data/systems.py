@@ -8,7 +8,7 @@ from dpa2.data.store import NpyFolder
 from dpa2.data.stored_system import StoredSystem
 from dpa2.data.system import System
 from schemas.base.errors import DataError
-from schemas.base.system_folders import SystemFolders, find_systems
+from schemas.check.data_folders import SystemFolders, find_systems
 
 _HDF5_SUFFIXES = (".h5", ".hdf5")
 _CONVERT_HINT = "convert other formats first: zoo data convert FILE -o DIRECTORY --from FORMAT"

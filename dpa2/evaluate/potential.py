@@ -11,9 +11,9 @@ import torch
 from numpy.typing import ArrayLike
 
 from dpa2.data.frames import Fault, FrameError, Frames, named
+from dpa2.formats.checkpoint import NetworkEngine
 from dpa2.formats.conversion import in_precision
 from dpa2.formats.engine import Engine
-from dpa2.formats.network import NetworkEngine
 from dpa2.formats.pt2 import has_program
 from dpa2.formats.structures import Evaluation, Structures, check_structures, join
 from dpa2.formats.table import format_of

@@ -22,9 +22,8 @@ from dpa2.formats.table import Report
 from schemas.base.errors import CheckpointError, ConversionError
 from schemas.base.foreign_files import refuse_special, why_unreadable
 from schemas.base.writing import atomic_write
-from schemas.checkpoint.archive import content_of, read_directory
-from schemas.checkpoint.random_access import LocalFile
-from schemas.text.yaml_reader import load_yaml
+from schemas.checkpoint.archive import LocalFile, content_of, read_directory
+from schemas.text.yaml_text import load_yaml
 
 HISTORY_KEY = "dpa_zoo"
 """Where dictionaries keep the conversions that led to them; deepmd-kit passes over it."""

@@ -36,8 +36,14 @@ from dpa2.formats.table import Report
 from dpa2.lower.export_program import export_model
 from schemas.base.errors import CheckpointError, ConversionError
 from schemas.base.writing import atomic_write
-from schemas.checkpoint.archive import ArchiveEntry, check_program, content_of, read_directory
-from schemas.checkpoint.random_access import LocalFile, RandomAccess
+from schemas.checkpoint.archive import (
+    ArchiveEntry,
+    LocalFile,
+    RandomAccess,
+    check_program,
+    content_of,
+    read_directory,
+)
 
 # x86 processors that run the code of an earlier one in this list run that of a later one, too.
 _X86 = ("DEFAULT", "AVX2", "AVX512")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.base.errors import ConversionError
+from schemas.base.foreign_files import missing_file
 from schemas.base.names import nearest
 from schemas.checkpoint.kinds import check_name
-from schemas.checkpoint.other_files import missing_file
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +116,7 @@ FORMATS: list[Format] = [
     Format(
         (".pt",),
         "checkpoint of this program and of deepmd-kit's PyTorch backend",
-        "dpa2.formats.network",
+        "dpa2.formats.checkpoint",
         may_have_branches=True,
     ),
     Format(

@@ -29,7 +29,8 @@ from dpa2.training.task_sampler import TaskSampler, run_length
 from dpa2.training.train_state import TrainState, all_parameters
 from dpa2.training.trainer import Trainer, TrainResult
 from schemas.base.errors import ConfigError, TrainingError
-from schemas.base.writing import lasting_output, write_json
+from schemas.base.terminal import lasting_output
+from schemas.base.writing import write_json
 from schemas.input.differences import settings_of
 from schemas.input.refusals import refuse
 from schemas.input.root import Input, MultiTaskInput, normalized

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.base.errors import TrainingError, WriteError
-from schemas.base.file_lock import Marker
-from schemas.base.writing import remove_leftovers, replace_symlink, write_text
+from schemas.base.writing import Marker, remove_leftovers, replace_symlink, write_text
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.training import RunSettings
 

@@ -1,11 +1,11 @@
-"""Files of others that must not or cannot be read: devices, pipes, LFS pointers, encodings."""
+"""Files that must not or cannot be read: devices, pipes, LFS pointers, missing and other files."""
 
 import errno
 import os
 import stat
 from pathlib import Path
 
-from schemas.base.errors import ZooError
+from schemas.base.errors import CheckpointError, ZooError
 
 _LARGEST_TEXT = 256 * 2**20
 _KINDS = (
@@ -103,3 +103,48 @@ def why_unreadable(path: Path, error: Exception | None = None) -> tuple[str, str
     if isinstance(error, PermissionError):
         return f"{path} may not be read by this user", "ask its owner, or read a copy"
     return None
+
+
+def missing_file(path: Path) -> CheckpointError:
+    """Return the error for a path that leads nowhere, naming checkpoints that are near."""
+    if path.is_symlink():
+        return CheckpointError(
+            f"{path} is a link to {path.readlink()}, which does not exist",
+            hint="the checkpoint it pointed to was moved or deleted; name another one",
+        )
+    folder = path.parent
+    near = sorted(item.name for item in folder.glob("*.pt"))[-5:] if folder.is_dir() else []
+    hint = f"{folder} has: {', '.join(near)}" if near else "check the path"
+    return CheckpointError(f"{path} does not exist", hint=hint)
+
+
+GET_AGAIN = "the download failed; get the file again"
+USE_CHECKPOINT = "use a .pt file that deepmd-kit or `zoo train` wrote"
+_OTHER_FORMATS = (
+    ((b"<!doctype", b"<html", b"<?xml", b"<head"), "a web page ({}), not a checkpoint", GET_AGAIN),
+    ((_LFS,), "a pointer of Git LFS ({}), not the file itself", "fetch it with `git lfs pull`"),
+    ((b"{", b"["), "a JSON text, not a checkpoint", USE_CHECKPOINT),
+    (
+        (b"\x89hdf",),
+        "an HDF5 file (a .dp or .hlo model?), not a checkpoint",
+        USE_CHECKPOINT,
+    ),
+    ((b"\x80",), "a pickle, perhaps a checkpoint of PyTorch before 1.6", USE_CHECKPOINT),
+    ((b"",), "not a PyTorch checkpoint", USE_CHECKPOINT),
+)
+"""How other files begin (in lower case), what they are, and what to do."""
+
+
+def other_format(name: str, size: int, beginning: bytes) -> CheckpointError:
+    """Return the error that says what a file is instead of a checkpoint.
+
+    Args:
+        name: What messages call it.
+        size: Its bytes in all.
+        beginning: Its first few hundred bytes.
+    """
+    if not beginning:
+        return CheckpointError(f"{name} is empty", hint=GET_AGAIN)
+    text = beginning.lstrip().lower()
+    what, hint = next(row[1:] for row in _OTHER_FORMATS if text.startswith(row[0]))
+    return CheckpointError(f"{name} is {what.format(f'{size} bytes')}", hint=hint)

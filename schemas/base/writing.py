@@ -1,4 +1,4 @@
-"""Files written atomically, output that survives a crash, and digests of files."""
+"""Files written atomically, markers that lock them, and digests of files."""
 
 import errno
 import hashlib
@@ -6,19 +6,16 @@ import io
 import os
 import re
 import secrets
-import signal
+import socket
 import stat
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EBADF, EIO, ENXIO, EPIPE
 from pathlib import Path
-from typing import IO, Any, TextIO, cast
+from typing import IO, Any, TextIO
 
 from schemas.base.errors import WriteError
 from schemas.base.foreign_files import special_kind
-from schemas.base.terminal import unguarded
 
 
 def file_sha256(path: Path) -> str:
@@ -207,97 +204,83 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-_GONE = {EPIPE, EIO, EBADF, ENXIO}
-"""What the system says when a pipe has no reader, or a terminal is closed."""
+class Marker:
+    """A lock that one process holds: a file created exclusively.
 
-
-class LastingStream:
-    """A stream of text that drops what cannot be written.
-
-    Where the reader has gone for good, nothing more is tried, so that the end of the program finds
-    nothing left to write either. A full disk may have room again later.
+    NFS, Lustre and GPFS do honour that where flock is switched off or local to a node. The file
+    names its holder's process and machine: on the same machine a marker whose process is gone is
+    taken over at once. The holder touches it every few seconds, so that others can see from another
+    machine whether it lives.
 
     Args:
-        stream: Where text goes; None drops all of it.
+        path: The file.
     """
 
-    def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
+    def __init__(self, path: Path) -> None:
+        from filelock import SoftFileLock
 
-    def write(self, text: str) -> int:
-        """Write the text, or drop it."""
-        if self._stream is not None:
-            with self._surviving(self._stream):
-                self._stream.write(text)
-        return len(text)
+        self.path = path
+        self._lock = SoftFileLock(path, thread_local=False)
 
-    def flush(self) -> None:
-        """Flush what was written, or drop it."""
-        if self._stream is not None:
-            with self._surviving(self._stream):
-                self._stream.flush()
+    def take(self) -> bool:
+        """Return whether it is ours now.
 
-    def close(self) -> None:
-        """Leave the stream open: loggers that took it for their own close it at the end."""
+        Raises:
+            OSError: When the folder cannot be written.
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except TimeoutError:
+            return False
+        return True
 
-    @property
-    def closed(self) -> bool:
-        """Whether all that is written is dropped."""
-        return self._stream is None or self._stream.closed
+    def take_from_the_dead(self) -> None:
+        """Remove it, for a holder on another machine that gives no sign of life any more."""
+        self.path.unlink(missing_ok=True)
 
-    def isatty(self) -> bool:
-        """Return whether a person sees it."""
-        return self._stream is not None and not self.closed and self._stream.isatty()
-
-    @property
-    def unguarded(self) -> "LastingStream":
-        """The same in front of what is behind a guard (`schemas.base.terminal`)."""
-        return LastingStream(None if self._stream is None else unguarded(self._stream))
-
-    def __getattr__(self, name: str) -> Any:
-        """Return everything else as it is."""
-        return getattr(self._stream, name)
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
 
     @contextmanager
-    def _surviving(self, stream: TextIO) -> Iterator[None]:
+    def kept(self, heartbeat: float) -> Iterator[None]:
+        """Touch it every `heartbeat` seconds, and give it back in the end."""
+        done = threading.Event()
+        keeper = threading.Thread(target=self._keep_alive, args=(done, heartbeat), daemon=True)
+        keeper.start()
         try:
             yield
-        except OSError as error:
-            if error.errno in _GONE:
-                drop_the_rest(stream)
-        except ValueError:  # closed, by us or by the caller
-            self._stream = None
+        finally:
+            done.set()
+            keeper.join()
+            self.release()
 
+    def _keep_alive(self, done: threading.Event, every: float) -> None:
+        while not done.wait(every):
+            with suppress(OSError):  # taken over
+                os.utime(self.path)
 
-def drop_the_rest(stream: TextIO) -> None:
-    """Let a stream whose reader has gone lead nowhere, with all that it still holds."""
-    with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-        stream.flush()
+    def touched(self) -> int | None:
+        """Return when it was last touched, ns by the clock of its disk; None: it is not there."""
+        try:
+            with self.path.open("rb") as stream:  # NFS looks at the file itself when it is opened
+                return os.fstat(stream.fileno()).st_mtime_ns
+        except OSError:
+            return None
 
+    def holder(self) -> str:
+        """Return the words for who holds it."""
+        process, machine = self._record()
+        return f"process {process} on {machine}" if process else "another process"
 
-@contextmanager
-def lasting_output() -> Iterator[None]:
-    """Go on inside when nobody reads our output any more and when the terminal hangs up.
+    def is_of_this_machine(self) -> bool:
+        """Return whether it says that its holder runs here."""
+        return self._record()[1] == socket.gethostname()
 
-    What is printed inside is dropped from then on. SIGHUP is ignored, unless the caller has said
-    what it does.
-    """
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast("TextIO", LastingStream(stream)) for stream in before)
-    ignores_hangup = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
-    )
-    if ignores_hangup:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        sys.stdout, sys.stderr = before
-        if ignores_hangup:
-            signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    def _record(self) -> tuple[str, str]:
+        """Return the process and the machine that the file names, a line each."""
+        try:
+            lines = self.path.read_text(encoding="utf-8", errors="replace").split()
+        except OSError:
+            return "", ""
+        return (lines[0], lines[1]) if len(lines) >= 2 and lines[0].isdigit() else ("", "")

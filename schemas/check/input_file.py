@@ -19,8 +19,8 @@ from schemas.input.migrations import Migration
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.start import Start, Target, with_pretrained
 from schemas.input.view import View, apply_overrides
+from schemas.text import JSON_SUFFIXES, YAML_SUFFIXES, read_document
 from schemas.text.document import Document, Lines
-from schemas.text.reading import JSON_SUFFIXES, YAML_SUFFIXES, read_document
 
 _LARGEST = 64 * 2**20
 """Bytes of an input file."""

@@ -7,48 +7,65 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
 
 from schemas.base.errors import CheckpointError, DamagedError
-from schemas.checkpoint.random_access import LocalFile, RandomAccess
-
-_DOWNLOAD = "the download failed; get the file again"
+from schemas.base.foreign_files import GET_AGAIN, other_format, refuse_special
 
 
-def other_format(name: str, size: int, beginning: bytes) -> CheckpointError:
-    """Return the error that says what a file is instead of a checkpoint.
+class RandomAccess(Protocol):
+    """What can be read from anywhere."""
 
-    Args:
-        name: What messages call it.
-        size: Its bytes in all.
-        beginning: Its first few hundred bytes.
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return bytes from an offset on: fewer than asked for only at the end."""
+
+
+class LocalFile:
+    """A file on the disk; a context manager.
+
+    Raises:
+        CheckpointError: It is a device, a pipe or a socket.
+        OSError: It cannot be opened.
     """
-    return CheckpointError(_what_it_is(name, size, beginning), hint=_hint(beginning))
 
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        refuse_special(self._path, CheckpointError)
+        self._stream = self._path.open("rb")
 
-def _what_it_is(name: str, size: int, beginning: bytes) -> str:
-    text = beginning.lstrip().lower()
-    if not beginning:
-        return f"{name} is empty"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return f"{name} is a web page ({size} bytes), not a checkpoint"
-    if text.startswith(b"version https://git-lfs"):
-        return f"{name} is a pointer of Git LFS ({size} bytes), not the file itself"
-    if text.startswith((b"{", b"[")):
-        return f"{name} is a JSON text, not a checkpoint"
-    if beginning.startswith(b"\x89HDF"):
-        return f"{name} is an HDF5 file (a .dp or .hlo model?), not a PyTorch checkpoint"
-    if beginning.startswith(b"\x80\x02"):
-        return f"{name} is a pickle, perhaps a checkpoint of PyTorch before 1.6"
-    return f"{name} is not a PyTorch checkpoint"
+    @property
+    def name(self) -> str:
+        """The path as given."""
+        return str(self._path)
 
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return os.fstat(self._stream.fileno()).st_size
 
-def _hint(beginning: bytes) -> str:
-    text = beginning.lstrip().lower()
-    if text.startswith(b"version https://git-lfs"):
-        return "fetch it with `git lfs pull`"
-    if not text or text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return _DOWNLOAD
-    return "use a .pt file that deepmd-kit or `zoo train` wrote"
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return bytes from an offset on."""
+        self._stream.seek(offset)
+        return self._stream.read(length)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 _END = struct.Struct("<4s4H2IH")
@@ -241,13 +258,13 @@ def truncated(source: RandomAccess) -> DamagedError:
     return DamagedError(
         f"{source.name} is truncated: it begins like a file of PyTorch, but has no end "
         f"({source.size} bytes)",
-        hint=_DOWNLOAD,
+        hint=GET_AGAIN,
     )
 
 
 def damaged(source: RandomAccess, what: str) -> DamagedError:
     """Return the error for a file with wrong bytes."""
-    return DamagedError(f"{source.name} is damaged: {what}", hint=_DOWNLOAD)
+    return DamagedError(f"{source.name} is damaged: {what}", hint=GET_AGAIN)
 
 
 def _strange(source: RandomAccess, what: str) -> CheckpointError:

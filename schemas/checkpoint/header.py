@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.base.errors import CheckpointError
+from schemas.base.foreign_files import USE_CHECKPOINT, other_format
 from schemas.checkpoint.archive import (
     ArchiveEntry,
+    LocalFile,
+    RandomAccess,
     check_contents,
     damaged,
     locate,
-    other_format,
     pieces,
     read_directory,
 )
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, branch_names
 from schemas.checkpoint.kinds import check_name
 from schemas.checkpoint.pickle_values import ITEM_SIZES, Tensor, TooLargeError, check_tree
-from schemas.checkpoint.random_access import LocalFile, RandomAccess
 from schemas.checkpoint.unpickler import read_pickle
 
 EXTRA = "_extra_state"
@@ -33,7 +34,6 @@ STATE_KEY = "dpa_zoo"
 """Our own section beside those of deepmd-kit: what an exact restart needs."""
 SETTINGS = "settings"
 """In it: the normalised input of the run, without the model."""
-_USE = "use a .pt file that deepmd-kit or `zoo train` wrote"
 LARGEST_DESCRIPTION = 64 * 2**20
 """Bytes that the pickle of a file may have."""
 
@@ -195,7 +195,8 @@ def open_archive(source: RandomAccess) -> Archive:
     described = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(described) != 1:
         raise CheckpointError(
-            f"{source.name} is a zip archive, but no checkpoint: it has no data.pkl", hint=_USE
+            f"{source.name} is a zip archive, but no checkpoint: it has no data.pkl",
+            hint=USE_CHECKPOINT,
         )
     folder = described[0].partition("/")[0]
     entry = entries[described[0]]
@@ -203,7 +204,7 @@ def open_archive(source: RandomAccess) -> Archive:
         raise CheckpointError(
             f"{source.name} is not written the way PyTorch does it: its description has "
             f"{entry.num_bytes:,} bytes",
-            hint=_USE,
+            hint=USE_CHECKPOINT,
         )
     _check_byte_order(source, entries.get(f"{folder}/byteorder"))
     prefix = f"{folder}/data/"
@@ -246,7 +247,7 @@ def header_of(
         raise CheckpointError(
             f"{source.name} is a PyTorch file, but does not describe a model of deepmd-kit"
             + (f"; its keys are {keys}" if keys else ""),
-            hint=_USE,
+            hint=USE_CHECKPOINT,
         )
     _check_sections(source, description, params)
     check_storages(source, description, archive.storages)

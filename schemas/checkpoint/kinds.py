@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.base.errors import CheckpointError
-from schemas.checkpoint.archive import entry_names
-from schemas.checkpoint.random_access import LocalFile
+from schemas.checkpoint.archive import LocalFile, entry_names
 
 _SAVEDMODEL_MARK = "saved_model.pb"
 _COMPILED_MARKS = ("/extra/metadata.json", "/extra/model.json", "/archive_format", "/aotinductor/")

@@ -15,6 +15,8 @@ from typing import Any, Self
 from schemas.base.errors import CheckpointError
 from schemas.checkpoint.archive import (
     ArchiveEntry,
+    LocalFile,
+    RandomAccess,
     check_contents,
     content_of,
     pieces,
@@ -28,7 +30,6 @@ from schemas.checkpoint.header import (
     tensor_entries,
 )
 from schemas.checkpoint.pickle_values import CALLS, Tensor
-from schemas.checkpoint.random_access import LocalFile, RandomAccess
 from schemas.checkpoint.unpickler import Allowed, read_pickle
 
 _CLASS = re.compile(r"__torch__(\.[A-Za-z_]\w*)+")

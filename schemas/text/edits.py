@@ -108,7 +108,7 @@ def _restructured(document: Document, move: Move, *, safe: bool) -> Fix | None:
     if faults & {"ZOO001", "ZOO004", "ZOO006"} or document.data is None:
         return None
     if document.is_yaml:
-        from schemas.text.yaml_edits import edited_yaml
+        from schemas.text.yaml_text import edited_yaml
 
         new = edited_yaml(document, move)
     else:

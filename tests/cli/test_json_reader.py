@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.text.reading import read_document
+from schemas.text import read_document
 from tests.fuzz_validate import broken, mutated, repaired_twice
 
 JSON = st.recursive(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dpa2
-from dpa2.formats import network
+from dpa2.formats import checkpoint
 from dpa2.formats.conversion import convert, freeze
 from dpa2.formats.table import FORMATS, format_of, formats
 from schemas.base.errors import CheckpointError, ConversionError
@@ -89,7 +89,7 @@ def test_a_checkpoint_keeps_the_step_it_was_trained_to(tmp_path):
     source = GOLDEN / "training" / "adam" / "model.pt"
     done = convert(source, tmp_path / "x.pt")
     assert done.left_behind == ["the state of the optimiser"]
-    before, after = network.read(source, None), network.read(tmp_path / "x.pt", None)
+    before, after = checkpoint.read(source, None), checkpoint.read(tmp_path / "x.pt", None)
     assert (after.step, after.learning_rate) == (before.step, before.learning_rate)
     assert after.left_behind == []
     assert_same_state(after.model, before.model)
@@ -105,7 +105,8 @@ def test_a_head_becomes_a_model_of_its_own(zoo, tmp_path):
     (tmp_path / "y").mkdir()
     assert zoo(tmp_path / "x.dp", tmp_path / "y" / "x.pt").exit_code == 0
     assert_same_state(
-        network.read(tmp_path / "y" / "x.pt", None).model, network.read(MULTI_TASK, "pbe").model
+        checkpoint.read(tmp_path / "y" / "x.pt", None).model,
+        checkpoint.read(MULTI_TASK, "pbe").model,
     )
     done = convert(MULTI_TASK, tmp_path / "z.dp", branch="pbe")
     assert done.left_behind == ["the branches scan, metal"]
@@ -163,5 +164,5 @@ def test_where_a_model_comes_from_is_kept_through_formats(tmp_path):
     convert(MEDIUM, tmp_path / "a.dp")
     convert(tmp_path / "a.dp", tmp_path / "b.yaml")
     convert(tmp_path / "b.yaml", tmp_path / "c.pt")
-    history = network.read(tmp_path / "c.pt", None).history
+    history = checkpoint.read(tmp_path / "c.pt", None).history
     assert [step["source"] for step in history] == ["model.pt", "a.dp", "b.yaml"]

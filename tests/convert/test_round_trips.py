@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cli.safetensors_format import register_safetensors
-from dpa2.formats import network
+from dpa2.formats import checkpoint
 from dpa2.formats.conversion import convert
 from dpa2.formats.weights import to_deepmd_state
 from tests.convert.test_dictionary import CASES, GOLDEN
@@ -30,7 +30,7 @@ def test_weights_and_section_survive_a_random_chain_of_formats(seed, tmp_path):
     for number, suffix in enumerate([*chain, ".pt"]):
         convert(place, tmp_path / f"{number}{suffix}")
         place = tmp_path / f"{number}{suffix}"
-    first, last = network.read(source, None), network.read(place, None)
+    first, last = checkpoint.read(source, None), checkpoint.read(place, None)
     assert last.model_params == first.model_params
     before, after = to_deepmd_state(first.model), to_deepmd_state(last.model)
     assert list(before) == list(after)

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from dpa2.formats import network
+from dpa2.formats import checkpoint
 from dpa2.formats.conversion import convert
 from dpa2.formats.facts import OUTPUTS
 from dpa2.lower.export_program import LowerModel
@@ -25,7 +25,7 @@ def both(request, tmp_path_factory):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return LowerModel(network.read(source, None).model, atomic_virial=False), session
+    return LowerModel(checkpoint.read(source, None).model, atomic_virial=False), session
 
 
 def arguments(frames, atoms, ghosts):

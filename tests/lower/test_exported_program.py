@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dpa2.evaluate.potential import Potential, load
-from dpa2.formats import network
+from dpa2.formats import checkpoint
 from dpa2.formats.facts import OUTPUTS, facts_of
 from dpa2.formats.pt2 import CompiledEngine, Package
 from dpa2.lower.export_program import LowerModel, export_model
@@ -31,7 +31,7 @@ EXPORTED = "fparam_aparam"
 
 
 def model_of(case):
-    return network.read(GOLDEN / case / "model.pt", None).model
+    return checkpoint.read(GOLDEN / case / "model.pt", None).model
 
 
 def potential(program, model, *, atomic_virial):

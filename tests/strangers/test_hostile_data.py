@@ -25,7 +25,7 @@ from schemas.base.errors import CheckpointError, DataError, RegistryError, ZooEr
 from schemas.base.writing import file_sha256
 from schemas.check.input_file import check_file
 from schemas.checkpoint.header import read_header
-from schemas.text.yaml_reader import RepeatedError, load_yaml
+from schemas.text.yaml_text import RepeatedError, load_yaml
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.fuzz_readers import KINDS, fuzz, hdf5_system, lmdb_system
 from tests.strangers.situations import case, situation

@@ -15,7 +15,8 @@ import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.trainer import Trainer
 from schemas.base.errors import WriteError
-from schemas.base.writing import LastingStream, append_text, lasting_output
+from schemas.base.terminal import LastingStream, lasting_output
+from schemas.base.writing import append_text
 from tests.strangers.runs import small_input
 from tests.strangers.situations import situation
 from tests.train.multitask_cases import write_system

@@ -211,7 +211,7 @@ def test_a_shared_folder_of_checkpoints_is_locked_too(config, tmp_path):
 HOLD = """
 import os, sys
 from pathlib import Path
-from schemas.base.file_lock import Marker
+from schemas.base.writing import Marker
 marker = Marker(Path(".zoo-train.lock"))
 assert marker.take()
 os.kill(os.getpid(), 9)

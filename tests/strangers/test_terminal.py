@@ -19,13 +19,13 @@ from cli.output import Output
 from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
 from schemas.base.terminal import (
     GuardedStream,
+    LastingStream,
     console,
     guard_streams,
     harmless,
     one_line,
     unguarded,
 )
-from schemas.base.writing import LastingStream
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.strangers.situations import situation
 

@@ -14,9 +14,8 @@ import pytest
 import torch
 
 from schemas.base.errors import CheckpointError
-from schemas.checkpoint.archive import locate
+from schemas.checkpoint.archive import LocalFile, locate
 from schemas.checkpoint.header import read_header
-from schemas.checkpoint.random_access import LocalFile
 
 PREFIX = "model.Default.atomic_model"
 

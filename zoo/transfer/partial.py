@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from schemas.base.errors import TransferError
-from schemas.base.file_lock import Marker
+from schemas.base.writing import Marker
 from zoo.transfer.remote import Progress, RetryPolicy
 
 _EVERY = 256 << 10

@@ -41,7 +41,7 @@ Span = tuple[int, int]
 
 
 class RangeFile:
-    """A `schemas.checkpoint.random_access.RandomAccess` over HTTP; see `open_remote`.
+    """A `schemas.checkpoint.archive.RandomAccess` over HTTP; see `open_remote`.
 
     What arrived is kept in a nameless file with holes, so that no byte is fetched twice. Every
     reply is held to the version that came first. Where a hub redirects to its storage, the storage

@@ -22,8 +22,7 @@ from dpa2.data.systems import open_systems
 from schemas.base.diagnostics import Finding, Severity
 from schemas.base.environment import cache_folder
 from schemas.base.errors import DataError
-from schemas.base.system_folders import find_systems
-from schemas.check.data_folders import exists
+from schemas.check.data_folders import exists, find_systems
 
 _VERSION = 13
 """Raised whenever `Survey` changes or is computed in another way."""

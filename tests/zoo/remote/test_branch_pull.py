@@ -12,9 +12,8 @@ import torch
 from benchmarks.many_branches import write_many_branches
 from dpa2.evaluate.potential import load
 from schemas.base.errors import CheckpointError, TransferError, WriteError
-from schemas.checkpoint.archive import locate
+from schemas.checkpoint.archive import LocalFile, locate
 from schemas.checkpoint.header import read_header
-from schemas.checkpoint.random_access import LocalFile
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, Seen
 from zoo.branches import summarize
 from zoo.checkpoint_writer import extract_branch, write_branch
@@ -284,7 +283,7 @@ def test_a_file_in_another_order_is_read_whole(server, tmp_path, pull):
 def test_torch_takes_no_part(tmp_path):
     program = (
         "import sys; from pathlib import Path; from schemas.checkpoint.header import read_header; "
-        "from schemas.checkpoint.random_access import LocalFile; import zoo.remote_branch; "
+        "from schemas.checkpoint.archive import LocalFile; import zoo.remote_branch; "
         "from zoo.checkpoint_writer import write_branch; "
         f"path = {str(GOLDEN / 'multitask' / 'model.pt')!r}; file = LocalFile(path); "
         f"write_branch(file, read_header(file), 'scan', Path({str(tmp_path / 'a.pt')!r})); "
