@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cli.command import Document
 from cli.models import tell_bad_frames
 from cli.options import (
     Branch,
     Device,
+    Document,
     EnergyKey,
     FileArgument,
     ForcesKey,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from cli.catalog import models_of_all_registries, shown_size
-from cli.command import Document
-from cli.options import model_argument, with_suffix
+from cli.options import Document, model_argument, with_suffix
 from cli.output import JsonOutput
 
 if TYPE_CHECKING:

@@ -1,13 +1,18 @@
 """`zoo freeze`, `convert` and `export`: models in other formats."""
 
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cli.command import Document
-from cli.options import Branch, Device, FileArgument, Replace, find_model
+from cli.options import Branch, Device, Document, FileArgument, Replace, find_model
 from cli.output import Output
+
+if TYPE_CHECKING:
+    from dpa2.formats.conversion import PortableModel
 
 
 def freeze(
@@ -107,7 +112,6 @@ def convert(
 
     Example: zoo convert model.ckpt.pt model.dp
     """
-    from cli.safetensors_format import register_safetensors
     from dpa2.formats.conversion import convert as convert_model
 
     register_safetensors()
@@ -180,3 +184,38 @@ def export(
         "tensors": found.tensors,
         "num_bytes": found.num_bytes,
     }
+
+
+def register_safetensors() -> None:
+    """Add `.safetensors` to the table of `dpa2.formats.table`, with `read` and `write` below.
+
+    `zoo` knows the file, `dpa2` the model. Both meet in a checkpoint, which is written to a
+    temporary folder and gone afterwards.
+    """
+    from dpa2.formats.table import Format, add_format
+
+    title = "checkpoint without any pickle"
+    add_format(Format((".safetensors",), title, __name__, may_have_branches=True))
+
+
+def read(path: Path, branch: str | None) -> "PortableModel":
+    """Read a model from a safetensors file."""
+    from dpa2.formats import checkpoint
+    from zoo.safetensors_file import from_safetensors
+
+    with tempfile.TemporaryDirectory(prefix="zoo-convert-") as folder:
+        # a name like the file's, because messages mention it
+        between = Path(folder) / path.with_suffix(".pt").name
+        from_safetensors(path, between)
+        return replace(checkpoint.read(between, branch), path=path)
+
+
+def write(portable: "PortableModel", path: Path, report: Callable[[str], None]) -> None:
+    """Write a model to a safetensors file."""
+    from dpa2.formats import checkpoint
+    from zoo.safetensors_file import to_safetensors
+
+    with tempfile.TemporaryDirectory(prefix="zoo-convert-") as folder:
+        between = Path(folder) / "model.pt"
+        checkpoint.write(portable, between, report)
+        to_safetensors(between, path)

@@ -6,8 +6,16 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from cli.command import Document
-from cli.options import DataPaths, EnergyKey, ForcesKey, StressKey, StressUnit, label_keys, names_of
+from cli.options import (
+    DataPaths,
+    Document,
+    EnergyKey,
+    ForcesKey,
+    StressKey,
+    StressUnit,
+    label_keys,
+    names_of,
+)
 from cli.output import Output
 
 _LETTERS = {"energy": "E", "force": "F", "virial": "V"}

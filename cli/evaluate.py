@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from cli.command import Document
 from cli.models import (
     BranchOfAll,
     ChosenModel,
@@ -16,7 +15,7 @@ from cli.models import (
     num_frames,
     tell_bad_frames,
 )
-from cli.options import Branch, Device, Model, ModelArgument, Strict
+from cli.options import Branch, Device, Document, Model, ModelArgument, Strict
 from cli.output import Output
 
 if TYPE_CHECKING:

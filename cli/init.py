@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from cli.command import Document
-from cli.options import find_model, names_of
+from cli.options import Document, find_model, names_of
 from cli.output import DocumentOutput
 
 if TYPE_CHECKING:
@@ -170,7 +169,7 @@ def _checked(text: str, output: Path) -> "Report":
     Raises:
         ConfigError: The input itself is: a branch has an impossible name, for example.
     """
-    from cli.preflight import with_data
+    from cli.input_check import with_data
     from schemas.check.input_file import check_text, checked
 
     report = check_text(text, output.name)

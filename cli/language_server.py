@@ -9,7 +9,7 @@ from urllib.request import url2pathname
 from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 
-from cli.version import VERSION
+from cli import VERSION
 from schemas.base.diagnostics import Diagnostic, Edit, Span
 from schemas.base.diagnostics import Path as JsonPath
 from schemas.check.data_folders import forget

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from cli.command import Document
+from cli.input_check import StartOptions, read_start
+from cli.options import Document
 from cli.output import DocumentOutput, Output
-from cli.start import StartOptions, read_start
 
 if TYPE_CHECKING:
     from dpa2.training.plan import BranchPlan, RunPlan
@@ -180,7 +180,7 @@ def plan(
     out: DocumentOutput,
 ) -> Document:
     """Explain a run: learning rate, loss, epochs, sharing, parameters, disk, memory."""
-    from cli.preflight import with_data
+    from cli.input_check import with_data
     from cli.render import refuse, show
     from schemas.check.input_file import check_file
 

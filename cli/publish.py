@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cli.command import Document
-from cli.options import FileArgument, Offline
+from cli.options import Document, FileArgument, Offline
 from cli.output import MessageOutput, Output
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def bundle(
     """
     import tempfile
 
-    from cli.transfer_progress import transfer_progress
+    from cli.output import transfer_progress
     from schemas.base import environment
     from zoo.bundle import bundle as write
     from zoo.bundle import model_to_bundle

@@ -8,8 +8,7 @@ import typer
 from typer import Option
 
 from cli.catalog import shown_size
-from cli.command import Document
-from cli.options import Offline, model_argument
+from cli.options import Document, Offline, model_argument
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def pull(
 def _pull_file(
     out: Output, model: str, place: "Located", folder: Path | None, *, force: bool, offline: bool
 ) -> Document:
-    from cli.transfer_progress import transfer_progress
+    from cli.output import transfer_progress
     from zoo.registry import PACKAGE
     from zoo.resolve import fetch
     from zoo.resolve import place as place_file
@@ -115,7 +114,7 @@ def _pull_file(
 def _pull_branch(
     out: Output, place: "Located", branch: str, folder: Path | None, *, force: bool, offline: bool
 ) -> Document:
-    from cli.transfer_progress import transfer_progress
+    from cli.output import transfer_progress
     from schemas.base.errors import WriteError
     from zoo.remote_branch import pull_branch
 

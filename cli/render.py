@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import typer
 
+from cli import VERSION
 from cli.output import Output
-from cli.version import VERSION
 from schemas.base.diagnostics import Diagnostic, Fix, Related, Severity, Span, dotted
 from schemas.base.terminal import harmless, one_line, same_width
 from schemas.base.writing import write_text

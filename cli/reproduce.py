@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from cli.command import Command, Document, add_commands
-from cli.options import find_model
+from cli import VERSION
+from cli.input_check import read_start
+from cli.options import Command, Document, add_commands, find_model
 from cli.output import JsonOutput, Output
-from cli.start import read_start
 from cli.train import finetune, train
-from cli.version import VERSION
 
 if TYPE_CHECKING:
     from dpa2.training.reproduce import Difference

@@ -15,8 +15,7 @@ from cli.catalog import (
     shown_size,
     shown_source,
 )
-from cli.command import Document
-from cli.options import Offline, model_argument
+from cli.options import Document, Offline, model_argument
 from cli.output import JsonOutput, Output
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
-from cli.command import Document
 from cli.models import BranchOfAll, chosen_model, tell_bad_frames
 from cli.options import (
     Branch,
     Device,
+    Document,
     FormatName,
     FrameParameters,
     Model,

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from cli.command import Document
-from cli.options import Model, Overrides, find_model, split_name
+from cli.input_check import SkipNeighborStat, read_start, without_neighbors
+from cli.options import Document, Model, Overrides, find_model, split_name
 from cli.output import Output
-from cli.start import SkipNeighborStat, read_start, without_neighbors
 
 if TYPE_CHECKING:
     from dpa2.evaluate.learning_curve import LearningCurve

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
+from cli.input_check import SkipNeighborStat, StartOptions, read_start, without_neighbors
 from cli.output import DocumentOutput, Output
-from cli.start import SkipNeighborStat, StartOptions, read_start, without_neighbors
 
 if TYPE_CHECKING:
     from cli.render import Repair
@@ -67,7 +67,7 @@ def validate(
     if skip_neighbor_stat:
         reports = [without_neighbors(report) for report in reports]
     if data and not diff:
-        from cli.preflight import with_data
+        from cli.input_check import with_data
 
         reports = [with_data(report) for report in reports]
     if user == "deepmd-kit":

@@ -6,8 +6,7 @@ import io
 from click.testing import Result
 from typer.testing import CliRunner
 
-from cli.errors import report
-from cli.main import app
+from cli.main import app, report_error
 
 
 def outcome(*words: object, stdin: str | bytes | None = None) -> Result:
@@ -35,7 +34,7 @@ def answer(*words: object) -> tuple[int, str]:
         return result.exit_code, result.output
     told = io.StringIO()  # takes any character, as stderr does
     with contextlib.redirect_stderr(told):
-        code = report(error, json_mode=False)
+        code = report_error(error, json_mode=False)
     if "this is a bug of zoo" in told.getvalue():
         raise error
     return code, result.output + told.getvalue()

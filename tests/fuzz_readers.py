@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cli.safetensors_format import register_safetensors
+from cli.convert import register_safetensors
 from dpa2.data.lmdb import _environment
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.learning_curve import read_learning_curve

@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from cli.output import Output
-from cli.transfer_progress import TransferBar, TransferLines, transfer_progress
+from cli.output import Output, TransferBar, TransferLines, transfer_progress
 
 
 class Terminal(io.StringIO):

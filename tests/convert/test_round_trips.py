@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from cli.safetensors_format import register_safetensors
+from cli.convert import register_safetensors
 from dpa2.formats import checkpoint
 from dpa2.formats.conversion import convert
 from dpa2.formats.weights import to_deepmd_state

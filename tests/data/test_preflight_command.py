@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cli.preflight import with_data
+from cli.input_check import with_data
 from dpa2.data.systems import open_systems
 from dpa2.training.stat_file import FINGERPRINT, statistics_fingerprint
 from schemas.check.input_file import check_text
@@ -111,7 +111,7 @@ def test_statistics_of_other_data_are_refused_before_the_run(folder):
 
 def test_reading_data_needs_no_torch(folder):
     code = (
-        "import sys; from cli.preflight import with_data;"
+        "import sys; from cli.input_check import with_data;"
         "from schemas.check.input_file import check_text;"
         f"report = with_data(check_text({text()!r})); print(len(report.diagnostics));"
         "sys.exit('torch' in sys.modules or 'numpy' not in sys.modules)"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.preflight import with_data
+from cli.input_check import with_data
 from schemas.check.input_file import check_file
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "water" / "input.json"

@@ -12,8 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 import dpa2
+from cli.input_check import with_data
 from cli.main import app
-from cli.preflight import with_data
 from dpa2.training.run import refuse_unsupported
 from dpa2.training.task import assemble
 from schemas.base.errors import ConfigError

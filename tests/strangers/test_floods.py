@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.input_check import with_data
 from cli.language_server import to_diagnostic
-from cli.preflight import with_data
 from cli.render import render, sarif
 from schemas.check.input_file import check_file, check_text, fix_text
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import dpa2
-from cli.safetensors_format import register_safetensors
+from cli.convert import register_safetensors
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.formats.conversion import convert
 from dpa2.formats.dictionary_files import read_hdf5, write_hdf5

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cli.start import without_neighbors
+from cli.input_check import without_neighbors
 from dpa2.data.preflight.capacity import Neighborhood, check_capacities
 from dpa2.data.preflight.request import REPINIT, Cutoff
 from schemas.check.input_file import check_file, check_text
