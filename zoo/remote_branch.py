@@ -17,7 +17,7 @@ from zoo.local_copies import local_file
 from zoo.remote_description import RemoteDescription
 from zoo.resolve import fetch
 from zoo.transfer.download import download
-from zoo.transfer.pieces import RangeFile, Span, open_remote
+from zoo.transfer.pieces import RangeFile, Span
 from zoo.transfer.remote import (
     PATIENT,
     Counted,
@@ -128,7 +128,7 @@ def remote_header(
         NoRangeError: The server sends whole files only.
         TransferError: It cannot be read.
     """
-    with open_remote(remotes, progress=progress, policy=policy) as source:
+    with RangeFile(remotes, progress=progress, policy=policy) as source:
         return RemoteDescription(source).header()
 
 
@@ -144,7 +144,7 @@ def branch_cost(
         TransferError: The file cannot be read.
     """
     try:
-        with open_remote(remotes, policy=policy) as source:
+        with RangeFile(remotes, policy=policy) as source:
             header, name = _described(source, branch)
             rest = sum(end - start for start, end in source.requests_for(_spans(header, name)))
             return BranchCost(name, source.received + rest, source.size)
@@ -184,7 +184,7 @@ def fetch_branch(
         raise WriteError(f"{target.parent} is not a folder", hint="make it, or name another")
     label = remotes[0].label
     try:
-        with open_remote(remotes, folder=target.parent, progress=watcher, policy=policy) as source:
+        with RangeFile(remotes, folder=target.parent, progress=watcher, policy=policy) as source:
             header, name = _described(source, branch)
             try:
                 source.fetch(_spans(header, name), watcher)

@@ -75,7 +75,7 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except Exception as error:
         cause = error if isinstance(error, OSError) else raw.failure if raw is not None else None
         if cause is None:
@@ -194,8 +194,8 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself durable, where the system can do that."""
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where the system can do that."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

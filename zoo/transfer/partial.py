@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from schemas.base.errors import TransferError
-from schemas.base.writing import Marker
+from schemas.base.writing import Marker, sync_folder
 from zoo.transfer.remote import Progress, RetryPolicy
 
 _EVERY = 256 << 10
@@ -72,7 +72,8 @@ class PartialFile:
         """
         key = sha256[:8] if sha256 else "unknown"
         mine = target.with_name(f".{target.name}.{key}.{os.getpid()}-{secrets.token_hex(4)}.part")
-        for path in sorted(leftovers(target, key), key=_length, reverse=True):
+        left = target.parent.glob(f".{glob.escape(target.name)}.{key}.*.part")
+        for path in sorted(left, key=_length, reverse=True):
             state, digests = _read_state(state_of(path))
             same = state.get("sha256", "") == sha256
             if same and (size is None or state.get("size") in (None, size)):
@@ -225,11 +226,6 @@ def state_of(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
-def leftovers(target: Path, key: str = "*") -> list[Path]:
-    """Return the partial files of a target, other processes' included."""
-    return list(target.parent.glob(f".{glob.escape(target.name)}.{key}.*.part"))
-
-
 def remove(part: Path) -> None:
     """Remove a partial file and its state."""
     part.unlink(missing_ok=True)
@@ -260,15 +256,13 @@ def file_lock(target: Path, policy: RetryPolicy, progress: Progress) -> Iterator
 
 
 def _acquire(marker: Marker, target: Path, policy: RetryPolicy, progress: Progress) -> None:
-    told = False
     seen: int | None = None
-    since = time.monotonic()
+    since: float | None = None
     while not marker.take():
-        if not told:
+        if since is None:
             progress.say(f"waiting for {marker.holder()}, which is fetching {target.name}")
-            told = True
         touched = marker.touched()
-        if touched != seen:
+        if touched != seen or since is None:
             seen, since = touched, time.monotonic()
         elif touched is not None and time.monotonic() - since > policy.silence:
             progress.say(f"{marker.holder()} shows no sign of life; going on without it")
@@ -290,16 +284,6 @@ def is_abandoned(part: Path) -> bool:
             return True
         return time.time() - part.stat().st_mtime > _OLD
     return False
-
-
-def sync_folder(folder: Path) -> None:
-    """Write a folder's names to the disk, where the system can do that."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _read_state(path: Path) -> tuple[dict[str, Any], list[tuple[int, str]]]:

@@ -3,13 +3,11 @@
 import os
 import tempfile
 import threading
-from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import httpx2
 
@@ -33,26 +31,29 @@ _GAP = 8 * 1024
 _LONGEST = 16 * 2**20
 _CONNECTIONS = 4
 _PIECE = 256 * 1024
-# An address that serves one request only is not worth asking twice each time.
-_MOST_REFUSALS = 3
 
 Span = tuple[int, int]
 """First byte, and the one after the last."""
 
 
 class RangeFile:
-    """A `schemas.checkpoint.archive.RandomAccess` over HTTP; see `open_remote`.
+    """A `schemas.checkpoint.archive.RandomAccess` over HTTP, and a context manager.
 
     What arrived is kept in a nameless file with holes, so that no byte is fetched twice. Every
     reply is held to the version that came first. Where a hub redirects to its storage, the storage
-    is asked directly from then on; its address is good for a while only: when it is refused, or
-    fails, the hub is asked for another one.
+    is asked directly from then on; its address is good for a while only: when it fails, the hub is
+    asked for another one, and when it is refused, the hub is asked each time.
 
     Args:
-        remotes: Where the file can be had; the same content everywhere.
+        remotes: Where the file can be had; the same content everywhere. A place that fails is left
+            for the next.
         folder: Where the nameless file is; None: the system's folder for temporary files.
         progress: Who hears of retries.
         policy: Waits and limits.
+
+    Raises:
+        NoRangeError: The server sends whole files only.
+        TransferError: No place has it; says what each of them answered.
 
     Attributes:
         name: Its address, fit for messages.
@@ -63,21 +64,21 @@ class RangeFile:
     def __init__(
         self,
         remotes: Sequence[Remote],
-        folder: Path | None,
-        progress: Progress,
-        policy: RetryPolicy,
+        *,
+        folder: Path | None = None,
+        progress: Progress | None = None,
+        policy: RetryPolicy = PATIENT,
     ) -> None:
         self.name = shown(remotes[0].url)
         self.size = _FIRST
         self.received = 0
         self._remotes = list(remotes)
         self._policy = policy
-        self._progress = progress
+        self._progress = progress or Counted()
         self._known_size: int | None = None
         self._versions: dict[str, str | None] = {}
         self._direct: dict[str, Remote] = {}
-        self._refusals: Counter[str] = Counter()
-        self._here = Spans()
+        self._here: list[Span] = []
         self._lock = threading.Lock()
         try:
             self._copy = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
@@ -103,7 +104,7 @@ class RangeFile:
         end = min(offset + length, self.size)
         if offset >= end:
             return b""
-        if self._here.missing(offset, end):
+        if missing(self._here, offset, end):
             self.fetch([(offset, max(end, offset + _LEAST))])
         return os.pread(self._copy.fileno(), end - offset, offset)
 
@@ -126,10 +127,19 @@ class RangeFile:
 
     def requests_for(self, spans: Iterable[Span]) -> list[Span]:
         """Return which requests would fetch parts: what is missing of them, those near joined."""
-        missing = (
-            part for start, end in spans for part in self._here.missing(start, min(end, self.size))
-        )
-        return coalesced(missing, _GAP, _LONGEST)
+        within = ((start, min(end, self.size)) for start, end in spans)
+        parts = [part for start, end in within for part in missing(self._here, start, end)]
+        return [
+            (start, min(start + _LONGEST, last))
+            for first, last in coalesced(parts, _GAP)
+            for start in range(first, last, _LONGEST)
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the connections, and forget what arrived."""
@@ -157,18 +167,17 @@ class RangeFile:
 
     def _pieces(self, remote: Remote, start: int, end: int) -> Iterator[bytes]:
         """Yield the body of one reply, from where the last redirect led if that is still good."""
-        place = self._direct.get(remote.url)
-        if place is not None:
-            try:
-                yield from self._reply(remote, place, start, end)
-            except Refusal:
-                self._forget(remote, place)
-            except Setback:
-                self._direct.pop(remote.url, None)
+        place = self._direct.get(remote.url, remote)
+        try:
+            yield from self._reply(remote, place, start, end)
+        except Refusal:
+            if place is remote:
                 raise
-            else:
-                return
-        yield from self._reply(remote, remote, start, end)
+            self._direct[remote.url] = remote
+            yield from self._reply(remote, remote, start, end)
+        except Setback:
+            self._direct.pop(remote.url, None)
+            raise
 
     def _reply(self, remote: Remote, place: Remote, start: int, end: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={start}-{end - 1}"}
@@ -211,18 +220,9 @@ class RangeFile:
     def _remember(self, remote: Remote, reply: Reply) -> None:
         """Note where a redirect led; what is meant for the first host goes to no other one."""
         url = reply.response.url
-        if str(url) == remote.url or self._refusals[remote.url] >= _MOST_REFUSALS:
-            return
-        headers = remote.headers if url.origin == httpx2.URL(remote.url).origin else {}
-        with self._lock:
+        if str(url) != remote.url:
+            headers = remote.headers if url.origin == httpx2.URL(remote.url).origin else {}
             self._direct.setdefault(remote.url, replace(remote, url=str(url), headers=headers))
-
-    def _forget(self, remote: Remote, place: Remote) -> None:
-        """Ask at the first address again; several requests may have met the same refusal."""
-        with self._lock:
-            if self._direct.get(remote.url) is place:
-                del self._direct[remote.url]
-                self._refusals[remote.url] += 1
 
     def _keep(self, position: int, piece: bytes, progress: Progress | None) -> None:
         try:
@@ -230,90 +230,26 @@ class RangeFile:
         except OSError as error:
             raise WriteError(f"what arrived cannot be kept: {error.strerror or error}") from error
         with self._lock:
-            self._here.add(position, position + len(piece))
+            self._here = coalesced([*self._here, (position, position + len(piece))], 0)
         if progress is not None:
             progress.advance(len(piece))
 
 
-@contextmanager
-def open_remote(
-    remotes: Sequence[Remote],
-    *,
-    folder: Path | None = None,
-    progress: Progress | None = None,
-    policy: RetryPolicy = PATIENT,
-) -> Iterator[RangeFile]:
-    """Open a file on the network that is read in pieces.
-
-    Args:
-        remotes: Where the file can be had; the same content everywhere. A place that fails is left
-            for the next.
-        folder: Where a nameless temporary file may lie.
-        progress: Who hears of retries.
-        policy: Waits and limits.
-
-    Raises:
-        NoRangeError: The server sends whole files only.
-        TransferError: No place has it; says what each of them answered.
-    """
-    file = RangeFile(remotes, folder, progress or Counted(), policy)
-    try:
-        yield file
-    finally:
-        file.close()
+def missing(here: Iterable[Span], start: int, end: int) -> list[Span]:
+    """Return the parts of a span that no other span covers."""
+    parts = [(start, end)] if start < end else []
+    for first, last in here:
+        cut = [pair for a, b in parts for pair in ((a, min(b, first)), (max(a, last), b))]
+        parts = [(a, b) for a, b in cut if a < b]
+    return parts
 
 
-class Spans:
-    """A set of bytes, kept as sorted spans that do not touch."""
-
-    def __init__(self) -> None:
-        self._spans: list[Span] = []
-
-    def add(self, start: int, end: int) -> None:
-        """Put bytes into the set."""
-        if start >= end:
-            return
-        kept, merged = [], (start, end)
-        for span in self._spans:
-            if span[1] < merged[0] or span[0] > merged[1]:
-                kept.append(span)
-            else:
-                merged = min(span[0], merged[0]), max(span[1], merged[1])
-        kept.insert(bisect_left(kept, merged), merged)
-        self._spans = kept
-
-    def missing(self, start: int, end: int) -> list[Span]:
-        """Return the parts of a span that are not in the set."""
-        found = []
-        for first, last in self._spans:
-            if last <= start:
-                continue
-            if first >= end:
-                break
-            if first > start:
-                found.append((start, first))
-            start = max(start, last)
-        if start < end:
-            found.append((start, end))
-        return found
-
-
-def coalesced(spans: Iterable[Span], gap: int, longest: int) -> list[Span]:
-    """Join spans that lie near each other, and cut those that are too long for one request.
-
-    Args:
-        spans: What is wanted, in any order.
-        gap: Bytes between two spans that are worth less than another request.
-        longest: Bytes of one request.
-    """
+def coalesced(spans: Iterable[Span], gap: int) -> list[Span]:
+    """Return spans in order, those with no more than `gap` bytes between them joined."""
     joined: list[Span] = []
     for start, end in sorted(spans):
         if joined and start <= joined[-1][1] + gap:
             joined[-1] = joined[-1][0], max(end, joined[-1][1])
         else:
             joined.append((start, end))
-    return [
-        (start, min(start + longest, last))
-        for first, last in joined
-        for start in range(first, last, longest)
-    ]
+    return joined

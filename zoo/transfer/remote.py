@@ -120,6 +120,15 @@ class Progress(Protocol):
         """The file is complete, or given up."""
 
 
+class _Nobody:
+    """Nobody watches."""
+
+    def start(self, *_: object, **__: object) -> None:
+        """Say nothing."""
+
+    advance = say = finish = start
+
+
 class Counted:
     """A `Progress` that counts what arrives, and passes everything on.
 
@@ -128,29 +137,15 @@ class Counted:
     """
 
     def __init__(self, watcher: Progress | None = None) -> None:
-        self._watcher = watcher
+        watcher = watcher or _Nobody()
+        self.start, self.say, self.finish = watcher.start, watcher.say, watcher.finish
+        self._advance = watcher.advance
         self.received = 0
-
-    def start(self, name: str, total: int | None, done: int) -> None:
-        """A file begins."""
-        if self._watcher:
-            self._watcher.start(name, total, done)
 
     def advance(self, amount: int) -> None:
         """More bytes have arrived."""
         self.received += amount
-        if self._watcher:
-            self._watcher.advance(amount)
-
-    def say(self, message: str) -> None:
-        """Something a person should know."""
-        if self._watcher:
-            self._watcher.say(message)
-
-    def finish(self) -> None:
-        """The file is complete, or given up."""
-        if self._watcher:
-            self._watcher.finish()
+        self._advance(amount)
 
 
 @dataclass(frozen=True, slots=True)

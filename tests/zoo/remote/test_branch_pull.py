@@ -18,7 +18,7 @@ from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Reply, Seen
 from zoo.branches import summarize
 from zoo.checkpoint_writer import extract_branch, write_branch
 from zoo.remote_branch import branch_cost, fetch_branch, remote_header
-from zoo.transfer.pieces import open_remote
+from zoo.transfer.pieces import RangeFile
 from zoo.transfer.remote import ChangedError, NoRangeError, Remote, RetryPolicy
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -138,7 +138,7 @@ def test_a_server_that_sends_no_parts_sends_the_whole_file(many, server, tmp_pat
     found = pull(page, "alias-7", like=many)
     assert found.whole_file
     assert list(tmp_path.iterdir()) == [tmp_path / "pulled.pt"]
-    with pytest.raises(NoRangeError), open_remote([Remote(page.url, "here")]):
+    with pytest.raises(NoRangeError), RangeFile([Remote(page.url, "here")]):
         pass
 
 
@@ -204,7 +204,7 @@ def test_addresses_that_are_good_only_once_are_soon_not_kept(redirecting, pull):
     hub = redirecting(1)
     pull(hub.remote, "branch_23")
     refused = [seen for seen in hub.storage.requests if seen.status == 403]
-    assert 3 <= len(refused) <= 3 * 4  # connections at a time
+    assert 1 <= len(refused) <= 4  # connections at a time
     assert len(hub.storage.requests) == hub.num_asked + len(refused)
 
 
@@ -217,7 +217,7 @@ def test_a_hub_that_refuses_for_good_is_not_asked_for_ever(redirecting, pull):
 
 def test_storage_that_fails_is_looked_for_again_at_the_hub(redirecting):
     hub = redirecting(999)
-    with open_remote([hub.remote], policy=HASTY) as source:
+    with RangeFile([hub.remote], policy=HASTY) as source:
         hub.storage.pages["/m.pt?signature=0"].faults = [Fault(status=503)] * 9
         assert source.read_at(100_000, 20) == hub.path.read_bytes()[100_000:100_020]
     assert hub.num_asked == 2
