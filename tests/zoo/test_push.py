@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from schemas.base.errors import CheckpointError, ConfigError, TransferError
 from schemas.lock import Lock, LockedData, LockedInput, LockedResult
-from tests.zoo.hubs.fake_huggingface import Repository
+from tests.zoo.hubs.fake_hubs import Repository
 from zoo.push import prepare, push
 
 FILE = Path(__file__).parents[2] / "zoo" / "models" / "DPA2_water_tiny.pt"

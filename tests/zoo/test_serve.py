@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from schemas.base.errors import ZooError
-from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
+from tests.zoo.hubs.fake_hubs import FakeHuggingFace, Repository
 from zoo.bundle import BundledModel, bundle
 from zoo.known_models import known_models
 from zoo.server import MirrorServer

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from huggingface_hub import constants
 
-from tests.zoo.hubs.fake_huggingface import Repository
+from tests.zoo.hubs.fake_hubs import Repository
 from tests.zoo.transfer.faulty_server import FaultyServer, Reply
 from zoo.hubs.catalogue import search_online
 

@@ -10,8 +10,7 @@ import pytest
 from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import ModelFile
 from tests.zoo.conftest import point_to
-from tests.zoo.hubs.fake_huggingface import FakeHuggingFace, Repository
-from tests.zoo.hubs.fake_modelscope import FakeModelScope
+from tests.zoo.hubs.fake_hubs import FakeHuggingFace, FakeModelScope, Repository
 from tests.zoo.transfer.faulty_server import Fault, FaultyServer, Page, Reply
 from tests.zoo.transfer.watcher import Watcher
 from zoo.cache import Store

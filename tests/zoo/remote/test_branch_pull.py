@@ -1,16 +1,12 @@
 """One branch is fetched, not the file; what is written is what `zoo extract` writes."""
 
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from benchmarks.many_branches import write_many_branches
-from dpa2.evaluate.potential import load
 from schemas.base.errors import CheckpointError, TransferError, WriteError
 from schemas.checkpoint.archive import LocalFile, locate
 from schemas.checkpoint.header import read_header
@@ -91,18 +87,6 @@ def test_what_a_branch_costs_is_known_before_its_numbers_are_fetched(many, branc
     found = pull(page, branch)
     assert (cost.branch, cost.full_size) == (found.branch, found.whole_size)
     assert cost.num_bytes == found.received > found.tensor_bytes
-
-
-@pytest.mark.parametrize("branch", ["pbe", "scan", "metal"])
-def test_a_pulled_branch_predicts_what_the_branch_predicts(branch, server, pull):
-    source = GOLDEN / "multitask" / "model.pt"
-    found = pull(server.serve("/m.pt", source), branch)
-    alone, together = load(found.path), load(source, branch)
-    coord = np.random.default_rng(1).uniform(0.0, 6.0, (1, 9, 3))
-    types = np.arange(9) % len(found.type_map)
-    one, other = (p.predict(coord, None, types) for p in (alone, together))
-    np.testing.assert_array_equal(one.energy, other.energy)
-    np.testing.assert_array_equal(one.force, other.force)
 
 
 def test_averages_are_not_taken_for_the_weights(server, tmp_path, pull):
@@ -278,18 +262,6 @@ def test_a_file_in_another_order_is_read_whole(server, tmp_path, pull):
     torch.save({"note": "x" * 200_000, **content}, path)
     page = server.serve("/sorted.pt", path)
     pull(page, "metal", like=path)
-
-
-def test_torch_takes_no_part(tmp_path):
-    program = (
-        "import sys; from pathlib import Path; from schemas.checkpoint.header import read_header; "
-        "from schemas.checkpoint.archive import LocalFile; import zoo.remote_branch; "
-        "from zoo.checkpoint_writer import write_branch; "
-        f"path = {str(GOLDEN / 'multitask' / 'model.pt')!r}; file = LocalFile(path); "
-        f"write_branch(file, read_header(file), 'scan', Path({str(tmp_path / 'a.pt')!r})); "
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_numbers_begin_at_multiples_of_64_bytes(tmp_path):

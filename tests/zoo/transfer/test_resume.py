@@ -123,7 +123,7 @@ def start(page, target, sha256, *more):
     command = [
         sys.executable,
         "-m",
-        "tests.zoo.transfer.fetch_one",
+        "tests.zoo.transfer.watcher",
         page.url,
         target,
         sha256 or "-",

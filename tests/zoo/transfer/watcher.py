@@ -1,10 +1,21 @@
-"""Parts of tests of transfers: a short policy, bytes, and a `Progress` that remembers."""
+"""Parts of tests of transfers: a short policy, bytes, and a `Progress` that remembers.
+
+python -m tests.zoo.transfer.watcher URL TARGET SHA256|- [wait]
+
+fetches one file and prints what came of it as JSON, for tests of several processes. With `wait` it
+says when it is ready, and begins when it is sent a line.
+"""
 
 import hashlib
+import json
 import random
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 from tests.zoo.transfer.faulty_server import Fault
-from zoo.transfer.remote import RetryPolicy
+from zoo.transfer.download import download
+from zoo.transfer.remote import Remote, RetryPolicy
 
 SHORT = RetryPolicy(
     connect=5.0,
@@ -48,3 +59,22 @@ class Watcher:
 
     def finish(self) -> None:
         self.finished += 1
+
+
+if __name__ == "__main__":
+    url, target, sha256, *wait = sys.argv[1:]
+    watcher = Watcher()
+    if wait:
+        print("ready", flush=True)  # noqa: T201
+        sys.stdin.readline()
+    found = download(
+        [Remote(url, "server")],
+        Path(target),
+        sha256=None if sha256 == "-" else sha256,
+        size=None,
+        progress=watcher,
+        policy=replace(SHORT, stall=20.0),
+    )
+    json.dump(
+        {"sha256": found.sha256, "received": found.received, "said": watcher.said}, sys.stdout
+    )

@@ -1,8 +1,4 @@
-"""A loopback Hugging Face: what the real client of huggingface_hub asks, answered alike.
-
-Large files (`.pt`) are answered with a redirect to a second server at another port, as to the
-hub's storage. `hub.requests` and `hub.storage.requests` tell what was asked of each.
-"""
+"""Hubs on this machine that answer what the real clients ask as the hubs do, and remember it."""
 
 import base64
 import hashlib
@@ -10,11 +6,52 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.zoo.hubs.loopback import LoopbackHub
-from tests.zoo.transfer.faulty_server import Page, Reply, Seen
+from tests.zoo.transfer.faulty_server import FaultyServer, Page, Reply, Seen
+
+
+class LoopbackHub(FaultyServer):
+    """A hub while the block lasts; large files come from its storage, a server at another port.
+
+    `token` opens closed repositories; `tampered` is what the storage sends instead, by SHA-256.
+    """
+
+    def __init__(self, token: str) -> None:
+        super().__init__(self._answer)
+        self.token = token
+        self.tampered: dict[str, bytes] = {}
+        self.storage = FaultyServer(self._stored)
+
+    def __enter__(self) -> Self:
+        self.storage.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self.storage.__exit__()
+
+    def _knows(self, request: Seen) -> bool:
+        return request.headers.get("authorization") == f"Bearer {self.token}"
+
+    def _answer(self, request: Seen) -> Reply | Page:
+        raise NotImplementedError
+
+    def _contents(self) -> Iterator[bytes]:
+        """Yield every file."""
+        raise NotImplementedError
+
+    def _stored(self, request: Seen) -> Reply | Page:
+        """Answer for the storage behind the hub, which knows no token."""
+        sha256 = urlsplit(request.path).path.strip("/")
+        for content in self._contents():
+            if hashlib.sha256(content).hexdigest() == sha256:
+                tag = f'"{sha256}"'
+                found = self.tampered.get(sha256, content)
+                return Page(found, etag=tag, headers={"X-Linked-ETag": tag})
+        return Reply(404)
+
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -202,3 +239,39 @@ def _refusal(status: int, code: str, message: str) -> Reply:
     if code:
         headers["X-Error-Code"] = code
     return Reply.json({"error": message}, status, **headers)
+
+
+class FakeModelScope(LoopbackHub):
+    """The hub while the block lasts; `repositories` are files by `owner/name`.
+
+    Large files (`.pt`) come from a second server at another port. `token` opens the closed ones.
+    """
+
+    def __init__(self, token: str = "ms-secret") -> None:
+        super().__init__(token)
+        self.repositories: dict[str, dict[str, bytes]] = {}
+        self.closed: set[str] = set()
+
+    def _answer(self, request: Seen) -> Reply | Page:
+        place = urlsplit(request.path)
+        path, query = unquote(place.path), parse_qs(place.query)
+        if match := re.fullmatch(r"/api/v1/models/([^/]+/[^/]+)/repo", path):
+            return self._file(request, match[1], query["Revision"][0], query["FilePath"][0])
+        if match := re.fullmatch(r"/models/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            return self._file(request, *match.groups())
+        return Reply.json({"Code": 10010404, "Message": "not found", "Success": False}, 404)
+
+    def _file(self, request: Seen, name: str, revision: str, path: str) -> Reply | Page:
+        if name in self.closed and not self._knows(request):
+            return Reply.json({"Code": 403, "Message": "no permission", "Success": False}, 403)
+        content = self.repositories.get(name, {}).get(path)
+        if content is None or revision != "master":
+            return Reply.json({"Code": 10010205, "Message": "not found", "Success": False}, 404)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if path.endswith(".pt"):
+            place = self.storage.url.replace("127.0.0.1", "localhost")  # cookies know no ports
+            return Reply(302, headers={"Location": f"{place}/{sha256}"})
+        return Page(content, etag=f'"{sha256}"')
+
+    def _contents(self) -> Iterator[bytes]:
+        return (content for files in self.repositories.values() for content in files.values())
