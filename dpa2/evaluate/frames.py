@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.cells import check_labels
-from dpa2.data.frames import Fault, FrameError, Frames
+from dpa2.data.frames import Fault, FrameError, Frames, IntArray
 from dpa2.data.system import System
 from schemas.base.errors import DataError
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,6 @@ def timing_line(step: int, seconds: float, remaining: dt.timedelta | None) -> st
     return f"{line}, eta = {remaining} at {end:%Y-%m-%d %H:%M}"
 
 
-_Metrics = Mapping[str, float]
-
 _SECONDS_BETWEEN_REFRESHES = 1.0
 _SPEED_MEMORY = 0.1  # weight of the newest interval in the averaged speed
 
@@ -75,7 +73,7 @@ class Progress:
     def _is_stale(self) -> bool:
         return time.monotonic() - self._last_refresh >= _SECONDS_BETWEEN_REFRESHES
 
-    def advance(self, step: int, metrics: _Metrics | None = None) -> None:
+    def advance(self, step: int, metrics: Metrics | None = None) -> None:
         """Note that `step` steps are done; `metrics` where fresh numbers were asked for."""
 
     def line(self, text: str) -> None:
@@ -98,7 +96,7 @@ class Progress:
         self._seconds_per_step = seconds if old is None else old + _SPEED_MEMORY * (seconds - old)
         self._last_refresh, self._last_step = now, step
 
-    def _summary(self, step: int, metrics: _Metrics) -> str:
+    def _summary(self, step: int, metrics: Metrics) -> str:
         numbers = "  ".join(f"{name} {value:.2e}" for name, value in sorted(metrics.items()))
         speed, remaining = self._seconds_per_step, self.remaining(step)
         if speed is None or remaining is None:
@@ -110,7 +108,7 @@ class Progress:
 class LineProgress(Progress):
     """Plain lines on stderr, one per display step."""
 
-    def advance(self, step: int, metrics: _Metrics | None = None) -> None:  # noqa: ARG002
+    def advance(self, step: int, metrics: Metrics | None = None) -> None:  # noqa: ARG002
         """Keep the clock."""
         if self._is_stale:
             self._measure(step)
@@ -150,7 +148,7 @@ class BarProgress(Progress):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def advance(self, step: int, metrics: _Metrics | None = None) -> None:
+    def advance(self, step: int, metrics: Metrics | None = None) -> None:
         """Move the bar."""
         if metrics is None:
             self._bar.update(self._task, completed=step)
@@ -174,7 +172,7 @@ class NotebookProgress(Progress):
 
         self._handle: Any = display({"text/plain": "training"}, raw=True, display_id=True)
 
-    def advance(self, step: int, metrics: _Metrics | None = None) -> None:
+    def advance(self, step: int, metrics: Metrics | None = None) -> None:
         """Rewrite the line."""
         if metrics is None and step < self.num_steps:
             return

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from dpa2.training.task import Metrics
 from schemas.base.writing import append_text, write_text
-
-Metrics = Mapping[str, float]
-"""Displayed errors by name (`rmse`, `rmse_e`, ...)."""
 
 _REMARK = "# If there is no available reference data, rmse_*_{val,trn} will print nan\n"
 SINGLE = "Default"

@@ -28,6 +28,7 @@ from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.root import Branch, Input, Link, MultiTaskInput, normalized
 
 Metrics = Mapping[str, float]
+"""Displayed errors by name (`rmse`, `rmse_e`, ...)."""
 
 
 @dataclass(frozen=True)
