@@ -18,7 +18,7 @@ from pathlib import Path
 from water_box import Peer, find_peer, in_float64, water_box
 
 from dpa2.formats.conversion import freeze
-from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
+from dpa2.interfaces.lammps import lammps_data, lammps_structure
 from zoo.resolve import model_file
 
 REPEATS = {96: (1, 1, 1), 192: (2, 1, 1), 768: (2, 2, 2), 1536: (4, 2, 2)}

@@ -21,7 +21,7 @@ from cli.output import Output
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dpa2.evaluate.errors import Errors
+    from dpa2.evaluate.comparison import Errors
     from dpa2.evaluate.testing import TestReport
 
 NumFrames = Annotated[
@@ -107,7 +107,7 @@ def _print(out: Output, report: "TestReport") -> None:
 
 
 def _print_errors(out: Output, title: str, errors: "Errors") -> None:
-    from dpa2.evaluate.errors import QUANTITIES
+    from dpa2.evaluate.comparison import QUANTITIES
 
     rows = [
         (QUANTITIES[key].label, f"{stat.mae:.4g}", f"{stat.rmse:.4g}", QUANTITIES[key].unit)
@@ -118,7 +118,7 @@ def _print_errors(out: Output, title: str, errors: "Errors") -> None:
 
 def _rmse(entries: "Iterable[Errors]", energy: bool = False) -> tuple[list[str], list[list[str]]]:
     """Return headings and cells of a table with a row of errors for each entry."""
-    from dpa2.evaluate.errors import QUANTITIES
+    from dpa2.evaluate.comparison import QUANTITIES
 
     found = list(entries)
     keys = ["energy"] * energy + ["energy_per_atom", "force", "virial_per_atom"]
@@ -194,7 +194,7 @@ def speed(
 
     Example: zoo speed model.ckpt.pt model.pth model.savedmodel -s data/test
     """
-    from dpa2.evaluate.speed import first_frame, measure, num_evaluations
+    from dpa2.evaluate.potential import first_frame, measure, num_evaluations
 
     chosen = named_models(models, branch)
     opened = Opener(out, device)

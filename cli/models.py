@@ -12,7 +12,7 @@ from cli.output import Output
 
 if TYPE_CHECKING:
     from dpa2.data.system import System
-    from dpa2.evaluate.frames import BadFrame
+    from dpa2.evaluate.comparison import BadFrame
     from dpa2.evaluate.potential import Potential
 
 Models = Annotated[

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dpa2.data.frames import PADDING, Frames
 from dpa2.data.stored_system import StoredSystem
 from dpa2.data.system import System, translate
-from dpa2.evaluate.frames import BadFrame, evaluate_good, with_gaps
+from dpa2.evaluate.comparison import BadFrame, evaluate_good, with_gaps
 from dpa2.evaluate.potential import Potential, predict_frames
 from schemas.base.errors import DataError
 from schemas.base.writing import atomic_write

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.evaluate.errors import QUANTITIES, Comparison, ErrorStat, error_stat
+from dpa2.evaluate.comparison import QUANTITIES, Comparison, ErrorStat, error_stat
 from schemas.base.errors import DataError
 from schemas.base.writing import atomic_write
 

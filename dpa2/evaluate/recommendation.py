@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dpa2.evaluate.comparison import BadFrame
 from dpa2.evaluate.figures import COLOURS, GREY, new_figure, save_figure
-from dpa2.evaluate.frames import BadFrame
 from schemas.base.errors import DataError
 
 CLOSE = 1.02

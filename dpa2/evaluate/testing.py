@@ -11,9 +11,18 @@ import numpy as np
 
 from dpa2.data.frames import Frames, IntArray
 from dpa2.data.system import System
-from dpa2.evaluate.errors import QUANTITIES, Comparison, Errors, compare, errors_of, merge
+from dpa2.evaluate.comparison import (
+    QUANTITIES,
+    BadFrame,
+    Comparison,
+    Errors,
+    Evaluated,
+    compare,
+    errors_of,
+    evaluate_good,
+    merge,
+)
 from dpa2.evaluate.figures import ParityPlot, figure_format
-from dpa2.evaluate.frames import BadFrame, Evaluated, evaluate_good
 from dpa2.evaluate.potential import Potential, predict_frames
 from dpa2.formats.structures import Evaluation, nothing
 from schemas.base.errors import DataError

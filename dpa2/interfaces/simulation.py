@@ -13,15 +13,20 @@ from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixConstraint
 from ase.data import atomic_numbers
 
+from dpa2.ase import Parameters, box_of, checked_parameters, parameters_of
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import Structure
 from dpa2.evaluate.potential import Potential, load
 from dpa2.formats.table import format_of
-from dpa2.interfaces.ase import Parameters, box_of, checked_parameters, parameters_of
-from dpa2.interfaces.ase_script import ase_files
-from dpa2.interfaces.lammps_data import LammpsStructure, lammps_data, lammps_structure
-from dpa2.interfaces.lammps_input import HELD_COLUMNS, MASS_COLUMN, lammps_script
-from dpa2.interfaces.md_settings import MdSettings, check_settings
+from dpa2.interfaces.ase_script import MdSettings, ase_files, check_settings
+from dpa2.interfaces.lammps import (
+    HELD_COLUMNS,
+    MASS_COLUMN,
+    LammpsStructure,
+    lammps_data,
+    lammps_script,
+    lammps_structure,
+)
 from dpa2.interfaces.predict import reading_for, to_atoms
 from dpa2.model.neighbors import pairs_within
 from schemas.base.errors import CheckpointError, DataError, TrainingError

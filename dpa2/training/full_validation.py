@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from dpa2.data.sampler import iterate
-from dpa2.evaluate.errors import Errors, compare, errors_of, merge
+from dpa2.evaluate.comparison import Errors, compare, errors_of, merge
 from dpa2.formats.structures import Evaluation
-from dpa2.training.lcurve import rows_until
+from dpa2.training.display import rows_until
 from dpa2.training.optimizer import ParameterAverage
 from dpa2.training.run_folder import RunFolder
 from dpa2.training.train_state import TrainState

@@ -11,10 +11,9 @@ import torch
 
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import share
-from dpa2.training.display import Display, Progress, TensorBoard, choose_progress
+from dpa2.training.display import Display, LearningCurve, Progress, TensorBoard, choose_progress
 from dpa2.training.environment_statistics import merge_statistics
 from dpa2.training.full_validation import full_validations
-from dpa2.training.lcurve import LearningCurve
 from dpa2.training.optimizer import ParameterAverage, Tuning, build_optimizer
 from dpa2.training.run_folder import RunFolder
 from dpa2.training.start import Scratch, choose_start, read_input, start_from

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dpa2.data.systems import open_systems
-from dpa2.evaluate.errors import compare
+from dpa2.evaluate.comparison import compare
 from dpa2.evaluate.potential import predict_frames
 from dpa2.evaluate.testing import detail_files, read_list, run_test
 from schemas.base.errors import DataError

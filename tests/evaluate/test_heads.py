@@ -9,7 +9,7 @@ import torch
 from dpa2.data.frames import Frames
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
-from dpa2.evaluate.shared_heads import open_heads
+from dpa2.evaluate.recommend import open_heads
 from dpa2.formats.checkpoint import read_checkpoint
 from schemas.base.errors import CheckpointError
 

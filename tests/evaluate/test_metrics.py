@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dpa2.data.frames import Frames
-from dpa2.evaluate.errors import ErrorStat, compare, error_stat, errors_of, merge
+from dpa2.evaluate.comparison import ErrorStat, compare, error_stat, errors_of, merge
 from dpa2.formats.structures import Evaluation
 
 

@@ -7,12 +7,10 @@ import pytest
 import torch
 
 from dpa2.data.systems import open_systems
-from dpa2.evaluate.errors import error_stat
-from dpa2.evaluate.frames import choose_frames
+from dpa2.evaluate.comparison import choose_frames, error_stat
 from dpa2.evaluate.potential import load
-from dpa2.evaluate.recommend import recommend
+from dpa2.evaluate.recommend import SharedHeads, recommend
 from dpa2.evaluate.recommendation import BranchFit, Recommendation, plot_recommendation, rank
-from dpa2.evaluate.shared_heads import SharedHeads
 from dpa2.formats.conversion import freeze
 from schemas.base.errors import CheckpointError, DataError
 from tests.containers import write_npy

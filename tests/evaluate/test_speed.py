@@ -3,7 +3,7 @@ import json
 import pytest
 
 from dpa2.data.systems import open_systems
-from dpa2.evaluate.speed import Timing, first_frame, measure, num_evaluations
+from dpa2.evaluate.potential import Timing, first_frame, measure, num_evaluations
 from tests.commands import outcome
 
 

@@ -7,11 +7,10 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
 
+from dpa2.ase import Parameters, box_of
 from dpa2.formats.conversion import freeze
-from dpa2.interfaces.ase import Parameters, box_of
-from dpa2.interfaces.lammps_data import lammps_structure
-from dpa2.interfaces.lammps_input import lammps_script
-from dpa2.interfaces.md_settings import MdSettings
+from dpa2.interfaces.ase_script import MdSettings
+from dpa2.interfaces.lammps import lammps_script, lammps_structure
 from dpa2.model.neighbors import pairs_within
 from schemas.base.errors import DataError, TrainingError
 

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.units import bar
 
 import dpa2
-from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
+from dpa2.interfaces.lammps import lammps_data, lammps_structure
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("lammps.in")

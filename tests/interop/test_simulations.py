@@ -6,11 +6,10 @@ from ase import Atoms
 from ase.build import molecule
 from ase.constraints import FixAtoms, FixCartesian
 
-from dpa2.ase import Calculator
+from dpa2.ase import Calculator, Parameters
 from dpa2.evaluate.potential import load
 from dpa2.formats.conversion import freeze
-from dpa2.interfaces.ase import Parameters
-from dpa2.interfaces.md_settings import MdSettings
+from dpa2.interfaces.ase_script import MdSettings
 from dpa2.interfaces.simulation import starting_structure, write_simulation
 from tests.interop.conftest import GOLDEN
 

@@ -8,10 +8,9 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 
-from dpa2.ase import Calculator
+from dpa2.ase import Calculator, Parameters
 from dpa2.evaluate.potential import Potential, load
-from dpa2.interfaces.ase import Parameters
-from dpa2.interfaces.md_settings import MdSettings
+from dpa2.interfaces.ase_script import MdSettings
 from dpa2.interfaces.simulation import write_simulation
 from tests.evaluate.conftest import GOLDEN
 

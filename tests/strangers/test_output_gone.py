@@ -224,7 +224,7 @@ def test_a_full_disk_at_the_learning_curve(config, monkeypatch):
             stream.name = "lcurve.out"
         append_text(stream, text)
 
-    monkeypatch.setattr("dpa2.training.lcurve.append_text", append)
+    monkeypatch.setattr("dpa2.training.display.append_text", append)
     with pytest.raises(WriteError, match=r"lcurve\.out cannot be written: No space") as raised:
         dpa2.train(config, device="cpu", progress=False)
     assert "--restart model.ckpt.pt" in raised.value.hint

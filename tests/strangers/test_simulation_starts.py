@@ -10,7 +10,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane
 from ase.io import read, write
 
 from dpa2.ase import Calculator
-from dpa2.interfaces.lammps_data import lammps_structure
+from dpa2.interfaces.lammps import lammps_structure
 from dpa2.interfaces.simulation import starting_structure
 from schemas.base.errors import DataError
 from tests.commands import zoo

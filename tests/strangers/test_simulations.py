@@ -17,8 +17,8 @@ from ase.constraints import (
 )
 from ase.io import read
 
+from dpa2.ase import Parameters
 from dpa2.evaluate.potential import load
-from dpa2.interfaces.ase import Parameters
 from schemas.base.errors import DataError
 from tests.strangers.simulations import energy, rotated, with_cell, with_masses, with_pbc
 from tests.strangers.situations import case, situation

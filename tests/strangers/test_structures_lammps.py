@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 
 from dpa2.data.structures.structure import LabelKeys
-from dpa2.interfaces.lammps_data import lammps_data, lammps_structure
+from dpa2.interfaces.lammps import lammps_data, lammps_structure
 from dpa2.interfaces.predict import to_atoms
 from schemas.base.errors import DataError
 from tests.strangers.reading import read

@@ -3,7 +3,7 @@
 import math
 from contextlib import closing
 
-from dpa2.training.lcurve import LearningCurve, format_header, format_row
+from dpa2.training.display import LearningCurve, format_header, format_row
 
 REMARK = "# If there is no available reference data, rmse_*_{val,trn} will print nan\n"
 TRAINED = {"rmse": 26.4, "rmse_e": 0.0695, "rmse_f": 0.834}
