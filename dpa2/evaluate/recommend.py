@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpa2.data.frames import PADDING, Frames, named
+from dpa2.data.frames import PADDING, Frames, IntArray, named
 from dpa2.data.structures.structure import LabelKeys
 from dpa2.data.structures.systems import open_data
 from dpa2.data.system import System

@@ -21,7 +21,7 @@ from dpa2.data.systems import open_systems
 from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
 from dpa2.formats.weights import model_from_state, to_deepmd_state
 from dpa2.model.energy import EnergyModel, tensors_to
-from dpa2.training.drawn_frames import draw_frames
+from dpa2.training.moments import draw_frames
 from schemas.base.errors import CheckpointError, DataError
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.input.refusals import preset_energies

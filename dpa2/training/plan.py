@@ -3,6 +3,7 @@
 Steps, epochs of each system, learning rate and weights of the loss, parameters, disk, memory.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from dpa2.data.batching import epoch_length
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from dpa2.training.run_folder import keep_counts
-from dpa2.training.task_sampler import run_length
 from schemas.base.errors import ConfigError
 from schemas.input.model import Model
 from schemas.input.optimization import PREFACTORS, EnergyLoss, term_is_on
@@ -27,6 +27,34 @@ from schemas.input.weights import (
     parameter_counts,
     shared_parts,
 )
+
+
+def run_length(
+    branches: Mapping[str, Branch], samplers: Mapping[str, Sampler], num_steps: int | None
+) -> tuple[int, dict[str, float]]:
+    """Return the steps of a run, and how often each branch is trained; that adds up to 1.
+
+    Passes over the data (`numb_epoch`, `num_epoch_dict`) decide where they are given, `model_prob`
+    next; without either, branches count by their number of systems.
+
+    Args:
+        branches: The branches.
+        samplers: Their training data.
+        num_steps: `numb_steps`; None where passes over the data are given.
+    """
+    weights = {name: _weight(branch, samplers[name]) for name, branch in branches.items()}
+    total = sum(weights.values())
+    length = math.ceil(total) if num_steps is None else int(num_steps)
+    return length, {name: weight / total for name, weight in weights.items()}
+
+
+def _weight(branch: Branch, sampler: Sampler) -> float:
+    if branch.epochs is not None:
+        return branch.epochs * sampler.steps_per_epoch
+    if branch.probability is not None:
+        return branch.probability
+    return float(len(sampler.systems))
+
 
 PERCENTAGES = (0, 1, 10, 25, 50, 75, 90, 100)
 _REACHED = 1 + 1e-9

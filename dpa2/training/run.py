@@ -12,9 +12,10 @@ import torch
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.model.build import share
 from dpa2.training.display import Display, LearningCurve, Progress, TensorBoard, choose_progress
-from dpa2.training.environment_statistics import merge_statistics
 from dpa2.training.full_validation import full_validations
+from dpa2.training.moments import merge_statistics
 from dpa2.training.optimizer import ParameterAverage, Tuning, build_optimizer
+from dpa2.training.plan import run_length
 from dpa2.training.run_folder import RunFolder
 from dpa2.training.start import Scratch, choose_start, read_input, start_from
 from dpa2.training.task import (
@@ -24,8 +25,7 @@ from dpa2.training.task import (
     seed_global_generator,
     stream_seed,
 )
-from dpa2.training.task_sampler import TaskSampler, run_length
-from dpa2.training.train_state import TrainState, all_parameters
+from dpa2.training.train_state import TaskSampler, TrainState, all_parameters
 from dpa2.training.trainer import Trainer, TrainResult
 from schemas.base.errors import ConfigError, TrainingError
 from schemas.base.terminal import lasting_output

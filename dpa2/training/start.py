@@ -9,10 +9,9 @@ from typing import Any
 from dpa2.data.frames import Frames
 from dpa2.formats.checkpoint import Checkpoint
 from dpa2.model.build import share
-from dpa2.training.drawn_frames import draw_frames
 from dpa2.training.energy_bias import ENERGIES_UNTRAINED, BiasShift, adjust_bias
-from dpa2.training.environment_statistics import InputMoments, merge_statistics
 from dpa2.training.finetune import Provenance, provenance, transfer, unequal_parts
+from dpa2.training.moments import InputMoments, draw_frames, merge_statistics
 from dpa2.training.optimizer import Tuning
 from dpa2.training.statistics import (
     Statistics,

@@ -1,9 +1,9 @@
-"""Statistics of the data that are part of the model: normalisation and energy bias.
+"""Statistics of the data that are part of the model: normalisation, energy bias, capacities.
 
 docs/deepmd-format.md, 5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,17 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.cells import check_labels
-from dpa2.data.frames import Frames
-from dpa2.data.sampler import Sampler
+from dpa2.data.cells import check_labels, far_enough
+from dpa2.data.frames import Frames, one_frame
+from dpa2.data.preflight.capacity import enlarged
+from dpa2.data.preflight.neighbors import census
+from dpa2.data.sampler import Sampler, iterate
+from dpa2.data.system import System
 from dpa2.model.energy import EnergyModel
-from dpa2.training.drawn_frames import draw_frames, shortest_distance
+from dpa2.model.neighbors import pairs_within
 from dpa2.training.energy_bias import ENERGIES_UNTRAINED, EnergyBias, fit_to_data
-from dpa2.training.environment_statistics import (
+from dpa2.training.moments import (
     BlockMoments,
     InputMoments,
     Moments,
     ParameterMoments,
+    Say,
+    draw_frames,
     environment_moments,
     set_normalisation,
     set_parameter_normalisation,
@@ -36,7 +41,6 @@ from dpa2.training.stat_file import (
 from schemas.base.errors import DataError
 from schemas.base.names import by_atomic_number
 
-Say = Callable[[str], None]
 Entries = dict[str, NDArray[Any]]
 
 
@@ -282,3 +286,94 @@ def note_shortest_distance(
     model.min_nbor_dist.fill_(found)
     if store is not None and not store.read_only:
         store.write({SHORTEST: np.array(found)})
+
+
+_CLOSE = 1.5
+"""Å; nearest neighbours are about that far apart. Searching within less takes no less time."""
+_FAR = 10.0
+"""Å; atoms farther apart than this have no neighbours."""
+
+
+def most_neighbors(batches: Iterable[Frames], cutoffs: Sequence[float]) -> dict[float, int]:
+    """Return the most neighbours of an atom in all frames, by cutoff in Å; padding left out.
+
+    They are counted as `zoo validate` counts them.
+
+    Raises:
+        FrameError: When a coordinate is not finite; names system and frame.
+    """
+    most = np.zeros(len(cutoffs), dtype=np.int64)
+    for batch in batches:
+        check_labels(batch, ())
+        counts = census(batch.coord, batch.box, batch.atom_types, cutoffs).counts
+        most = np.maximum(most, counts.max(axis=(1, 2), initial=0))
+    return dict(zip(cutoffs, most.tolist(), strict=True))
+
+
+def shortest_distance(systems: Sequence[System], min_pair_dist: float = 0.0) -> float | None:
+    """Return the distance of the closest two atoms of all frames, Å; None where all are alone.
+
+    Every frame is searched, but only for pairs closer than the closest so far.
+
+    Args:
+        systems: Where the frames are.
+        min_pair_dist: Frames with a shorter distance are not trained on and do not count, Å.
+
+    Raises:
+        FrameError: When atoms coincide or a coordinate is not finite; names system and frame.
+    """
+    shortest = _FAR
+    for batch in iterate(systems, "auto:4096", need=()):
+        check_labels(batch, ())
+        frames = batch.select(far_enough(batch, min_pair_dist)) if min_pair_dist > 0 else batch
+        for f in range(frames.num_frames):
+            shortest = min(shortest, _closest(frames, f, shortest))
+    return shortest if shortest < _FAR else None
+
+
+def _closest(frames: Frames, f: int, known: float) -> float:
+    """Return the shortest distance in a frame, or anything longer than what is known."""
+    coord = frames.coord[f][frames.atom_types[f] >= 0]
+    box = None if frames.box is None else frames.box[f]
+    for reach in (_CLOSE, known) if known > _CLOSE else (_CLOSE,):
+        with one_frame(frames, f):
+            distance = pairs_within(coord, box, reach)[3]
+        if len(distance):
+            return float(distance.min())
+    return _FAR
+
+
+def resolve_auto_nsel(config: Any, systems: Sequence[System]) -> Any:
+    """Replace `auto` capacities of a checked `model` section by numbers.
+
+    Args:
+        config: The section (`schemas.input.model`).
+        systems: All training systems; read once if there is anything to resolve.
+
+    Returns:
+        The section.
+    """
+    descriptor = config.descriptor
+    repinit, repformer = descriptor.repinit, descriptor.repformer
+    wanted = {
+        ("repinit", "nsel"): (repinit.nsel, repinit.rcut),
+        ("repinit", "three_body_sel"): (repinit.three_body_sel, repinit.three_body_rcut),
+        ("repformer", "nsel"): (repformer.nsel, repformer.rcut),
+    }
+    automatic = {key: value for key, value in wanted.items() if isinstance(value[0], str)}
+    if not automatic:
+        return config
+    most = most_neighbors(
+        iterate(systems, "auto:256", need=()), sorted({rcut for _, rcut in automatic.values()})
+    )
+    changes: dict[str, dict[str, int]] = {"repinit": {}, "repformer": {}}
+    for (section, key), (rule, rcut) in automatic.items():
+        changes[section][key] = enlarged(most[rcut], rule)
+    new_descriptor = descriptor.model_copy(
+        update={
+            section: getattr(descriptor, section).model_copy(update=values)
+            for section, values in changes.items()
+            if values
+        }
+    )
+    return config.model_copy(update={"descriptor": new_descriptor})

@@ -21,8 +21,8 @@ from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel, Prediction, tensors_to
 from dpa2.model.graph import Graph
 from dpa2.model.layers import mix
-from dpa2.training.drawn_frames import resolve_auto_nsel
 from dpa2.training.loss import EnergyLoss, Labels, LossResult
+from dpa2.training.statistics import resolve_auto_nsel
 from schemas.base.errors import DataError
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.root import Branch, Input, Link, MultiTaskInput, normalized

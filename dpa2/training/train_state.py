@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +20,39 @@ from dpa2.training.optimizer import (
     optimizer_section,
 )
 from dpa2.training.task import Task
-from dpa2.training.task_sampler import TaskSampler
 from schemas.base.errors import CheckpointError
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.checkpoint.header import SETTINGS
 from schemas.input.schedule import Schedule
+
+
+class TaskSampler:
+    """Draws the branch of every step; a stream of random numbers of its own, with a state.
+
+    Args:
+        probabilities: Of each branch; they add up to 1.
+        seed: None starts anywhere.
+    """
+
+    def __init__(self, probabilities: Mapping[str, float], seed: int | None) -> None:
+        self.names = list(probabilities)
+        self.probabilities = np.array(list(probabilities.values()), dtype=np.float64)
+        self._draws = np.random.default_rng(seed)
+
+    def next(self) -> str:
+        """Return the branch of the next step."""
+        if len(self.names) == 1:
+            return self.names[0]
+        return self.names[int(self._draws.choice(len(self.names), p=self.probabilities))]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain containers."""
+        return dict(self._draws.bit_generator.state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self._draws.bit_generator.state = dict(state)
+
 
 FORMAT = 1
 """Version of our own section of a checkpoint; readers refuse a higher one."""

@@ -8,7 +8,7 @@ import pytest
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.training.drawn_frames import draw_frames
+from dpa2.training.moments import draw_frames
 from dpa2.training.run import train
 from tests.commands import outcome
 from tests.strangers.runs import small_input

@@ -7,7 +7,7 @@ import torch
 
 import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
-from dpa2.training.task_sampler import TaskSampler
+from dpa2.training.train_state import TaskSampler
 from schemas.base.errors import CheckpointError, ConfigError
 from tests.commands import outcome
 from tests.train.multitask_cases import CASES, multitask_input, write_systems

@@ -11,10 +11,15 @@ from dpa2.data.frames import Frames
 from dpa2.data.sampler import Sampler
 from dpa2.data.systems import open_systems
 from dpa2.model.build import build_model
-from dpa2.training.drawn_frames import enlarged, most_neighbors, resolve_auto_nsel
 from dpa2.training.energy_bias import fit_energy_bias
 from dpa2.training.stat_file import environment_key
-from dpa2.training.statistics import StatisticsBuilder, initialise_statistics
+from dpa2.training.statistics import (
+    StatisticsBuilder,
+    enlarged,
+    initialise_statistics,
+    most_neighbors,
+    resolve_auto_nsel,
+)
 from schemas.base.errors import DataError
 from schemas.input.model import parse_model
 

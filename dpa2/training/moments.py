@@ -1,18 +1,21 @@
-"""Moments of what goes into the networks: environment matrices, frame and atomic parameters.
+"""Frames drawn for the statistics, and the moments of what goes into the networks.
 
 docs/deepmd-format.md, 5.2, 5.5.
 """
 
 # Axes:  E pairs of atoms   R = the four columns (s, s x/r, s y/r, s z/r) of the environment matrix
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpa2.data.frames import Frames, one_frame
+from dpa2.data.cells import far_enough
+from dpa2.data.frames import Frames, IntArray, one_frame
+from dpa2.data.sampler import Sampler
+from dpa2.data.system import System
 from dpa2.model.energy import EnergyModel
 from dpa2.model.environment import EnvironmentStatistics, environment_matrix
 from dpa2.model.neighbors import pairs_within
@@ -20,12 +23,111 @@ from schemas.base.errors import DataError
 from schemas.input.root import Link
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 SMALLEST_SPREAD = 1e-2
 """A smaller standard deviation is replaced by this, so that dividing by it is harmless."""
 UNSEEN_SPREAD = 1e-1
 """Standard deviation of a type that the data do not contain."""
+
+
+Say = Callable[[str], None]
+
+_FRAMES_AT_ONCE = 4096
+
+
+def draw_frames(
+    sampler: Sampler, num_batches: int, seed: int | None, say: Say | None = None
+) -> list[Frames]:
+    """Return up to `num_batches` batches of each system, drawn at random without repetition.
+
+    Atoms are in the order of the training.
+
+    An element that no drawn frame has would get no energy, silently: frames that have it are added
+    (deepmd-kit 3.2 leaves its energy at 0). Where nothing is missing, nothing is added. The sampler
+    lends its systems and batch sizes; its own stream is not touched.
+
+    Args:
+        sampler: Its systems and batch sizes.
+        num_batches: Batches of each system.
+        seed: Of the choice.
+        say: Receives a line for the log where frames were added.
+    """
+    drawn: list[Frames] = []
+    for number, (system, size) in enumerate(zip(sampler.systems, sampler.batch_sizes, strict=True)):
+        order = np.random.default_rng([seed or 0, number]).permutation(system.num_frames)
+        drawn += _read(sampler, system, np.sort(order[: num_batches * size]))
+    counts = [num_batches * size for size in sampler.batch_sizes]
+    for number, indices in frames_of_missing_types(sampler.systems, drawn, counts):
+        system = sampler.systems[number]
+        added = _read(sampler, system, indices)
+        if added and say is not None:
+            kinds = np.setdiff1d(added[0].atom_types, [k for f in drawn for k in f.atom_types.flat])
+            names = ", ".join((system.type_map or [])[kind] for kind in kinds.tolist())
+            say(
+                f"the frames drawn for the statistics have no {names}: "
+                f"{added[0].num_frames} frames of {system.name} that have it are added"
+            )
+        drawn += added
+    if not drawn:
+        raise DataError(
+            f"no frame is left for the statistics: all have atoms closer than min_pair_dist "
+            f"{sampler.min_pair_dist} Å",
+            hint="lower training_data.min_pair_dist, or check that coordinates are in Å",
+        )
+    return drawn
+
+
+def _read(sampler: Sampler, system: System, indices: IntArray) -> list[Frames]:
+    """Return the frames that are far enough apart, if any."""
+    frames = system.frames(indices, _labels(system, sampler))
+    if sampler.min_pair_dist > 0:
+        frames = frames.select(far_enough(frames, sampler.min_pair_dist))
+    return [frames.sorted_by_type()] if frames.num_frames else []
+
+
+def _labels(system: System, sampler: Sampler) -> list[str] | None:
+    """Return what to read for statistics: energies, and what the training reads."""
+    if sampler.need is None:
+        return None
+    return sorted(sampler.need | (system.labels & {"energy", "atom_energy"}))
+
+
+def frames_of_missing_types(
+    systems: Sequence[System], drawn: Sequence[Frames], at_most: Sequence[int]
+) -> Iterator[tuple[int, IntArray]]:
+    """Yield, for systems that have types which no drawn frame has, frames that have these.
+
+    Only systems whose types differ from frame to frame can have them.
+
+    Args:
+        systems: Where frames were drawn.
+        drawn: What was drawn.
+        at_most: How many frames of each system.
+
+    Yields:
+        Position of the system, and numbers of its frames.
+    """
+    seen = {int(kind) for frames in drawn for kind in np.unique(frames.atom_types)}
+    for position, system in enumerate(systems):
+        missing = [kind for kind in system.type_counts() if kind not in seen]
+        if not missing:
+            continue
+        chosen = _spread(system, missing, at_most[position])
+        if len(chosen):
+            seen |= {int(kind) for kind in np.unique(system.atom_types(chosen))}
+            yield position, chosen
+
+
+def _spread(system: System, types: Collection[int], at_most: int) -> IntArray:
+    """Return frames with any of some types: of each type as many as of the others, in order."""
+    have: dict[int, list[int]] = {kind: [] for kind in types}
+    for start in range(0, system.num_frames, _FRAMES_AT_ONCE):
+        numbers = np.arange(start, min(start + _FRAMES_AT_ONCE, system.num_frames))
+        kinds = system.atom_types(numbers)
+        for kind in have:
+            have[kind] += numbers[(kinds == kind).any(axis=1)].tolist()
+    share = max(1, at_most // len(have))
+    return np.array(sorted({f for frames in have.values() for f in frames[:share]}), dtype=np.int64)
 
 
 @dataclass(frozen=True)
