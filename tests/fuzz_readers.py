@@ -8,7 +8,6 @@ import io
 import json
 import os
 import random
-import re
 import shutil
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from schemas.check.input_file import check_file
 from schemas.checkpoint.header import read_header
 from tests.containers import to_hdf5, write_lmdb
 from tests.evaluate.conftest import GOLDEN, write_system
+from tests.fuzzing import peak
 from zoo.registry import read_registry
 
 SMALL = GOLDEN / "h2_without_pair_attention" / "model.pt"
@@ -194,9 +194,7 @@ def mutated(content: bytes, dice: random.Random) -> bytes:
             other = dice.randrange(len(changed))
             changed[place : place + length] = changed[other : other + length]
         else:
-            changed[place:place] = dice.choice(
-                (b"[", b"{", b'"', b"\n", b"\0", b"&a ", b"*a ", b": ")
-            )
+            changed[place:place] = dice.choice(SIGNS)
     return bytes(changed)
 
 
@@ -231,14 +229,6 @@ class Outcome:
     refused: int = 0
     failures: list[tuple[int, str]] = field(default_factory=list)
     grown: int = 0
-
-
-def peak() -> int:
-    """Return the largest memory that this process has taken, in bytes."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search("VmHWM:[^0-9]+([0-9]+)", status)
-    assert found
-    return 1024 * int(found[1])
 
 
 def good_file(kind: Kind, folder: Path) -> Path:

@@ -5,18 +5,10 @@ or refused with a sentence; what is read must be sound. Memory is measured: no f
 than the limit.
 """
 
-import argparse
-import collections
-import contextlib
 import gzip
 import random
-import resource
-import signal
 import sys
-import tempfile
-import time
-import traceback
-import warnings
+from functools import partial
 from pathlib import Path
 
 import ase.io
@@ -29,10 +21,9 @@ from ase.db import connect
 from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import LabelKeys, Reading
 from schemas.base.errors import ZooError
-from tests.strangers.test_structures_programs import END, outcar_head, outcar_step, vasprun
+from tests.fuzzing import Tally, broken_bytes, run_fuzzer
+from tests.strangers.vasp import END, outcar_head, outcar_step, vasprun
 
-LIMIT_SECONDS = 10
-LIMIT_MEGABYTES = 500
 JUNK = [
     "0", "-1", "1", "3", "999999999", "99999999999999999999", "1e400", "nan", "inf", "-", "",
     "X", "D", "H1", "Fe", "é", "\x00", "\x1b[31m", '"', "'", "{", "[", "=", ":", "energy=1",
@@ -100,14 +91,7 @@ def broken(rng: random.Random, content: bytes) -> bytes:
     """Return a file with some words, lines or bytes changed."""
     if rng.random() < 0.6:
         return _broken_words(rng, content)
-    changed = bytearray(content)
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        at = rng.randrange(len(changed) + 1)
-        new = bytes(rng.choice([rng.randrange(256), 0, 255, 10, 32]) for _ in range(2))
-        changed[at : at + rng.randint(0, 3)] = new[: rng.randint(0, 2)]
-    if rng.random() < 0.3 and changed:
-        del changed[rng.randrange(len(changed)) :]
-    return bytes(changed)
+    return broken_bytes(rng, content, b"\0\xff\n ")
 
 
 def _broken_words(rng: random.Random, content: bytes) -> bytes:
@@ -128,10 +112,6 @@ def _broken_words(rng: random.Random, content: bytes) -> bytes:
                 words[rng.randrange(len(words))] = rng.choice(JUNK)
         lines = lines or [[]]
     return "\n".join(" ".join(words) for words in lines).encode("latin-1", "replace")
-
-
-class TooSlowError(BaseException):
-    """A file took longer than the limit; nothing catches it on its way."""
 
 
 def read(rng: random.Random, path: str, kind: str | None) -> str:
@@ -156,88 +136,25 @@ def read(rng: random.Random, path: str, kind: str | None) -> str:
     return "read, frames left out" if reading.dropped else "read"
 
 
-class Tally:
-    """Counts what happened; remembers the slowest file and the most memory."""
-
-    def __init__(self) -> None:
-        self.counts: collections.Counter[str] = collections.Counter()
-        self.slowest = (0.0, "")
-        self.peak = 0.0
-
-    def run(self, rng: random.Random, name: str, content: bytes, folder: Path) -> None:
-        """Read one broken file under the limits; print what it falls over."""
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        place, kind = str(path), None
-        if name.startswith("raw/"):
-            place, kind = str(path.parent), "deepmd/raw"
-        elif name.startswith("dftb/"):
-            kind = rng.choice(["dftbplus", None])
-            place = str(path.parent) if kind else place
-        before = _peak_megabytes()
-        start = time.process_time()
-        signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                warnings.simplefilter("ignore", ResourceWarning)  # dpdata leaves files open
-                outcome = read(rng, place, kind)
-        except (Exception, TooSlowError) as error:  # noqa: BLE001 - this is what is looked for
-            outcome = f"{name}: {type(error).__name__}Error".replace("ErrorError", "Error")
-            shown = repr(content[:1500])
-            print("-" * 40, name, shown, traceback.format_exc()[-2500:], sep="\n")  # noqa: T201
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-        grown = _peak_megabytes() - before
-        if grown > LIMIT_MEGABYTES:
-            outcome = f"{name}: MemoryError, {grown:.0f} MB"
-            print("-" * 40, outcome, repr(content[:1500]), sep="\n")  # noqa: T201
-        self.peak = max(self.peak, grown)
-        self.slowest = max(self.slowest, (time.process_time() - start, name))
-        self.counts[outcome] += 1
-
-
-def _peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def fuzz(rng: random.Random, tally: Tally, files: int, folder: Path) -> None:
-    """Read that many broken files, in a folder."""
-    (folder / "good").mkdir()
-    good = samples(folder / "good")
+def fuzz(rng: random.Random, tally: Tally, files: int) -> None:
+    """Read that many broken files, in the current folder."""
+    Path("good").mkdir()
+    good = samples(Path("good"))
     for number in range(files):
         name = list(good)[number % len(good)]
-        for other in ("raw", "dftb"):
-            if name.startswith(f"{other}/"):
-                (folder / other).mkdir(exist_ok=True)
-                for sibling in (item for item in good if item.startswith(f"{other}/")):
-                    (folder / sibling).write_bytes(good[sibling])
-        tally.run(rng, name, broken(rng, good[name]), folder)
-
-
-def main() -> int:
-    """Run the fuzzing and print what came out; 1 if anything fell over."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    tally = Tally()
-
-    def too_slow(*_: object) -> None:
-        raise TooSlowError
-
-    signal.signal(signal.SIGPROF, too_slow)
-    # An accident must end in an exception, not with the machine.
-    resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        fuzz(random.Random(options.seed), tally, options.files, Path(folder))
-    for outcome, count in sorted(tally.counts.items()):
-        print(f"{count:>7}  {outcome}")  # noqa: T201
-    print(f"slowest: {tally.slowest[0]:.2f} s ({tally.slowest[1]}); "  # noqa: T201
-          f"memory grew by {tally.peak:.0f} MB at most")  # fmt: skip
-    return int(any("Error" in outcome for outcome in tally.counts))
+        path = Path(name)
+        for sibling in (item for item in good if Path(item).parent == path.parent != Path()):
+            Path(sibling).parent.mkdir(exist_ok=True)
+            Path(sibling).write_bytes(good[sibling])
+        content = broken(rng, good[name])
+        path.write_bytes(content)
+        place, kind = name, None
+        if name.startswith("raw/"):
+            place, kind = "raw", "deepmd/raw"
+        elif name.startswith("dftb/") and rng.random() < 0.5:
+            place, kind = "dftb", "dftbplus"
+        tally.run(name, repr(content[:1500]), partial(read, rng, place, kind))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_fuzzer(__doc__, fuzz, files=10_000))

@@ -4,19 +4,13 @@ Structure-aware mutations change keys and values of good inputs; byte-level ones
 their texts. Every tenth input is repaired too, twice: the second time must change nothing.
 """
 
-import argparse
-import collections
-import contextlib
 import copy
 import json
 import random
-import signal
 import string
 import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +19,8 @@ import yaml
 from schemas.check.input_file import check_file, check_text, fix_text
 from schemas.check.report import Report
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, write_system
+from tests.fuzzing import Tally, broken_bytes, run_fuzzer
 
-LIMIT_SECONDS = 5
 JUNK: list[Any] = [
     None, True, False, 0, -1, 1, 3.5, 1e300, -1e-300, 2**63, 10**40, "", "auto", "auto:9", "1e-3",
     "dpa2", "DPA2", "ener", "se_e2_a", "exp", "é\u2028", "a\x00b", "x" * 5000, [], {}, [[]], [0, 1],
@@ -103,42 +97,7 @@ def _change(rng: random.Random, document: dict[str, Any]) -> None:
 def broken(rng: random.Random) -> bytes:
     """Return the bytes of an input, some of them changed."""
     text, _ = mutated(rng)
-    content = bytearray(text.encode("utf-8", "surrogatepass"))
-    for _ in range(rng.randint(1, 8)):
-        at = rng.randrange(len(content) + 1)
-        new = bytes(rng.choice([rng.randrange(256), *b'{}[],:"\\#/*\n']) for _ in range(2))
-        content[at : at + rng.randint(0, 3)] = new[: rng.randint(0, 2)]
-    if rng.random() < 0.1:
-        del content[rng.randrange(len(content)) :]
-    return bytes(content)
-
-
-class TooSlowError(Exception):
-    """A check took longer than the limit."""
-
-
-class Tally:
-    """Counts what happened."""
-
-    def __init__(self) -> None:
-        self.counts: collections.Counter[str] = collections.Counter()
-        self.slowest = 0.0
-
-    def run(self, kind: str, shown: str, task: Callable[[], Report | None]) -> None:
-        """Run a task under the limit; print what it falls over."""
-        signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)  # of the processor: load is not a hang
-        start = time.process_time()
-        try:
-            report = task()
-        except Exception as error:  # noqa: BLE001 - this is what is looked for
-            self.counts[f"{kind}: {type(error).__name__}"] += 1
-            print("-" * 40, shown[:3000], traceback.format_exc()[-1500:], sep="\n")  # noqa: T201
-        else:
-            verdict = "accepted" if report is None or report.ok else "refused"
-            self.counts[f"{kind}: {verdict}"] += 1
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            self.slowest = max(self.slowest, time.process_time() - start)
+    return broken_bytes(rng, text.encode("utf-8", "surrogatepass"), b'{}[],:"\\#/*\n')
 
 
 def repaired_twice(text: str, name: str) -> Report:
@@ -156,46 +115,29 @@ def read_faults(report: Report) -> int:
     return sum(item.severity == "error" and item.code < "ZOO2" for item in report.diagnostics)
 
 
-def main() -> int:
-    """Run the fuzzing and print what came out; 1 if anything fell over."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--structured", type=int, default=50_000)
-    parser.add_argument("--bytes", type=int, default=5_000)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    rng = random.Random(options.seed)
-    tally = Tally()
-
-    def too_slow(*_: object) -> None:
-        raise TooSlowError
-
-    signal.signal(signal.SIGPROF, too_slow)
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for name in ("water", "ice"):
-            write_system(Path("data") / name)
-        fuzz(rng, tally, options.structured, options.bytes)
-    for kind, count in sorted(tally.counts.items()):
-        print(f"{count:>7}  {kind}")  # noqa: T201
-    print(f"slowest: {tally.slowest:.2f} s")  # noqa: T201
-    return int(any("Error" in kind for kind in tally.counts))
-
-
-def fuzz(rng: random.Random, tally: Tally, structured: int, of_bytes: int) -> None:
+def fuzz(rng: random.Random, tally: Tally, structured: int, **more: int) -> None:
     """Check and repair that many inputs, in the current folder."""
+    for name in ("water", "ice"):
+        write_system(Path("data") / name)
+
+    def check(kind: str, shown: str, task: Callable[[], Report]) -> None:
+        verdict = {True: "accepted", False: "refused"}
+        tally.run(kind, shown, lambda: f"{kind}: {verdict[task().ok]}")
+
     for number in range(structured):
         text, name = mutated(rng)
-        tally.run("structured", text, lambda text=text, name=name: check_text(text, name))
+        check("structured", text, partial(check_text, text, name))
         if number % 10 == 0:
-            tally.run("repair", text, lambda text=text, name=name: repaired_twice(text, name))
-    for number in range(of_bytes):
+            check("repair", text, partial(repaired_twice, text, name))
+    for number in range(more["bytes"]):
         content = broken(rng)
         path = Path("input.yaml" if number % 20 == 0 else "input.json")
         path.write_bytes(content)
-        tally.run("bytes", repr(content), lambda path=path: check_file(path))
+        check("bytes", repr(content), partial(check_file, path))
         if number % 10 == 0:
             text = content.decode("utf-8", "replace")
-            tally.run("repair", text, lambda t=text, n=path.name: repaired_twice(t, n))
+            check("repair", text, partial(repaired_twice, text, path.name))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_fuzzer(__doc__, fuzz, structured=50_000, bytes=5_000))

@@ -1,4 +1,4 @@
-"""Small labelled data sets for `zoo data check`: right ones of many kinds, ways to spoil one."""
+"""Small labelled data sets for `zoo data check`, and ways to spoil one."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +8,6 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
-from ase.cluster import Octahedron
 
 from tests.containers import write_npy
 
@@ -133,48 +132,6 @@ def alloy(first: str, second: str, seed: int) -> list[Atoms]:
     return rattled(atoms, 8, seed=seed)
 
 
-LEGITIMATE: dict[str, Callable[[], list[list[Atoms]]]] = {
-    "rattled metal": lambda: [crystal()],
-    "equation of state": lambda: [equation_of_state("Cu"), equation_of_state("Al")],
-    "rotating H2": lambda: [rotating("H2")],
-    "rotating N2": lambda: [rotating("N2")],
-    "H2 that turns fast": lambda: [turning_fast("H2", 10.0)],
-    "a molecule that flies apart": lambda: [scaled("CH4", np.linspace(1.7, 2.0, 12))],
-    "tumbling water": lambda: [tumbling("H2O")],
-    "lone atoms beside crystals": lambda: [
-        lone("Cu"),
-        rattled(bulk("Cu", cubic=False), 6, strain=0.02),
-        lone("Al"),
-        rattled(bulk("Al", cubic=True), 6, strain=0.02),
-    ],
-    "three metals on one lattice": lambda: [
-        [emt(Atoms(name, cell=bulk("Cu").cell.array, pbc=True)) for _ in range(1)]
-        for name in ("Cu", "Ni", "Al")
-    ],
-    "alloys": lambda: [alloy("Al", "Cu", 1), alloy("Al", "Cu", 2), alloy("Ni", "Pt", 3)],
-    "cluster": lambda: [rattled(Octahedron("Cu", 3, 1), 10)],
-    "clusters beside crystals": lambda: [
-        rattled(Octahedron("Au", 2), 6),
-        rattled(bulk("Au", cubic=False) * (6, 1, 1), 6),
-    ],
-    "high pressure": lambda: [
-        rattled(bulk("Cu", a=3.1, cubic=True) * (2, 1, 1), 10, size=0.03, strain=0.005)
-    ],
-    "expanded cells": lambda: [
-        rattled(bulk("Cu", a=a, cubic=True), 6, strain=0.01) for a in (4.6, 5.0, 5.4)
-    ],
-    "a bond that breaks": lambda: [[pair("N2", d) for d in np.linspace(0.95, 3.5, 40)]],
-    "stretched bonds only": lambda: [[pair("N2", d) for d in np.linspace(1.8, 2.4, 20)]],
-    "stretched hydrogen": lambda: [[pair("H2", d) for d in np.linspace(1.1, 1.5, 20)]],
-    "compressed bonds": lambda: [[pair("H2", d) for d in np.linspace(0.5, 0.8, 20)]],
-    "relaxation": lambda: [relaxation()],
-    "a small cell": lambda: [small_cells()],
-    "six frames, cells and atoms at once": lambda: [
-        rattled(bulk("Au", "hcp", a=2.8816, c=4.7055) * (2, 2, 1), 6, strain=0.01)
-    ],
-}
-
-
 def small_cells() -> list[Atoms]:
     """Return rattled cells of four atoms, whose forces are far from those of pair potentials."""
     found = []
@@ -203,7 +160,9 @@ HARTREE, BOHR, KCAL, GPA = 27.211386, 0.529177, 0.0433641, 160.21766
 Arrays = dict[str, np.ndarray]
 
 
-def _times(name: str, factor: float) -> Callable[[Arrays], None]:
+def times(name: str, factor: float) -> Callable[[Arrays], None]:
+    """Return what multiplies labels."""
+
     def change(arrays: Arrays) -> None:
         arrays[name] *= factor
 
@@ -214,51 +173,34 @@ def _volume(arrays: Arrays) -> np.ndarray:
     return np.abs(np.linalg.det(arrays["box"].reshape(-1, 3, 3)))[:, None]
 
 
-def _virial(factor: float) -> Callable[[Arrays], None]:
+def virial(factor: float) -> Callable[[Arrays], None]:
+    """Return what writes virials as stresses times a factor (1 / eV/Å³)."""
+
     def change(arrays: Arrays) -> None:
         arrays["virial"] *= factor / _volume(arrays)
 
     return change
 
 
-def _bohr(arrays: Arrays) -> None:
+def bohr(arrays: Arrays) -> None:
+    """Write lengths in Bohr."""
     arrays["coord"] /= BOHR
     arrays["box"] /= BOHR
 
 
-def _nanometres(arrays: Arrays) -> None:
+def nanometres(arrays: Arrays) -> None:
+    """Write lengths in nanometres."""
     arrays["coord"] /= 10
     arrays["box"] /= 10
 
 
-def _fractional(arrays: Arrays) -> None:
+def fractional(arrays: Arrays) -> None:
+    """Write coordinates as multiples of the cell's vectors."""
     coord = arrays["coord"].reshape(len(arrays["box"]), -1, 3)
     box = arrays["box"].reshape(-1, 3, 3)
     arrays["coord"] = (coord @ np.linalg.inv(box)).reshape(len(box), -1)
 
 
-def _per_atom(arrays: Arrays) -> None:
+def per_atom(arrays: Arrays) -> None:
+    """Write energies of an atom."""
     arrays["energy"] /= arrays["coord"].shape[1] // 3
-
-
-SPOILED: dict[str, tuple[Callable[[Arrays], None], str, str]] = {
-    "Hartree": (_times("energy", 1 / HARTREE), "ZOO436", "energies are in Hartree"),
-    "Rydberg": (_times("energy", 2 / HARTREE), "ZOO436", "energies are in Rydberg"),
-    "kcal/mol": (_times("energy", 1 / KCAL), "ZOO436", "energies are in kcal/mol"),
-    "per atom": (_per_atom, "ZOO436", "energies are per atom"),
-    "Hartree/Bohr": (_times("force", BOHR / HARTREE), "ZOO436", "forces are in Hartree/Bohr"),
-    "Rydberg/Bohr": (_times("force", 2 * BOHR / HARTREE), "ZOO436", "forces are in Rydberg/Bohr"),
-    "kcal/mol/A": (_times("force", 1 / KCAL), "ZOO436", "forces are in kcal/mol"),
-    "gradients": (_times("force", -1.0), "ZOO436", "forces are gradients"),
-    "Bohr": (_bohr, "ZOO434", "coordinates and cell in Bohr"),
-    "nanometres": (_nanometres, "ZOO434", "coordinates and cell in nanometres"),
-    "fractional": (_fractional, "ZOO434", "fractional coordinates"),
-    "virial in GPa times volume": (_times("virial", GPA), "ZOO461", "GPa times"),
-    "virial in kB": (_virial(10 * GPA), "ZOO461", "kB"),
-    "virial in GPa": (_virial(GPA), "ZOO461", "GPa"),
-    "stress in eV/A^3": (_virial(1.0), "ZOO461", "eV/Å³"),
-    "virial of the other sign": (_times("virial", -1.0), "ZOO461", "sign"),
-    "stress in kB of the other sign": (_virial(-10 * GPA), "ZOO461", "kB"),
-    "stress in GPa of the other sign": (_virial(-GPA), "ZOO461", "GPa"),
-}
-"""What was done to the data of `crystal`; the code of the finding and a part of its sentences."""

@@ -1,70 +1,71 @@
 """Inputs as people write them: what is said of a fault that training alone would show, or never."""
 
-import copy
 import json
-import random
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from cli.input_check import without_neighbors
 from dpa2.data.preflight.capacity import Neighborhood, check_capacities
 from dpa2.data.preflight.request import REPINIT, Cutoff
 from schemas.check.input_file import check_file, check_text
-from tests.schemas.random_inputs import valid_input
+from tests.cli.conftest import changed
+from tests.commands import outcome
 from tests.strangers.situations import case, situation
+from tests.train.multitask_cases import MODEL, write_system
 
 REPINIT_KEY, LAYERS = "model.descriptor.repinit", "model.descriptor.repformer"
 DATA = "training.training_data"
+SCHEDULE = {"start_lr": 1e-3, "stop_lr": 1e-8, "decay_steps": 100}
+ONE_TASK = {
+    "model": MODEL,
+    "learning_rate": SCHEDULE,
+    "loss": {"start_pref_v": 0, "limit_pref_v": 0},
+    "training": {
+        "training_data": {"systems": ["a", "b", "c"], "batch_size": 2},
+        "numb_steps": 10_000,
+        "seed": 1,
+    },
+}
+BRANCH = {"type_map": "types", "descriptor": "dpa2", "fitting_net": MODEL["fitting_net"]}
+BRANCHES = {
+    "model": {
+        "shared_dict": {"types": MODEL["type_map"], "dpa2": MODEL["descriptor"]},
+        "model_dict": {"one": BRANCH, "two": BRANCH},
+    },
+    "learning_rate": SCHEDULE,
+    "loss_dict": {"one": {}, "two": {}},
+    "training": {
+        "data_dict": {
+            "one": {"training_data": {"systems": ["a"]}},
+            "two": {"training_data": {"systems": ["b"]}},
+        },
+        "numb_steps": 10_000,
+        "seed": 1,
+    },
+}
 
 
-@pytest.fixture
-def single(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return _base(multitask=False)
+TWO_SYSTEMS = changed(
+    ONE_TASK, {f"{DATA}.systems": ["data/a", "data/b"], "training.numb_steps": 100_000}
+)
 
 
-@pytest.fixture
-def multi(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return _base(multitask=True)
+def because_of(changes, document, found):
+    """Return what is found in a changed input only, worst first."""
+    known = found(document)
+    new = [item for item in found(changed(document, changes)) if item not in known]
+    return sorted(new, key=lambda item: ("error", "warning", "note").index(item.severity))
 
 
-def _base(*, multitask):
-    documents = (valid_input(random.Random(seed)) for seed in range(100))
-    document = next(item for item in documents if ("loss_dict" in item) == multitask)
-    document["training"] = {
-        key: value
-        for key, value in document["training"].items()
-        if key in ("training_data", "validation_data", "data_dict")
-    } | {"numb_steps": 100_000}
-    document["learning_rate"] = {"start_lr": 0.001, "stop_lr": 1e-8, "decay_steps": 1000}
-    sections = document["training"].get("data_dict", {"": document["training"]})
-    for section in sections.values():
-        section["training_data"] = {"systems": ["data/a", "data/b"]}
-    return document
-
-
-def verdict(document, changes):
-    """The severities that changes of an input lead to, and where: worst first."""
-    document = copy.deepcopy(document)
-    before = {(item.code, item.path) for item in _found(document)}
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        section = document
-        for key in parents:
-            section = section.setdefault(key, {})
-        section[last] = value
-    new = [item for item in _found(document) if (item.code, item.path) not in before]
-    new.sort(key=lambda item: ("error", "warning", "note").index(item.severity))
-    return new
-
-
-def _found(document):
-    return [
-        item
-        for item in check_text(json.dumps(document), "input.json").diagnostics
-        if item.code != "ZOO401"
-    ]
+def in_text(document):
+    """Return what the text of an input alone shows."""
+    report = check_text(json.dumps(document), "input.json")
+    return [item for item in report.diagnostics if item.code != "ZOO401"]
 
 
 @pytest.mark.parametrize(("changes", "severity", "words"), [
@@ -128,8 +129,8 @@ def _found(document):
     case("deepmd-kit | an empty name of a type | refused", {"model.type_map": ["O", "H", ""]},
          "error", "no name"),
 ])  # fmt: skip
-def test_inputs_of_one_task(changes, severity, words, single):
-    found = verdict(single, changes)
+def test_inputs_of_one_task(changes, severity, words, here):
+    found = because_of(changes, TWO_SYSTEMS, in_text)
     assert found[0].severity == severity
     said = [f"{item.message} {item.hint}" for item in found if item.severity == severity]
     assert any(words in text for text in said)
@@ -141,19 +142,16 @@ def test_inputs_of_one_task(changes, severity, words, single):
     case("deepmd-kit | a fitting net beside model_dict | refused: unused",
          {"model.fitting_net": {"neuron": [100, 100, 100]}}, "error", "has no effect here"),
 ])  # fmt: skip
-def test_inputs_of_several_branches(changes, severity, words, multi):
-    found = verdict(multi, changes)
+def test_inputs_of_several_branches(changes, severity, words, here):
+    found = because_of(changes, BRANCHES, in_text)
     assert found[0].severity == severity
     assert words in found[0].message
 
 
 @situation("deepmd-kit | one stat_file for two branches | refused: energies of the other")
-def test_branches_with_one_file_of_statistics(multi):
-    changes = {
-        f"training.data_dict.{name}.stat_file": "stat.hdf5"
-        for name in multi["training"]["data_dict"]
-    }
-    (found,) = verdict(multi, changes)
+def test_branches_with_one_file_of_statistics(here):
+    changes = {f"training.data_dict.{name}.stat_file": "stat.hdf5" for name in ("one", "two")}
+    (found,) = because_of(changes, BRANCHES, in_text)
     assert (found.code, found.severity) == ("ZOO542", "error")
 
 
@@ -162,44 +160,107 @@ def test_branches_with_one_file_of_statistics(multi):
     case("HDF5 | a branch with a slash | refused: no file or group", "water/ice", "error"),
     case("shells | a branch with a colon | a warning: quotes are needed", "ice:2", "warning"),
 ])  # fmt: skip
-def test_names_of_branches(name, severity, multi):
-    old = next(iter(multi["loss_dict"]))
-    for holder in (
-        multi["model"]["model_dict"],
-        multi["loss_dict"],
-        multi["training"]["data_dict"],
-    ):
-        holder[name] = holder.pop(old)
-    multi["training"].pop("model_prob", None)
-    assert severity in {item.severity for item in _found(multi) if name in item.path}
+def test_names_of_branches(name, severity, here):
+    document = changed(BRANCHES, {})
+    for path in ("model.model_dict", "loss_dict", "training.data_dict"):
+        holder = reduce(getitem, path.split("."), document)
+        holder[name] = holder.pop("one")
+    assert severity in {item.severity for item in in_text(document) if name in item.path}
 
 
 @situation("dp train | --skip-neighbor-stat with nsel auto | refused: auto needs the data")
-def test_selections_from_data_that_are_not_to_be_read(single, tmp_path):
-    single["model"]["descriptor"]["repinit"]["nsel"] = "auto"
-    path = tmp_path / "input.json"
-    path.write_text(json.dumps(single))
-    codes = {item.code for item in without_neighbors(check_file(path)).diagnostics}
-    assert "ZOO361" in codes
-    assert "ZOO361" not in {item.code for item in check_file(path).diagnostics}
+def test_selections_from_data_that_are_not_to_be_read(here):
+    document = changed(ONE_TASK, {f"{REPINIT_KEY}.nsel": "auto"})
+    Path("input.json").write_text(json.dumps(document))
+    report = check_file("input.json")
+    assert "ZOO361" in {item.code for item in without_neighbors(report).diagnostics}
+    assert "ZOO361" not in {item.code for item in report.diagnostics}
 
 
 @situation("input.json | nsel twenty times what the data need | a warning, with the number")
-def test_a_list_twenty_times_too_long(histogram):
-    (narrow,) = check_capacities([histogram(70)])
-    (wide,) = check_capacities([histogram(200)])
+def test_a_list_twenty_times_too_long():
+    counts = np.bincount([10] * 5)
+    cutoffs = (Cutoff(REPINIT, 6.0, nsel, ("rcut",), ("nsel",)) for nsel in (70, 200))
+    ((narrow,), (wide,)) = (check_capacities([Neighborhood(c, counts, "atom 0")]) for c in cutoffs)
     assert (narrow.severity, wide.severity) == ("note", "warning")
     assert "20 times" in wide.message
 
 
 @pytest.fixture
-def histogram():
-    import numpy as np
+def folder(here):
+    for number, name in enumerate("abc"):
+        write_system(here / name, 6, 5, seed=number + 1)
+    write_system(here / "one", 6, 5, seed=9)
+    (here / "one" / "type.raw").write_text("0\n" * 6)
+    (here / "junk.hdf5").write_text("no HDF5")
+    return here
 
-    counts = np.zeros(11, dtype=np.int64)
-    counts[10] = 5
 
-    def build(nsel):
-        return Neighborhood(Cutoff(REPINIT, 6.0, nsel, ("rcut",), ("nsel",)), counts, "atom 0")
+class Told(NamedTuple):
+    """A diagnostic of the command."""
 
-    return build
+    severity: str
+    code: str
+    path: str
+
+
+def with_data(document):
+    """Return what the command finds in an input and its data; notes are left out."""
+    Path("input.json").write_text(json.dumps(document))
+    items = json.loads(outcome("validate", "input.json", "--json").stdout)["files"][0]
+    told = (
+        Told(item["severity"], item["code"], ".".join(map(str, item["path"])))
+        for item in items["diagnostics"]
+    )
+    return [item for item in told if item.severity != "note"]
+
+
+@pytest.mark.parametrize(("changes", "expected"), [
+    case("deepmd-kit | all types are in atom_exclude_types | refused",
+         {"model.atom_exclude_types": [0, 1]}, [("error", "ZOO380", "model.atom_exclude_types")]),
+    case("deepmd-kit | all atoms of one system are excluded | refused: its loss is infinite",
+         {f"{DATA}.systems": ["a", "one"], "model.atom_exclude_types": [0]},
+         [("error", "ZOO380", f"{DATA}.systems.1")]),
+    case("deepmd-kit | one of two elements is excluded | no word",
+         {"model.atom_exclude_types": [0]}, []),
+    case("deepmd-kit | the only pair of the data is excluded | a warning",
+         {f"{DATA}.systems": ["one"], "model.pair_exclude_types": [[0, 0]]},
+         [("warning", "ZOO381", "model.pair_exclude_types")]),
+    case("deepmd-kit | two lists together exclude all pairs | a warning",
+         {"model.pair_exclude_types": [[0, 1], [1, 1]], "model.descriptor.exclude_types": [[0, 0]]},
+         [("warning", "ZOO381", "model.pair_exclude_types")]),
+    case("deepmd-kit | pairs of one element are left | no word",
+         {"model.pair_exclude_types": [[0, 1], [1, 1]]}, []),
+    case("input.json | energies have no weight, though there are | a warning",
+         {"loss.start_pref_e": 0, "loss.limit_pref_e": 0},
+         [("warning", "ZOO422", "loss.start_pref_e")]),
+    case("deepmd-kit | use_huber beside loss_func mae | said which counts",
+         {"loss.loss_func": "mae", "loss.use_huber": True},
+         [("warning", "ZOO360", "loss.use_huber")]),
+    case("input.json | stat_file is no HDF5 file | one error, not two",
+         {"training.stat_file": "junk.hdf5"}, [("error", "ZOO354", "training.stat_file")]),
+    case("input.json | type_map lacks H of three systems | one error",
+         {"model.type_map": ["O"], "model.descriptor.exclude_types": []},
+         [("error", "ZOO404", f"{DATA}.systems.0")]),
+    case("input.json | rglob_patterns is no list | one error, none of other folders' data",
+         {f"{DATA}.systems": ".", f"{DATA}.rglob_patterns": "a*"},
+         [("error", "ZOO103", f"{DATA}.rglob_patterns")]),
+    case("deepmd-kit | validation data are below a folder of other systems | no word",
+         {f"{DATA}.systems": ".", f"{DATA}.rglob_patterns": ["a", "b"],
+         "training.validation_data.systems": ["c"]}, []),
+])  # fmt: skip
+def test_what_is_off_and_what_is_said_once(changes, expected, folder):
+    assert because_of(changes, ONE_TASK, with_data) == expected
+
+
+@pytest.mark.parametrize(("changes", "expected"), [
+    case("input.json | shared_dict is null | one error, not one a reference",
+         {"model.shared_dict": None}, ("ZOO501", "model.shared_dict")),
+    case("deepmd-kit | full validation with branches | one error, the cause",
+         {"validating": {"full_validation": True}}, ("ZOO509", "validating.full_validation")),
+    case("input.json | a descriptor's name as type_map | one error",
+         {"model.model_dict.two.type_map": "dpa2"}, ("ZOO521", "model.model_dict.two.type_map")),
+])  # fmt: skip
+def test_faults_of_branches_are_said_once(changes, expected, folder):
+    found = because_of(changes, BRANCHES, with_data)
+    assert [item for item in found if item[0] == "error"] == [("error", *expected)]

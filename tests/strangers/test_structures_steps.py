@@ -6,7 +6,7 @@ import pytest
 from schemas.base.errors import DataError
 from tests.strangers.reading import read
 from tests.strangers.situations import case, situation
-from tests.strangers.test_structures_programs import END, outcar_head, outcar_step
+from tests.strangers.vasp import END, outcar_head, outcar_step
 
 HARTREE, BOHR = 27.211386245988, 0.529177210903
 

@@ -5,7 +5,7 @@ import pytest
 from schemas.base.errors import DataError
 from tests.strangers.reading import read
 from tests.strangers.situations import case
-from tests.strangers.test_structures_programs import outcar_head, outcar_step
+from tests.strangers.vasp import outcar_head, outcar_step
 
 PDB = """CRYST1{cell:9.3f}{cell:9.3f}{cell:9.3f}  90.00  90.00  90.00 P 1           1
 ATOM      1  CA  ALA A   1      11.639   6.071   5.147  1.00  0.00          {element:>2}
