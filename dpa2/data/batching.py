@@ -10,9 +10,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from dpa2.data.frames import FloatArray
 from dpa2.data.system import System
+from schemas.base.diagnostics import Finding
 from schemas.base.errors import DataError
 from schemas.input.refusals import (
-    SamplingFault,
     SystemSize,
     batch_size_faults,
     block_faults,
@@ -97,7 +97,7 @@ def apply_batch_size(
     return Batching(kept, frames, rule == "mix", number if rule == "mix" else None, warnings)
 
 
-def _warnings(faults: Iterable[SamplingFault]) -> list[str]:
+def _warnings(faults: Iterable[Finding]) -> list[str]:
     """Return what is only odd; raise what is wrong."""
     found = []
     for item in faults:

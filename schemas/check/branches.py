@@ -141,21 +141,15 @@ def sections_exist(draft: Draft) -> Iterator[Finding]:
                 yield fault(here, f"required key `{key}` is missing", each)
         elif not isinstance(holder[key], dict):
             yield fault(here, f"`{key}` must be an object, not {shown(holder[key])}")
-        elif not any(not is_comment(name) for name in holder[key]):
+        elif all(is_comment(name) for name in holder[key]):
             yield fault(here, f"`{key}` has no branch", each)
-    for holder, path, key in (
-        (draft.model, model, "model_dict"),
-        (draft.training, training, "data_dict"),
-        (draft.data, (), "loss_dict"),
-    ):
-        for name, value in _object(holder.get(key)).items():
+        for name, value in _object(holder.get(key)).items() if key != "training" else ():
             if not isinstance(value, dict) and not is_comment(name):
-                yield fault((*path, key, name), f"`{name}` must be an object, not {shown(value)}")
+                yield fault((*here, name), f"`{name}` must be an object, not {shown(value)}")
     shared = draft.model.get("shared_dict", {})
     if not isinstance(shared, dict):
-        yield fault(
-            (*model, "shared_dict"), f"`shared_dict` must be an object, not {shown(shared)}"
-        )
+        message = f"`shared_dict` must be an object, not {shown(shared)}"
+        yield fault((*model, "shared_dict"), message)
 
 
 def _meant(holder: dict[str, Any], key: str) -> bool:

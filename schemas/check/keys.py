@@ -1,6 +1,7 @@
 """Rules about single keys: what the trainer refuses, what has no effect, numbers out of range."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,13 +19,7 @@ def _refused(demands: Sequence[Demand], config: Input) -> Iterator[Finding]:
     """Yield what the trainer refuses, by the functions that it asks itself."""
     for demand in demands:
         for item in demand.refusals(getattr(config, demand.section)):
-            yield fault(
-                (demand.section, *item.path),
-                item.message,
-                item.hint,
-                at=item.at,
-                for_deepmd=item.for_deepmd,
-            )
+            yield replace(item, path=(demand.section, *item.path))
 
 
 for _code in dict.fromkeys(demand.code for demand in DEMANDS):

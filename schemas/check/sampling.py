@@ -1,6 +1,7 @@
 """Rules about labels, batches and the probabilities of systems."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -9,7 +10,6 @@ from schemas.check.data_folders import Folder, roots, sections, systems
 from schemas.check.rule import fault, rule, warning
 from schemas.input.optimization import LABEL_FILES, PREFACTORS, prefactors, term_is_on
 from schemas.input.refusals import (
-    SamplingFault,
     SystemSize,
     batch_size_faults,
     block_faults,
@@ -18,7 +18,7 @@ from schemas.input.refusals import (
     systems_left,
 )
 from schemas.input.root import Input
-from schemas.input.training import parse_blocks
+from schemas.input.training import DataSection, parse_blocks
 
 ADD_ENERGIES = (
     "add energies; or set start_pref_e and limit_pref_e to 0, to train without: energies of the "
@@ -145,27 +145,49 @@ def _size(system: Folder) -> SystemSize:
     return SystemSize(str(system), system.frames, len(system.indices or ()))
 
 
-def _placed(name: str, faults: Iterable[SamplingFault]) -> Iterator[Finding]:
-    for item in faults:
-        yield fault(("training", name, *item.path), item.message, item.hint, item.severity)
+_Faults = Callable[[Input, str, DataSection], Iterable[Finding]]
 
 
-def _batch_sizes_fit(code: str, config: Input) -> Iterator[Finding]:
-    """Yield the first fault of each batch size under a code."""
+def _batch_size(config: Input, name: str, section: DataSection) -> Iterable[Finding]:
+    folders = [_size(system) for _, system in systems(config, name)]
+    known = _number_of_systems(config, name) is not None
+    if known or (folders and isinstance(section.batch_size, int)):
+        return batch_size_faults(section.batch_size, folders)
+    return ()
+
+
+def _blocks(config: Input, name: str, section: DataSection) -> Iterable[Finding]:
+    return block_faults(section.auto_prob, _number_of_systems(config, name, left=True))
+
+
+def _overlaps(_: Input, __: str, section: DataSection) -> Iterable[Finding]:
+    return overlap_faults(section.auto_prob) if section.sys_probs is None else ()
+
+
+def _probabilities(config: Input, name: str, section: DataSection) -> Iterable[Finding]:
+    if section.sys_probs is None:
+        return ()
+    number = _number_of_systems(config, name, left=True)
+    return probability_faults(section.sys_probs, number)
+
+
+def _sampling(code: str, faults: _Faults, config: Input) -> Iterator[Finding]:
+    """Yield the faults under a code of each data section; of batch sizes the first."""
     for name, section in sections(config):
-        folders = [system for _, system in systems(config, name)]
-        known = _number_of_systems(config, name) is not None
-        if known or (folders and isinstance(section.batch_size, int)):
-            found = batch_size_faults(section.batch_size, [_size(system) for system in folders])
-            yield from _placed(name, islice((item for item in found if item.code == code), 1))
+        found = [item for item in faults(config, name, section) if item.code == code]
+        for item in found[:1] if faults is _batch_size else found:
+            yield replace(item, path=("training", name, *item.path))
 
 
-for _code, _demand in (
-    ("ZOO411", "a list of batch sizes has one for each system"),
-    ("ZOO412", "batches are no larger than systems"),
-    ("ZOO416", "filter:N leaves systems"),
+for _code, _demand, _faults in (
+    ("ZOO411", "a list of batch sizes has one for each system", _batch_size),
+    ("ZOO412", "batches are no larger than systems", _batch_size),
+    ("ZOO416", "filter:N leaves systems", _batch_size),
+    ("ZOO414", "blocks of auto_prob are within the systems", _blocks),
+    ("ZOO425", "blocks of auto_prob do not overlap", _overlaps),
+    ("ZOO415", "sys_probs has one for each system and sums to 1", _probabilities),
 ):
-    rule(_code, _demand)(partial(_batch_sizes_fit, _code))
+    rule(_code, _demand)(partial(_sampling, _code, _faults))
 
 
 @rule("ZOO413", "mix:N is for LMDB")
@@ -176,31 +198,6 @@ def mixed_batches_need_lmdb(config: Input) -> Iterator[Finding]:
         if str(section.batch_size).startswith("mix:") and folders:
             hint = 'use "auto:N", "max:N" or "mixed:N"'
             yield fault(f"training.{name}.batch_size", "`mix:N` works for LMDB data only", hint)
-
-
-@rule("ZOO414", "blocks of auto_prob are within the systems")
-def blocks_exist(config: Input) -> Iterator[Finding]:
-    """Demand that the blocks of systems are in order and there."""
-    for name, section in sections(config):
-        number = _number_of_systems(config, name, left=True)
-        yield from _placed(name, block_faults(section.auto_prob, number))
-
-
-@rule("ZOO425", "blocks of auto_prob do not overlap")
-def blocks_are_distinct(config: Input) -> Iterator[Finding]:
-    """Refuse a system in two blocks: the later one silently counts."""
-    for name, section in sections(config):
-        if section.sys_probs is None:
-            yield from _placed(name, overlap_faults(section.auto_prob))
-
-
-@rule("ZOO415", "sys_probs has one for each system and sums to 1")
-def probabilities_fit(config: Input) -> Iterator[Finding]:
-    """Demand probabilities that can be drawn from; negative entries share the rest."""
-    for name, section in sections(config):
-        if section.sys_probs is not None:
-            number = _number_of_systems(config, name, left=True)
-            yield from _placed(name, probability_faults(section.sys_probs, number))
 
 
 _NEVER = Group("systems that are never drawn")

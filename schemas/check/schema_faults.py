@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -107,34 +108,19 @@ def _unknown(data: Any, path: Path) -> Finding:
     known = list(section.model_fields) if section is not None else []
     others = aliases(section) if section is not None else {}
     if name in known or name in others:
-        canonical = others.get(name, name)
-        message = f"`{name}` is another name of `{canonical}`, which is given too"
-        others_given = [key for key in _object_at(data, path[:-1]) if key != name]
-        given = [key for key in others_given if others.get(key, key) == canonical]
-        places_of = tuple(("the other one", (*path[:-1], key)) for key in given)
-        section_data = _object_at(data, path[:-1])
-        same = any(section_data[key] == section_data[name] for key in given if name in section_data)
-        return Finding(
-            "ZOO106",
-            path,
-            message,
-            f"keep `{canonical}` only",
-            at="key",
-            fix=Remove() if same else None,
-            related_paths=places_of,
-        )
-    message = f"unknown key `{name}`"
-    former = _FORMER_NAMES.get(name)
+        return _given_twice(data, path, others)
+    unknown = partial(Finding, "ZOO102", path, at="key")
+    message, former = f"unknown key `{name}`", _FORMER_NAMES.get(name)
     best = former if former in known else nearest(name, [*known, *others])
     homes = [home for home in places().get(name, []) if home != dotted(path[:-1])]
     if is_flat(name, path):
         block, _, key = name.partition("_")
         hint = f"this is the layout of 3.0 alpha; write `{key}` inside `{block}`"
         change = nested_layout(_object_at(data, path[:-1]), path[:-1])
-        return Finding("ZOO102", path, message, hint, at="key", fix=change)
+        return unknown(message, hint, fix=change)
     if name in WITHOUT_EFFECT:
         hint = f"remove it; {WITHOUT_EFFECT[name]}"
-        return Finding("ZOO102", path, message, hint, at="key", fix=Remove())
+        return unknown(message, hint, fix=Remove())
     kind = _other_kind(data, path, section)
     group = Group(f"keys of {kind}") if kind is not None else None
     if kind is not None:
@@ -145,16 +131,28 @@ def _unknown(data: Any, path: Path) -> Finding:
         hint = f"it belongs into {' or '.join(quoted)}"
         home = tuple(homes[0].split(".")) if homes[0] else ()
         fix = Move(((path, (*home, name)),)) if len(homes) == 1 else None
-        return Finding("ZOO102", path, message, hint, at="key", fix=fix, group=group)
+        return unknown(message, hint, fix=fix, group=group)
     if best is not None and kind is None:
         hint = f"did you mean `{best}`?"
         sure = former == best or is_sure(name, [*known, *others])
-        return Finding("ZOO102", path, message, hint, at="key", fix=best, safe=sure)
+        return unknown(message, hint, fix=best, safe=sure)
     if former is not None:
         hint = f"dpa2 has `{former}` inside `repinit` and `repformer`"
     else:
         hint = "remove it, or begin it with an underscore to keep it as a comment"
-    return Finding("ZOO102", path, message, hint, at="key", group=group)
+    return unknown(message, hint, group=group)
+
+
+def _given_twice(data: Any, path: Path, others: Mapping[str, str]) -> Finding:
+    """Return the fault of a key that is there under another of its names, too."""
+    name, written = str(path[-1]), _object_at(data, path[:-1])
+    canonical = others.get(name, name)
+    message = f"`{name}` is another name of `{canonical}`, which is given too"
+    given = [key for key in written if key != name and others.get(key, key) == canonical]
+    related = tuple(("the other one", (*path[:-1], key)) for key in given)
+    fix = Remove() if any(written[key] == written.get(name) for key in given) else None
+    hint = f"keep `{canonical}` only"
+    return Finding("ZOO106", path, message, hint, at="key", fix=fix, related_paths=related)
 
 
 def _other_kind(data: Any, path: Path, section: type[Section] | None) -> str | None:
@@ -216,9 +214,9 @@ def _wrong_value(path: Path, error: ErrorDetails) -> Finding:
         choices = [
             part.strip("'") for part in context["expected"].replace(" or ", ", ").split(", ")
         ]
-        return _choice(path, f"`{name}` cannot be {shown(value)}", value, choices)
+        return wrong_choice(path, f"`{name}` cannot be {shown(value)}", value, choices)
     if kind == "choice":
-        return _choice(path, error["msg"], value, list(context["choices"]))
+        return wrong_choice(path, error["msg"], value, list(context["choices"]))
     if kind == "string_pattern_mismatch":
         message = f"`{name}` must be a number, `auto` or `auto:FACTOR`, not {shown(value)}"
         number = _converted("a whole number", value)
@@ -236,10 +234,11 @@ def _wrong_value(path: Path, error: ErrorDetails) -> Finding:
     return Finding("ZOO107", path, error["msg"], context.get("hint"))
 
 
-def _choice(path: Path, message: str, value: Any, choices: list[str]) -> Finding:
+def wrong_choice(path: Path, message: str, value: Any, choices: Sequence[str]) -> Finding:
+    """Return the fault of a value that is none of the choices, with the nearest as its fix."""
     former = _FORMER_NAMES.get(value.lower()) if isinstance(value, str) else None
     best = former if former in choices else nearest(value, choices)
-    hint = f"did you mean `{best}`?" if best is not None else did_you_mean(value, choices)
+    hint = did_you_mean(value, choices) if best is None else f"did you mean `{best}`?"
     sure = former == best or is_sure(value, choices)
     fix = None if best is None else json.dumps(best)
     return Finding("ZOO105", path, message, hint, fix=fix, safe=sure)

@@ -118,7 +118,7 @@ def sharing_is_deep(draft: Draft) -> Iterator[Finding]:
             by_name.setdefault(item.name, []).append(item)
     for name, users in by_name.items():
         shallow = [item for item in users if item.level == 1]
-        if len(users) > 1 and len(shallow) >= len(users) - 1 and len(shallow) == len(users):
+        if len(users) > 1 and shallow == users:
             message = f"every branch uses `{name}` at level 1: only the type embedding is shared"
             yield warning(users[0].path, message, f'write "{name}" to share the descriptor')
             continue

@@ -1,15 +1,15 @@
 """Check one task, or several: sections against the schema, then rules against what is sound."""
 
 import dataclasses
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial as partial_of
 from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.base.diagnostics import Finding, Group, Path, Severity, dotted
-from schemas.base.names import did_you_mean, is_sure, nearest
+from schemas.base.diagnostics import Finding, Group, Path, dotted
+from schemas.base.names import nearest
 from schemas.check import (  # noqa: F401 - importing a subject registers its rules
     branches,
     keys,
@@ -21,7 +21,7 @@ from schemas.check import (  # noqa: F401 - importing a subject registers its ru
     training,
 )
 from schemas.check.rule import run_rules
-from schemas.check.schema_faults import explain, shown, without_consequences
+from schemas.check.schema_faults import explain, shown, without_consequences, wrong_choice
 from schemas.input.branches import Draft
 from schemas.input.migrations import hybrid_layout
 from schemas.input.model import OTHER_DESCRIPTORS, OTHER_FITTINGS, OTHER_TYPES
@@ -30,7 +30,6 @@ from schemas.input.root import Input, MultiTaskInput
 from schemas.input.section import Section, aliases
 from schemas.input.view import View, as_written, child, object_in, partial, starts_with
 
-_SHARED: Path = ("model", "shared_dict")
 _OWN_VALUES: tuple[Path, ...] = (("training", "model_prob"), ("training", "num_epoch_dict"))
 """What no branch has, so that only the input as a whole shows what is wrong with it."""
 
@@ -40,6 +39,7 @@ _ENERGY = ("ener", "ener_hess")
 _LOSS_OF_FITTING = {"polar": "tensor", "dipole": "tensor", "dpa4_ener": "ener", "sezm_ener": "ener"}
 _KIND = Group("kind of model", "file")
 """Model, descriptor, fitting net and loss of another kind, in all branches, are one fault."""
+_foreign = partial_of(Finding, "ZOO108", group=_KIND)
 _FITTING_TYPE: Path = ("model", "fitting_net", "type")
 _LOSS_TYPE: Path = ("loss", "type")
 _ENGINE = "this engine trains DPA-2 energy models"
@@ -68,7 +68,7 @@ def examine(view: View, textual: Sequence[Path] = ()) -> Examined:
         textual: Paths in the file of values that the text itself makes unusable.
     """
     data = view.data
-    findings = suspicious_comments(data)
+    findings = [*suspicious_comments(data)]
     broken = [here for path in textual for here in view.inside(path)]
     foreign, foreign_places = foreign_sections(data)
     findings += foreign
@@ -119,8 +119,9 @@ def foreign_sections(data: dict[str, Any]) -> tuple[list[Finding], list[Path]]:
             message = f"{path[-1]} of type `{kind}`: {_ENGINE}"
             hint = f"use type `{ours}`, or train this model with deepmd-kit"
             change = hybrid_layout(section) if kind == "hybrid" else None
-            item = _foreign((*path, "type"), message, hint, for_deepmd="note")
-            findings.append(dataclasses.replace(item, fix=change, safe=False))
+            place = (*path, "type")
+            item = _foreign(place, message, hint, for_deepmd="note", fix=change, safe=False)
+            findings.append(item)
     hidden = [finding.path[:-1] for finding in findings]
     other = _loss_of_another_kind(object_in(data, "loss"), fitting)
     if other is None:
@@ -147,30 +148,12 @@ def _loss_of_another_kind(section: dict[str, Any], fitting: dict[str, Any]) -> F
     if loss_kind == wanted:
         message = f"fitting_net of type `{fitting_kind}`: {_ENGINE}"
         hint = "use type `ener` for both, or train this model with deepmd-kit"
-        also = ("the loss that goes with it", _LOSS_TYPE)
-        return _foreign(_FITTING_TYPE, message, hint, also, for_deepmd="note")
+        also = (("the loss that goes with it", _LOSS_TYPE),)
+        return _foreign(_FITTING_TYPE, message, hint, related_paths=also, for_deepmd="note")
     message = f"loss `{loss_kind}` does not fit fitting_net `{fitting_kind}`; {_ENGINE}"
     hint = f"fitting_net `ener` goes with loss `ener`; `{fitting_kind}` needs loss `{wanted}`"
-    also = ("the fitting net", _FITTING_TYPE)
-    return _foreign(_LOSS_TYPE, message, f"{hint} and deepmd-kit", also)
-
-
-def _foreign(
-    path: Path,
-    message: str,
-    hint: str,
-    related: tuple[str, Path] | None = None,
-    for_deepmd: Severity | None = None,
-) -> Finding:
-    return Finding(
-        "ZOO108",
-        path,
-        message,
-        hint,
-        related_paths=() if related is None else (related,),
-        group=_KIND,
-        for_deepmd=for_deepmd,
-    )
+    also = (("the fitting net", _FITTING_TYPE),)
+    return _foreign(_LOSS_TYPE, message, f"{hint} and deepmd-kit", related_paths=also)
 
 
 def settle_variants(data: dict[str, Any]) -> list[Finding]:
@@ -185,21 +168,15 @@ def settle_variants(data: dict[str, Any]) -> list[Finding]:
             continue
         written = section["type"]
         message = f"unknown {name} type {shown(written)}"
-        best = nearest(written, choices)
-        fix = None if best is None else json.dumps(best)
-        hint = did_you_mean(written, choices)
-        sure = is_sure(written, choices)
-        findings.append(Finding("ZOO105", (name, "type"), message, hint, fix=fix, safe=sure))
-        data[name] = {**section, "type": best or choices[0]}
+        findings.append(wrong_choice((name, "type"), message, written, choices))
+        data[name] = {**section, "type": nearest(written, choices) or choices[0]}
     return findings
 
 
-def suspicious_comments(data: dict[str, Any]) -> list[Finding]:
-    """Return a warning for each key that only its underscore makes a comment."""
-    return list(_comments(Input, data, ()))
-
-
-def _comments(section: type[Section], data: dict[str, Any], path: Path) -> Iterator[Finding]:
+def suspicious_comments(
+    data: dict[str, Any], section: type[Section] = Input, path: Path = ()
+) -> Iterator[Finding]:
+    """Yield a warning for each key that only its underscore makes a comment."""
     known = [*section.model_fields, *aliases(section)]
     for key, value in data.items():
         if key.startswith("_"):
@@ -209,7 +186,7 @@ def _comments(section: type[Section], data: dict[str, Any], path: Path) -> Itera
                 hint = f"write `{meant}`, or remove the line"
                 yield Finding("ZOO112", (*path, key), message, hint, severity="warning", at="key")
         elif isinstance(value, dict) and (inner := child(section, key, value)) is not None:
-            yield from _comments(inner, value, (*path, key))
+            yield from suspicious_comments(value, inner, (*path, key))
 
 
 def check_branches(
@@ -252,14 +229,12 @@ def with_users(findings: Sequence[Finding], draft: Draft) -> list[Finding]:
     for reference in draft.references:
         place = (f"shared here, by branch `{reference.branch}`", reference.path)
         users.setdefault(reference.name, []).append(place)
-    return [_with_places(item, users) for item in findings]
-
-
-def _with_places(item: Finding, users: Mapping[str, Sequence[tuple[str, Path]]]) -> Finding:
-    if item.path[:2] != _SHARED or len(item.path) < 3 or item.code < "ZOO1":
-        return item
-    places = users.get(str(item.path[2]), ())
-    return dataclasses.replace(item, related_paths=(*item.related_paths, *places))
+    found = []
+    for item in findings:
+        is_shared = item.path[:2] == ("model", "shared_dict") and len(item.path) > 2
+        places = users.get(str(item.path[2]), ()) if is_shared and item.code >= "ZOO1" else ()
+        found.append(dataclasses.replace(item, related_paths=(*item.related_paths, *places)))
+    return found
 
 
 def _as_a_whole(data: dict[str, Any]) -> tuple[MultiTaskInput | None, list[Finding]]:

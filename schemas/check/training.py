@@ -89,8 +89,7 @@ def learning_rate_falls(config: Input) -> Iterator[Finding]:
 def one_end(config: Input) -> Iterator[Finding]:
     """Demand that the last learning rate is given in one way."""
     schedule = config.learning_rate
-    both = {"stop_lr", "stop_lr_ratio"} <= schedule.model_fields_set
-    if both and schedule.stop_lr is not None and schedule.stop_lr_ratio is not None:
+    if schedule.stop_lr is not None and schedule.stop_lr_ratio is not None:
         yield fault("learning_rate.stop_lr_ratio", "give stop_lr or stop_lr_ratio, not both")
 
 

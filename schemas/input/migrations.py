@@ -62,14 +62,10 @@ def nested_layout(section: Mapping[str, Any], path: Path) -> Move | None:
     if not pairs and not drop:
         return None
     add: tuple[tuple[Path, bool], ...] = ()
-    is_of_then = "repformer" not in section and f"repformer_{_ALWAYS}" in section
-    if is_of_then:
-        missing = FORMER_DEFAULTS.keys() - {new[-1] for _, new in pairs}
-        add = tuple(
-            ((*path, "repformer", name), value)
-            for name, value in FORMER_DEFAULTS.items()
-            if name in missing
-        )
+    if "repformer" not in section and f"repformer_{_ALWAYS}" in section:
+        given = {new[-1] for _, new in pairs}
+        defaults = [(key, value) for key, value in FORMER_DEFAULTS.items() if key not in given]
+        add = tuple(((*path, "repformer", key), value) for key, value in defaults)
     return Move(tuple(pairs), tuple(drop), add)
 
 
@@ -171,14 +167,11 @@ class Migration:
         schedule = self.data.get("learning_rate")
         if not isinstance(schedule, dict) or "decay_rate" not in schedule:
             return
-        rate, start = schedule.get("decay_rate"), schedule.get("start_lr")
-        steps, decay = training.get("stop_batch"), schedule.get("decay_steps")
-        if all(isinstance(x, (int, float)) and x > 0 for x in (rate, start, steps, decay)):
+        keys = ("decay_rate", "start_lr", "decay_steps")
+        numbers: list[Any] = [*map(schedule.get, keys), training.get("stop_batch")]
+        if all(isinstance(x, (int, float)) and x > 0 for x in numbers):
+            rate, start, decay, steps = numbers
             del schedule["decay_rate"]
-            assert rate is not None
-            assert start is not None
-            assert steps is not None
-            assert decay is not None
             schedule["stop_lr"] = math.exp(math.log(rate) * (steps / decay)) * start
             self.moved[("learning_rate", "stop_lr")] = ("learning_rate", "decay_rate")
 
@@ -195,22 +188,21 @@ class Migration:
                     self._ignored(path, WITHOUT_EFFECT["set_prefix"])
 
     def _ignored(self, path: Path, hint: str) -> None:
-        message, hint = f"`{path[-1]}` has had no effect since version 2", f"remove it; {hint}"
-        self.findings.append(
-            Finding("ZOO111", path, message, hint, severity="warning", at="key", fix=Remove())
-        )
+        message = f"`{path[-1]}` has had no effect since version 2"
+        hint = f"remove it; {hint}"
+        item = Finding("ZOO111", path, message, hint, severity="warning", at="key", fix=Remove())
+        self.findings.append(item)
 
     def _warmup(self, training: dict[str, Any]) -> None:
         schedule = self.data.get("learning_rate")
-        present = [key for key in _WARMUP if key in training]
-        if not isinstance(schedule, dict):
-            for key in present:
+        for key in [key for key in _WARMUP if key in training]:
+            if not isinstance(schedule, dict):
                 del training[key]
-            return
-        for key in present:
-            if key in schedule:
+            elif key in schedule:
                 self._refuse(training, key, ("learning_rate", key))
-        self._move(training, ("learning_rate",), {key: key for key in present if key in training})
+        present = {key: key for key in _WARMUP if key in training}
+        if present:
+            self._move(training, ("learning_rate",), present)
 
     def _optimizer(self, training: dict[str, Any]) -> None:
         names = {key: "type" if key == "opt_type" else key for key in _OPTIMIZER if key in training}
@@ -275,10 +267,8 @@ def _other_names(section: type[Section], data: dict[str, Any], path: Path) -> It
     names = aliases(section)
     for key, value in data.items():
         canonical = names.get(key)
-        if (
-            canonical is not None
-            and sum(names.get(other, other) == canonical for other in data) == 1
-        ):
+        written = [other for other in data if names.get(other, other) == canonical]
+        if canonical is not None and written == [key]:
             message = f"`{key}` is another name of `{canonical}`"
             hint = f"`{canonical}` is the usual one"
             yield Finding(

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-from schemas.base.diagnostics import Path, Severity
+from schemas.base.diagnostics import Finding, Path
 from schemas.base.errors import ConfigError
 from schemas.input.model import Model
 from schemas.input.optimization import PREFACTORS, TRAINED, EnergyLoss, Optimizer, term_is_on
@@ -18,25 +19,16 @@ ENERGY = "energy"
 """The one output of an energy model that has a bias."""
 
 
-class Refusal(NamedTuple):
-    """What is refused: where below the section, in words, what to do instead.
-
-    `for_deepmd` is its severity for a user of deepmd-kit, where that is another.
-    """
-
-    path: Path
-    message: str
-    hint: str | None = _ELSEWHERE
-    at: Literal["key", "value"] = "value"
-    for_deepmd: Severity | None = None
+_refused = partial(Finding, "")
+"""What is refused, at its path below the section; the rule that asks has the code."""
 
 
-def _foreign(name: str, message: str, hint: str = _ELSEWHERE) -> Refusal:
+def _foreign(name: str, message: str, hint: str = _ELSEWHERE) -> Finding:
     """Return the refusal of a key that only deepmd-kit trains: for its users it is no fault."""
-    return Refusal((name,), message, hint, "key", "note")
+    return _refused((name,), message, hint, at="key", for_deepmd="note")
 
 
-def foreign_parts(model: Model) -> Iterator[Refusal]:
+def foreign_parts(model: Model) -> Iterator[Finding]:
     """Yield the parts of a model that this engine does not have."""
     for name in ("spin", "modifier", "compress", "use_srtab"):
         if getattr(model, name) is not None:
@@ -46,17 +38,17 @@ def foreign_parts(model: Model) -> Iterator[Refusal]:
     if model.type_embedding is not None:
         message = "`type_embedding` is of the TensorFlow backend; DPA-2 has its own"
         hint = "remove it; `tebd_dim` of repinit is its width"
-        yield Refusal(("type_embedding",), message, hint, "key")
+        yield _refused(("type_embedding",), message, hint, at="key")
 
 
-def foreign_hardware(section: dict[str, Any] | None) -> Iterator[Refusal]:
+def foreign_hardware(section: dict[str, Any] | None) -> Iterator[Finding]:
     """Yield the section of a hardware for which this engine does not train."""
     if section is not None:
         message = "`nvnmd`: this engine does not train for that hardware"
-        yield Refusal((), message, "remove it", "key")
+        yield _refused((), message, "remove it", at="key")
 
 
-def unequal_trainable(model: Model) -> Iterator[Refusal]:
+def unequal_trainable(model: Model) -> Iterator[Finding]:
     """Yield a list `trainable` that is not as long as the fitting net has layers.
 
     deepmd-kit's PyTorch backend takes any list, and only asks whether all of it is true.
@@ -68,10 +60,10 @@ def unequal_trainable(model: Model) -> Iterator[Refusal]:
             f"{layers - 1} hidden ones and the last"
         )
         hint = "give one value a layer, or true or false for all"
-        yield Refusal(("fitting_net", "trainable"), message, hint)
+        yield _refused(("fitting_net", "trainable"), message, hint)
 
 
-def preset_faults(model: Model) -> Iterator[Refusal]:
+def preset_faults(model: Model) -> Iterator[Finding]:
     """Yield energies of elements that cannot be used."""
     number = len(model.type_map)
     for name, values in (model.preset_out_bias or {}).items():
@@ -79,34 +71,34 @@ def preset_faults(model: Model) -> Iterator[Refusal]:
         if name != ENERGY:
             message = f"preset_out_bias names an output `{name}`, which an energy model lacks"
             hint = f"the output is called `{ENERGY}`; under any other name the energies are ignored"
-            yield Refusal(path, message, hint)
+            yield _refused(path, message, hint)
             continue
         if len(values) != number:
             message = f"preset_out_bias has {len(values)} entries for {number} types"
             hint = "write an energy in eV, or null, for each type, in the order of type_map"
-            yield Refusal(path, message, hint)
+            yield _refused(path, message, hint)
         for index, value in enumerate(values):
             if isinstance(value, list) and len(value) != 1:
                 message = f"an energy is one number, this entry has {len(value)}"
-                yield Refusal((*path, index), message, "write a number in eV, or null")
+                yield _refused((*path, index), message, "write a number in eV, or null")
 
 
-def foreign_optimizer(optimizer: Optimizer) -> Iterator[Refusal]:
+def foreign_optimizer(optimizer: Optimizer) -> Iterator[Finding]:
     """Yield the optimiser, if it is one that this trainer does not run."""
     if optimizer.type not in TRAINED:
         message = f"the optimiser {optimizer.type} is right for deepmd-kit, but not trained here"
         hint = "use Adam or AdamW, or train with deepmd-kit"
-        yield Refusal(("type",), message, hint, for_deepmd="note")
+        yield _refused(("type",), message, hint, for_deepmd="note")
 
 
-def foreign_distribution(training: RunSettings) -> Iterator[Refusal]:
+def foreign_distribution(training: RunSettings) -> Iterator[Finding]:
     """Yield what only a training on several processes has."""
     if training.zero_stage > 0:
         message = f"zero_stage {training.zero_stage}: this trainer is one process"
         yield _foreign("zero_stage", message, "remove it, or train with deepmd-kit")
 
 
-def foreign_records(training: RunSettings) -> Iterator[Refusal]:
+def foreign_records(training: RunSettings) -> Iterator[Finding]:
     """Yield the records of a run that this trainer does not keep."""
     for name in ("profiling", "enable_profiler"):
         if getattr(training, name):
@@ -114,7 +106,7 @@ def foreign_records(training: RunSettings) -> Iterator[Refusal]:
             yield _foreign(name, f"`{name}`: this trainer keeps no such record", hint)
 
 
-def foreign_terms(loss: EnergyLoss) -> Iterator[Refusal]:
+def foreign_terms(loss: EnergyLoss) -> Iterator[Finding]:
     """Yield the terms of a loss that this trainer does not compute."""
     for name in ("start_pref_h", "limit_pref_h"):
         if getattr(loss, name) != 0.0:
@@ -124,30 +116,30 @@ def foreign_terms(loss: EnergyLoss) -> Iterator[Refusal]:
             return
 
 
-def huber_terms(loss: EnergyLoss) -> Iterator[Refusal]:
+def huber_terms(loss: EnergyLoss) -> Iterator[Finding]:
     """Yield the terms that the Huber loss does not have."""
     if not loss.use_huber:
         return
     if loss.relative_f is not None:
-        yield Refusal(("relative_f",), "relative_f does not go with use_huber", None)
+        yield _refused(("relative_f",), "relative_f does not go with use_huber")
     for suffix in ("pf", "gf", "h"):
         if term_is_on(loss, suffix):
             message = f"the {PREFACTORS[suffix]} term does not go with use_huber"
-            yield Refusal((f"start_pref_{suffix}",), message, None)
+            yield _refused((f"start_pref_{suffix}",), message)
 
 
-def norm_alone(loss: EnergyLoss) -> Iterator[Refusal]:
+def norm_alone(loss: EnergyLoss) -> Iterator[Finding]:
     """Yield a norm of forces in a loss that cannot take it."""
     if loss.f_use_norm and not (loss.use_huber or loss.loss_func == "mae"):
         hint = 'add "use_huber": true or "loss_func": "mae"'
-        yield Refusal(("f_use_norm",), "f_use_norm needs use_huber or loss_func mae", hint)
+        yield _refused(("f_use_norm",), "f_use_norm needs use_huber or loss_func mae", hint)
 
 
-def no_coordinates(loss: EnergyLoss) -> Iterator[Refusal]:
+def no_coordinates(loss: EnergyLoss) -> Iterator[Finding]:
     """Yield generalised forces without generalised coordinates."""
     if term_is_on(loss, "gf") and loss.numb_generalized_coord < 1:
         message = "the generalised force term needs numb_generalized_coord >= 1"
-        yield Refusal(("numb_generalized_coord",), message, None)
+        yield _refused(("numb_generalized_coord",), message)
 
 
 class Demand(NamedTuple):
@@ -159,7 +151,7 @@ class Demand(NamedTuple):
     code: str
     text: str
     section: Literal["model", "loss", "optimizer", "training", "nvnmd"]
-    refusals: Callable[[Any], Iterator[Refusal]]
+    refusals: Callable[[Any], Iterator[Finding]]
     of_single_task: bool = False
 
 
@@ -227,19 +219,9 @@ class SystemSize(NamedTuple):
     atoms: int
 
 
-class SamplingFault(NamedTuple):
-    """What is wrong: code, where below the data section, in words, what to do instead."""
-
-    code: str
-    path: Path
-    message: str
-    hint: str | None = None
-    severity: Severity = "error"
-
-
 def batch_size_faults(
     given: int | str | Sequence[int], systems: Sequence[SystemSize]
-) -> Iterator[SamplingFault]:
+) -> Iterator[Finding]:
     """Yield what is wrong with a batch size for these systems, errors first."""
     if isinstance(given, str):
         yield from _filter_faults(given, systems)
@@ -249,13 +231,13 @@ def batch_size_faults(
     if len(sizes) != len(systems):
         message = f"{len(sizes)} batch sizes for {len(systems)} systems"
         hint = "write one for each system, or a single number for all"
-        yield SamplingFault("ZOO411", ("batch_size",), message, hint)
+        yield Finding("ZOO411", ("batch_size",), message, hint)
         return
     for index, (size, system) in enumerate(zip(sizes, systems, strict=True)):
         if 0 < system.frames < size:
             message = f"batch_size ({size}) is more than the {system.frames} frames of"
             path = ("batch_size", index) if is_list else ("batch_size",)
-            yield SamplingFault("ZOO412", path, f"{message} {system.name}", None, "warning")
+            yield Finding("ZOO412", path, f"{message} {system.name}", None, "warning")
 
 
 def systems_left(
@@ -272,7 +254,7 @@ def sampling_faults(
     auto_prob: str,
     sys_probs: Sequence[float] | None,
     systems: Sequence[SystemSize],
-) -> Iterator[SamplingFault]:
+) -> Iterator[Finding]:
     """Yield what is wrong with a data section of these systems; probabilities last."""
     yield from batch_size_faults(batch_size, systems)
     number = len(systems_left(batch_size, systems)) or None
@@ -283,44 +265,44 @@ def sampling_faults(
         yield from overlap_faults(auto_prob)
 
 
-def _filter_faults(given: str, systems: Sequence[SystemSize]) -> Iterator[SamplingFault]:
+def _filter_faults(given: str, systems: Sequence[SystemSize]) -> Iterator[Finding]:
     left, number, limit = systems_left(given, systems), len(systems), given.partition(":")[2]
     path = ("batch_size",)
     if systems and not left:
         message = f"every system has more than {limit} atoms: none is left"
         hint = f"the smallest has {min(system.atoms for system in systems)} atoms"
-        yield SamplingFault("ZOO416", path, message, hint)
+        yield Finding("ZOO416", path, message, hint)
     elif len(left) < number:
         message = f"{number - len(left)} of {number} systems have more than {limit} atoms"
-        yield SamplingFault("ZOO416", path, f"{message}: they are left out", None, "warning")
+        yield Finding("ZOO416", path, f"{message}: they are left out", None, "warning")
 
 
-def block_faults(auto_prob: str, number: int | None) -> Iterator[SamplingFault]:
+def block_faults(auto_prob: str, number: int | None) -> Iterator[Finding]:
     """Yield what is wrong with the blocks of `auto_prob` for a number of systems, if known."""
     path = ("auto_prob",)
     blocks = parse_blocks(auto_prob)
     for first, end, _ in blocks:
         if first >= end:
-            yield SamplingFault("ZOO414", path, f"block {first}:{end} is empty", _BLOCK)
+            yield Finding("ZOO414", path, f"block {first}:{end} is empty", _BLOCK)
         elif number is not None and end > number:
             message = f"block {first}:{end} exceeds the {number} systems"
-            yield SamplingFault("ZOO414", path, message, _BLOCK)
+            yield Finding("ZOO414", path, message, _BLOCK)
     total = sum(weight for _, _, weight in blocks)
     if blocks and not 0 < total < math.inf:
         message = f"the weights of all blocks are {total:g}"
-        yield SamplingFault("ZOO414", path, message, _BLOCK)
+        yield Finding("ZOO414", path, message, _BLOCK)
 
 
-def overlap_faults(auto_prob: str) -> Iterator[SamplingFault]:
+def overlap_faults(auto_prob: str) -> Iterator[Finding]:
     """Yield blocks of `auto_prob` that have a system in common: the later one silently counts."""
     for (first, end, _), (other, last, _) in pairwise(sorted(parse_blocks(auto_prob))):
         if other < end and first < end and other < last:
             message = f"blocks {first}:{end} and {other}:{last} overlap"
             hint = "a block ends before its `end`: 0:2 are systems 0 and 1"
-            yield SamplingFault("ZOO425", ("auto_prob",), message, hint)
+            yield Finding("ZOO425", ("auto_prob",), message, hint)
 
 
-def probability_faults(given: Sequence[float], number: int | None) -> Iterator[SamplingFault]:
+def probability_faults(given: Sequence[float], number: int | None) -> Iterator[Finding]:
     """Yield what is wrong with `sys_probs` for a number of systems, if known.
 
     Negative entries share what the others leave.
@@ -328,14 +310,12 @@ def probability_faults(given: Sequence[float], number: int | None) -> Iterator[S
     path: Path = ("sys_probs",)
     if number is not None and len(given) != number:
         hint = "write one for each system; an entry of -1 takes the rest"
-        yield SamplingFault(
-            "ZOO415", path, f"{len(given)} probabilities for {number} systems", hint
-        )
+        yield Finding("ZOO415", path, f"{len(given)} probabilities for {number} systems", hint)
     fixed = sum(value for value in given if value >= 0)
     negative = [index for index, value in enumerate(given) if value < 0]
     if negative and fixed >= 1 - _ROUNDING:
         message = f"negative probability: it takes the rest, but the others sum to {fixed:g}"
-        yield SamplingFault("ZOO415", (*path, negative[0]), message)
+        yield Finding("ZOO415", (*path, negative[0]), message)
     elif not abs(fixed - 1) <= _ROUNDING and not (negative and fixed < 1):
         hint = "they must sum to 1; an entry of -1 takes the rest"
-        yield SamplingFault("ZOO415", path, f"the probabilities sum to {fixed:g}", hint)
+        yield Finding("ZOO415", path, f"the probabilities sum to {fixed:g}", hint)

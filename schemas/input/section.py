@@ -4,7 +4,7 @@ import ast
 import inspect
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,22 +23,15 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 
-@dataclass(frozen=True, slots=True)
 class Alias:
     """Marks a field that may also be written under these other names."""
 
-    names: tuple[str, ...]
-
     def __init__(self, *names: str) -> None:
-        object.__setattr__(self, "names", names)
+        self.names = names
 
 
-@dataclass(frozen=True, slots=True)
-class NoDefault:
-    """Marks a key that deepmd-kit leaves out of `out.json` when the input does not set it."""
-
-
-NO_DEFAULT = NoDefault()
+NO_DEFAULT = "no default"
+"""Marks a key that deepmd-kit leaves out of `out.json` when the input does not set it."""
 
 
 def is_comment(key: object) -> bool:
@@ -144,17 +137,14 @@ class WrittenTo:
     kind: Literal["file", "statistics", "prefix", "folder", "new folder"]
 
 
-@dataclass(frozen=True, slots=True)
 class Needs:
     """The key has an effect only if one of these other keys of its section is on.
 
     On is what is neither false, zero, null nor empty.
     """
 
-    keys: tuple[str, ...]
-
     def __init__(self, *keys: str) -> None:
-        object.__setattr__(self, "keys", keys)
+        self.keys = keys
 
 
 Precision = Literal[
@@ -176,31 +166,23 @@ def canonical_precision(name: str) -> str:
 
 
 ACTIVATIONS = (
-    "tanh",
-    "relu",
-    "relu6",
-    "softplus",
-    "sigmoid",
-    "gelu",
-    "gelu_tf",
-    "silu",
-    "silut",
-    "custom_silu",
-    "linear",
-    "none",
+    *("tanh", "relu", "relu6", "softplus", "sigmoid", "gelu", "gelu_tf"),
+    *("silu", "silut", "custom_silu", "linear", "none"),
 )
 _THRESHOLDED = re.compile(r"(silut|custom_silu):(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+
+
+def unknown_choice(what: str, value: str, choices: Iterable[str]) -> PydanticCustomError:
+    """Return the error of a value that is none of some choices; the nearest goes into its hint."""
+    context = {"what": what, "value": value, "choices": list(choices)}
+    return PydanticCustomError("choice", "unknown {what} `{value}`", context)
 
 
 def _known_activation(name: str) -> str:
     lowered = name.lower()
     if lowered in ACTIVATIONS or _THRESHOLDED.fullmatch(lowered):
         return name
-    raise PydanticCustomError(
-        "choice",
-        "unknown activation function `{value}`",
-        {"value": name, "choices": list(ACTIVATIONS)},
-    )
+    raise unknown_choice("activation function", name, ACTIVATIONS)
 
 
 Activation = Annotated[str, AfterValidator(_known_activation)]

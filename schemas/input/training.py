@@ -25,12 +25,14 @@ from schemas.input.section import (
     Usual,
     WrittenTo,
     list_or_single,
+    unknown_choice,
 )
 
 BATCH_RULES = ("auto", "max", "filter", "mixed", "mix")
 _BATCH_SIZE = re.compile(r"auto|(auto|max|filter|mixed|mix):[1-9]\d*")
 
 PROBABILITY_STYLES = ("prob_sys_size", "prob_uniform")
+_BLOCKS = "prob_sys_size;0:2:0.4;2:5:0.6"
 _BLOCK = re.compile(r"\s*(\d+)\s*:\s*(\d+)\s*:\s*(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*")
 
 
@@ -40,16 +42,9 @@ def _known_batch_rule(text: str) -> str:
     name, colon, number = text.partition(":")
     if colon and name in BATCH_RULES:
         message = "`{value}`: after `{rule}:` comes a whole number of atoms, not `{number}`"
-        raise PydanticCustomError(
-            "form",
-            message,
-            {"value": text, "rule": name, "number": number, "hint": f'write "{name}:32"'},
-        )
-    raise PydanticCustomError(
-        "choice",
-        "unknown batch size `{value}`",
-        {"value": text, "choices": ["auto", "auto:N", "max:N", "filter:N", "mixed:N"]},
-    )
+        context = {"value": text, "rule": name, "number": number, "hint": f'write "{name}:32"'}
+        raise PydanticCustomError("form", message, context)
+    raise unknown_choice("batch size", text, ["auto", "auto:N", "max:N", "filter:N", "mixed:N"])
 
 
 def parse_blocks(style: str) -> list[tuple[int, int, float]]:
@@ -70,25 +65,13 @@ def parse_blocks(style: str) -> list[tuple[int, int, float]]:
 def _known_probability(style: str) -> str:
     name, semicolon, _ = style.partition(";")
     if name not in PROBABILITY_STYLES or (semicolon and name != "prob_sys_size"):
-        raise PydanticCustomError(
-            "choice",
-            "unknown way to weight systems `{value}`",
-            {
-                "value": style,
-                "choices": [*PROBABILITY_STYLES, "prob_sys_size;0:2:0.4;2:5:0.6"],
-            },
-        )
+        raise unknown_choice("way to weight systems", style, [*PROBABILITY_STYLES, _BLOCKS])
     try:
         parse_blocks(style)
     except ValueError as error:
-        raise PydanticCustomError(
-            "form",
-            "`{part}` is not a block of systems",
-            {
-                "part": str(error),
-                "hint": "a block is `first:end:weight`, such as prob_sys_size;0:2:0.4;2:5:0.6",
-            },
-        ) from error
+        message = "`{part}` is not a block of systems"
+        hint = f"a block is `first:end:weight`, such as {_BLOCKS}"
+        raise PydanticCustomError("form", message, {"part": str(error), "hint": hint}) from error
     return style
 
 
@@ -264,9 +247,7 @@ METRICS = ("E:MAE", "E:RMSE", "F:MAE", "F:RMSE", "V:MAE", "V:RMSE")
 def _known_metric(name: str) -> str:
     if name.strip().upper() in METRICS:
         return name
-    raise PydanticCustomError(
-        "choice", "unknown metric `{value}`", {"value": name, "choices": list(METRICS)}
-    )
+    raise unknown_choice("metric", name, METRICS)
 
 
 _ON = Needs("full_validation", "ema_full_validation")

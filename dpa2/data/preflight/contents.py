@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -269,5 +270,4 @@ def check_batches(section: Opened) -> Iterator[Finding]:
         for item in sampling_faults(request.batch_size, request.auto_prob, request.sys_probs, sizes)
     }
     for item in found.values():
-        path = request.place(item.path[0])
-        yield Finding(item.code, path, item.message, item.hint, severity=item.severity)
+        yield replace(item, path=request.place(item.path[0]))
