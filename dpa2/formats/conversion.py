@@ -1,6 +1,5 @@
 """A model read from one file format and written in another: `zoo convert`, `zoo freeze`."""
 
-import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,7 @@ from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError, ConversionError
+from schemas.base.writing import file_sha256
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.model import parse_model
 
@@ -49,15 +49,11 @@ class PortableModel:
 
     def with_history(self) -> list[dict[str, Any]]:
         """Return the conversions that lead to a file written now: name and digest, no time."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
         step = {
             "software": SOFTWARE,
             "version": software_version(),
             "source": self.path.name,
-            "sha256": digest.hexdigest(),
+            "sha256": file_sha256(self.path),
             "branch": self.branch,
         }
         return [*self.history, step]

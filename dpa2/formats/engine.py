@@ -18,6 +18,7 @@ from torch import Tensor
 from dpa2.data.frames import each_frame
 from dpa2.formats.facts import Facts
 from dpa2.formats.structures import Evaluation, Structures, join, nothing
+from dpa2.model.cutoffs import kept_pairs
 from dpa2.model.neighbors import PairFinder, Pairs, pairs_within
 from schemas.base.errors import CheckpointError
 
@@ -196,11 +197,13 @@ class LowerEngine(Engine):
         if len(real) == 0:
             return nothing(1, num_atoms, 0.0, atomic=atomic), 0
         i, j, displacement, distance = (find_pairs or pairs_within)(coord[real], box, facts.rcut)
-        dropped = int(np.maximum(np.bincount(i) - facts.nsel, 0).sum())
         pairs = (real[i], real[j], displacement, distance)
         coord_MX, mapping, nlist = with_ghosts(coord, box, pairs)
         types_M = types[mapping]
-        nlist = _without_excluded(facts, types_M, nlist[:, : facts.nsel])
+        nlist = nlist[:, : facts.nsel]
+        keep_TT = kept_pairs(len(facts.type_map), facts.pair_exclude_types)
+        if keep_TT is not None:  # as in training, after the cut
+            nlist = np.where(keep_TT[types_M[:num_atoms, None], types_M[nlist]], nlist, -1)
         fparam = None if frame.fparam is None else frame.fparam[0]
         if fparam is None and facts.default_fparam:
             fparam = np.array(facts.default_fparam, dtype=np.float64)
@@ -226,25 +229,18 @@ class LowerEngine(Engine):
             atom_energy=found["energy"].reshape(1, num_atoms),
             atom_virial=of_atoms("energy_derv_c").reshape(1, num_atoms, 3, 3) if atomic else None,
         )
-        return evaluation, dropped
+        return evaluation, count_dropped(i, facts.nsel)
+
+
+def count_dropped(centers_E: Integers, nsel: int) -> int:
+    """Return how many pairs are beyond the capacity of their centres' lists."""
+    return int(np.maximum(np.bincount(centers_E) - nsel, 0).sum())
 
 
 def cannot_run(path: Path, runtime: str, error: Exception, hint: str) -> CheckpointError:
     """Return the error of a program that a runtime refuses, in its own first words."""
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return CheckpointError(f"{runtime} cannot run {path}: {reason[:200]}", hint=hint)
-
-
-def _without_excluded(facts: Facts, types_M: Integers, nlist_NK: Integers) -> Integers:
-    """Empty the slots of pairs that the caller must leave out; as in training, after the cut."""
-    if not facts.pair_exclude_types:
-        return nlist_NK
-    num_types = len(facts.type_map)
-    keep_TT = np.ones((num_types, num_types), dtype=np.bool_)
-    for a, b in facts.pair_exclude_types:
-        keep_TT[a, b] = keep_TT[b, a] = False
-    centers_N1 = types_M[: len(nlist_NK), None]
-    return np.where(keep_TT[centers_N1, types_M[nlist_NK]], nlist_NK, -1)
 
 
 _LEAST_GHOSTS = 64
@@ -261,7 +257,9 @@ def fixed_shapes(frame: LowerInput, facts: Facts) -> list[NDArray[Any]]:
         aparam (1, N, Q); the latter of no columns where the model takes none.
     """
     num_atoms = len(frame.nlist)
-    nobody = _more(len(frame.mapping) - num_atoms)
+    num_ghosts = len(frame.mapping) - num_atoms
+    step = max(_LEAST_GHOSTS, 1 << max(0, num_ghosts.bit_length() - 3))
+    nobody = max(1, -(-num_ghosts // step)) * step - num_ghosts
     return [
         np.pad(frame.coord, ((0, nobody), (0, 0)))[None],
         np.pad(frame.types, (0, nobody), constant_values=-1).astype(np.int32)[None],
@@ -270,9 +268,3 @@ def fixed_shapes(frame: LowerInput, facts: Facts) -> list[NDArray[Any]]:
         np.zeros((1, 0)) if frame.fparam is None else frame.fparam[None],
         np.zeros((1, num_atoms, 0)) if frame.aparam is None else frame.aparam[None],
     ]
-
-
-def _more(num_ghosts: int) -> int:
-    """Return how many ghosts are missing to the next of the few numbers that are used."""
-    step = max(_LEAST_GHOSTS, 1 << max(0, num_ghosts.bit_length() - 3))
-    return max(1, -(-num_ghosts // step)) * step - num_ghosts

@@ -24,6 +24,12 @@ OUTPUTS = (
 )
 """What a program returns, in this order (docs/deepmd-format.md, 9)."""
 
+_ANSWERS = (
+    *("get_type_map", "get_rcut", "get_sel", "get_sel_type", "get_min_nbor_dist"),
+    *("get_dim_fparam", "get_dim_aparam", "get_dim_chg_spin", "model_output_type", "mixed_types"),
+    *("has_message_passing", "has_default_fparam", "has_chg_spin_ebd", "has_default_chg_spin"),
+)
+
 
 def _output(name: str, *, physical: bool) -> dict[str, Any]:
     return {
@@ -123,7 +129,7 @@ class Facts(BaseModel):
         except ValidationError as error:
             raise described_wrongly(path, error) from error
         if lacking:
-            raise _wrong(path, f"{lacking[0]}: Field required")
+            raise described_wrongly(path, f"{lacking[0]}: Field required")
         types = (number for pair in facts.pair_exclude_types for number in pair)
         if max(types, default=0) >= len(facts.type_map):
             raise CheckpointError(
@@ -149,22 +155,8 @@ class Facts(BaseModel):
 
     def answers(self) -> dict[str, Any]:
         """Return what the functions of a TorchScript file and of a SavedModel answer, by name."""
-        return {
-            "get_type_map": self.type_map,
-            "get_rcut": self.rcut,
-            "get_sel": self.sel,
-            "get_sel_type": self.sel_type,
-            "get_dim_fparam": self.dim_fparam,
-            "get_dim_aparam": self.dim_aparam,
-            "get_dim_chg_spin": self.dim_chg_spin,
-            "get_min_nbor_dist": self.min_nbor_dist,
+        return {name: getattr(self, name.removeprefix("get_")) for name in _ANSWERS} | {
             "get_model_def_script": json.dumps(self.model_params),
-            "model_output_type": self.model_output_type,
-            "mixed_types": self.mixed_types,
-            "has_message_passing": self.has_message_passing,
-            "has_default_fparam": self.has_default_fparam,
-            "has_chg_spin_ebd": self.has_chg_spin_ebd,
-            "has_default_chg_spin": self.has_default_chg_spin,
             "is_aparam_nall": False,
         }
 
@@ -201,14 +193,11 @@ def facts_of(
     )
 
 
-def described_wrongly(path: object, error: ValidationError) -> CheckpointError:
+def described_wrongly(path: object, what: str | ValidationError) -> CheckpointError:
     """Return the error of a file that says nonsense about itself."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"])) or "its text"
-    return _wrong(path, f"{place}: {first['msg']}")
-
-
-def _wrong(path: object, what: str) -> CheckpointError:
+    if isinstance(what, ValidationError):
+        first = what.errors()[0]
+        what = f"{'.'.join(map(str, first['loc'])) or 'its text'}: {first['msg']}"
     return CheckpointError(
         f"{path} describes itself wrongly: {what}",
         hint="the file is damaged or of a newer kind; make it again from the checkpoint",

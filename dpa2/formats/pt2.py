@@ -17,7 +17,6 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +43,8 @@ from schemas.checkpoint.archive import (
     content_of,
     read_directory,
 )
+
+__all__ = ["read", "run", "write"]
 
 # x86 processors that run the code of an earlier one in this list run that of a later one, too.
 _X86 = ("DEFAULT", "AVX2", "AVX512")
@@ -88,10 +89,8 @@ class Build(BaseModel):
                 )
             return None
         cpu = torch.backends.cpu.get_cpu_capability()
-        both = (self.cpu, cpu)
-        runs = cpu == self.cpu
-        if all(name in _X86 for name in both):
-            runs = _X86.index(self.cpu) <= _X86.index(cpu)
+        in_order = self.cpu in _X86 and cpu in _X86
+        runs = _X86.index(self.cpu) <= _X86.index(cpu) if in_order else self.cpu == cpu
         if not runs:
             return f"it was compiled for processors with {self.cpu}, and this one has {cpu}"
         return None
@@ -99,7 +98,7 @@ class Build(BaseModel):
     @property
     def is_of_this_torch(self) -> bool:
         """Whether this is the release of PyTorch that compiled the program."""
-        return _release(self.pytorch) == _release(torch.__version__)
+        return self.pytorch.split(".")[:2] == torch.__version__.split(".")[:2]
 
 
 def build_of(device: torch.device, history: list[dict[str, Any]]) -> Build:
@@ -121,32 +120,13 @@ def _capability(device: torch.device) -> str:
     return ".".join(map(str, torch.cuda.get_device_capability(device)))
 
 
-def _release(version: str) -> list[str]:
-    return version.split(".")[:2]
-
-
 _MOST_BYTES = 64 << 20
 _SAID = ("nnei", "dim_fparam", "dim_aparam", "fitting_output_defs", "sel_type", "output_keys")
 """What `metadata.json` must say although other formats need not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A `.pt2` file.
-
-    Attributes:
-        path: Where it is.
-        facts: For everyone.
-        build: What made it; None where deepmd-kit did.
-    """
-
-    path: Path
-    facts: Facts
-    build: Build | None
-
-
-def read_package(path: Path) -> Package:
-    """Return what is said in a file.
+def read_package(path: Path) -> tuple[Facts, Build | None]:
+    """Return what a file says of its model and of what made it; None where deepmd-kit did.
 
     Raises:
         CheckpointError: If it is no such file or is damaged.
@@ -169,7 +149,10 @@ def read_package(path: Path) -> Package:
         )
     said, section = _json(metadata, path), _json(params or b"{}", path)
     facts = Facts.parse(said | {"model_params": section}, path, _SAID)
-    return Package(path, facts, None if build is None else _build(build, path))
+    try:
+        return facts, None if build is None else Build.model_validate_json(build)
+    except ValidationError as error:
+        raise described_wrongly(path, error) from error
 
 
 def _json(text: bytes, path: Path) -> dict[str, Any]:
@@ -177,10 +160,7 @@ def _json(text: bytes, path: Path) -> dict[str, Any]:
         found = json.loads(text)
         if isinstance(found, dict):
             return found
-    raise CheckpointError(
-        f"{path} describes itself wrongly: what should be JSON is none",
-        hint="the file is damaged; freeze the checkpoint again",
-    )
+    raise described_wrongly(path, "what should be JSON is none")
 
 
 def _member(source: RandomAccess, entries: Mapping[str, ArchiveEntry], name: str) -> bytes | None:
@@ -191,15 +171,6 @@ def _member(source: RandomAccess, entries: Mapping[str, ArchiveEntry], name: str
         raise ValueError(f"its member {name} is there twice")
     return content_of(source, found[0], _MOST_BYTES)
 
-
-def _build(text: bytes, path: Path) -> Build:
-    try:
-        return Build.model_validate_json(text)
-    except ValidationError as error:
-        raise described_wrongly(path, error) from error
-
-
-__all__ = ["read", "run", "write"]
 
 EXTRA = "model/extra/"
 """Folder of the archive for what is not torch's."""
@@ -326,12 +297,12 @@ class CompiledEngine(LowerEngine):
 
     Args:
         program: The loaded file.
-        package: What it says about itself.
+        facts: What it says about itself.
         device: Where it computes.
     """
 
-    def __init__(self, program: Callable[..., Any], package: Package, device: torch.device) -> None:
-        super().__init__(self._run, package.facts, device)
+    def __init__(self, program: Callable[..., Any], facts: Facts, device: torch.device) -> None:
+        super().__init__(self._run, facts, device)
         self._compiled = program
 
     def _run(self, frame: LowerInput, atomic: bool) -> dict[str, NDArray[np.float64]]:
@@ -348,7 +319,7 @@ def has_program(path: Path) -> bool:
     Raises:
         CheckpointError: If it cannot be read as a compiled model.
     """
-    return read_package(path).facts.lower_input_kind == "nlist"
+    return read_package(path)[0].lower_input_kind == "nlist"
 
 
 def run(path: Path, device: torch.device) -> CompiledEngine:
@@ -358,15 +329,15 @@ def run(path: Path, device: torch.device) -> CompiledEngine:
         CheckpointError: If it was compiled for another kind of machine, or is damaged.
     """
     check_program(path)
-    package = read_package(path)
+    facts, build = read_package(path)
     hint = f"freeze the checkpoint here, or take its weights out: zoo convert {path} model.pth"
-    if package.build is not None:
-        reason = package.build.foreign_to(device)
+    if build is not None:
+        reason = build.foreign_to(device)
         if reason is not None:
             raise CheckpointError(f"{path} cannot run here: {reason}", hint=hint)
-        if not package.build.is_of_this_torch:
+        if not build.is_of_this_torch:
             warnings.warn(
-                f"{path} was compiled by torch {package.build.pytorch} and runs under "
+                f"{path} was compiled by torch {build.pytorch} and runs under "
                 f"{torch.__version__}: if its numbers matter, freeze it again",
                 OtherTorchWarning,
                 stacklevel=3,
@@ -379,10 +350,10 @@ def run(path: Path, device: torch.device) -> CompiledEngine:
                 os.fspath(path), device_index=index
             )
     except RuntimeError as error:
-        made = "" if package.build is None else f" (compiled by torch {package.build.pytorch})"
+        made = "" if build is None else f" (compiled by torch {build.pytorch})"
         raise CheckpointError(
             f"{path} cannot be loaded by torch {torch.__version__}{made}: "
             f"{str(error).splitlines()[0][:200]}",
             hint=hint,
         ) from error
-    return CompiledEngine(program, package, device)
+    return CompiledEngine(program, facts, device)

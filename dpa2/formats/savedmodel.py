@@ -95,7 +95,7 @@ class _Graph:
                 f"{path} is a SavedModel, but not of a deep potential",
                 hint="give one written by zoo convert or by deepmd-kit's JAX backend",
             )
-        said = {name: self._said(getter) for name, getter in _GETTERS.items()}
+        said = {name.removeprefix("get_"): self._said(name) for name in _GETTERS}
         flat = said["pair_exclude_types"] or []
         said["pair_exclude_types"] = [flat[k : k + 2] for k in range(0, len(flat), 2)]
         try:
@@ -128,19 +128,11 @@ class _Graph:
         return cannot_run(self._path, f"TensorFlow {self._tf.__version__}", error, hint)
 
 
-_GETTERS = {
-    "type_map": "get_type_map",
-    "rcut": "get_rcut",
-    "sel": "get_sel",
-    "dim_fparam": "get_dim_fparam",
-    "dim_aparam": "get_dim_aparam",
-    "has_default_fparam": "has_default_fparam",
-    "default_fparam": "get_default_fparam",
-    "model_output_type": "model_output_type",
-    "mixed_types": "mixed_types",
-    "dim_chg_spin": "get_dim_chg_spin",
-    "pair_exclude_types": "get_pair_exclude_types",
-}
+_GETTERS = (
+    *("get_type_map", "get_rcut", "get_sel", "get_dim_fparam", "get_dim_aparam"),
+    *("has_default_fparam", "get_default_fparam", "model_output_type", "mixed_types"),
+    *("get_dim_chg_spin", "get_pair_exclude_types"),
+)
 
 
 @contextmanager

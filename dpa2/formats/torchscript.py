@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dpa2.data.frames import each_frame
 from dpa2.formats.conversion import PortableModel, refuse_branch
-from dpa2.formats.engine import LowerEngine, LowerInput, array_of
+from dpa2.formats.engine import LowerEngine, LowerInput, array_of, count_dropped
 from dpa2.formats.facts import Facts, facts_of
 from dpa2.formats.structures import Evaluation, Structures
 from dpa2.formats.table import Report
@@ -261,8 +261,7 @@ class TorchScriptEngine(LowerEngine):
         def dropped(f: int) -> int:
             coord = structures.coord[f][structures.atom_types[f] >= 0]
             box = None if structures.box is None else structures.box[f]
-            counts = np.bincount(pairs_within(coord, box, self.facts.rcut)[0], minlength=1)
-            return int(np.maximum(counts - self.facts.nsel, 0).sum())
+            return count_dropped(pairs_within(coord, box, self.facts.rcut)[0], self.facts.nsel)
 
         return sum(each_frame(structures.num_frames, dropped))
 

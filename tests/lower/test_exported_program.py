@@ -7,7 +7,7 @@ import torch
 from dpa2.evaluate.potential import Potential, load
 from dpa2.formats import checkpoint
 from dpa2.formats.facts import OUTPUTS, facts_of
-from dpa2.formats.pt2 import CompiledEngine, Package
+from dpa2.formats.pt2 import CompiledEngine
 from dpa2.lower.export_program import LowerModel, export_model
 from tests.golden_cases import GOLDEN, golden_arrays
 
@@ -36,8 +36,8 @@ def model_of(case):
 
 def potential(program, model, *, atomic_virial):
     """Return our runtime around a program that was not compiled."""
-    package = Package(GOLDEN, facts_of(model, {}, atomic_virial=atomic_virial), None)
-    return Potential(CompiledEngine(program, package, torch.device("cpu")), ["Default"])
+    facts = facts_of(model, {}, atomic_virial=atomic_virial)
+    return Potential(CompiledEngine(program, facts, torch.device("cpu")), ["Default"])
 
 
 def assert_equal_numbers(found, expected, names):
