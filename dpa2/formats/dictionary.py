@@ -20,7 +20,14 @@ import torch
 from torch import Tensor
 
 from dpa2.formats.conversion import SOFTWARE, software_version
-from dpa2.formats.dictionary_tree import DESCRIPTOR_KEYS, Slot, Tree, mapped, model_tree
+from dpa2.formats.dictionary_tree import (
+    DESCRIPTOR_KEYS,
+    FITTING_KEYS,
+    Slot,
+    Tree,
+    mapped,
+    model_tree,
+)
 from dpa2.formats.weights import load_deepmd_state, to_array, to_deepmd_state, to_tensor
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
@@ -32,18 +39,6 @@ from schemas.input.weights import weights
 
 # What files of these versions of the descriptor do not say (docs/deepmd-format.md, 10.3).
 _BEFORE_VERSION_3 = {"use_sqrt_nnei": False, "g1_out_conv": False, "g1_out_mlp": False}
-_OF_FITTING = (
-    "neuron",
-    "resnet_dt",
-    "numb_fparam",
-    "numb_aparam",
-    "dim_case_embd",
-    "default_fparam",
-    "activation_function",
-    "precision",
-    "use_aparam_as_mask",
-    "atom_ener",
-)
 _OF_MODEL = ("type_map", "pair_exclude_types", "atom_exclude_types", "preset_out_bias")
 
 
@@ -104,7 +99,7 @@ def _decided(model: Mapping[str, Any]) -> dict[str, Any]:
         },
         "fitting_net": {
             "type": "ener",
-            **_present(fitting, _OF_FITTING),
+            **_present(fitting, FITTING_KEYS),
             "rcond": fitting.get("rcond"),
             "trainable": trainable,
         },

@@ -18,17 +18,15 @@ from schemas.input.weights import ATOMIC, DESCRIPTOR, FITTING, weights
 Tree = dict[str, Any]
 
 DESCRIPTOR_KEYS = (
-    "concat_output_tebd",
-    "precision",
-    "smooth",
-    "exclude_types",
-    "env_protection",
-    "trainable",
-    "add_tebd_to_repinit_out",
-    "use_econf_tebd",
-    "use_tebd_bias",
+    *("concat_output_tebd", "precision", "smooth", "exclude_types", "env_protection", "trainable"),
+    *("add_tebd_to_repinit_out", "use_econf_tebd", "use_tebd_bias"),
 )
 """Options of the descriptor that its entry repeats as they are."""
+FITTING_KEYS = (
+    *("neuron", "resnet_dt", "numb_fparam", "numb_aparam", "dim_case_embd", "default_fparam"),
+    *("activation_function", "precision", "use_aparam_as_mask", "atom_ener"),
+)
+"""Options of the fitting net that its entry repeats as they are."""
 _LAYER_KEYS = (
     *("rcut", "rcut_smth", "sel", "ntypes", "g1_dim", "g2_dim", "axis_neuron", "update_chnnl_2"),
     *("update_g1_has_conv", "update_g1_has_drrd", "update_g1_has_grrg", "update_g1_has_attn"),
@@ -70,6 +68,11 @@ def model_tree(config: Model, *, rcond: float | None) -> Tree:
         rcond: Cut-off of the fit of energy biases, which this engine does not use.
     """
     shapes = {w.name: w.shape for w in weights(config) if not w.is_empty}
+    # Written out, because what `default` means depends on the reader's environment.
+    precision, of_fitting = (
+        str(dtype_of(part.precision)).removeprefix("torch.")
+        for part in (config.descriptor, config.fitting_net)
+    )
     d, f = config.descriptor, config.fitting_net
     trained = all(_per_layer(f.trainable, len(f.neuron) + 1))
     return _entry("Model", 2) | {
@@ -83,14 +86,9 @@ def model_tree(config: Model, *, rcond: float | None) -> Tree:
             "out_bias": Slot(ATOMIC + "out_bias"),
             "out_std": Slot(ATOMIC + "out_std"),
         },
-        "descriptor": _descriptor(config, _Part(shapes, _precision(d.precision), d.trainable)),
-        "fitting": _fitting(config, _Part(shapes, _precision(f.precision), trained), rcond),
+        "descriptor": _descriptor(config, _Part(shapes, precision, d.trainable)),
+        "fitting": _fitting(config, _Part(shapes, of_fitting, trained), rcond),
     }
-
-
-def _precision(name: str) -> str:
-    """Write a precision out, because what `default` means depends on the reader's environment."""
-    return str(dtype_of(name)).removeprefix("torch.")
 
 
 def _entry(kind: str, version: int) -> Tree:
@@ -136,22 +134,39 @@ class _Part:
             "@variables": {"w": Slot(prefix + ".matrix"), "b": bias, "idt": timestep},
         }
 
-    def embedding_network(
-        self, prefix: str, neuron: Sequence[int], *, activation: str, timestep: bool
+    def network(
+        self,
+        kind: str,
+        prefix: str,
+        neuron: Sequence[int],
+        *,
+        activation: str,
+        timestep: bool,
+        trainable: Sequence[bool | None] = (),
     ) -> Tree:
-        """Return a stack of hidden layers."""
-        return _entry("EmbeddingNetwork", 2) | {
-            "in_dim": self.shapes[prefix + ".layers.0.matrix"][0],
+        """Return a stack of hidden layers; `trainable` has a flag for each that has its own."""
+        flags = trainable or [None] * len(neuron)
+        return _entry(kind, 1 if kind == "FittingNetwork" else 2) | {
+            "in_dim": self.shapes[prefix + "0.matrix"][0],
             "neuron": list(neuron),
             "activation_function": activation,
             "resnet_dt": timestep,
-            "bias": prefix + ".layers.0.bias" in self.shapes,
             "precision": self.precision,
             "layers": [
-                self.layer(f"{prefix}.layers.{index}", activation=activation, skip=True)
-                for index in range(len(neuron))
+                self.layer(f"{prefix}{index}", activation=activation, skip=True, trainable=flag)
+                for index, flag in enumerate(flags)
             ],
         }
+
+    def embedding_network(
+        self, prefix: str, neuron: Sequence[int], *, activation: str, timestep: bool
+    ) -> Tree:
+        """Return the network that embeds types or distances."""
+        layers = prefix + ".layers."
+        network = self.network(
+            "EmbeddingNetwork", layers, neuron, activation=activation, timestep=timestep
+        )
+        return network | {"bias": layers + "0.bias" in self.shapes}
 
 
 def _collection(network: Tree, kind: str, num_types: int) -> Tree:
@@ -331,40 +346,24 @@ def _fitting(config: Model, part: _Part, rcond: float | None) -> Tree:
     f, d, num_types = config.fitting_net, config.descriptor, len(config.type_map)
     trainable = _per_layer(f.trainable, len(f.neuron) + 1)
     prefix = FITTING + "filter_layers.networks.0.layers."
-    layers = [
-        part.layer(
-            f"{prefix}{index}",
-            activation=f.activation_function,
-            skip=True,
-            trainable=trainable[index],
-        )
-        for index in range(len(f.neuron))
-    ]
-    layers.append(part.layer(f"{prefix}{len(f.neuron)}", trainable=trainable[-1]))
-    network: Tree = _entry("FittingNetwork", 1) | {
-        "in_dim": part.shapes[prefix + "0.matrix"][0],
-        "out_dim": 1,
-        "neuron": list(f.neuron),
-        "activation_function": f.activation_function,
-        "resnet_dt": f.resnet_dt,
-        "precision": part.precision,
-        "bias_out": True,
-        "layers": layers,
-    }
+    network = part.network(
+        "FittingNetwork",
+        prefix,
+        f.neuron,
+        activation=f.activation_function,
+        timestep=f.resnet_dt,
+        trainable=trainable[:-1],
+    )
+    network |= {"out_dim": 1, "bias_out": True}
+    network["layers"].append(part.layer(f"{prefix}{len(f.neuron)}", trainable=trainable[-1]))
     scaled = ("case_embd", "fparam_avg", "fparam_inv_std", "aparam_avg", "aparam_inv_std")
+    options = normalized(f) | {"precision": part.precision}
     return _entry("Fitting", 4) | {
+        **{key: options[key] for key in FITTING_KEYS},
         "type": "ener",
         "var_name": "energy",
         "ntypes": num_types,
         "dim_descrpt": d.repformer.g1_dim + (d.repinit.tebd_dim if d.concat_output_tebd else 0),
-        "neuron": list(f.neuron),
-        "resnet_dt": f.resnet_dt,
-        "numb_fparam": f.numb_fparam,
-        "numb_aparam": f.numb_aparam,
-        "dim_case_embd": f.dim_case_embd,
-        "default_fparam": f.default_fparam,
-        "activation_function": f.activation_function,
-        "precision": part.precision,
         "mixed_types": True,
         "nets": _collection(network, "fitting_network", num_types),
         "rcond": rcond,
@@ -377,10 +376,8 @@ def _fitting(config: Model, part: _Part, rcond: float | None) -> Tree:
         "tot_ener_zero": False,
         "trainable": trainable,
         "layer_name": None,
-        "use_aparam_as_mask": f.use_aparam_as_mask,
         "spin": None,
         "dim_out": 1,
-        "atom_ener": list(f.atom_ener),
     }
 
 
