@@ -25,7 +25,7 @@ from dpa2.formats.table import Report
 from dpa2.formats.weights import model_from_state, to_deepmd_state
 from dpa2.model.energy import EnergyModel
 from dpa2.model.neighbors import PairFinder, pairs_within
-from schemas.base.errors import CheckpointError
+from schemas.base.errors import CheckpointError, first_line
 from schemas.base.foreign_files import missing_file
 from schemas.base.writing import atomic_write
 from schemas.checkpoint.branch_names import (
@@ -133,9 +133,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise CheckpointError(
-            f"{file} cannot be loaded by torch {torch.__version__}: {reason}",
+            f"{file} cannot be loaded by torch {torch.__version__}: {first_line(error)}",
             hint="give a model.ckpt-N.pt written by zoo train or by dp --pt train",
         ) from error
     model = content["model"] if isinstance(content.get("model"), Mapping) else content
@@ -308,8 +307,7 @@ def _why_unavailable(backend: str) -> str | None:
     try:
         torch.compile(_add_one, backend=backend)(torch.zeros(2))
     except Exception as error:  # noqa: BLE001 - compilers fail with whatever goes wrong in them
-        lines = str(error).strip().splitlines()
-        return lines[0] if lines else type(error).__name__
+        return first_line(error)
     return None
 
 

@@ -19,7 +19,7 @@ from dpa2.formats.conversion import PortableModel, refuse_branch
 from dpa2.formats.dictionary import from_dictionary, to_dictionary
 from dpa2.formats.dictionary_tree import mapped
 from dpa2.formats.table import Report
-from schemas.base.errors import CheckpointError, ConversionError
+from schemas.base.errors import CheckpointError, ConversionError, first_line
 from schemas.base.foreign_files import refuse_special, why_unreadable
 from schemas.base.writing import atomic_write
 from schemas.checkpoint.archive import LocalFile, content_of, read_directory
@@ -82,8 +82,7 @@ def _reading(path: Path) -> Iterator[None]:
         why = why_unreadable(path, error)
         if why is not None:
             raise CheckpointError(why[0], hint=why[1]) from error
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise _damaged(path, reason) from error
+        raise _damaged(path, first_line(error)) from error
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:

@@ -20,7 +20,7 @@ from dpa2.formats.facts import Facts
 from dpa2.formats.structures import Evaluation, Structures, join, nothing
 from dpa2.model.cutoffs import kept_pairs
 from dpa2.model.neighbors import PairFinder, Pairs, pairs_within
-from schemas.base.errors import CheckpointError
+from schemas.base.errors import CheckpointError, first_line
 
 # Axes:  N atoms   M atoms and ghosts   E pairs   W longest list   K neighbour slots
 #        P, Q parameters of frames, atoms   C components
@@ -239,8 +239,7 @@ def count_dropped(centers_E: Integers, nsel: int) -> int:
 
 def cannot_run(path: Path, runtime: str, error: Exception, hint: str) -> CheckpointError:
     """Return the error of a program that a runtime refuses, in its own first words."""
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return CheckpointError(f"{runtime} cannot run {path}: {reason[:200]}", hint=hint)
+    return CheckpointError(f"{runtime} cannot run {path}: {first_line(error)[:200]}", hint=hint)
 
 
 _LEAST_GHOSTS = 64

@@ -16,7 +16,7 @@ from dpa2.formats.conversion import PortableModel
 from dpa2.formats.facts import OUTPUTS, facts_of
 from dpa2.formats.table import Report
 from dpa2.lower.export_program import export_model
-from schemas.base.errors import ConversionError
+from schemas.base.errors import ConversionError, first_line
 from schemas.base.writing import atomic_write
 
 INPUTS = ("coord", "atype", "nlist", "mapping")
@@ -81,9 +81,8 @@ def write(portable: PortableModel, path: Path, report: Report) -> None:
                 custom_translation_table={torch.ops.aten.scalar_tensor.default: scalar_tensor},
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            lines = [line for line in str(error.__cause__).splitlines() if line.strip()]
             raise ConversionError(
-                f"ONNX cannot hold this model: {lines[0][:200]}",
+                f"ONNX cannot hold this model: {first_line(error.__cause__)[:200]}",
                 hint="write a .pth, .pt2 or .savedmodel file instead",
             ) from error
         assert made is not None

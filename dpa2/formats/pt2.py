@@ -7,7 +7,6 @@ The file is the archive that torch makes, plus four members below `model/extra/`
 """
 
 import json
-import logging
 import os
 import platform
 import shutil
@@ -15,8 +14,8 @@ import sys
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +32,8 @@ from dpa2.formats.engine import LowerEngine, LowerInput, array_of
 from dpa2.formats.facts import Facts, described_wrongly, facts_of
 from dpa2.formats.table import Report
 from dpa2.lower.export_program import export_model
-from schemas.base.errors import CheckpointError, ConversionError
+from schemas.base.errors import CheckpointError, ConversionError, first_line
+from schemas.base.terminal import quiet_logger
 from schemas.base.writing import atomic_write
 from schemas.checkpoint.archive import (
     ArchiveEntry,
@@ -237,14 +237,13 @@ def _compile(program: ExportedProgram, package: Path, device: torch.device) -> N
         options |= _CUDA_OPTIONS
         program = move_to_device_pass(program, str(device))
     try:
-        with _quietly():
+        with quiet_logger("torch"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             aoti_compile_and_package(program, package_path=str(package), inductor_configs=options)
     except Exception as error:
-        # Compilers fail with whatever goes wrong in them, and say it in hundreds of lines.
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
+        # Compilers fail with whatever goes wrong in them.
         raise ConversionError(
-            f"torch {torch.__version__} cannot compile the model: {reason[:300]}",
+            f"torch {torch.__version__} cannot compile the model: {first_line(error)[:300]}",
             hint="write a .pth file instead; ZOO_DEBUG=1 shows all that the compiler says",
         ) from error
 
@@ -272,20 +271,6 @@ def _need_compiler() -> None:
             "a .pt2 file is compiled by a C++ compiler, and there is none here",
             hint="install g++ or name one in the environment variable CXX; a .pth file needs none",
         ) from error
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Hide what torch's compiler says about itself."""
-    logger = logging.getLogger("torch")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 class OtherTorchWarning(UserWarning):
@@ -342,8 +327,8 @@ def run(path: Path, device: torch.device) -> CompiledEngine:
                 OtherTorchWarning,
                 stacklevel=3,
             )
+    index = -1 if device.index is None else device.index
     try:
-        index = -1 if device.index is None else device.index
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch._inductor.aoti_load_package(  # noqa: SLF001 - torch has no public name
@@ -353,7 +338,7 @@ def run(path: Path, device: torch.device) -> CompiledEngine:
         made = "" if build is None else f" (compiled by torch {build.pytorch})"
         raise CheckpointError(
             f"{path} cannot be loaded by torch {torch.__version__}{made}: "
-            f"{str(error).splitlines()[0][:200]}",
+            f"{first_line(error)[:200]}",
             hint=hint,
         ) from error
     return CompiledEngine(program, facts, device)

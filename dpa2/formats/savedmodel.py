@@ -1,7 +1,6 @@
 """TensorFlow SavedModels for deepmd-kit's JAX backend, its C++ and LAMMPS: written, and run."""
 
 import json
-import logging
 import os
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from dpa2.formats.facts import Facts, facts_of
 from dpa2.formats.table import Report
 from dpa2.jax.packages import import_tensorflow, need_to_run, need_to_write
 from schemas.base.errors import CheckpointError, WriteError
+from schemas.base.terminal import quiet_logger
 from schemas.base.writing import destination
 
 MARK = "saved_model.pb"
@@ -86,7 +86,7 @@ class _Graph:
                 hint="use cpu, or install TensorFlow for CUDA",
             )
         try:
-            with _quiet_absl():
+            with quiet_logger("absl"):  # deepmd-kit's files lack gradients of gradients
                 self._loaded = self._tf.saved_model.load(os.fspath(path))
         except Exception as error:  # whatever damaged bytes lead to
             raise self._unusable(error) from error
@@ -133,18 +133,6 @@ _GETTERS = (
     *("has_default_fparam", "get_default_fparam", "model_output_type", "mixed_types"),
     *("get_dim_chg_spin", "get_pair_exclude_types"),
 )
-
-
-@contextmanager
-def _quiet_absl() -> Iterator[None]:
-    """Keep back warnings about gradients of gradients, which deepmd-kit's files lack."""
-    logger = logging.getLogger("absl")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,7 @@ from dpa2.lower.frozen_model import FrozenEnergyModel
 from dpa2.lower.ghost_exchange import declare_border_operator
 from dpa2.model.energy import EnergyModel
 from dpa2.model.neighbors import PairFinder, pairs_within
-from schemas.base.errors import CheckpointError
+from schemas.base.errors import CheckpointError, first_line
 from schemas.base.writing import atomic_write
 from schemas.checkpoint.archive import check_program
 from schemas.checkpoint.header import TensorEntry
@@ -299,7 +299,7 @@ def run(path: Path, device: torch.device) -> TorchScriptEngine:
                 hint="load the checkpoint (.pt) it was frozen from, or freeze that with zoo freeze",
             ) from error
         raise CheckpointError(
-            f"{path} is a damaged TorchScript file: {str(error).splitlines()[0]}",
+            f"{path} is a damaged TorchScript file: {first_line(error)}",
             hint="the download or the copy was cut short; fetch it again",
         ) from error
     needed = ("get_rcut", "get_type_map", "get_dim_fparam", "model_output_type")

@@ -27,7 +27,7 @@ from dpa2.training.task import (
 )
 from dpa2.training.train_state import TaskSampler, TrainState, all_parameters
 from dpa2.training.trainer import Trainer, TrainResult
-from schemas.base.errors import ConfigError, TrainingError
+from schemas.base.errors import ConfigError, TrainingError, first_line
 from schemas.base.terminal import lasting_output
 from schemas.base.writing import write_json
 from schemas.input.differences import settings_of
@@ -50,7 +50,7 @@ def choose_device(name: str | None) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise TrainingError(
-            f"the device `{name}` cannot be used: {str(error).splitlines()[0]}",
+            f"the device `{name}` cannot be used: {first_line(error)}",
             hint="use --device cpu, or install a PyTorch that supports this GPU",
         ) from error
     return device

@@ -1,6 +1,6 @@
 """Diagnostics: what is wrong with an input file, where, and what to write instead."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
@@ -20,12 +20,7 @@ class Span:
 
     def document(self) -> dict[str, int]:
         """Return the span as it stands in JSON documents."""
-        return {
-            "line": self.line,
-            "col": self.col,
-            "end_line": self.end_line,
-            "end_col": self.end_col,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +58,7 @@ class Fix:
 
     def document(self) -> dict[str, Any]:
         """Return the fix as it stands in JSON documents."""
-        edits = [
-            {"span": edit.span.document(), "replacement": edit.replacement} for edit in self.edits
-        ]
+        edits = [asdict(edit) for edit in self.edits]
         return {"title": self.title, "safe": self.safe, "edits": edits}
 
 

@@ -5,28 +5,25 @@ from pathlib import Path
 
 from schemas.base.errors import TransferError
 
-_NAME = "dpa-zoo"
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
 def cache_folder() -> Path:
     """Return where downloads and other things that can be made again are kept: `ZOO_CACHE`."""
-    chosen = os.environ.get("ZOO_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir(_NAME))
+    return _own_folder("ZOO_CACHE", "user_cache_path")
 
 
 def config_folder() -> Path:
     """Return where the user's own settings are kept: `ZOO_CONFIG`."""
-    chosen = os.environ.get("ZOO_CONFIG")
-    if chosen:
+    return _own_folder("ZOO_CONFIG", "user_config_path")
+
+
+def _own_folder(variable: str, usual: str) -> Path:
+    if chosen := os.environ.get(variable):
         return Path(chosen).expanduser()
     import platformdirs
 
-    return Path(platformdirs.user_config_dir(_NAME))
+    return Path(getattr(platformdirs, usual)("dpa-zoo"))
 
 
 def is_offline() -> bool:

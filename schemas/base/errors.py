@@ -73,3 +73,9 @@ class TransferError(ZooError):
     """A file cannot be fetched, or what arrived is not what was asked for."""
 
     exit_code = 1
+
+
+def first_line(error: BaseException | None) -> str:
+    """Return the first line of what a library says, which may say it in hundreds."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)

@@ -217,3 +217,17 @@ def lasting_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
         if ignores_hangup:
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@contextmanager
+def quiet_logger(name: str) -> Iterator[None]:
+    """Let a library log errors only, for the length of a block."""
+    import logging
+
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

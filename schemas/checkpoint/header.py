@@ -5,6 +5,7 @@ numbers. Reading the directory at its end and `data.pkl` is enough to know the m
 and every tensor, so that this works as well over a network (docs/deepmd-format.md, 4).
 """
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from schemas.checkpoint.archive import (
 from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH, branch_names
 from schemas.checkpoint.kinds import check_name
 from schemas.checkpoint.pickle_values import ITEM_SIZES, Tensor, TooLargeError, check_tree
-from schemas.checkpoint.unpickler import read_pickle
+from schemas.checkpoint.unpickler import CHECKPOINT, Allowed, read_pickle
 
 EXTRA = "_extra_state"
 """Where a state dict of deepmd-kit keeps what is no tensor: the model section and the step."""
@@ -34,6 +35,7 @@ STATE_KEY = "dpa_zoo"
 """Our own section beside those of deepmd-kit: what an exact restart needs."""
 SETTINGS = "settings"
 """In it: the normalised input of the run, without the model."""
+USE_FROZEN = "give a model written by zoo freeze or by dp --pt freeze"
 LARGEST_DESCRIPTION = 64 * 2**20
 """Bytes that the pickle of a file may have."""
 
@@ -64,10 +66,7 @@ class TensorEntry:
     @property
     def num_bytes(self) -> int:
         """Bytes of its numbers, one after the other."""
-        number = ITEM_SIZES[self.dtype]
-        for length in self.shape:
-            number *= length
-        return number
+        return ITEM_SIZES[self.dtype] * math.prod(self.shape)
 
     @property
     def place(self) -> tuple[str, int, tuple[int, ...], tuple[int, ...], str]:
@@ -139,15 +138,19 @@ class CheckpointHeader:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """The entries of a checkpoint.
+    """The entries of a checkpoint or of a TorchScript file.
 
     Args:
+        folder: The one folder of the archive.
         description: Entry of the pickle that describes everything.
         storages: Entries with numbers by key.
+        entries: All entries by name.
     """
 
+    folder: str
     description: ArchiveEntry
     storages: dict[str, ArchiveEntry]
+    entries: dict[str, ArchiveEntry]
 
 
 def read_header(source: str | os.PathLike[str] | RandomAccess) -> CheckpointHeader:
@@ -182,21 +185,25 @@ def check_numbers(path: str | os.PathLike[str]) -> CheckpointHeader:
     return header
 
 
-def open_archive(source: RandomAccess) -> Archive:
+def open_archive(source: RandomAccess, *, program: bool = False) -> Archive:
     """Read the directory of a checkpoint.
 
+    Args:
+        source: The file.
+        program: Whether it is a TorchScript file.
+
     Raises:
-        CheckpointError: It is no checkpoint, or one that no program writes.
+        CheckpointError: It is no such file, or one that no program writes.
     """
     beginning = source.read_at(0, 512)
     if not beginning.startswith(b"PK\x03\x04"):
         raise other_format(source.name, source.size, beginning)
-    entries = read_directory(source)
+    entries = read_directory(source, program=program)
     described = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(described) != 1:
+        what, hint = ("frozen model", USE_FROZEN) if program else ("checkpoint", USE_CHECKPOINT)
         raise CheckpointError(
-            f"{source.name} is a zip archive, but no checkpoint: it has no data.pkl",
-            hint=USE_CHECKPOINT,
+            f"{source.name} is a zip archive, but no {what}: it has no data.pkl", hint=hint
         )
     folder = described[0].partition("/")[0]
     entry = entries[described[0]]
@@ -211,16 +218,16 @@ def open_archive(source: RandomAccess) -> Archive:
     storages = {
         name.removeprefix(prefix): item for name, item in entries.items() if name.startswith(prefix)
     }
-    return Archive(entry, storages)
+    return Archive(folder, entry, storages, entries)
 
 
-def describe(source: RandomAccess, archive: Archive) -> Any:
-    """Return what the pickle of a checkpoint describes, all of it.
+def describe(source: RandomAccess, archive: Archive, allowed: Allowed = CHECKPOINT) -> Any:
+    """Return what the pickle of a file describes, all of it.
 
     Raises:
-        CheckpointError: It is damaged, or asks for more than a checkpoint needs.
+        CheckpointError: It is damaged, or asks for more than such a file needs.
     """
-    return read_pickle(b"".join(pieces(source, archive.description)), source.name)
+    return read_pickle(b"".join(pieces(source, archive.description)), source.name, allowed)
 
 
 def header_of(

@@ -1,5 +1,6 @@
 """Values that a pickle may hold, bounded in depth and size."""
 
+import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -145,10 +146,7 @@ class Tensor(NamedTuple):
     @property
     def size(self) -> int:
         """Number of elements."""
-        number = 1
-        for length in self.shape:
-            number *= length
-        return number
+        return math.prod(self.shape)
 
     @property
     def end(self) -> int:
@@ -203,23 +201,11 @@ def _shown(values: Sequence[Any]) -> str:
     return "(" + ", ".join(str(value)[:30] for value in values[:8]) + ")"
 
 
-def _parameter(tensor: Any, *_: Any) -> Any:
-    return tensor
-
-
 class StateDict(OrderedDict[Any, Any]):
     """An ordered dictionary without the attributes that torch gives it: versions of modules."""
 
     def __setstate__(self, state: Any) -> None:
         """Leave the attributes out."""
-
-
-def _ordered(pairs: Sequence[tuple[Any, Any]] = ()) -> StateDict:
-    return StateDict(pairs)
-
-
-def _default_dictionary(*_: Any) -> defaultdict[Any, Any]:
-    return defaultdict(None)
 
 
 def _encoded(text: Any, encoding: Any) -> bytes:
@@ -228,17 +214,13 @@ def _encoded(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
-def _text_of(kind: str) -> Callable[..., Any]:
-    return lambda *arguments: f"{kind}({', '.join(map(str, arguments))[:80]})"
-
-
 CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _ordered,
-    "collections.defaultdict": _default_dictionary,
+    "collections.OrderedDict": StateDict,
+    "collections.defaultdict": lambda *_: defaultdict(None),
     "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch.Size": tuple,
-    "torch.device": _text_of("device"),
+    "torch.device": lambda *arguments: f"device({', '.join(map(str, arguments))[:80]})",
     "_codecs.encode": _encoded,
 }
 """What may be called, and what is built instead of it."""

@@ -20,17 +20,18 @@ from schemas.checkpoint.archive import (
     check_contents,
     content_of,
     pieces,
-    read_directory,
 )
 from schemas.checkpoint.header import (
-    LARGEST_DESCRIPTION,
+    USE_FROZEN,
     TensorEntry,
     check_storages,
+    describe,
+    open_archive,
     refuse_expansion,
     tensor_entries,
 )
 from schemas.checkpoint.pickle_values import CALLS, Tensor
-from schemas.checkpoint.unpickler import Allowed, read_pickle
+from schemas.checkpoint.unpickler import Allowed
 
 _CLASS = re.compile(r"__torch__(\.[A-Za-z_]\w*)+")
 _MEMBERS = re.compile(
@@ -121,28 +122,12 @@ def read_script(path: Any, extra_files: tuple[str, ...] = ()) -> Script:
         OSError: It cannot be read.
     """
     with LocalFile(path) as source:
-        entries = read_directory(source, program=True)
-        described = [name for name in entries if name.endswith("/data.pkl")]
-        if len(described) != 1 or described[0].count("/") != 1:
-            raise CheckpointError(
-                f"{source.name} is a zip archive, but no frozen model: it has no data.pkl",
-                hint="give a model written by zoo freeze or by dp --pt freeze",
-            )
-        check_contents(source, entries.values())
-        folder = described[0].partition("/")[0]
-        content = content_of(source, entries[described[0]], LARGEST_DESCRIPTION)
-        module = read_pickle(content, source.name, SCRIPT)
+        archive = open_archive(source, program=True)
+        check_contents(source, archive.entries.values())
+        module = describe(source, archive, SCRIPT)
         if not isinstance(module, ScriptObject):
-            raise CheckpointError(
-                f"{source.name} is no module of TorchScript",
-                hint="give a model written by zoo freeze or by dp --pt freeze",
-            )
-        prefix = f"{folder}/data/"
-        stored = {
-            name.removeprefix(prefix): entry
-            for name, entry in entries.items()
-            if name.startswith(prefix)
-        }
+            raise CheckpointError(f"{source.name} is no module of TorchScript", hint=USE_FROZEN)
+        entries, folder, stored = archive.entries, archive.folder, archive.storages
         state = dict(_tensors(source, module, _Members(source, entries, folder)))
         check_storages(source, state, stored)
         tensors = list(tensor_entries(state))

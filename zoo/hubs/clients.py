@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from schemas.base import environment
-from schemas.base.errors import TransferError
+from schemas.base.errors import TransferError, first_line
+from schemas.base.terminal import quiet_logger
 from schemas.base.writing import file_sha256
 from schemas.registry import HuggingFaceSource, ModelFile, ModelScopeSource, Source
 from zoo.transfer.client import check_url
@@ -119,7 +120,7 @@ def explained(error: Exception, repo: str, revision: str | None, path: str = "")
     where = f"{repo}@{revision}" if revision else repo
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # "error while uploading": why is what matters
-    message, hint = f"Hugging Face: {_first_line(error)}", None
+    message, hint = f"Hugging Face: {first_line(error)}", None
     kind: type[TransferError] = RefusedError
     match error:
         case errors.GatedRepoError():
@@ -140,7 +141,7 @@ def explained(error: Exception, repo: str, revision: str | None, path: str = "")
         case errors.LocalEntryNotFoundError():
             kind = TransferError
             cause = error.__cause__ or error.__context__
-            reason = f": {_first_line(cause)}" if isinstance(cause, Exception) else ""
+            reason = f": {first_line(cause)}" if isinstance(cause, Exception) else ""
             message = f"{endpoint()} does not answer{reason}"
             hint = "set HF_ENDPOINT to a mirror, or https_proxy, if it is blocked where you are"
         case errors.HfHubHTTPError() if error.response.status_code in {401, 403}:
@@ -226,11 +227,6 @@ def quiet(*, bars: bool = True) -> Iterator[None]:
         hub_logging.set_verbosity(before)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = (line.strip() for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)
-
-
 def has_modelscope() -> bool:
     """Return whether the extra `modelscope` is installed."""
     return find_spec("modelscope_hub") is not None
@@ -243,7 +239,7 @@ def _from_modelscope(source: ModelScopeSource, file: ModelFile, progress: Progre
     from requests import RequestException
 
     try:
-        with _quiet_modelscope():
+        with quiet_logger("modelscope_hub"), redirect_stderr(StringIO()):  # its own bar
             return HubApi(HubConfig()).downloader.download_file(
                 source.repo,
                 "model",
@@ -255,19 +251,6 @@ def _from_modelscope(source: ModelScopeSource, file: ModelFile, progress: Progre
             )
     except (HubError, RequestException, OSError, ValueError) as error:
         raise _explained_modelscope(error, source) from error
-
-
-@contextmanager
-def _quiet_modelscope() -> Iterator[None]:
-    """Keep the client's own bar and its warnings off the terminal."""
-    logger = logging.getLogger("modelscope_hub")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stderr(StringIO()):
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 def _callbacks(progress: Progress) -> list[type]:
@@ -303,4 +286,4 @@ def _explained_modelscope(error: Exception, source: ModelScopeSource) -> Transfe
             return RefusedError(f"ModelScope sent another file than {source.path} of {where}")
         case errors.NetworkError():
             return TransferError("ModelScope does not answer")
-    return TransferError(f"ModelScope: {_first_line(error)}")
+    return TransferError(f"ModelScope: {first_line(error)}")
