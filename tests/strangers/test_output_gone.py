@@ -17,9 +17,7 @@ from dpa2.training.trainer import Trainer
 from schemas.base.errors import WriteError
 from schemas.base.terminal import LastingStream, lasting_output
 from schemas.base.writing import append_text
-from tests.strangers.runs import small_input
 from tests.strangers.situations import situation
-from tests.train.multitask_cases import write_system
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "xterm"}
@@ -27,13 +25,11 @@ STEPS = 12
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch, one_thread):
-    """The input of a run of a few steps, every one of which prints lines."""
-    monkeypatch.chdir(tmp_path)
-    write_system(tmp_path / "a", 6, 5, seed=1)
-    document = small_input("a", steps=STEPS)
-    Path("input.json").write_text(json.dumps(document))
-    return document
+def long(config):
+    """The input of a run of a few steps more, every one of which prints lines."""
+    config["training"]["numb_steps"] = STEPS
+    Path("input.json").write_text(json.dumps(config))
+    return config
 
 
 def zoo(*words):
@@ -51,7 +47,7 @@ def is_complete():
     "zoo train input.json 2>&1 | head | the reader of the log has gone after the first line | the "
     "training goes on to its end; exit code 0"
 )
-def test_a_training_outlives_the_reader_of_its_log(config):
+def test_a_training_outlives_the_reader_of_its_log(long):
     command = zoo("train", "input.json", "--json")
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT
@@ -66,7 +62,7 @@ def test_a_training_outlives_the_reader_of_its_log(config):
     "ssh | the terminal is closed (SIGHUP, then EIO) while the bar is shown | the training goes "
     "on to its end; exit code 0"
 )
-def test_a_training_outlives_its_terminal(config):
+def test_a_training_outlives_its_terminal(long):
     master, slave = os.openpty()
     # The first terminal that the head of a session opens is the one that controls it.
     shell = ["sh", "-c", 'exec "$@" <>"$0" >&0 2>&0', os.ttyname(slave)]
@@ -191,7 +187,7 @@ def test_another_answer_to_a_hangup_stays(monkeypatch):
     "a full disk, a quota | a checkpoint cannot be written in the middle of a run | the message "
     "says why and from which whole checkpoint to go on"
 )
-def test_a_full_disk_at_a_checkpoint(config, monkeypatch):
+def test_a_full_disk_at_a_checkpoint(long, monkeypatch):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     write = Trainer.save
     saved = []
@@ -205,7 +201,7 @@ def test_a_full_disk_at_a_checkpoint(config, monkeypatch):
     monkeypatch.setattr(Trainer, "save", save)
     try:
         with pytest.raises(WriteError, match=r"model\.ckpt-4\.pt cannot be written") as raised:
-            dpa2.train(config, device="cpu", progress=False)
+            dpa2.train(long, device="cpu", progress=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "--restart model.ckpt.pt" in raised.value.hint
@@ -217,7 +213,7 @@ def test_a_full_disk_at_a_checkpoint(config, monkeypatch):
     "a full disk, a quota | the learning curve cannot be written in the middle of a run | the "
     "message says why and from which whole checkpoint to go on"
 )
-def test_a_full_disk_at_the_learning_curve(config, monkeypatch):
+def test_a_full_disk_at_the_learning_curve(long, monkeypatch):
     def append(stream, text):
         if text.split()[0] == "5":
             stream = Failing(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
@@ -226,7 +222,7 @@ def test_a_full_disk_at_the_learning_curve(config, monkeypatch):
 
     monkeypatch.setattr("dpa2.training.display.append_text", append)
     with pytest.raises(WriteError, match=r"lcurve\.out cannot be written: No space") as raised:
-        dpa2.train(config, device="cpu", progress=False)
+        dpa2.train(long, device="cpu", progress=False)
     assert "--restart model.ckpt.pt" in raised.value.hint
     assert read_checkpoint("model.ckpt.pt").steps_done == 4
 

@@ -8,23 +8,12 @@ import torch
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.optimizer import Tuning
 from schemas.base.errors import CheckpointError, ConfigError, DataError
+from tests.cli.conftest import changed
 from tests.strangers.runs import quiet, small_input, zoo
-from tests.strangers.situations import situation
+from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import multitask_input, write_system, write_systems
 
 STEPS = 4
-
-
-def changed(document, changes):
-    """Return a copy with values at dotted paths put in."""
-    document = json.loads(json.dumps(document))
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        section = document
-        for key in parents:
-            section = section.setdefault(key, {})
-        section[last] = value
-    return document
 
 
 @pytest.fixture(scope="module")
@@ -54,20 +43,23 @@ def diagnostics(document, *words):
     return json.loads(result.stdout)["files"][0]["diagnostics"]
 
 
+def with_another(document, folder, num_atoms=6):
+    """Return the systems of an input, and one more."""
+    write_system(folder / "b", num_atoms, 3, seed=2)
+    return [*document["training"]["training_data"]["systems"], str(folder / "b")]
+
+
 def findings(document, *words):
     """Return severity, code and path of what validate says, without notes of other rules."""
     items = diagnostics(document, "--no-data", *words)
     return [(item["severity"], item["code"], ".".join(map(str, item["path"]))) for item in items]
 
 
-def before_and_after(document, checkpoint, changes):
-    """Return what is found only with the changes."""
+def because_of(document, checkpoint, changes):
+    """Return what is found at a restart only with the changes."""
     known = findings(document, "--restart", checkpoint)
-    return [
-        item
-        for item in findings(changed(document, changes), "--restart", checkpoint)
-        if item not in known
-    ]
+    found = findings(changed(document, changes), "--restart", checkpoint)
+    return [item for item in found if item not in known]
 
 
 REFUSED = {
@@ -147,18 +139,31 @@ SAID = {
     "optimizer.weight_decay": 0.1,
     "model.descriptor.trainable": False,
 }
+NOTED = {
+    "training.seed": 2,
+    "training.stat_file": "stat.h5",
+    "model.descriptor.seed": 2,
+    "model.data_stat_nbatch": 3,
+    "model.descriptor.repinit.set_davg_zero": True,
+}
+QUIET = {"training.disp_freq": 2, "training.save_freq": 1, "training.disp_file": "l.out"}
 
 
-@situation(
-    "--restart | a key is other that sends the training another way: loss, batch size, optimiser, "
-    "data | a warning with both values"
-)
-@pytest.mark.parametrize("path", SAID)
-def test_another_course_is_said(run, path):
+@pytest.mark.parametrize(("severity", "changes"), [
+    case("--restart | a key is other that sends the training another way: loss, batch size, "
+         "optimiser, data | a warning with both values", "warning", SAID),
+    case("--restart | a key is other at which only the beginning of a run looks: seeds, statistics "
+         "| a note that a restart does not look at it", "note", NOTED),
+    case("--restart | a key is other that computes nothing: how often to show and to save, names "
+         "of files | nothing is said", None, QUIET),
+])  # fmt: skip
+def test_what_other_settings_do_is_said(run, severity, changes):
     document, checkpoint = run
-    found = before_and_after(document, checkpoint, {path: SAID[path]})
-    assert ("warning", "ZOO632", path) in found
-    assert all(item[0] == "warning" for item in found)
+    for path, value in changes.items():
+        found = because_of(document, checkpoint, {path: value})
+        assert ((severity, "ZOO632", path) in found) == (severity is not None), path
+        assert {item[0] for item in found} <= {"warning", severity}, path
+        assert severity is not None or not found, path
 
 
 @situation(
@@ -167,8 +172,7 @@ def test_another_course_is_said(run, path):
 )
 def test_other_data_are_refused(run, tmp_path):
     document, checkpoint = run
-    write_system(tmp_path / "b", 8, 3, seed=2)
-    systems = [*document["training"]["training_data"]["systems"], str(tmp_path / "b")]
+    systems = with_another(document, tmp_path, 8)
     other = changed(document, {"training.training_data.systems": systems})
     items = diagnostics(other, "--restart", checkpoint)
     errors = [(x["code"], x["message"]) for x in items if x["severity"] == "error"]
@@ -199,8 +203,7 @@ def test_automatic_selections_are_those_of_the_checkpoint(run, option):
 )
 def test_systems_in_another_order(run, tmp_path):
     document, _ = run
-    write_system(tmp_path / "b", 6, 3, seed=2)
-    systems = [*document["training"]["training_data"]["systems"], str(tmp_path / "b")]
+    systems = with_another(document, tmp_path)
     both = changed(document, {"training.training_data.systems": systems})
     started = quiet(changed(both, {"training.numb_steps": 1}), output_dir="one")
     turned = changed(both, {"training.training_data.systems": systems[::-1]})
@@ -218,12 +221,11 @@ def test_systems_in_another_order(run, tmp_path):
 )
 def test_other_validation_data(run, tmp_path):
     document, _ = run
-    (system,) = document["training"]["training_data"]["systems"]
-    document = changed(document, {"training.validation_data": {"systems": [system]}})
-    write_system(tmp_path / "b", 6, 3, seed=2)
-    one = changed(document, {"training.numb_steps": 1})
+    systems = with_another(document, tmp_path)
+    validation = "training.validation_data"
+    one = changed(document, {"training.numb_steps": 1, validation: {"systems": systems[:1]}})
     started = quiet(one, output_dir="one")
-    other = changed(document, {"training.validation_data.systems": [system, str(tmp_path / "b")]})
+    other = changed(document, {validation: {"systems": systems}})
     with pytest.raises(DataError, match="other validation data"):
         quiet(other, restart=started.checkpoint)
 
@@ -267,39 +269,6 @@ def test_weights_alone_cannot_be_continued(run, tmp_path):
 
 
 @situation(
-    "--restart | a key is other at which only the beginning of a run looks: seeds, statistics | a "
-    "note that a restart does not look at it"
-)
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("training.seed", 2),
-        ("training.stat_file", "stat.h5"),
-        ("model.descriptor.seed", 2),
-        ("model.data_stat_nbatch", 3),
-        ("model.descriptor.repinit.set_davg_zero", True),
-    ],
-)
-def test_what_has_no_effect_any_more_is_noted(run, path, value):
-    document, checkpoint = run
-    found = before_and_after(document, checkpoint, {path: value})
-    assert ("note", "ZOO632", path) in found
-
-
-@situation(
-    "--restart | a key is other that computes nothing: how often to show and to save, names of "
-    "files | nothing is said"
-)
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [("training.disp_freq", 2), ("training.save_freq", 1), ("training.disp_file", "l.out")],
-)
-def test_what_computes_nothing_is_not_mentioned(run, path, value):
-    document, checkpoint = run
-    assert before_and_after(document, checkpoint, {path: value}) == []
-
-
-@situation(
     "--restart | more steps, and a schedule that depends on their number | a warning: the rate "
     "jumps, from what to what, and why"
 )
@@ -323,7 +292,7 @@ def test_more_steps_of_the_same_schedule(run, tmp_path):
     quiet(fixed, output_dir="fixed")
     longer = changed(fixed, {"training.numb_steps": 40})
     checkpoint = str(tmp_path / "fixed" / "model.ckpt-4.pt")
-    assert before_and_after(fixed, checkpoint, {"training.numb_steps": 40}) == []
+    assert because_of(fixed, checkpoint, {"training.numb_steps": 40}) == []
     assert "training" in zoo(longer, "diff", checkpoint).stdout
 
 

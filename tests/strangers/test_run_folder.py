@@ -14,21 +14,11 @@ from dpa2.training import run_folder
 from dpa2.training.start import read_input
 from schemas.base.errors import DataError, TrainingError
 from tests.commands import outcome
-from tests.strangers.runs import quiet, small_input
-from tests.strangers.situations import situation
+from tests.strangers.runs import quiet
+from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import write_system
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def config(tmp_path, monkeypatch, one_thread):
-    """The input of a run of four steps, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    write_system(tmp_path / "a", 6, 5, seed=1)
-    document = small_input("a")
-    Path("input.json").write_text(json.dumps(document))
-    return document
 
 
 def state(folder="."):
@@ -184,28 +174,30 @@ def test_a_restart_from_elsewhere_does_not_write_over_this_run(config):
     assert quiet(config, restart="other/model.ckpt-2.pt", output_dir="third").steps_done == 4
 
 
-@situation(
-    "a batch system | the same job twice at once in one folder | the second is refused by the "
-    "name of the process at work; the first is not disturbed"
-)
-def test_two_runs_at_once_in_one_folder(config):
-    held = run_folder.RunFolder(read_input(config, ())[0], Path(), "out.json")
-    with held.held(print), pytest.raises(TrainingError, match=f"process {os.getpid()} on"):
-        quiet(config, force=True)
-    assert not Path("lcurve.out").exists()
+def held(config, folder=".", overrides=()):
+    """Hold the folders of a run, as its process does."""
+    return run_folder.RunFolder(read_input(config, overrides)[0], Path(folder), "out.json").held(
+        print
+    )
+
+
+@pytest.mark.parametrize(("first", "options", "folder", "words"), [
+    case("a batch system | the same job twice at once in one folder | the second is refused by the "
+         "name of the process at work; the first is not disturbed", ".", [], ".",
+         f"process {os.getpid()} on"),
+    case("a batch system | runs in two folders that name one folder for their checkpoints | the "
+         "second is refused", "one", ["training.save_dir=../shared"], "two",
+         "trains in .*shared"),
+    case("two runs at once | with --force, save_ckpt leads from another folder into that of a run "
+         "at work | the second is refused", "one", ["training.save_ckpt=../one/model.ckpt"],
+         "two", "trains in .*one"),
+])  # fmt: skip
+def test_two_runs_at_once(config, first, options, folder, words):
+    with held(config, first, options), pytest.raises(TrainingError, match=words):
+        quiet(config, overrides=options, output_dir=folder, force=True)
+    assert not list(Path().rglob("lcurve.out"))
     assert quiet(config).steps_done == 4  # the lock has gone with its holder
     assert not list(Path().glob(".*"))
-
-
-@situation(
-    "a batch system | runs in two folders that name one folder for their checkpoints | the second "
-    "is refused"
-)
-def test_a_shared_folder_of_checkpoints_is_locked_too(config, tmp_path):
-    options = [f"training.save_dir={tmp_path / 'shared'}"]
-    held = run_folder.RunFolder(read_input(config, options)[0], Path("one"), "out.json")
-    with held.held(print), pytest.raises(TrainingError, match=r"trains in .*shared"):
-        quiet(config, overrides=options, output_dir="two")
 
 
 HOLD = """
@@ -288,44 +280,45 @@ def test_a_folder_of_deepmd_kit_is_used(config):
     assert Path("checkpoint").read_text() == "model.ckpt-1000.pt"
 
 
+@pytest.fixture
+def validated(config):
+    """The same run with full validation of every step."""
+    config["training"]["validation_data"] = {"systems": ["a"]}
+    config["validating"] = {"full_validation": True, "validation_freq": 1, "full_val_start": 0}
+    return config
+
+
 @situation(
     "full validation | --force in a folder with best checkpoints of another run | they stay but "
     "for their names"
 )
-def test_best_checkpoints_of_another_run_stay(config):
-    config["training"]["validation_data"] = {"systems": ["a"]}
-    config["validating"] = {"full_validation": True, "validation_freq": 1, "full_val_start": 0}
+def test_best_checkpoints_of_another_run_stay(validated):
     Path("best.ckpt-900.t-1.pt").write_bytes(b"old")
-    quiet(config, force=True)
+    quiet(validated, force=True)
     assert Path("best.ckpt-900.t-1.pt").read_bytes() == b"old"
     best = [path for path in Path().glob("best.ckpt-*.t-1.pt") if "900" not in path.name]
     assert len(best) == 1
     assert read_checkpoint(best[0]).steps_done
 
 
-@situation(
-    "a run that died before its first checkpoint | its curve and its out.json are there, nothing "
-    "to continue | refused; it is said that there is no checkpoint, instead of naming one that is "
-    "not there"
-)
-def test_no_checkpoint_is_named_where_there_is_none(config):
-    Path("lcurve.out").write_text("# step\n")
-    Path("checkpoint").write_text("model.ckpt-2.pt")
+@pytest.mark.parametrize(("is_done", "hint"), [
+    case("a run that died before its first checkpoint | its curve and its out.json are there, "
+         "nothing to continue | refused; it is said that there is no checkpoint, instead of naming "
+         "one that is not there", False, "there is no checkpoint to give to --restart"),
+    case("a run that was killed between a checkpoint and its link | numbered checkpoints are "
+         "there, the link to the newest is not | the newest file is named for --restart", True,
+         "--restart model.ckpt-4.pt continues"),
+])  # fmt: skip
+def test_a_checkpoint_is_named_if_there_is_one(config, is_done, hint):
+    if is_done:
+        quiet(config)
+        Path("model.ckpt.pt").unlink()
+    else:
+        Path("lcurve.out").write_text("# step\n")
+        Path("checkpoint").write_text("model.ckpt-2.pt")
     with pytest.raises(TrainingError) as raised:
         quiet(config)
-    assert "there is no checkpoint to give to --restart" in raised.value.hint
-
-
-@situation(
-    "a run that was killed between a checkpoint and its link | numbered checkpoints are there, "
-    "the link to the newest is not | the newest file is named for --restart"
-)
-def test_the_newest_file_is_named_without_a_link(config):
-    quiet(config)
-    Path("model.ckpt.pt").unlink()
-    with pytest.raises(TrainingError) as raised:
-        quiet(config)
-    assert "--restart model.ckpt-4.pt continues" in raised.value.hint
+    assert hint in raised.value.hint
 
 
 @situation(
@@ -357,28 +350,15 @@ def test_a_start_that_fails_leaves_nothing(config):
 
 
 @situation(
-    "two runs at once | with --force, save_ckpt leads from another folder into that of a run at "
-    "work | the second is refused"
-)
-def test_checkpoints_of_a_run_at_work_are_not_written_over_from_elsewhere(config):
-    held = run_folder.RunFolder(read_input(config, ())[0], Path("one"), "out.json")
-    options = ["training.save_ckpt=../one/model.ckpt"]
-    with held.held(print), pytest.raises(TrainingError, match=r"trains in .*one"):
-        quiet(config, overrides=options, output_dir="two", force=True)
-
-
-@situation(
     "full validation | a restart with another validation_metric | errors of other kinds are not "
     "ranked against each other; the best of before stay"
 )
-def test_best_checkpoints_by_another_metric_stay(config):
-    config["training"]["validation_data"] = {"systems": ["a"]}
-    config["validating"] = {"full_validation": True, "validation_freq": 1, "full_val_start": 0}
-    quiet(config, overrides=["training.numb_steps=2"])
+def test_best_checkpoints_by_another_metric_stay(validated):
+    quiet(validated, overrides=["training.numb_steps=2"])
     (before,) = Path().glob("best.ckpt-*.pt")
     old = before.read_bytes()
     result = quiet(
-        config,
+        validated,
         restart="model.ckpt.pt",
         overrides=["validating.validation_metric=F:RMSE", "validating.max_best_ckpt=2"],
     )
@@ -386,7 +366,7 @@ def test_best_checkpoints_by_another_metric_stay(config):
     assert {int(step) for _, step in records} == {3, 4}
     assert before.read_bytes() == old
     quiet(
-        config,
+        validated,
         restart="model.ckpt.pt",
         overrides=["validating.validation_metric=F:RMSE", "training.numb_steps=5"],
     )
@@ -394,9 +374,7 @@ def test_best_checkpoints_by_another_metric_stay(config):
 
 
 @situation("full validation | a file that is called nearly as a best checkpoint is | stays")
-def test_files_of_nearly_the_same_name_stay(config):
-    config["training"]["validation_data"] = {"systems": ["a"]}
-    config["validating"] = {"full_validation": True, "validation_freq": 1, "full_val_start": 0}
+def test_files_of_nearly_the_same_name_stay(validated):
     Path("best.ckpt-mine.t-x.pt").write_bytes(b"mine")
-    quiet(config, force=True)
+    quiet(validated, force=True)
     assert Path("best.ckpt-mine.t-x.pt").read_bytes() == b"mine"
