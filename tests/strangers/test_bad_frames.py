@@ -1,7 +1,6 @@
 """A bad frame among good ones: named by its number in its system, the others evaluated."""
 
 import json
-from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -12,66 +11,46 @@ from dpa2.training.run import train
 from schemas.base.errors import DataError
 from tests.commands import zoo
 from tests.containers import to_hdf5, write_lmdb, write_npy
+from tests.evaluate.conftest import GOLDEN
 from tests.strangers.runs import small_input
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import write_system
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "small"
-WATER = str(GOLDEN / "model.pt")
+WATER = str(GOLDEN / "small" / "model.pt")
 FRAMES = 7
 BAD = 5
 """The bad frame's number in its system; it is the third of set.001."""
-BRANCHES = str(Path(__file__).parents[1] / "golden" / "multitask" / "model.pt")
+BRANCHES = str(GOLDEN / "multitask" / "model.pt")
 
 
 def water():
     """Return arrays of frames that the golden model can evaluate, and its energies."""
-    with np.load(GOLDEN / "expected.npz") as archive:
+    with np.load(GOLDEN / "small" / "expected.npz") as archive:
         known = dict(archive)
     rng = np.random.default_rng(1)
     coord = known["coord"][[0] * FRAMES] + rng.normal(0, 0.02, (FRAMES, 12, 3))
     box = known["box"][[0] * FRAMES]
     found = load(WATER).predict(coord, box, known["atype"], atomic=False)
-    return {
-        "coord": coord,
-        "box": box,
-        "energy": found.energy + 0.5,
-        "force": found.force,
-    }, known["atype"]
-
-
-def coincide(arrays):
-    arrays["coord"][BAD, 4] = arrays["coord"][BAD, 7]
-
-
-def nan_position(arrays):
-    arrays["coord"][BAD, 3, 1] = np.nan
-
-
-def nan_energy(arrays):
-    arrays["energy"][BAD] = np.nan
-
-
-def nan_force(arrays):
-    arrays["force"][BAD, 2, 0] = np.inf
-
-
-def flat_cell(arrays):
-    arrays["box"][BAD] = 0.0
-
-
-def nan_cell(arrays):
-    arrays["box"][BAD, 1, 1] = np.nan
+    arrays = {"coord": coord, "box": box, "energy": found.energy + 0.5, "force": found.force}
+    return arrays, known["atype"]
 
 
 FAULTS = {
-    "coincide": (coincide, "atoms 4 and 7 are at the same place"),
-    "position": (nan_position, "coord, atom 3, y is nan"),
-    "energy": (nan_energy, "energy is nan"),
-    "force": (nan_force, "force, atom 2, x is inf"),
-    "flat": (flat_cell, "a cell without volume"),
-    "cell": (nan_cell, "box is nan"),
+    "coincide": ("coord", 4, None, "atoms 4 and 7 are at the same place"),
+    "position": ("coord", (3, 1), np.nan, "coord, atom 3, y is nan"),
+    "energy": ("energy", (), np.nan, "energy is nan"),
+    "force": ("force", (2, 0), np.inf, "force, atom 2, x is inf"),
+    "flat": ("box", (), 0.0, "a cell without volume"),
+    "cell": ("box", (1, 1), np.nan, "box is nan"),
 }
+"""Array of a frame, place in it, value (None: as atom 7), what is said."""
+
+
+def spoil(arrays, fault, frame=BAD):
+    """Put a fault into a frame."""
+    name, place, value, _ = FAULTS[fault]
+    place = (frame, *np.atleast_1d(place).astype(int))
+    arrays[name][place] = arrays[name][frame, 7] if value is None else value
 
 
 SETS = (3, 4)
@@ -110,7 +89,7 @@ def make(tmp_path):
 
     def make(fault, layout="npy"):
         arrays, types = water()
-        FAULTS[fault][0](arrays)
+        spoil(arrays, fault)
         return LAYOUTS[layout](tmp_path / "water", arrays, types)
 
     return make
@@ -139,7 +118,7 @@ def test_test_leaves_a_bad_frame_out(make, fault, layout, tmp_path):
     assert not document["ok"]
     (bad,) = document["bad_frames"]
     assert bad["frame"] == BAD
-    assert FAULTS[fault][1] in bad["reason"]
+    assert FAULTS[fault][-1] in bad["reason"]
     assert "water" in bad["system"]
     named = f"frame {BAD} (record {BAD + 1})" if layout == "lmdb" else f"frame {BAD}:"
     assert named in result.stderr
@@ -150,12 +129,15 @@ def test_test_leaves_a_bad_frame_out(make, fault, layout, tmp_path):
     assert np.flatnonzero(np.isnan(rows[:, 1])).tolist() == [BAD]
 
 
-@situation("dp test | a bad frame, --strict | the test ends and names the frame")
+@pytest.mark.parametrize("words", [
+    case("dp test | a bad frame, --strict | the test ends and names the frame",
+         ["test", "-m", WATER, "--strict"]),
+    case("zoo bias | a bad frame | named by system and number", ["bias", WATER, "-o", "out.pt"]),
+])  # fmt: skip
 @pytest.mark.parametrize("fault", FAULTS)
-def test_strict_stops_at_the_first(make, fault):
-    system = make(fault)
-    with pytest.raises(DataError, match=rf"frame {BAD}\b"):
-        zoo("test", "-m", WATER, "-s", system, "--strict")
+def test_what_stops_at_a_bad_frame_names_it(make, fault, words, here):
+    with pytest.raises(DataError, match=rf"water.*frame {BAD}\b"):
+        zoo(*words, "-s", make(fault))
 
 
 @pytest.mark.parametrize("fault", [
@@ -173,7 +155,7 @@ def test_deviation_keeps_its_rows(make, fault, tmp_path):
     assert rows[:, 0].tolist() == list(range(FRAMES))
     assert np.flatnonzero(np.isnan(rows).any(axis=1)).tolist() == [BAD]
     assert np.isnan(rows[BAD, 1:]).all()
-    assert FAULTS[fault][1] in output.read_text()
+    assert FAULTS[fault][-1] in output.read_text()
     (entry,) = json.loads(result.stdout)["systems"]
     assert entry["bad_frames"][0]["frame"] == BAD
     assert entry["max_devi_f"] == 0.0
@@ -197,17 +179,19 @@ def test_deviation_of_bad_frames_alone(tmp_path):
     assert np.isnan(np.loadtxt(output)[:, 1:]).all()
 
 
+def atoms_of(arrays, types, frame):
+    symbols = np.array(["O", "H"])[types]
+    return ase.Atoms(symbols, arrays["coord"][frame], cell=arrays["box"][frame], pbc=True)
+
+
 @situation(
     "extended XYZ of a trajectory | two atoms coincide in one frame | it is written with nan and "
     "said; the others have their energies"
 )
 def test_predict_goes_on(tmp_path):
     arrays, types = water()
-    coincide(arrays)
-    frames = [
-        ase.Atoms(np.array(["O", "H"])[types], arrays["coord"][f], cell=arrays["box"][f], pbc=True)
-        for f in range(FRAMES)
-    ]
+    spoil(arrays, "coincide")
+    frames = [atoms_of(arrays, types, frame) for frame in range(FRAMES)]
     frames[2].positions[0, 0] = np.nan
     ase.io.write(tmp_path / "all.extxyz", frames)
     output = tmp_path / "out.extxyz"
@@ -292,18 +276,10 @@ def test_an_unknown_element_in_one_frame(tmp_path, layout):
 @situation("zoo speed | the frame that is timed is bad | named by system and number")
 def test_speed_names_the_frame(tmp_path):
     arrays, types = water()
-    arrays["coord"][0, 4] = arrays["coord"][0, 7]
+    spoil(arrays, "coincide", 0)
     system = as_npy(tmp_path / "water", arrays, types)
     with pytest.raises(DataError, match="water: frame 0: atoms 4 and 7"):
         zoo("speed", WATER, "-s", system, "-r", 1)
-
-
-@situation("zoo bias | a bad frame | named by system and number")
-@pytest.mark.parametrize("fault", FAULTS)
-def test_bias_names_the_frame(make, fault, tmp_path):
-    system = make(fault)
-    with pytest.raises(DataError, match=rf"water.*frame {BAD}\b"):
-        zoo("bias", WATER, "-s", system, "-o", tmp_path / "out.pt")
 
 
 def write_training_system(folder, fault):
@@ -312,7 +288,7 @@ def write_training_system(folder, fault):
         name: np.load(folder / "set.000" / f"{name}.npy").reshape(FRAMES, *shape)
         for name, shape in (("coord", (8, 3)), ("box", (3, 3)), ("energy", ()), ("force", (8, 3)))
     }
-    FAULTS[fault][0](arrays)
+    spoil(arrays, fault)
     for name, values in arrays.items():
         np.save(folder / "set.000" / f"{name}.npy", values.reshape(FRAMES, -1))
 
@@ -328,7 +304,7 @@ def test_training_names_the_frame(tmp_path, monkeypatch, nbatch, fault):
     with pytest.raises(DataError, match=rf"a\b.*frame {BAD}\b") as caught:
         train(small_input("a", steps=12, model={"data_stat_nbatch": nbatch}), progress=False)
     if fault == "coincide":  # as in the file, although training sorts atoms by type
-        assert FAULTS[fault][1] in caught.value.message
+        assert FAULTS[fault][-1] in caught.value.message
 
 
 @situation("zoo finetune | a bad frame in the new data | named by its number")
@@ -352,7 +328,7 @@ def test_fine_tuning_names_the_frame(tmp_path, monkeypatch, fault):
 def test_predict_names_the_frame_in_its_system(tmp_path):
     arrays, types = water()
     as_npy(tmp_path / "all" / "first", arrays, types)
-    coincide(arrays)
+    spoil(arrays, "coincide")
     arrays["box"][2] = 0.0
     second = as_npy(tmp_path / "all" / "second", arrays, types)
     output = tmp_path / "out.xyz"
@@ -382,11 +358,8 @@ def test_predict_takes_a_group(tmp_path):
 )
 def test_a_hash_in_a_name_is_no_group(tmp_path):
     arrays, types = water()
-    atoms = ase.Atoms(
-        [("O", "H")[kind] for kind in types], arrays["coord"][0], cell=arrays["box"][0], pbc=True
-    )
     place = tmp_path / "run#2.xyz"
-    ase.io.write(place, atoms, format="extxyz")
+    ase.io.write(place, atoms_of(arrays, types, 0), format="extxyz")
     result = zoo("predict", "-m", WATER, place, "-o", tmp_path / "out.xyz", "--json")
     assert result.exit_code == 0
     assert len(json.loads(result.stdout)["structures"]) == 1
