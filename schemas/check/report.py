@@ -19,8 +19,7 @@ from schemas.base.diagnostics import (
 from schemas.input.root import Input, MultiTaskInput
 from schemas.input.start import Start, Target
 from schemas.input.view import starts_with
-from schemas.text.document import Document
-from schemas.text.edits import fix_of, related_places
+from schemas.text.document import Document, fix_of, related_places
 
 HERE_TOO = "here too"
 """The label of a place where nothing else is to be said."""
