@@ -138,9 +138,8 @@ def _examined(
         targets = [Target(view, task.sound[view.branch]) for view in task.views if view.branch]
     else:
         view = with_pretrained(View(task), start)
-        examined = examine(view, textual)
-        config, findings = examined.config, examined.findings
-        targets = [Target(view, examined.sound)]
+        config, sound, findings = examine(view, textual)
+        targets = [Target(view, sound)]
     return config, [*findings, *check_start(targets, start, config)], targets
 
 

@@ -11,8 +11,8 @@ from schemas.check.rule import fault, rule, warning
 from schemas.check.schema_faults import shown
 from schemas.input.refusals import DEMANDS, Demand
 from schemas.input.root import Input
-from schemas.input.section import NO_DEFAULT, Needs, Section, Usual
-from schemas.input.view import Field, UnusableError, class_of, fields, marked
+from schemas.input.section import NO_DEFAULT, Needs, Usual
+from schemas.input.view import Field, fields, is_changed, marked, sound_value
 
 
 def _refused(demands: Sequence[Demand], config: Input) -> Iterator[Finding]:
@@ -54,21 +54,12 @@ def keys_have_effect(config: Input) -> Iterator[Finding]:
             message = f"`{name}` has no effect: it goes with {others}"
             yield warning(field.path, message, "remove it", at="key")
     for path, defaults in _IGNORED.items():
-        section: Any = config
-        for part in path.split("."):
-            section = getattr(section, part)
-        for name, default in defaults.items():
-            idle = (None, False) if default in (None, False) else (default,)
-            if name in section.model_fields_set and _sound(section, name, default) not in idle:
+        section = sound_value(config, path)
+        for name, default in defaults.items() if section is not None else ():
+            idle = (None, False if default is None else default)
+            if name in section.model_fields_set and sound_value(section, name) not in idle:
                 message = f"`{name}` has no effect in the PyTorch backend"
                 yield warning(f"{path}.{name}", message, "remove it", at="key")
-
-
-def _sound(section: Any, name: str, default: Any) -> Any:
-    try:
-        return getattr(section, name)
-    except UnusableError:
-        return default
 
 
 def unmet(field: Field, needs: Needs) -> bool:
@@ -91,20 +82,13 @@ def batches_are_portable(config: Input) -> Iterator[Finding]:
 def nothing_is_overridden(config: Input) -> Iterator[Finding]:
     """Warn of a key that another one makes count for nothing."""
     for name, section in sections(config):
-        if section.sys_probs is not None and _changed(section, "auto_prob"):
+        if section.sys_probs is not None and is_changed(section, "auto_prob"):
             yield _loses(("training", name), "auto_prob", "sys_probs")
     if config.loss.loss_func == "mae" and config.loss.use_huber:
         yield _loses(("loss",), "use_huber", "loss_func")
     for loser in ("max_ckpt_keep", "ema_ckpt_keep"):
-        if config.training.ckpt_keep_ratio is not None and _changed(config.training, loser):
+        if config.training.ckpt_keep_ratio is not None and is_changed(config.training, loser):
             yield _loses(("training",), loser, "ckpt_keep_ratio")
-
-
-def _changed(section: Section, name: str) -> bool:
-    """Return whether a key is written with another value than its default."""
-    kind = class_of(section)
-    default = kind.model_fields[name].default if kind is not None else None
-    return name in section.model_fields_set and getattr(section, name) != default
 
 
 def _loses(home: tuple[str, ...], loser: str, winner: str) -> Finding:

@@ -7,10 +7,10 @@ from typing import Any
 
 from schemas.base.diagnostics import Finding, Group, Severity
 from schemas.check.rule import fault, rule, warning
-from schemas.input.descriptor import Repformer, Repinit
+from schemas.input.descriptor import Repformer
 from schemas.input.root import Input
 from schemas.input.section import canonical_precision
-from schemas.input.view import UnusableError
+from schemas.input.view import is_changed
 from schemas.input.weights import parameter_counts
 
 _REPINIT = "model.descriptor.repinit"
@@ -118,7 +118,7 @@ _THREE_BODY = ("three_body_rcut", "three_body_rcut_smth", "three_body_sel", "thr
 def three_body_keys_are_used(config: Input) -> Iterator[Finding]:
     """Warn if the three-body block is described but off."""
     block = config.model.descriptor.repinit
-    given = [name for name in _THREE_BODY if _differs(block, name)]
+    given = [name for name in _THREE_BODY if is_changed(block, name)]
     if not block.use_three_body and given:
         message = f"`{given[0]}` is set, but `use_three_body` is false: it has no effect"
         yield warning(f"{_REPINIT}.use_three_body", message, "set `use_three_body` to true?")
@@ -134,16 +134,6 @@ def three_body_is_described(config: Input) -> Iterator[Finding]:
         )
         hint = "set three_body_rcut, _rcut_smth and _sel"
         yield warning(f"{_REPINIT}.three_body_rcut", message, hint)
-
-
-def _differs(block: Repinit, name: str) -> bool:
-    """Return whether a key was written with a value other than its default."""
-    if name not in block.model_fields_set:
-        return False
-    try:
-        return bool(getattr(block, name) != Repinit.model_fields[name].default)
-    except UnusableError:
-        return True
 
 
 @rule("ZOO222", "repformer.axis_neuron <= g1_dim and g2_dim")

@@ -15,7 +15,7 @@ from schemas.input.migrations import WITHOUT_EFFECT, is_flat, nested_layout
 from schemas.input.model import has_key, likely_descriptor
 from schemas.input.root import Input
 from schemas.input.section import Section, aliases, is_comment
-from schemas.input.view import places, section_at, sections_of
+from schemas.input.view import places, section_at, sections_of, written_key
 
 _WANTED = {
     "int_type": "a whole number",
@@ -49,7 +49,7 @@ def real_path(data: Any, location: tuple[int | str, ...]) -> Path:
     value = data
     for index, part in enumerate(location):
         if isinstance(value, dict):
-            key = _key_in(data, value, path, part)
+            key = written_key(section_at(data, path), value, part)
             if key is None and index < len(location) - 1:
                 continue
             path = (*path, part if key is None else key)
@@ -58,15 +58,6 @@ def real_path(data: Any, location: tuple[int | str, ...]) -> Path:
             path = (*path, part)
             value = value[part]
     return path
-
-
-def _key_in(data: Any, value: Mapping[str, Any], path: Path, part: str | int) -> str | None:
-    """Return the key of an object that an error's location means, perhaps one of its aliases."""
-    if part in value:
-        return str(part)
-    section = section_at(data, path)
-    names = aliases(section) if section is not None else {}
-    return next((key for key in value if names.get(key) == part), None)
 
 
 def explain(data: Any, error: ErrorDetails) -> Finding:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial as partial_of
 from typing import Any
 
@@ -45,27 +44,16 @@ _LOSS_TYPE: Path = ("loss", "type")
 _ENGINE = "this engine trains DPA-2 energy models"
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """What one task is found to be.
-
-    Args:
-        config: The configuration; None if the schema refuses it.
-        sound: The configuration, or the sound part of it (`schemas.input.view`).
-        findings: Every fault, at its path in the file.
-    """
-
-    config: Input | None
-    sound: Input
-    findings: list[Finding]
-
-
-def examine(view: View, textual: Sequence[Path] = ()) -> Examined:
+def examine(view: View, textual: Sequence[Path] = ()) -> tuple[Input | None, Input, list[Finding]]:
     """Check one task.
 
     Args:
         view: The task. Unknown types of schedule and optimiser are replaced in it.
         textual: Paths in the file of values that the text itself makes unusable.
+
+    Returns:
+        The configuration, None if the schema refuses it; the sound part of it
+        (`schemas.input.view`); every fault, at its path in the file.
     """
     data = view.data
     findings = [*suspicious_comments(data)]
@@ -87,7 +75,7 @@ def examine(view: View, textual: Sequence[Path] = ()) -> Examined:
     sound = config if config is not None and not broken else partial(Input, data, broken)
     findings += run_rules(sound, "input", *(("single-task",) if view.branch is None else ()))
     findings = without_consequences(findings)
-    return Examined(config, sound, [placed(finding, view) for finding in findings])
+    return config, sound, [placed(finding, view) for finding in findings]
 
 
 def placed(finding: Finding, view: View) -> Finding:
@@ -208,9 +196,8 @@ def check_branches(
     findings: list[Finding] = []
     for view in draft.views:
         assert view.branch is not None
-        result = examine(view, textual)
-        draft.sound[view.branch] = result.sound
-        findings += result.findings
+        _, draft.sound[view.branch], found = examine(view, textual)
+        findings += found
     of_all = run_rules(draft, "multi-task")
     missing_loss = any(item.path == ("loss",) for item in of_all)
     findings = [item for item in findings if not (missing_loss and item.path[:1] == ("loss",))]

@@ -68,44 +68,25 @@ def build_schedule(config: Any, num_steps: int) -> Schedule:
     Raises:
         ConfigError: When the warm-up is not shorter than the training.
     """
-    start_lr = float(config.start_lr)
-    if config.stop_lr_ratio is not None:
-        stop_lr = start_lr * config.stop_lr_ratio
-    else:
-        stop_lr = float(config.stop_lr)
-    ratio = config.warmup_ratio
+    start_lr, ratio = float(config.start_lr), config.warmup_ratio
+    stop_lr = float(config.last_lr)
     warmup_steps = int(config.warmup_steps) if ratio is None else int(ratio * num_steps)
     if warmup_steps and warmup_steps >= num_steps:
         raise ConfigError(
             f"the warm-up takes {warmup_steps} steps, but the training has only {num_steps}",
             hint="lower learning_rate.warmup_steps (or warmup_ratio), or raise training.numb_steps",
         )
-    decay_steps_total = num_steps - warmup_steps
-    makers: dict[str, Callable[[], Decay]] = {
-        "exp": lambda: exponential_decay(
-            start_lr,
-            stop_lr,
-            decay_steps_total,
-            config.decay_steps,
-            config.decay_rate,
-            smooth=config.smooth,
-        ),
-        "cosine": lambda: cosine_decay(start_lr, stop_lr, decay_steps_total),
-        "wsd": lambda: stable_then_decay(
-            start_lr,
-            stop_lr,
-            decay_steps_total,
-            max(1, min(int(config.decay_phase_ratio * num_steps), decay_steps_total)),
-            config.decay_type,
-        ),
-    }
-    return Schedule(
-        start_lr=start_lr,
-        num_steps=num_steps,
-        warmup_steps=warmup_steps,
-        warmup_start_lr=config.warmup_start_factor * start_lr,
-        decay=makers[config.type](),
-    )
+    total = num_steps - warmup_steps
+    if config.type == "exp":
+        rate, smooth = config.decay_rate, config.smooth
+        decay = exponential_decay(start_lr, stop_lr, total, config.decay_steps, rate, smooth=smooth)
+    elif config.type == "cosine":
+        decay = cosine_decay(start_lr, stop_lr, total)
+    else:
+        phase = max(1, min(int(config.decay_phase_ratio * num_steps), total))
+        decay = stable_then_decay(start_lr, stop_lr, total, phase, config.decay_type)
+    warmup_start_lr = config.warmup_start_factor * start_lr
+    return Schedule(start_lr, num_steps, warmup_steps, warmup_start_lr, decay)
 
 
 def exponential_decay(

@@ -75,6 +75,12 @@ def sections_of(annotation: Any) -> Iterator[type[Section]]:
         yield annotation
 
 
+def written_key(section: type[Section] | None, data: dict[str, Any], key: Any) -> str | None:
+    """Return a key of an object as it is written: itself, or an alias of it; None if neither is."""
+    names = aliases(section) if section is not None else {}
+    return key if key in data else next((name for name in data if names.get(name) == key), None)
+
+
 def as_written(data: Any, path: Path) -> Path:
     """Return a path with the keys as the data have them, where they use an alias."""
     result: tuple[str | int, ...] = ()
@@ -82,10 +88,9 @@ def as_written(data: Any, path: Path) -> Path:
     value = data
     for part in path:
         key = part
-        if isinstance(value, dict) and part not in value and section is not None:
-            names = aliases(section)
-            key = next((other for other in value if names.get(other) == part), part)
         if isinstance(value, dict):
+            found = written_key(section, value, part)
+            key = part if found is None else found
             value = value.get(key)
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             value = value[part]
@@ -269,6 +274,13 @@ def sound_value(section: Any, dotted: str) -> Any:
     except (UnusableError, AttributeError):
         return None
     return section
+
+
+def is_changed(section: Section, name: str) -> bool:
+    """Return whether a key is written with another value than its default."""
+    kind = class_of(section)
+    default = kind.model_fields[name].default if kind is not None else None
+    return name in section.model_fields_set and getattr(section, name) != default
 
 
 def class_of(value: Any) -> type[Section] | None:
