@@ -7,6 +7,39 @@ from typing import Any
 
 ACTIVATIONS = ("tanh", "gelu", "silu", "relu", "softplus", "silut:3.0")
 SYSTEMS = ("data/a", "data/b")
+REPINIT: dict[str, list[Any]] = {
+    "tebd_dim": [2, 4], "tebd_input_mode": ["concat", "strip"], "set_davg_zero": [True, False],
+    "type_one_side": [True, False], "resnet_dt": [True, False],
+}  # fmt: skip
+REPFORMER: dict[str, list[Any]] = {
+    "direct_dist": [True], "update_g1_has_attn": [True, False],
+    "update_g1_has_conv": [True, False], "update_g2_has_g1g1": [True, False],
+    "update_g2_has_attn": [True, False], "attn2_has_gate": [True],
+    "use_sqrt_nnei": [True, False], "g1_out_conv": [True, False], "g1_out_mlp": [True, False],
+    "update_h2": [True, False], "update_residual": [0.01, 0.001],
+    "update_residual_init": ["norm", "const"], "trainable_ln": [True, False],
+    "ln_eps": [1e-5, 1e-3], "activation_function": list(ACTIVATIONS),
+}  # fmt: skip
+DESCRIPTOR: dict[str, list[Any]] = {
+    "seed": [0, 1, 2**32 - 1], "smooth": [True, False], "concat_output_tebd": [True, False],
+    "add_tebd_to_repinit_out": [True, False], "use_econf_tebd": [True], "use_tebd_bias": [True],
+    "env_protection": [0.0, 1e-6], "exclude_types": [[], [[0, 1]]],
+}  # fmt: skip
+FITTING: dict[str, list[Any]] = {
+    "neuron": [[8, 8], [6], [4, 4, 4]], "activation_function": list(ACTIVATIONS),
+    "resnet_dt": [True, False], "seed": [1, 5], "trainable": [True],
+}  # fmt: skip
+MODEL: dict[str, list[Any]] = {
+    "data_stat_nbatch": [1, 20], "pair_exclude_types": [[], [[0, 0]]],
+    "preset_out_bias": [{"energy": [None, -3.0]}],
+}  # fmt: skip
+TRAINING: dict[str, list[Any]] = {
+    "seed": [0, 10, 20_240_101], "disp_file": ["lcurve.out", "./curve.txt"],
+    "disp_freq": [1, 100, 1000], "save_freq": [100, 1000], "save_ckpt": ["model.ckpt", "dpa2"],
+    "gradient_max_norm": [5.0, 1, 10], "max_ckpt_keep": [1, 10, 100_000],
+    "disp_avg": [True, False], "time_training": [True], "tensorboard": [False],
+}  # fmt: skip
+"""Values of keys that an input may have besides: those of each section."""
 
 
 def valid_input(rng: random.Random) -> dict[str, Any]:
@@ -86,16 +119,7 @@ def _descriptor(rng: random.Random) -> dict[str, Any]:
             "three_body_sel": inner,
             "three_body_neuron": rng.choice([[2, 4], [2]]),
         }
-    block |= _some(
-        rng,
-        {
-            "tebd_dim": [2, 4],
-            "tebd_input_mode": ["concat", "strip"],
-            "set_davg_zero": [True, False],
-            "type_one_side": [True, False],
-            "resnet_dt": [True, False],
-        },
-    )
+    block |= _some(rng, REPINIT)
     layers: dict[str, Any] = {
         "rcut": short,
         "rcut_smth": short - rng.choice([0.5, 1]),
@@ -110,66 +134,17 @@ def _descriptor(rng: random.Random) -> dict[str, Any]:
         "attn2_nhead": rng.choice([1, 2]),
         "update_style": rng.choice(["res_avg", "res_residual"]),
     }
-    layers |= _some(
-        rng,
-        {
-            "direct_dist": [True],
-            "update_g1_has_attn": [True, False],
-            "update_g1_has_conv": [True, False],
-            "update_g2_has_g1g1": [True, False],
-            "update_g2_has_attn": [True, False],
-            "attn2_has_gate": [True],
-            "use_sqrt_nnei": [True, False],
-            "g1_out_conv": [True, False],
-            "g1_out_mlp": [True, False],
-            "update_h2": [True, False],
-            "update_residual": [0.01, 0.001],
-            "update_residual_init": ["norm", "const"],
-            "trainable_ln": [True, False],
-            "ln_eps": [1e-5, 1e-3],
-            "activation_function": list(ACTIVATIONS),
-        },
-    )
-    return {"type": "dpa2", "repinit": block, "repformer": layers} | _some(
-        rng,
-        {
-            "seed": [0, 1, 2**32 - 1],
-            "smooth": [True, False],
-            "concat_output_tebd": [True, False],
-            "add_tebd_to_repinit_out": [True, False],
-            "use_econf_tebd": [True],
-            "use_tebd_bias": [True],
-            "env_protection": [0.0, 1e-6],
-            "exclude_types": [[], [[0, 1]]],
-        },
-        0.3,
-    )
+    layers |= _some(rng, REPFORMER)
+    return {"type": "dpa2", "repinit": block, "repformer": layers} | _some(rng, DESCRIPTOR, 0.3)
 
 
 def _fitting(rng: random.Random) -> dict[str, Any]:
-    return _some(
-        rng,
-        {
-            "neuron": [[8, 8], [6], [4, 4, 4]],
-            "activation_function": list(ACTIVATIONS),
-            "resnet_dt": [True, False],
-            "seed": [1, 5],
-            "trainable": [True],
-        },
-    )
+    return _some(rng, FITTING)
 
 
 def _model(rng: random.Random, types: Any, descriptor: Any) -> dict[str, Any]:
     model = {"type_map": types, "descriptor": descriptor, "fitting_net": _fitting(rng)}
-    return model | _some(
-        rng,
-        {
-            "data_stat_nbatch": [1, 20],
-            "pair_exclude_types": [[], [[0, 0]]],
-            "preset_out_bias": [{"energy": [None, -3.0]}],
-        },
-        0.3,
-    )
+    return model | _some(rng, MODEL, 0.3)
 
 
 def _schedule(rng: random.Random, steps: int) -> dict[str, Any]:
@@ -221,21 +196,7 @@ def _data(rng: random.Random) -> dict[str, Any]:
 
 
 def _training(rng: random.Random, steps: int) -> dict[str, Any]:
-    training: dict[str, Any] = {"numb_steps": steps} | _some(
-        rng,
-        {
-            "seed": [0, 10, 20_240_101],
-            "disp_file": ["lcurve.out", "./curve.txt"],
-            "disp_freq": [1, 100, 1000],
-            "save_freq": [100, 1000],
-            "save_ckpt": ["model.ckpt", "dpa2"],
-            "gradient_max_norm": [5.0, 1, 10],
-            "max_ckpt_keep": [1, 10, 100_000],
-            "disp_avg": [True, False],
-            "time_training": [True],
-            "tensorboard": [False],
-        },
-    )
+    training: dict[str, Any] = {"numb_steps": steps} | _some(rng, TRAINING)
     if rng.random() < 0.3:
         training |= {"enable_ema": True, "ema_decay": 0.99, "ema_ckpt_keep": 2}
     return training

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from schemas.input.root import Input
 from schemas.input.section import Section, WrittenTo
 from schemas.input.view import fields, sections_of
 
+RECORDED = Path(__file__).parent / "multitask_by_deepmd.json"
 UNLIMITED = {
     "rcond": "ignored",
     "data_bias_nsample": "ignored",
@@ -198,18 +200,17 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("name", "severity"), NAMES)
-def test_names_of_branches(name, severity, water, workspace):
-    model = water.pop("model")
-    loss, data = water.pop("loss"), water["training"].pop("training_data")
-    valid = water["training"].pop("validation_data")
-    shared = {"types": model["type_map"], "dpa2": model["descriptor"]}
-    branch = {"type_map": "types", "descriptor": "dpa2", "fitting_net": {"neuron": [8]}}
+def test_names_of_branches(name, severity, workspace):
+    document = json.loads(RECORDED.read_text())["input"]
     names = ["water", name]
-    water["model"] = {"shared_dict": shared, "model_dict": dict.fromkeys(names, branch)}
-    water["loss_dict"] = dict.fromkeys(names, loss)
-    sections = {"training_data": data, "validation_data": valid}
-    water["training"]["data_dict"] = dict.fromkeys(names, sections)
-    found = check_text(json.dumps(water), "input.json").diagnostics
+    for holder, key in (
+        (document["model"], "model_dict"),
+        (document, "loss_dict"),
+        (document["training"], "data_dict"),
+    ):
+        holder[key] = dict.fromkeys(names, holder[key]["pbe"])
+    del document["training"]["model_prob"]
+    found = check_text(json.dumps(document), "input.json").diagnostics
     worst = [item.severity for item in found if item.severity != "note"]
     assert set(worst) == ({severity} if severity else set())
     assert all(item.path[:2] == ("model", "model_dict") for item in found)
