@@ -18,7 +18,7 @@ from cli.options import (
     Offline,
     Replace,
     Strict,
-    label_keys,
+    keep,
     model_argument,
     with_suffix,
 )
@@ -162,6 +162,7 @@ def recommend(
 
     Example: zoo recommend data/water -m DPA-2.4-7M.pt
     """
+    from dpa2.data.structures.structure import LabelKeys
     from dpa2.evaluate.figures import figure_format
     from dpa2.evaluate.recommend import recommend as compare_branches
     from dpa2.evaluate.recommendation import plot_recommendation
@@ -172,7 +173,7 @@ def recommend(
         found = compare_branches(
             model,
             data,
-            keys=label_keys(energy_key, forces_key),
+            keys=LabelKeys(energy_key, forces_key),
             num_frames=num_frames or None,
             all_forces=all_forces,
             strict=strict,
@@ -250,10 +251,7 @@ def extract(
 
     if output.is_dir():
         raise CheckpointError(f"{output} is a folder", hint="name the file to write")
-    if output.exists() and not force:
-        raise CheckpointError(
-            f"{output} is there already", hint="name another file, or add --force to replace it"
-        )
+    keep(output, force=force, error=CheckpointError)
     source = with_suffix(model)
     if not source.exists():
         raise missing_file(model)
@@ -266,9 +264,9 @@ def extract(
     )
     return {
         "ok": True,
-        "model": str(source),
+        "model": source,
         "branch": found.branch,
-        "output": str(found.path),
+        "output": found.path,
         "type_map": found.type_map,
         "num_bytes": num_bytes,
     }

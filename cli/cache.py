@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from cli.catalog import models_of_all_registries, shown_size
+from cli.catalog import models_of_all_registries
 from cli.options import Document, model_argument, with_suffix
-from cli.output import JsonOutput
+from cli.output import JsonOutput, shown_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def list_cache(out: JsonOutput) -> Document:
     names = _names(models)
     entries: list[dict[str, Any]] = [
         {
-            "path": str(entry.path),
+            "path": entry.path,
             "cache": "zoo",
             "model": names.get(entry.sha256),
             "sha256": entry.sha256,
@@ -42,7 +42,7 @@ def list_cache(out: JsonOutput) -> Document:
     ]
     entries += [
         {
-            "path": str(path),
+            "path": path,
             "cache": cache,
             "model": name,
             "sha256": None,
@@ -56,7 +56,7 @@ def list_cache(out: JsonOutput) -> Document:
         out.text(f"nothing is cached ({store.root})")
     rows = [
         [
-            entry["model"] or entry["path"].rpartition("/")[2],
+            entry["model"] or entry["path"].name,
             (entry["sha256"] or "")[:12],
             shown_size(entry["size"]),
             "" if entry["days_unused"] is None else f"{entry['days_unused']:.0f} days ago",
@@ -67,7 +67,7 @@ def list_cache(out: JsonOutput) -> Document:
     if entries:
         out.plain_table(("file", "SHA-256", "size", "used", "cache"), rows)
         out.info(f"{shown_size(total)} in all; {store.root}")
-    return {"ok": True, "root": str(store.root), "size": total, "files": entries}
+    return {"ok": True, "root": store.root, "size": total, "files": entries}
 
 
 def prune(
@@ -92,7 +92,7 @@ def prune(
     return {
         "ok": True,
         "dry_run": dry_run,
-        "paths": [str(path) for path in done.paths],
+        "paths": done.paths,
         "freed": done.freed,
     }
 
@@ -139,7 +139,7 @@ def path(out: JsonOutput) -> Document:
 
     caches = {"zoo": environment.cache_folder()} | _hub_caches()
     out.text(str(caches["zoo"]))
-    return {"ok": True} | {name: str(folder) for name, folder in caches.items()}
+    return {"ok": True} | caches
 
 
 def _names(models: "KnownModels") -> dict[str, str]:
@@ -251,8 +251,7 @@ def verify(
     good = all(one.is_good for one in checked)
     if not checked:
         out.text("no model is on this machine")
-    files = [asdict(one) | {"path": str(one.path)} for one in checked]
-    return {"ok": good, "files": files}
+    return {"ok": good, "files": [asdict(one) for one in checked]}
 
 
 def _checked(references: list[str], models: "KnownModels") -> "Iterator[Checked]":

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from cli.options import Document, complete_registry
-from cli.output import JsonOutput, Output
+from cli.output import JsonOutput, Output, shown_size
 
 if TYPE_CHECKING:
     from schemas.registry import RegisteredModel, Source
     from zoo.hubs.catalogue import Found
     from zoo.known_models import Hit, KnownModel, KnownModels
     from zoo.local_copies import LocalCopy
-
-
-_UNIT = 1000.0
 
 
 def models_of_all_registries(out: Output) -> "KnownModels":
@@ -26,18 +23,6 @@ def models_of_all_registries(out: Output) -> "KnownModels":
     for fault in everything.faults:
         out.warning(fault.message)
     return everything
-
-
-def shown_size(num_bytes: int | None) -> str:
-    """Return a number of bytes as people read it; `?` where nobody knows it."""
-    if num_bytes is None:
-        return "?"
-    amount = float(num_bytes)
-    for unit in ("B", "kB", "MB"):
-        if amount < _UNIT:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= _UNIT
-    return f"{amount:.2f} GB"
 
 
 def num_branches(model: "RegisteredModel") -> int | None:
@@ -69,7 +54,7 @@ def document(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:
         "size": known_size(known, local),
         "sha256": model.file.sha256,
         "where": local.where if local else "remote",
-        "path": str(local.path) if local else None,
+        "path": local.path if local else None,
         "registry": known.registry,
         "shadowed_by": known.shadowed_by,
     }
@@ -280,7 +265,7 @@ def list_registries(out: JsonOutput) -> Document:
         entries.append(
             {"name": name, "location": location, "models": len(models), "shadowed": shadowed}
         )
-        rows.append([name, str(len(models)), ", ".join(shadowed), location])
+        rows.append([name, len(models), ", ".join(shadowed), location])
     out.plain_table(("registry", "models", "shadowed", "location"), rows)
     return {"ok": True, "registries": entries}
 

@@ -2,13 +2,13 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cli.options import Branch, Device, Document, FileArgument, Replace, find_model
+from cli.options import Branch, Device, Document, FileArgument, Replace, find_model, keep
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ def freeze(
         out.info("LAMMPS: on one rank, with `atom_modify map yes` before the atoms are read")
     return {
         "ok": True,
-        "checkpoint": str(frozen.source),
+        "checkpoint": frozen.source,
         "branch": frozen.branch,
-        "output": str(frozen.path),
+        "output": frozen.path,
         "type_map": frozen.type_map,
         "num_parameters": frozen.num_parameters,
         "num_bytes": frozen.num_bytes,
@@ -128,20 +128,8 @@ def convert(
         f"{done.path}: {len(done.type_map)} types, {done.num_parameters:,} parameters in "
         f"{done.precision}, {done.num_bytes / 1e6:.1f} MB"
     )
-    return {
-        "ok": True,
-        "source": str(done.source),
-        "source_format": done.source_format,
-        "branch": done.branch,
-        "output": str(done.path),
-        "format": done.format,
-        "type_map": done.type_map,
-        "precision": done.precision,
-        "num_parameters": done.num_parameters,
-        "num_bytes": done.num_bytes,
-        "left_behind": done.left_behind,
-        "notes": done.notes,
-    }
+    facts = asdict(done)
+    return {"ok": True, "output": facts.pop("path"), **facts}
 
 
 def export(
@@ -170,17 +158,14 @@ def export(
         raise ConversionError(
             "the format to write is not said", hint="zoo export M.pt --safetensors -o F.safetensors"
         )
-    if output.exists() and not force:
-        raise ConversionError(
-            f"{output} is there already", hint="name another file, or add --force to replace it"
-        )
+    keep(output, force=force, error=ConversionError)
     with out.status(f"reading {model}"):
         found = from_safetensors(model, output) if backwards else to_safetensors(model, output)
     out.text(f"{found.path}: {found.tensors} tensors, {found.num_bytes / 1e6:.1f} MB")
     return {
         "ok": True,
-        "model": str(model),
-        "output": str(found.path),
+        "model": model,
+        "output": found.path,
         "tensors": found.tensors,
         "num_bytes": found.num_bytes,
     }

@@ -13,7 +13,6 @@ from cli.options import (
     ForcesKey,
     StressKey,
     StressUnit,
-    label_keys,
     names_of,
 )
 from cli.output import Output
@@ -86,6 +85,7 @@ def convert(
     where a file was refused; the others are written. What is read from what: docs/structures.md.
     """
     from dpa2.data import convert as conversion
+    from dpa2.data.structures.structure import LabelKeys
 
     with out.status(f"reading {len(inputs)} inputs"):
         done = conversion.convert(
@@ -93,7 +93,7 @@ def convert(
             output,
             format_name=format_name,
             type_map=names_of(type_map),
-            keys=label_keys(energy_key, forces_key, stress_key, stress_unit),
+            keys=LabelKeys(energy_key, forces_key, stress_key, stress_unit),
             vacuum=vacuum,
             train_fraction=conversion.parse_split(split),
             seed=seed,
@@ -110,10 +110,10 @@ def convert(
         [
             [
                 system.name,
-                str(system.num_atoms),
+                system.num_atoms,
                 "yes" if system.periodic else "no",
-                str(system.num_train),
-                str(system.num_validation),
+                system.num_train,
+                system.num_validation,
                 " ".join(system.labels),
             ]
             for system in done.systems
@@ -123,7 +123,6 @@ def convert(
     return {
         **asdict(done),
         "ok": not done.refused,
-        "output": str(done.output),
         "files": [report.to_json() for report in done.files],
     }
 
@@ -148,8 +147,8 @@ def info(
         [
             [
                 system.name,
-                str(system.num_frames),
-                str(system.num_atoms),
+                system.num_frames,
+                system.num_atoms,
                 "yes" if system.periodic else "no",
                 "".join(f"{element}{count}" for element, count in system.composition.items()),
                 " ".join(_LETTERS.get(label, label) for label in system.labels),
@@ -195,7 +194,7 @@ def check(
         [
             [
                 system.name,
-                str(system.num_frames),
+                system.num_frames,
                 system.formula,
                 _number(system.closest, ".3f"),
                 _number(system.energy_per_atom, ".3f"),

@@ -276,8 +276,8 @@ def bias(
     out.info(f"wrote {found.path}")
     return {
         "ok": True,
-        "model": str(model),
+        "model": model,
         "branch": found.branch,
-        "output": str(found.path),
+        "output": found.path,
         "energy_bias": found.shift.document(),
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from cli.options import Document, find_model, names_of
+from cli.options import Document, find_model, keep, names_of
 from cli.output import DocumentOutput
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def init(
     branches = _branches(data or [], multi_task or [], finetune, validation)
     if output.suffix.lower() != ".json":
         raise typer.BadParameter("the file is JSON: give it a name that ends in .json")
-    _keep(output, force=force)
+    keep(output, force=force)
     part = _part(validation)
     elements = names_of(type_map)
     num_steps = steps or SIZES[preset].num_steps
@@ -84,14 +84,14 @@ def init(
         document = new_input.single_task(network, tasks[""], preset, num_steps)
     text = new_input.as_text(document) + "\n"
     report = _checked(text, output)
-    _keep(output, force=force)  # it may have come into being meanwhile
+    keep(output, force=force)  # it may have come into being meanwhile
     write_text(output, text)
     show(report)
     start = f" --finetune {finetune}" if finetune else ""
     out.text(f"wrote {output}; next: zoo validate {output}{start}, zoo plan {output}")
     return {
         "ok": report.ok,
-        "output": str(output),
+        "output": output,
         "input": document,
         "diagnostics": [item.document() for item in report.diagnostics],
     }
@@ -131,15 +131,6 @@ def _part(validation: str | None) -> str | float | None:
     if not 0 < fraction < 1:
         raise typer.BadParameter(f"--validation {validation}: a fraction lies between 0 and 1")
     return fraction
-
-
-def _keep(output: Path, *, force: bool) -> None:
-    from schemas.base.errors import ZooError
-
-    if output.exists() and not force:
-        raise ZooError(
-            f"{output} exists", hint="choose another name with -o, or replace it with --force"
-        )
 
 
 def _pretrained(file: str, branch: str | None) -> "tuple[Model, str | None]":

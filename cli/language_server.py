@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -10,7 +11,7 @@ from lsprotocol import types as lsp
 from pygls.lsp.server import LanguageServer
 
 from cli import VERSION
-from schemas.base.diagnostics import Diagnostic, Edit, Span
+from schemas.base.diagnostics import Diagnostic, Span
 from schemas.base.diagnostics import Path as JsonPath
 from schemas.check.data_folders import forget
 from schemas.check.input_file import check_text
@@ -62,7 +63,11 @@ def to_action(uri: str, lines: Sequence[str], item: Diagnostic) -> lsp.CodeActio
     """Return the quick fix of a diagnostic; None if it has none, or none in an editor's text."""
     if item.fix is None:
         return None
-    edits = [_to_edit(lines, edit) for edit in item.fix.edits if edit.span.col > 0]
+    edits = [
+        lsp.TextEdit(to_range(lines, edit.span), edit.replacement)
+        for edit in item.fix.edits
+        if edit.span.col > 0
+    ]
     if not edits:
         return None
     return lsp.CodeAction(
@@ -72,10 +77,6 @@ def to_action(uri: str, lines: Sequence[str], item: Diagnostic) -> lsp.CodeActio
         is_preferred=item.fix.safe,
         edit=lsp.WorkspaceEdit(changes={uri: edits}),
     )
-
-
-def _to_edit(lines: Sequence[str], edit: Edit) -> lsp.TextEdit:
-    return lsp.TextEdit(to_range(lines, edit.span), edit.replacement)
 
 
 def path_at(document: Document, line: int, utf16_column: int) -> JsonPath | None:
@@ -94,13 +95,8 @@ def path_at(document: Document, line: int, utf16_column: int) -> JsonPath | None
     return best[1] if best is not None else None
 
 
-def hover_text(path: JsonPath) -> str | None:
-    """Return what a key means, as Markdown; None if it is not a key of an input."""
-    key = explain_key(path)
-    return None if key is None or not path else _markdown(key)
-
-
 def _markdown(key: Key) -> str:
+    """Return what a key means."""
     facts = [key.type]
     if key.unit:
         facts.append(f"in {key.unit}")
@@ -145,8 +141,7 @@ class InputServer(LanguageServer):
 def _name_of(uri: str, language: str | None) -> str:
     """Return a name whose suffix says how to read the text."""
     name = url2pathname(urlsplit(uri).path)
-    known = Path(name).suffix.lower() in (*JSON_SUFFIXES, *YAML_SUFFIXES)
-    if known:
+    if Path(name).suffix.lower() in (*JSON_SUFFIXES, *YAML_SUFFIXES):
         return name
     return "input.yaml" if language == "yaml" else "input.json"
 
@@ -163,17 +158,15 @@ def create_server() -> InputServer:
     """Return a server with all of its features."""
     server = InputServer()
 
-    @server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)
-    def opened(ls: InputServer, params: lsp.DidOpenTextDocumentParams) -> None:
+    def changed(ls: InputServer, params: Any) -> None:
         ls.check(params.text_document.uri)
 
-    @server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
-    def changed(ls: InputServer, params: lsp.DidChangeTextDocumentParams) -> None:
-        ls.check(params.text_document.uri)
-
-    @server.feature(lsp.TEXT_DOCUMENT_DID_SAVE)
-    def saved(ls: InputServer, params: lsp.DidSaveTextDocumentParams) -> None:
-        ls.check(params.text_document.uri)
+    for event in (
+        lsp.TEXT_DOCUMENT_DID_OPEN,
+        lsp.TEXT_DOCUMENT_DID_CHANGE,
+        lsp.TEXT_DOCUMENT_DID_SAVE,
+    ):
+        server.feature(event)(changed)
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def closed(ls: InputServer, params: lsp.DidCloseTextDocumentParams) -> None:
@@ -181,33 +174,28 @@ def create_server() -> InputServer:
         ls.reports.pop(uri, None)
         ls.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, []))
 
-    @server.feature(lsp.TEXT_DOCUMENT_HOVER)
-    def hover(ls: InputServer, params: lsp.HoverParams) -> lsp.Hover | None:
-        return _hover(ls, params.text_document.uri, params.position)
-
     options = lsp.CodeActionOptions([lsp.CodeActionKind.QuickFix])
-
-    @server.feature(lsp.TEXT_DOCUMENT_CODE_ACTION, options)
-    def actions(ls: InputServer, params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
-        return _actions(ls, params.text_document.uri, params.range)
-
+    server.feature(lsp.TEXT_DOCUMENT_HOVER)(_hover)
+    server.feature(lsp.TEXT_DOCUMENT_CODE_ACTION, options)(_actions)
     return server
 
 
-def _hover(server: InputServer, uri: str, position: lsp.Position) -> lsp.Hover | None:
-    source = server.workspace.get_text_document(uri)
+def _hover(ls: InputServer, params: lsp.HoverParams) -> lsp.Hover | None:
+    uri, position = params.text_document.uri, params.position
+    source = ls.workspace.get_text_document(uri)
     document = read_document(source.source, _name_of(uri, source.language_id))
     path = path_at(document, position.line, position.character)
-    text = hover_text(path) if path is not None else None
-    if path is None or text is None:
+    key = explain_key(path) if path else None
+    if path is None or key is None:
         return None
     span = document.keys.get(path) or document.values.get(path)
-    content = lsp.MarkupContent(lsp.MarkupKind.Markdown, text)
+    content = lsp.MarkupContent(lsp.MarkupKind.Markdown, _markdown(key))
     return lsp.Hover(content, to_range(document.lines, span))
 
 
-def _actions(server: InputServer, uri: str, where: lsp.Range) -> list[lsp.CodeAction]:
-    report = server.reports.get(uri)
+def _actions(ls: InputServer, params: lsp.CodeActionParams) -> list[lsp.CodeAction]:
+    uri, where = params.text_document.uri, params.range
+    report = ls.reports.get(uri)
     if report is None:
         return []
     found = []

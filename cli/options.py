@@ -10,16 +10,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 import typer
 from typer import Argument, Option
 
 from cli.output import Output, transfer_progress
-
-if TYPE_CHECKING:
-    from dpa2.data.structures.structure import LabelKeys
-
+from schemas.base.errors import ZooError
 
 Document = dict[str, Any]
 Command = Callable[..., Document | None]
@@ -100,7 +97,6 @@ def complete_model(incomplete: str) -> Iterator[tuple[str, str]]:
 
     They are those of the registries on this machine, never of the network.
     """
-    from schemas.base.errors import ZooError
     from zoo.known_models import known_models
 
     try:
@@ -117,7 +113,6 @@ def complete_model(incomplete: str) -> Iterator[tuple[str, str]]:
 
 def complete_registry(incomplete: str) -> Iterator[str]:
     """Yield the names of the user's registries."""
-    from schemas.base.errors import ZooError
     from zoo.registry import user_registries
 
     try:
@@ -163,6 +158,14 @@ def _file_of(reference: str | Path, *, any_family: bool = False) -> Path:
         return model_file(text)
     with transfer_progress(Output()) as progress:
         return model_file(text, progress=progress, any_family=any_family)
+
+
+def keep(path: Path, *, force: bool, error: type[ZooError] = ZooError) -> None:
+    """Refuse to write over a file, with this kind of error, unless `--force` is given."""
+    if path.exists() and not force:
+        raise error(
+            f"{path} is there already", hint="name another file, or add --force to replace it"
+        )
 
 
 def with_suffix(path: Path) -> Path:
@@ -288,15 +291,3 @@ TypeNames = Annotated[
         help="Elements of the types 1, 2, ... of files that do not name them.",
     ),
 ]
-
-
-def label_keys(
-    energy: str | None,
-    forces: str | None,
-    stress: str | None = None,
-    unit: Unit | None = None,
-) -> "LabelKeys":
-    """Return what these options say."""
-    from dpa2.data.structures.structure import LabelKeys
-
-    return LabelKeys(energy, forces, stress, unit)

@@ -5,10 +5,10 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ from schemas.base.terminal import console, one_line, unguarded
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, ProgressColumn, TaskID
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
 
@@ -57,9 +57,12 @@ class Output:
         return console(stream, width=width, soft_wrap=not stream.isatty())
 
     def result(self, document: Mapping[str, Any]) -> None:
-        """Print the machine-readable result; only under `--json`."""
+        """Print the machine-readable result, paths as text; only under `--json`."""
         if self.json_mode:
-            json.dump(document, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+            written = json.dumps(
+                document, indent=2, ensure_ascii=False, allow_nan=False, default=os.fspath
+            )
+            sys.stdout.write(written)
             sys.stdout.write("\n")
 
     def text(self, line: str = "") -> None:
@@ -72,7 +75,7 @@ class Output:
         if not self.json_mode:
             unguarded(sys.stdout).write(line + "\n")
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table on stdout: the first column left-aligned, the others right-aligned.
 
         What is wider than the terminal goes on below, with the first column once more. That one
@@ -81,17 +84,17 @@ class Output:
         if self.json_mode:
             return
         console = self.console(stderr=False)
-        cells = [[one_line(cell) for cell in row] for row in (columns, *rows)]
+        cells = [[one_line(str(cell)) for cell in row] for row in (columns, *rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         for number, (first, end) in enumerate(_parts(widths, console.width)):
             part = [[row[0], *row[first:end]] for row in cells]
             console.print(_table("" if number else one_line(title), part, console.width))
 
-    def plain_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def plain_table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table on stdout without rich, which alone takes half as long as `zoo list`."""
         if self.json_mode:
             return
-        shown = [[one_line(cell) for cell in row] for row in rows]
+        shown = [[one_line(str(cell)) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
         for row in (columns, ["-" * width for width in widths], *shown):
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
@@ -119,7 +122,7 @@ class Output:
         from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
         text = TextColumn("{task.description}", markup=False)
-        with self._bars(SpinnerColumn(), text, TimeElapsedColumn()) as progress:
+        with self.bars(SpinnerColumn(), text, TimeElapsedColumn()) as progress:
             task = progress.add_task(one_line(what))
             yield lambda stage: progress.update(task, description=one_line(f"{what}: {stage}"))
 
@@ -130,16 +133,17 @@ class Output:
 
         text = TextColumn("{task.description}", markup=False)
         columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with self._bars(*columns) as progress:
+        with self.bars(*columns) as progress:
             task = progress.add_task(one_line(what), total=total)
             yield lambda made: progress.advance(task, made)
 
-    def _bars(self, *columns: "ProgressColumn") -> "Progress":
+    def bars(self, *columns: "ProgressColumn", transient: bool = True) -> "Progress":
+        """Return bars of rich on stderr, gone at the end if `transient`; none where it is quiet."""
         from rich.progress import Progress
 
         console = self.console()
         hidden = self.quiet or not console.is_terminal
-        return Progress(*columns, console=console, transient=True, disable=hidden)
+        return Progress(*columns, console=console, transient=transient, disable=hidden)
 
     @contextmanager
     def python_warnings(self) -> Iterator[None]:
@@ -224,18 +228,25 @@ def _table(title: str, cells: Sequence[Sequence[str]], room: int) -> "Table":
 
 
 _EVERY = 10.0
+"""Seconds between two lines about a transfer."""
 
 
-def transfer_progress(out: Output) -> "TransferBar | TransferLines":
-    """Return who watches the transfers of a command: a `zoo.transfer.remote.Progress`.
+@contextmanager
+def transfer_progress(out: Output) -> "Iterator[TransferBar | TransferLines]":
+    """Yield who watches the transfers of a command: a `zoo.transfer.remote.Progress`.
 
     On a terminal a bar with rate and time left; elsewhere a line when a file begins, every ten
-    seconds and when it is complete. Under `--quiet` and `--json` nothing. Use it with `with`.
+    seconds and when it is complete. Under `--quiet` and `--json` nothing.
     """
     console = out.console()
-    if console.is_terminal and not console.is_dumb_terminal and not (out.quiet or out.json_mode):
-        return TransferBar(out)
-    return TransferLines(out)
+    if out.quiet or out.json_mode or not console.is_terminal or console.is_dumb_terminal:
+        yield TransferLines(out)
+        return
+    bar = TransferBar(out)
+    try:
+        yield bar
+    finally:
+        bar.finish()
 
 
 class TransferBar:
@@ -246,58 +257,42 @@ class TransferBar:
     """
 
     def __init__(self, out: Output) -> None:
-        self._console = out.console()
+        self._out = out
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.finish()
 
     def start(self, name: str, total: int | None, done: int) -> None:
         """Show a bar, or set the one of this file back to `done` bytes."""
+        from rich import progress as rich
+
         if self._bar is None:
-            self._bar = self._new_bar()
+            self._bar = self._out.bars(
+                rich.TextColumn("{task.description}", markup=False),
+                rich.BarColumn(),
+                rich.DownloadColumn(),
+                rich.TransferSpeedColumn(),
+                rich.TimeRemainingColumn(),
+                transient=False,
+            )
             self._bar.start()
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(name, total=total, completed=done)
+        for task in self._bar.task_ids:
+            self._bar.remove_task(task)
+        self._bar.add_task(name, total=total, completed=done)
 
     def advance(self, amount: int) -> None:
         """Move it on."""
-        if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task, amount)
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0], amount)
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
-        self._console.print(message, markup=False, highlight=False)
+        console = self._out.console() if self._bar is None else self._bar.console
+        console.print(message, markup=False, highlight=False)
 
     def finish(self) -> None:
         """Leave the bar as it stands and go on below it."""
         if self._bar is not None:
             self._bar.stop()
-        self._bar = self._task = None
-
-    def _new_bar(self) -> "Progress":
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        return Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-        )
+        self._bar = None
 
 
 class TransferLines:
@@ -316,18 +311,12 @@ class TransferLines:
         self._begin = (0.0, 0)
         self._last = 0.0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is left to do."""
-
     def start(self, name: str, total: int | None, done: int) -> None:
         """Print which file begins and how much of it is here; its total may become known later."""
         now = time.monotonic()
         if (name, total) != (self._name, self._total) and total is not None:
-            here = f", {_size(done)} of it are here" if done else ""
-            self.say(f"{name}: {_size(total)}{here}")
+            here = f", {shown_size(done)} of it are here" if done else ""
+            self.say(f"{name}: {shown_size(total)}{here}")
         self._name, self._total, self._done = name, total, done
         self._begin, self._last = (now, done), now
 
@@ -339,12 +328,12 @@ class TransferLines:
             return
         self._last = now
         rate = (self._done - self._begin[1]) / max(now - self._begin[0], 1e-3)
-        line = f"{self._name}: {_size(self._done)}"
+        line = f"{self._name}: {shown_size(self._done)}"
         if self._total:
-            line += f" of {_size(self._total)} ({self._done / self._total:.0%})"
-        line += f", {_size(rate)}/s"
+            line += f" of {shown_size(self._total)} ({self._done / self._total:.0%})"
+        line += f", {shown_size(rate)}/s"
         if self._total and rate > 0:
-            line += f", {_duration((self._total - self._done) / rate)} left"
+            line += f", {shown_time((self._total - self._done) / rate)} left"
         self.say(line)
 
     def say(self, message: str) -> None:
@@ -356,21 +345,33 @@ class TransferLines:
         """Print that the file is complete, if it is."""
         if self._total is not None and self._done >= self._total:
             seconds = time.monotonic() - self._begin[0]
-            self.say(f"{self._name}: complete after {_duration(seconds)}")
+            self.say(f"{self._name}: complete after {shown_time(seconds)}")
         self._name, self._total = "", None
 
 
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
+def shown_size(count: float | None, *, binary: bool = False) -> str:
+    """Return a number of bytes as people read it; `?` where nobody knows it.
+
+    Args:
+        count: Bytes.
+        binary: Whether in KiB, MiB and GiB, as memory is counted.
+    """
+    if count is None:
+        return "?"
+    *units, largest = ("B", "KiB", "MiB", "GiB") if binary else ("B", "kB", "MB", "GB")
+    for unit in units:
+        if count < (1024 if binary else 1000):
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024 if binary else 1000
+    return f"{count:.2f} {largest}"
 
 
-def _duration(seconds: float) -> str:
+def shown_time(seconds: float) -> str:
+    """Return a duration as people read it."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours / 24:.1f} days"
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

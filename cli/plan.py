@@ -1,7 +1,7 @@
 """`zoo plan`: a run explained before it starts."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,10 +9,10 @@ from typer import Argument, Option
 
 from cli.input_check import StartOptions, read_start
 from cli.options import Document
-from cli.output import DocumentOutput, Output
+from cli.output import DocumentOutput, Output, shown_size, shown_time
 
 if TYPE_CHECKING:
-    from dpa2.training.plan import BranchPlan, RunPlan
+    from dpa2.training.plan import RunPlan
     from dpa2.training.plan_probe import Probe
     from schemas.check.report import Report
     from schemas.input.weights import Neighbors
@@ -23,26 +23,17 @@ _MOST_SYSTEMS = 20
 """Longer lists of systems are cut for a person; `--json` has them all."""
 
 
-def tables(plan: "RunPlan", probe: "Probe | None", gpu_memory: float | None, out: Output) -> None:
-    """Print a plan for a person."""
-    _show_rates(plan, out)
-    _show_data(plan, out)
-    _show_parameters(plan, out)
-    _show_costs(plan, probe, gpu_memory, out)
-
-
 def _show_rates(plan: "RunPlan", out: Output) -> None:
     weights = [item.prefactors for item in plan.milestones]
     names = [branch.name for branch in plan.branches]
-    several = len(names) > 1
     columns = [(name, term) for name in names for term in (weights[0][name] if weights else {})]
     out.table(
         f"{plan.num_steps} steps: learning rate and weights in the loss",
-        ["", "step", "learning rate", *(f"{b}: {t}" if several else t for b, t in columns)],
+        ["", "step", "learning rate", *(f"{b}: {t}" if names[1:] else t for b, t in columns)],
         [
             [
                 item.name,
-                str(item.step),
+                item.step,
                 f"{item.learning_rate:.3g}",
                 *(f"{item.prefactors[branch][term]:.4g}" for branch, term in columns),
             ]
@@ -66,26 +57,22 @@ def _show_data(plan: "RunPlan", out: Output) -> None:
         out.table(
             f"{name}{share}{branch.steps_per_epoch} steps per epoch, {branch.epochs:.4g} epochs",
             ["system", "frames", "atoms", "batch", "batches", "probability", "epochs"],
-            _systems(branch),
+            [
+                [
+                    item.name,
+                    item.num_frames,
+                    item.num_atoms,
+                    item.batch_size,
+                    item.num_batches,
+                    f"{item.probability:.3f}",
+                    f"{item.epochs:.4g}",
+                ]
+                for item in branch.systems[:_MOST_SYSTEMS]
+            ],
         )
         if len(branch.systems) > _MOST_SYSTEMS:
             more = len(branch.systems) - _MOST_SYSTEMS
             out.text(f"and {more} more systems (--json lists them all)\n")
-
-
-def _systems(branch: "BranchPlan") -> Sequence[Sequence[str]]:
-    return [
-        [
-            item.name,
-            str(item.num_frames),
-            str(item.num_atoms),
-            str(item.batch_size),
-            str(item.num_batches),
-            f"{item.probability:.3f}",
-            f"{item.epochs:.4g}",
-        ]
-        for item in branch.systems[:_MOST_SYSTEMS]
-    ]
 
 
 def _show_parameters(plan: "RunPlan", out: Output) -> None:
@@ -95,8 +82,7 @@ def _show_parameters(plan: "RunPlan", out: Output) -> None:
         [part, *(f"{plan.parameters[name].get(part, 0):,}" for name in names)] for part in parts
     ]
     rows.append(["all", *(f"{sum(plan.parameters[name].values()):,}" for name in names)])
-    heads = names if len(names) > 1 else ["parameters"]
-    out.table("Parameters", ["part", *heads], rows)
+    out.table("Parameters", ["part", *(names if names[1:] else ["parameters"])], rows)
     for item in plan.shared:
         for branch, parts in item.parts.items():
             out.text(
@@ -104,56 +90,32 @@ def _show_parameters(plan: "RunPlan", out: Output) -> None:
                 f"{item.branches[branch]}): {', '.join(parts)}; {item.parameters[branch]:,} "
                 "parameters"
             )
-    if len(names) > 1:
+    if names[1:]:
         out.text(f"{plan.num_parameters:,} parameters, shared ones counted once")
 
 
 def _show_costs(
     plan: "RunPlan", probe: "Probe | None", gpu_memory: float | None, out: Output
 ) -> None:
+    size = partial(shown_size, binary=True)
     disk, memory = plan.disk, plan.memory
-    rows = [["checkpoints on the disk", _size(disk.total), f"{disk.num_checkpoints} are kept"]]
+    rows = [["checkpoints on the disk", size(disk.total), f"{disk.num_checkpoints} are kept"]]
     if memory is not None:
-        tensors = _size(memory.activations) + " tensors"
-        rows.append(["memory of a step (estimate)", _size(memory.total), tensors])
+        tensors = f"{size(memory.activations)} tensors"
+        rows.append(["memory of a step (estimate)", size(memory.total), tensors])
     if probe is not None:
+        times = list(probe.branches.items()) if len(probe.branches) > 1 else []
         rows += [
-            ["memory, measured", _size(probe.peak_bytes), "of the process"],
-            *_branch_times(probe),
+            ["memory, measured", size(probe.peak_bytes), "of the process"],
+            *([f"time per step of {name}", f"{mean:.3g} s", "measured"] for name, mean in times),
             ["time per step, measured", f"{probe.seconds_per_step:.3g} s", "on this machine"],
-            ["time of the run", _time(probe.total_seconds), "at this pace"],
+            ["time of the run", shown_time(probe.total_seconds), "at this pace"],
         ]
     if gpu_memory is not None and memory is not None:
         fits = memory.total <= gpu_memory * _GIB
         hint = "estimated" if fits else "take a smaller batch_size, or float32"
         rows.append([f"a GPU of {gpu_memory:g} GiB", "fits" if fits else "too small", hint])
     out.table("Costs", ["", "", " "], rows)
-
-
-def _branch_times(probe: "Probe") -> list[list[str]]:
-    """Return a row for each branch, if there are several."""
-    if len(probe.branches) < 2:
-        return []
-    return [
-        [f"time per step of {name}", f"{seconds:.3g} s", "measured"]
-        for name, seconds in probe.branches.items()
-    ]
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.3g} {unit}"
-        number /= 1024
-    return f"{number:.3g} GiB"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} days"
 
 
 def plan(
@@ -210,7 +172,9 @@ def plan(
 
         with out.status("running training steps"):
             probed = probe(report.config, planned.branches, planned.num_steps, device)
-    tables(planned, probed, gpu_memory, out)
+    for show_part in (_show_rates, _show_data, _show_parameters):
+        show_part(planned, out)
+    _show_costs(planned, probed, gpu_memory, out)
     return _document(report, planned, probed, gpu_memory)
 
 

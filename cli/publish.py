@@ -71,7 +71,7 @@ def push(
         for name, size in upload.sizes.items():
             out.text(f"{size:>13,} bytes  {name}")
         out.info(f"nothing was sent; the card is in {card}")
-        return {**document, "pushed": False, "card": str(card)}
+        return {**document, "pushed": False, "card": card}
     out.info(f"sending {sum(upload.sizes.values()):,} bytes to {repo}")
     bars = out.console().is_terminal and not (out.quiet or out.json_mode)
     address = send(upload, private=private, bars=bars)
@@ -132,7 +132,7 @@ def bundle(
         out.info(f"there: zoo registry add {output}, or for a network: zoo serve {output}")
     return {
         "ok": True,
-        "bundle": str(made.place),
+        "bundle": made.place,
         "files": made.files,
         "size": made.size,
         "models": [model.model_dump(mode="json") for model in made.models],

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from cli.catalog import shown_size
-from cli.options import Document, Offline, model_argument
-from cli.output import Output
+from cli.options import Document, Offline, keep, model_argument
+from cli.output import Output, shown_size
 
 if TYPE_CHECKING:
     from zoo.known_models import Located
@@ -89,7 +88,7 @@ def _pull_file(
 
     with transfer_progress(out) as progress:
         found = fetch(place, progress=progress, offline=offline)
-    document: Document = {"branch": None, **asdict(found), "path": str(found.path)}
+    document: Document = {"branch": None, **asdict(found)}
     path = found.path
     if folder is not None:
         placed = place_file(
@@ -101,7 +100,7 @@ def _pull_file(
             replace=force,
         )
         path = placed.path
-        document |= {"path": str(path), "placed": placed.how, "cached": str(found.path)}
+        document |= {"path": path, "placed": placed.how, "cached": found.path}
     came = f"{shown_size(found.received)} fetched from {found.source}"
     how = came if found.received else f"{shown_size(found.size)}, here already"
     out.text(f"{path} ({how})")
@@ -119,15 +118,14 @@ def _pull_branch(
     from zoo.remote_branch import pull_branch
 
     target = (folder or Path()) / _branch_file_name(place, branch)
-    if target.exists() and not force:
-        raise WriteError(f"{target} is there already", hint="replace it with --force, or use it")
+    keep(target, force=force, error=WriteError)
     with transfer_progress(out) as progress:
         pulled = pull_branch(place, branch, target, progress=progress, offline=offline)
     of = f" of {shown_size(pulled.whole_size)}" if pulled.whole_size else ""
     came = f"{shown_size(pulled.received)}{of} fetched from {pulled.source}"
     out.text(f"{pulled.path} ({came if pulled.received else 'taken from the file that is here'})")
     _say_next(out, str(pulled.path), pulled.path, place)
-    return asdict(pulled) | {"path": str(pulled.path), "size": pulled.path.stat().st_size}
+    return asdict(pulled) | {"size": pulled.path.stat().st_size}
 
 
 def _branch_file_name(place: "Located", branch: str) -> str:
@@ -173,7 +171,7 @@ def _dry_run(out: Output, place: "Located", branch: str | None, *, offline: bool
     return {
         "ok": local is not None or usable,
         "branch": cost.branch if cost else branch,
-        "here": str(local.path) if local else None,
+        "here": local.path if local else None,
         "file": place.file.name,
         "size": place.file.size,
         "to_fetch": needed,

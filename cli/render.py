@@ -3,7 +3,7 @@
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
@@ -19,9 +19,15 @@ from schemas.base.writing import write_text
 from schemas.check.report import HERE_TOO, Report
 from schemas.explain import entries
 
-Paint = Callable[[str], str]
-
-_SEVERITY_CODES: Final[dict[Severity, str]] = {"error": "31", "warning": "33", "note": "36"}
+_CODES: Final = {
+    "bold": "1",
+    "dim": "2",
+    "error": "31",
+    "removed": "31",
+    "added": "32",
+    "warning": "33",
+    "note": "36",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +40,9 @@ class Colors:
 
     enabled: bool
 
-    def bold(self, text: str) -> str:
-        """Return the text in bold."""
-        return self._painted("1", text)
-
-    def dim(self, text: str) -> str:
-        """Return the text in a faint colour."""
-        return self._painted("2", text)
-
-    def severity(self, severity: Severity) -> str:
-        """Return the word in its colour, bold."""
-        return self._painted(f"1;{_SEVERITY_CODES[severity]}", severity)
-
-    def mark(self, severity: Severity) -> Paint:
-        """Return what paints in the colour of a severity."""
-        return lambda text: self._painted(_SEVERITY_CODES[severity], text)
-
-    def added(self, text: str) -> str:
-        """Return a line that a diff adds."""
-        return self._painted("32", text)
-
-    def removed(self, text: str) -> str:
-        """Return a line that a diff removes."""
-        return self._painted("31", text)
-
-    def _painted(self, code: str, text: str) -> str:
+    def paint(self, style: str, text: str) -> str:
+        """Return a text in a style: bold, dim, a severity, added or removed; or several of them."""
+        code = ";".join(_CODES[word] for word in style.split())
         return f"\x1b[{code}m{text}\x1b[0m" if self.enabled and text else text
 
 
@@ -96,12 +80,8 @@ class Repair:
             self.before.splitlines(), self.after.splitlines(), self.name, self.name, lineterm=""
         )
         for line in map(one_line, lines):
-            if line.startswith("+"):
-                yield colors.added(line)
-            elif line.startswith("-"):
-                yield colors.removed(line)
-            else:
-                yield line
+            kind = {"+": "added", "-": "removed"}.get(line[:1])
+            yield colors.paint(kind, line) if kind else line
 
     def write(self) -> None:
         """Write the text back at once or not at all; a file that stays as it is, is not touched."""
@@ -162,36 +142,34 @@ def summary(reports: Sequence[Report]) -> str:
 
 def _headline(report: Report, item: Diagnostic, colors: Colors) -> str:
     where = f":{item.span.line}:{item.span.col}" if item.span else ""
-    severity = colors.severity(item.severity)
-    name = colors.bold(one_line(report.name) + where)
+    severity = colors.paint(f"bold {item.severity}", item.severity)
+    name = colors.paint("bold", one_line(report.name) + where)
     return f"{name}  {severity}  {item.code}  {harmless(item.message)}"
 
 
 def _excerpt(report: Report, item: Diagnostic, colors: Colors) -> Iterator[str]:
     """Yield the line at fault with the fault underlined and the hint beside it."""
+    same = colors.paint("dim", "=")
     if item.span is None or item.span.line > len(report.lines):
         if item.hint:
-            yield f"     {colors.dim('=')} {harmless(item.hint)}"
+            yield f"     {same} {harmless(item.hint)}"
     else:
-        mark = colors.mark(item.severity)
-        yield from _marked(report.lines, item.span, "^", item.hint, mark, colors)
+        yield from _marked(report.lines, item.span, "^", item.hint, item.severity, colors)
     repeated = [place for place in item.related if place.label == HERE_TOO and place.span]
     if len(repeated) > _MOST_EXCERPTS:
-        yield f"     {colors.dim('=')} {_places(repeated)}"
+        yield f"     {same} {_places(repeated)}"
     else:
         repeated = []
     others = [place for place in item.related if place not in repeated]
     placed = [place for place in others if place.span is not None]
     rest = placed[_MOST_EXCERPTS:] if len(placed) > _MOST_LABELS else []
-    for place in others:
-        if place in rest:
-            continue
+    for place in (place for place in others if place not in rest):
         if place.span is None or place.span == item.span:
-            yield f"     {colors.dim('=')} {harmless(place.label)}"
+            yield f"     {same} {harmless(place.label)}"
         elif place.span.line <= len(report.lines):
-            yield from _marked(report.lines, place.span, "-", place.label, colors.dim, colors)
+            yield from _marked(report.lines, place.span, "-", place.label, "dim", colors)
     if rest:
-        yield f"     {colors.dim('=')} {_places(rest)}"
+        yield f"     {same} {_places(rest)}"
 
 
 def _places(repeated: Sequence[Related]) -> str:
@@ -203,7 +181,7 @@ def _places(repeated: Sequence[Related]) -> str:
 
 
 def _marked(
-    lines: Sequence[str], span: Span, sign: str, label: str | None, mark: Paint, colors: Colors
+    lines: Sequence[str], span: Span, sign: str, label: str | None, style: str, colors: Colors
 ) -> Iterator[str]:
     """Yield a line of the text and below it the marks, with a label behind them."""
     line = same_width(lines[span.line - 1].replace("\t", " "))
@@ -213,9 +191,10 @@ def _marked(
         cut = max(0, start - _LONGEST // 2)
         line, start, end = line[cut : cut + _LONGEST], start - cut, min(end - cut, _LONGEST + 1)
     width = max(1, end - start)
-    yield f"{colors.dim(f'{span.line:>4} |')} {line.rstrip()}"
+    yield f"{colors.paint('dim', f'{span.line:>4} |')} {line.rstrip()}"
     hint = f" {harmless(label)}" if label else ""
-    yield f"{colors.dim('     |')} {' ' * (start - 1)}{mark(sign * width + hint)}"
+    marks = colors.paint(style, sign * width + hint)
+    yield f"{colors.paint('dim', '     |')} {' ' * (start - 1)}{marks}"
 
 
 def _github(report: Report, item: Diagnostic) -> str:

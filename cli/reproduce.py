@@ -56,7 +56,7 @@ def lock(
     for place, seed in found.seeds.items():
         if seed is None:
             out.warning(f"{place} is not set: every run draws its own numbers")
-    return {"ok": True, "file": str(output), **found.model_dump()}
+    return {"ok": True, "file": output, **found.model_dump()}
 
 
 def reproduce(
@@ -176,7 +176,7 @@ def _run(out: Output, locked: "Lock", folder: Path) -> dict[str, Any]:
         f"{path}: "
         + ("the same to the last bit" if same else f"SHA-256 {digest}, not {locked.result.sha256}")
     )
-    return {"ok": same, "result": {"path": str(path), "sha256": digest, "same": same}}
+    return {"ok": same, "result": {"path": path, "sha256": digest, "same": same}}
 
 
 def _show(out: Output, found: "list[Difference]") -> None:

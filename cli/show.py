@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
@@ -12,13 +11,14 @@ from cli.catalog import (
     known_size,
     models_of_all_registries,
     num_branches,
-    shown_size,
     shown_source,
 )
 from cli.options import Document, Offline, model_argument
-from cli.output import JsonOutput, Output
+from cli.output import JsonOutput, Output, shown_size
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from schemas.checkpoint.header import CheckpointHeader
     from schemas.registry import RegisteredModel
     from zoo.known_models import KnownModel
@@ -46,43 +46,34 @@ def show(
 
     Example: zoo show DPA2_medium --remote
     """
+    from schemas.checkpoint.header import read_header
     from zoo.local_copies import local_file
     from zoo.resolve import LocalPath, ModelName, located, parse_reference
 
     reference = parse_reference(model)
     known: KnownModel | None = None
     local: LocalCopy | None = None
-    if isinstance(reference, ModelName):
-        known = models_of_all_registries(out).find(reference.name, reference.revision)
-        local = local_file(known.place)
-    elif not isinstance(reference, LocalPath):
-        place = located(reference)
+    if isinstance(reference, LocalPath):
+        path: Path | None = reference.path
+    else:
+        if isinstance(reference, ModelName):
+            known = models_of_all_registries(out).find(reference.name, reference.revision)
+        place = located(reference) if known is None else known.place
         local = local_file(place)
-    path = reference.path if isinstance(reference, LocalPath) else local.path if local else None
-    remote = remote or (known is None and path is None)
-    header = _header(model, path, remote=remote, offline=offline)
+        path = None if local is None else local.path
+    header = None
+    if path is not None:
+        header = read_header(path)
+    elif remote or known is None:
+        from zoo.remote_branch import quickest_remotes, remote_header
+
+        header = remote_header(quickest_remotes(place, offline=offline))
     card = {} if known is None else _card(known, local)
     card["file"] = None if header is None else _document(header)
     if not out.json_mode:
         _print(out, known, local, header)
         _say_next(out, model, known, header, is_here=path is not None)
-    return {"ok": True, "reference": model, "path": str(path) if path else None} | card
-
-
-def _header(
-    model: str, path: Path | None, *, remote: bool, offline: bool
-) -> "CheckpointHeader | None":
-    """Return what the file says, from here if it is here; None if nobody asked for it."""
-    from schemas.checkpoint.header import read_header
-
-    if path is not None:
-        return read_header(path)
-    if not remote:
-        return None
-    from zoo.remote_branch import quickest_remotes, remote_header
-    from zoo.resolve import located
-
-    return remote_header(quickest_remotes(located(model), offline=offline))
+    return {"ok": True, "reference": model, "path": path} | card
 
 
 def _card(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:

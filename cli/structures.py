@@ -16,6 +16,7 @@ from cli.options import (
     Model,
     Strict,
     TypeNames,
+    keep,
     names_of,
     numbers,
 )
@@ -83,7 +84,7 @@ def predict(
         "ok": not bad and not predicted.refused,
         "model": model,
         "branch": branch,
-        "output": str(output),
+        "output": output,
         "structures": [structure.to_json() for structure in structures],
         "refused": [asdict(item) for item in predicted.refused],
         "warnings": warnings,
@@ -97,7 +98,7 @@ def _print_predicted(out: Output, structures: "list[Predicted]") -> None:
         per_atom = [item.energy / item.num_atoms for item in here if item.energy is not None]
         forces = [item.max_force for item in here if item.max_force is not None]
         mean = f"{sum(per_atom) / len(per_atom):.6f}" if per_atom else "-"
-        rows.append((file, str(len(here)), mean, f"{max(forces):.4g}" if forces else "-"))
+        rows.append((file, len(here), mean, f"{max(forces):.4g}" if forces else "-"))
     columns = ("file", "structures", "mean E/atom (eV)", "largest F (eV/Å)")
     out.table("", columns, rows)
 
@@ -157,8 +158,7 @@ def deviation(
     from dpa2.evaluate.potential import load
     from schemas.base.errors import DataError
 
-    if output.exists() and not force:
-        raise DataError(f"{output} is there already", hint="name another file, or add --force")
+    keep(output, force=force, error=DataError)
     with out.python_warnings():
         with out.status(f"loading {len(models)} models"):
             chosen = [chosen_model(model, branch) for model in models]
@@ -179,7 +179,7 @@ def deviation(
     return {
         "ok": not bad,
         "models": models,
-        "output": str(output),
+        "output": output,
         "systems": [entry.to_json() for entry in found],
     }
 
@@ -189,7 +189,7 @@ def _print_largest(out: Output, found: "list[SystemDeviation]") -> None:
     rows = [
         (
             entry.system,
-            str(len(entry.step)),
+            len(entry.step),
             *("-" if value is None else f"{value:.4g}" for value in largest),
         )
         for entry in found
@@ -285,7 +285,7 @@ def md(
     return {
         "ok": True,
         "engine": engine,
-        "folder": str(output),
+        "folder": output,
         "files": list(written.files),
         "command": written.command,
         "elements": list(written.elements),

@@ -278,8 +278,8 @@ def _document(result: "TrainResult") -> Document:
     """Return the result for `--json`; JSON has no nan, so that absent errors are null."""
     document = {
         "ok": result.stopped_by is None,
-        "checkpoint": str(result.checkpoint),
-        "learning_curve": str(result.curve),
+        "checkpoint": result.checkpoint,
+        "learning_curve": result.curve,
         "num_steps": result.num_steps,
         "steps_done": result.steps_done,
         "learning_rate": result.learning_rate,
@@ -333,7 +333,7 @@ def plot(
             console.print(terminal_learning_curve(curve, width=width, unicode=unicode))
     if output is not None:
         out.info(f"wrote {output}")
-    document = {"ok": True, "output": None if output is None else str(output)}
+    document = {"ok": True, "output": output}
     runs = [{"file": name, **_summary(curve)} for name, curve in curves.items()]
     return {**document, **runs[0]} if len(runs) == 1 else {**document, "runs": runs}
 

@@ -162,7 +162,7 @@ def test_a_branch_of_a_checkpoint_without_branches_is_refused(run):
 
 def test_an_existing_file_is_not_replaced(run, workspace):
     Path("input.json").write_text("mine")
-    assert "exists" in str(run("data/water").exception)
+    assert "there already" in str(run("data/water").exception)
     assert Path("input.json").read_text() == "mine"
     assert run("data/water", "--force").exit_code == 0
     assert Path("input.json").read_text() != "mine"

@@ -7,9 +7,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cli.catalog import shown_size
 from cli.main import app
 from cli.options import complete_model, complete_registry
+from cli.output import shown_size
 from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import Registry
 from tests.cli.test_startup import modules_after

@@ -91,6 +91,7 @@ def test_a_long_transfer_says_how_far_it_is(
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     open_terminal(monkeypatch)
-    assert isinstance(transfer_progress(Output()), TransferBar)
-    monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(transfer_progress(Output()), TransferLines)
+    for term, kind in (("xterm-256color", TransferBar), ("dumb", TransferLines)):
+        monkeypatch.setenv("TERM", term)
+        with transfer_progress(Output()) as progress:
+            assert isinstance(progress, kind)
