@@ -1,4 +1,4 @@
-"""The reading of a file of structures, as commands do it."""
+"""Files of structures, written, and read as commands do it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,3 +11,9 @@ def read(path: str | Path, **options: Any) -> tuple[list[Structure], Reading]:
     """Return the structures of a file, and what a person should know of the reading."""
     reading = Reading(str(path), **options)
     return list(read_structures(reading)), reading
+
+
+def read_text(path: Path, text: str, **options: Any) -> tuple[list[Structure], Reading]:
+    """Write a text, and return the same of it."""
+    path.write_text(text)
+    return read(path, **options)

@@ -14,7 +14,7 @@ from dpa2.data.convert import convert
 from dpa2.data.structures.structure import in_a_box
 from dpa2.data.systems import open_systems
 from schemas.base.errors import DataError
-from tests.strangers.reading import read
+from tests.strangers.reading import read, read_text
 from tests.strangers.situations import case, situation
 
 
@@ -157,8 +157,7 @@ def test_a_packed_file_that_grows_without_bounds_is_refused(tmp_path, monkeypatc
          "ends after 1 of"),
 ])  # fmt: skip
 def test_a_damaged_frame_loses_nothing_but_itself(tmp_path, tail, why):
-    (tmp_path / "x.xyz").write_text("2\n\nO 0 0 0\nH 1 0 0\n" * 2 + tail)
-    structures, report = read(tmp_path / "x.xyz")
+    structures, report = read_text(tmp_path / "x.xyz", "2\n\nO 0 0 0\nH 1 0 0\n" * 2 + tail)
     assert len(structures) == 2
     assert report.dropped[0].frame == 2
     assert why in report.dropped[0].reason
@@ -205,6 +204,5 @@ def test_partly_occupied_sites_are_refused(tmp_path):
     ase.io.write(tmp_path / "x.cif", bulk("Cu", cubic=True))
     text = (tmp_path / "x.cif").read_text()
     assert len(read(tmp_path / "x.cif")[0][0].symbols) == 4
-    (tmp_path / "x.cif").write_text(text.replace("  1.0000", "  0.5000", 1))
     with pytest.raises(DataError, match="occupied in part"):
-        read(tmp_path / "x.cif")
+        read_text(tmp_path / "x.cif", text.replace("  1.0000", "  0.5000", 1))

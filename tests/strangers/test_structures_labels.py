@@ -11,7 +11,7 @@ from ase.db import connect
 
 from dpa2.data.structures.structure import LabelKeys
 from schemas.base.errors import DataError
-from tests.strangers.reading import read
+from tests.strangers.reading import read, read_text
 from tests.strangers.situations import case, situation
 
 FORCES = np.array([[0.64, 0.0, -0.1], [-0.3, 0.2, 0.0], [-0.34, -0.2, 0.1]])
@@ -203,8 +203,7 @@ def test_keys_can_be_named(tmp_path):
 def test_a_change_of_keys_is_said(tmp_path):
     one = extxyz(tmp_path / "a.xyz", "free_energy=-5").read_text()
     two = extxyz(tmp_path / "b.xyz", "energy=-5").read_text()
-    (tmp_path / "both.xyz").write_text(one + two)
-    _, report = read(tmp_path / "both.xyz")
+    _, report = read_text(tmp_path / "both.xyz", one + two)
     assert "different keys: free_energy in 1 frames, energy in 1 frames" in report.sentences()[-1]
 
 
@@ -212,8 +211,7 @@ def test_a_change_of_keys_is_said(tmp_path):
 def test_a_repeated_key_makes_a_frame_useless(tmp_path):
     good = extxyz(tmp_path / "a.xyz", "energy=-5").read_text()
     bad = extxyz(tmp_path / "b.xyz", 'energy=-5 note="energy=1" energy=-6').read_text()
-    (tmp_path / "both.xyz").write_text(good + bad + good)
-    structures, report = read(tmp_path / "both.xyz")
+    structures, report = read_text(tmp_path / "both.xyz", good + bad + good)
     assert [s.frame for s in structures] == [0, 2]
     assert report.dropped[0].frame == 1
     assert "energy more than once" in report.dropped[0].reason
@@ -223,8 +221,7 @@ def test_a_repeated_key_makes_a_frame_useless(tmp_path):
 def test_keys_in_lower_case_are_known(tmp_path):
     text = extxyz(tmp_path / "x.xyz", "energy=-5", ":forces:R:3", "1 0 0").read_text()
     text = text.replace("Lattice", "lattice").replace("Properties", "properties")
-    (tmp_path / "x.xyz").write_text(text)
-    (structure,), _ = read(tmp_path / "x.xyz")
+    (structure,), _ = read_text(tmp_path / "x.xyz", text)
     assert structure.labels.keys() == {"energy", "force"}
     assert structure.pbc == (True, True, True)
 

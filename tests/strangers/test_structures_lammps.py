@@ -8,7 +8,7 @@ from dpa2.data.structures.structure import LabelKeys
 from dpa2.interfaces.lammps import lammps_data, lammps_structure
 from dpa2.interfaces.predict import to_atoms
 from schemas.base.errors import DataError
-from tests.strangers.reading import read
+from tests.strangers.reading import read, read_text
 from tests.strangers.situations import case, situation
 
 
@@ -132,8 +132,7 @@ Atoms # {style}
 def test_elements_of_a_data_file_are_told(tmp_path, middle, style, types, name):
     first, second, third = (f"{kind} {i}.5 0 0" for i, kind in enumerate(types))
     text = DATA.format(middle=middle, style=style, first=first, second=second, third=third)
-    (tmp_path / name).write_text(text)
-    (structure,), report = read(tmp_path / name)
+    (structure,), report = read_text(tmp_path / name, text)
     assert structure.symbols == ("O", "H", "H")
     np.testing.assert_allclose(structure.coord[:, 0], [0.5, 1.5, 2.5], rtol=1e-12)
     assert ("masses" in " ".join(report.sentences())) == ("1.008" in middle)
@@ -145,9 +144,8 @@ def test_elements_of_a_data_file_are_told(tmp_path, middle, style, types, name):
 @situation("LAMMPS | a data file without masses | refused; never H, He, Li by number")
 def test_a_data_file_without_elements_asks_for_them(tmp_path):
     rows = {"first": "2 0 0 0", "second": "1 1 0 0", "third": "1 2 0 0"}
-    (tmp_path / "x.data").write_text(DATA.format(middle="", style="atomic", **rows))
     with pytest.raises(DataError, match="numbers its 2 atom types"):
-        read(tmp_path / "x.data")
+        read_text(tmp_path / "x.data", DATA.format(middle="", style="atomic", **rows))
     (structure,), _ = read(tmp_path / "x.data", type_names=["H", "O"])
     assert structure.symbols == ("O", "H", "H")
 
@@ -156,8 +154,9 @@ def test_a_data_file_without_elements_asks_for_them(tmp_path):
 def test_our_own_data_file_comes_back(tmp_path):
     atoms = Atoms("OH2", [[5, 5, 5], [6, 5, 5], [5, 6, 5]], cell=[10, 10, 10], pbc=True)
     atoms.set_velocities([[0.1, 0, 0], [0, 0.2, 0], [0, 0, 0.3]])
-    (tmp_path / "structure.data").write_text(lammps_data(lammps_structure(atoms, ["H", "O"])))
-    (structure,), _ = read(tmp_path / "structure.data")
+    (structure,), _ = read_text(
+        tmp_path / "structure.data", lammps_data(lammps_structure(atoms, ["H", "O"]))
+    )
     back = to_atoms(structure)
     assert structure.symbols == ("O", "H", "H")
     np.testing.assert_allclose(back.positions, atoms.positions, atol=1e-6)
@@ -175,9 +174,8 @@ def test_our_own_data_file_comes_back(tmp_path):
 def test_a_carbon_called_ca_is_no_calcium(tmp_path, middle):
     first, second, third = ("1 0.5 0 0", "2 1.5 0 0", "2 2.5 0 0")
     text = DATA.format(middle=middle, style="atomic", first=first, second=second, third=third)
-    (tmp_path / "x.data").write_text(text)
     with pytest.raises(DataError, match="Ca"):
-        read(tmp_path / "x.data")
+        read_text(tmp_path / "x.data", text)
 
 
 @situation("LAMMPS | forces of a dump that does not name its units | taken as metal, and said")

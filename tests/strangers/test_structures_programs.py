@@ -10,7 +10,7 @@ from dpa2.data.structures.dpdata_files import compare_with_positions, periodicit
 from dpa2.data.structures.reader import known_format
 from schemas.base.errors import DataError
 from tests.containers import write_npy
-from tests.strangers.reading import read
+from tests.strangers.reading import read, read_text
 from tests.strangers.situations import case, situation
 from tests.strangers.vasp import CELL, COORD, END, FORCE, outcar_head, outcar_step, vasprun
 
@@ -41,8 +41,7 @@ def test_an_outcar_is_read_step_by_step(tmp_path, name, pack):
 @situation("VASP | a run killed in the middle of a step | the steps before, the rest named")
 def test_a_killed_outcar_keeps_its_whole_steps(tmp_path):
     text = outcar_head() + outcar_step(-14.5) + outcar_step(-14.25)
-    (tmp_path / "OUTCAR").write_text(text[: text.rindex("TOTAL-FORCE") + 90])
-    structures, report = read(tmp_path / "OUTCAR")
+    structures, report = read_text(tmp_path / "OUTCAR", text[: text.rindex("TOTAL-FORCE") + 90])
     assert [s.labels["energy"] for s in structures] == [-14.5]
     assert report.dropped[0].frame == 1
 
@@ -50,8 +49,7 @@ def test_a_killed_outcar_keeps_its_whole_steps(tmp_path):
 @situation("VASP | a step whose electrons did not converge | left out, named by number")
 def test_an_unconverged_step_is_left_out_and_named(tmp_path):
     text = outcar_head() + outcar_step(-1) + outcar_step(-2, scf=5) + outcar_step(-3) + END
-    (tmp_path / "OUTCAR").write_text(text)
-    structures, report = read(tmp_path / "OUTCAR")
+    structures, report = read_text(tmp_path / "OUTCAR", text)
     assert [s.labels["energy"] for s in structures] == [-1, -3]
     assert [s.frame for s in structures] == [0, 2]
     assert "frame 1 is left out: its electrons are not converged" in report.sentences()[0]
@@ -60,8 +58,7 @@ def test_an_unconverged_step_is_left_out_and_named(tmp_path):
 @situation("VASP | POTCAR in another order than the POSCAR's title | VASP's elements, and said")
 def test_another_order_of_the_potcar_is_said(tmp_path):
     text = outcar_head(("H", "O"), (1, 2), title="O H") + outcar_step(-14.5) + END
-    (tmp_path / "OUTCAR").write_text(text)
-    (structure,), report = read(tmp_path / "OUTCAR")
+    (structure,), report = read_text(tmp_path / "OUTCAR", text)
     assert structure.symbols == ("H", "O", "O")
     assert "the POTCAR's order is H O" in report.sentences()[0]
 
@@ -69,8 +66,9 @@ def test_another_order_of_the_potcar_is_said(tmp_path):
 @situation("VASP | a left-handed cell | read, the sign of the virial kept")
 def test_a_left_handed_outcar_keeps_the_sign_of_its_virial(tmp_path):
     cell = [CELL[1], CELL[0], CELL[2]]
-    (tmp_path / "OUTCAR").write_text(outcar_head() + outcar_step(-14.5, cell=cell) + END)
-    (structure,), _ = read(tmp_path / "OUTCAR")
+    (structure,), _ = read_text(
+        tmp_path / "OUTCAR", outcar_head() + outcar_step(-14.5, cell=cell) + END
+    )
     assert np.linalg.det(structure.box) < 0
     assert structure.labels["virial"][0, 0] == pytest.approx(120.0 / KBAR, rel=1e-6)
 
@@ -114,8 +112,9 @@ def test_names_in_a_poscar_are_elements_or_refused(tmp_path, names, symbols):
     case("VASP | vasprun.xml, a step not converged | left out", True, 5),
 ])  # fmt: skip
 def test_a_vasprun_is_read_step_by_step(tmp_path, close, scf):
-    (tmp_path / "vasprun.xml").write_text(vasprun([(-14.5, 2), (-14.25, scf)], close=close))
-    structures, report = read(tmp_path / "vasprun.xml")
+    structures, report = read_text(
+        tmp_path / "vasprun.xml", vasprun([(-14.5, 2), (-14.25, scf)], close=close)
+    )
     assert [s.labels["energy"] for s in structures] == ([-14.5, -14.25] if scf < 5 else [-14.5])
     assert bool(report.dropped) == (scf == 5 or not close)
     np.testing.assert_allclose(structures[0].coord, COORD, atol=1e-12)
@@ -219,8 +218,7 @@ def test_every_step_of_gaussian_is_read(tmp_path):
         for i, z in enumerate((8, 1)):
             text += f"{i + 1:7}{z:9}{'':7}{0.1:15.9f}{0:15.9f}{0:15.9f}\n"
         text += " -------------\n"
-    (tmp_path / "opt.log").write_text(text)
-    structures, _ = read(tmp_path / "opt.log")
+    structures, _ = read_text(tmp_path / "opt.log", text)
     assert [s.symbols for s in structures] == [("O", "H")] * 2
     assert [s.coord[1, 0] for s in structures] == [1, 2]
     energies = [float(s.labels["energy"]) for s in structures]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from schemas.base.errors import DataError
-from tests.strangers.reading import read
+from tests.strangers.reading import read, read_text
 from tests.strangers.situations import case, situation
 from tests.strangers.vasp import END, outcar_head, outcar_step
 
@@ -23,13 +23,13 @@ def orca_step(distance, energy, gradient=None):
 
 @situation("ORCA | the log of an optimisation | every step; the last geometry has no gradient")
 def test_every_step_of_orca_is_read_with_its_own_forces(tmp_path):
-    (tmp_path / "opt.out").write_text(
+    structures, report = read_text(
+        tmp_path / "opt.out",
         "  * O   R   C   A *\n"
         + orca_step(1.0, -75.5, 0.25)
         + orca_step(1.5, -75.75, 0.125)
-        + orca_step(1.625, -75.8)
+        + orca_step(1.625, -75.8),
     )
-    structures, report = read(tmp_path / "opt.out")
     assert [s.coord[1, 0] for s in structures] == [1.0, 1.5]
     energies = [float(s.labels["energy"]) for s in structures]
     assert energies == pytest.approx([-75.5 * HARTREE, -75.75 * HARTREE])
@@ -52,12 +52,14 @@ def siesta_step(stress):
 
 @situation("SIESTA | a stress, in which tension is positive | the virial is the negative of it")
 def test_the_virial_of_siesta_has_the_sign_of_its_pressure(tmp_path):
-    (tmp_path / "siesta.out").write_text(
+    (structure,), _ = read_text(
+        tmp_path / "siesta.out",
         "redata: Number of Atomic Species   =   2\ninitatom: Reading input\n"
         "Species number: 1 Label: O\nSpecies number: 2 Label: H\n"
-        "initatomlists: Number of atoms, orbitals, and projectors:  2  5  4\n" + siesta_step(-0.004)
+        "initatomlists: Number of atoms, orbitals, and projectors:  2  5  4\n"
+        + siesta_step(-0.004),
+        format_name="siesta/output",
     )
-    (structure,), _ = read(tmp_path / "siesta.out", format_name="siesta/output")
     assert structure.symbols == ("O", "H")
     np.testing.assert_allclose(structure.labels["virial"][0, 0], 0.004 * 125)
 
@@ -103,8 +105,7 @@ def test_steps_of_a_machine_learned_force_field_are_left_out(tmp_path):
     learned = outcar_step(-99.0, scf=0).replace("(eV/Angst)", "(eV/Angst) (ML)")
     learned = learned.replace("free  energy   TOTEN", "free  energy ML TOTEN")
     text = outcar_head() + outcar_step(-14.5) + learned + learned + outcar_step(-14.25) + END
-    (tmp_path / "OUTCAR").write_text(text)
-    structures, report = read(tmp_path / "OUTCAR")
+    structures, report = read_text(tmp_path / "OUTCAR", text)
     assert [s.labels["energy"] for s in structures] == [-14.5, -14.25]
     assert "frames 1, 2 are left out" in report.sentences()[0]
     assert "machine-learned" in report.sentences()[0]
@@ -144,8 +145,7 @@ def pw_output(first):
          "     convergence NOT achieved after 100 iterations: stopping", [-11.0]),
 ])  # fmt: skip
 def test_steps_of_pw_have_an_energy(tmp_path, first, energies):
-    (tmp_path / "pw.out").write_text(pw_output(first))
-    structures, report = read(tmp_path / "pw.out")
+    structures, report = read_text(tmp_path / "pw.out", pw_output(first))
     found = [float(s.labels["energy"]) for s in structures]
     assert found == pytest.approx(np.array(energies) * HARTREE / 2, rel=1e-6)
     assert structures[-1].coord[0, 0] == 0.1

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.base.errors import DataError
-from tests.strangers.reading import read
+from tests.strangers.reading import read, read_text
 from tests.strangers.situations import case
 from tests.strangers.vasp import outcar_head, outcar_step
 
@@ -86,8 +86,7 @@ def test_a_text_is_read_as_people_write_it(tmp_path, name, text, atoms, has_cell
 
 
 def test_forces_of_xsf_are_converted(tmp_path):
-    (tmp_path / "x.xsf").write_text(XSF)
-    (structure,), _ = read(tmp_path / "x.xsf")
+    (structure,), _ = read_text(tmp_path / "x.xsf", XSF)
     assert structure.labels["force"][0, 0] == pytest.approx(2.7211386)
 
 
@@ -118,9 +117,8 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "text", "words"), REFUSED)
 def test_a_text_is_refused_in_words(tmp_path, name, text, words, capfd):
-    (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=words) as caught:
-        read(tmp_path / name)
+        read_text(tmp_path / name, text)
     assert caught.value.message.startswith(str(tmp_path / name))
     assert "Traceback" not in caught.value.message
     assert capfd.readouterr() == ("", "")
@@ -138,7 +136,6 @@ CUTS = [
 def test_a_number_that_is_cut_is_not_believed(tmp_path, name, frame, cut):
     (tmp_path / name).write_text(frame * 2)
     assert len(read(tmp_path / name)[0]) == 2
-    (tmp_path / name).write_text((frame * 2).rstrip("\n")[: 1 - cut or None])
-    structures, reading = read(tmp_path / name)
+    structures, reading = read_text(tmp_path / name, (frame * 2).rstrip("\n")[: 1 - cut or None])
     assert len(structures) == 1
     assert "frame 1 is left out: the file ends in the middle" in reading.sentences()[0]
