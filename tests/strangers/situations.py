@@ -38,7 +38,12 @@ def situation(row: str) -> pytest.MarkDecorator:
             program, a tracker, a format's definition) | what is in the file or what the user did |
             what is right.
     """
-    return pytest.mark.situation(*row.rsplit(" | ", 2))
+    return pytest.mark.situation(*_cells(row))
+
+
+def _cells(row: str) -> list[str]:
+    """Return source, situation and answer of a row; its lines may be broken anywhere."""
+    return " ".join(row.split()).rsplit(" | ", 2)
 
 
 def case(row: str, *values: object, id: str | None = None) -> Any:  # noqa: A002
@@ -57,7 +62,7 @@ def situations() -> Iterator[Situation]:
                     and node.func.id in {situation.__name__, case.__name__}
                 ):
                     name = getattr(item, "name", path.stem)
-                    yield Situation(*ast.literal_eval(node.args[0]).rsplit(" | ", 2), name)
+                    yield Situation(*_cells(ast.literal_eval(node.args[0])), name)
 
 
 def table() -> str:

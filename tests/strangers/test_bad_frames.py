@@ -163,9 +163,8 @@ def test_deviation_keeps_its_rows(make, fault, tmp_path):
         zoo(*arguments, "--strict", "--force")
 
 
-@situation(
-    "an explored trajectory | every frame is bad | rows of nan only, nothing is made of them"
-)
+@situation("""an explored trajectory | every frame is bad | rows of nan only, nothing is made of
+    them""")
 def test_deviation_of_bad_frames_alone(tmp_path):
     arrays, types = water()
     arrays["coord"][:, 0] = arrays["coord"][:, 1]
@@ -184,10 +183,8 @@ def atoms_of(arrays, types, frame):
     return ase.Atoms(symbols, arrays["coord"][frame], cell=arrays["box"][frame], pbc=True)
 
 
-@situation(
-    "extended XYZ of a trajectory | two atoms coincide in one frame | it is written with nan and "
-    "said; the others have their energies"
-)
+@situation("""extended XYZ of a trajectory | two atoms coincide in one frame | it is written with
+    nan and said; the others have their energies""")
 def test_predict_goes_on(tmp_path):
     arrays, types = water()
     spoil(arrays, "coincide")
@@ -321,10 +318,8 @@ def test_fine_tuning_names_the_frame(tmp_path, monkeypatch, fault):
         )
 
 
-@situation(
-    "a folder of two systems | atoms coincide in frame 5 of the second, a cell is gone there | "
-    "zoo predict names the system and the frame in it"
-)
+@situation("""a folder of two systems | atoms coincide in frame 5 of the second, a cell is gone
+    there | zoo predict names the system and the frame in it""")
 def test_predict_names_the_frame_in_its_system(tmp_path):
     arrays, types = water()
     as_npy(tmp_path / "all" / "first", arrays, types)
@@ -353,9 +348,8 @@ def test_predict_takes_a_group(tmp_path):
     assert np.allclose(energies, arrays["energy"] - 0.5, atol=1e-6)
 
 
-@situation(
-    "extended XYZ of a work flow | a name with #: run#2.xyz | a file like any, no group of HDF5"
-)
+@situation("""extended XYZ of a work flow | a name with #: run#2.xyz | a file like any, no group of
+    HDF5""")
 def test_a_hash_in_a_name_is_no_group(tmp_path):
     arrays, types = water()
     place = tmp_path / "run#2.xyz"

@@ -135,10 +135,8 @@ def test_what_a_structure_is_counts(change, atoms, model):
     assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-12)
 
 
-@situation(
-    "ASE structures with charges, magnetic moments, masses, tags | what the model does not see "
-    "changes | nothing is computed again"
-)
+@situation("""ASE structures with charges, magnetic moments, masses, tags | what the model does not
+    see changes | nothing is computed again""")
 def test_what_the_model_does_not_see_costs_nothing(atoms):
     atoms.set_initial_charges(np.arange(len(atoms)))
     atoms.set_initial_magnetic_moments(np.arange(len(atoms)))
@@ -148,28 +146,23 @@ def test_what_the_model_does_not_see_costs_nothing(atoms):
     assert not atoms.calc.calculation_required(atoms, ["energy", "forces", "stress"])
 
 
-@situation(
-    "ASE | calc.fparam changes, then calc.get_potential_energy() without a structure | a new "
-    "energy of the last structure"
-)
+@situation("""ASE | calc.fparam changes, then calc.get_potential_energy() without a structure | a
+    new energy of the last structure""")
 def test_the_last_structure_is_evaluated_with_new_parameters(atoms, model):
     atoms.calc.fparam = [0.9, 0.4]
     expected = energy(model, atoms, [0.9, 0.4], atoms.calc.aparam)
     assert atoms.calc.get_potential_energy() == pytest.approx(expected, abs=1e-12)
 
 
-@situation(
-    "scripts for other calculators | a keyword that means nothing here (head, fparams) when the "
-    "calculator is made | refused: it would change nothing"
-)
+@situation("""scripts for other calculators | a keyword that means nothing here (head, fparams) when
+    the calculator is made | refused: it would change nothing""")
 def test_an_unknown_keyword_is_refused(model):
     with pytest.raises(DataError, match="no parameter fparams, head"):
         Calculator(model, head="H2O", fparams=[1.0])
 
 
-@situation(
-    "files for another model | parameters in a structure whose model takes none | left alone"
-)
+@situation("""files for another model | parameters in a structure whose model takes none | left
+    alone""")
 def test_parameters_for_another_model_are_left_alone(atoms):
     plain = load(GOLDEN / "small" / "model.pt")
     atoms.calc = Calculator(plain)

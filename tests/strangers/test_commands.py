@@ -104,10 +104,8 @@ def registered(workspace):
 
 
 @pytest.mark.parametrize("line", REMOTE)
-@situation(
-    "compute nodes without a network | HF_HUB_OFFLINE or ZOO_OFFLINE is set and the model is not "
-    "here | the network is not touched, and the message says why and what to do"
-)
+@situation("""compute nodes without a network | HF_HUB_OFFLINE or ZOO_OFFLINE is set and the model
+    is not here | the network is not touched, and the message says why and what to do""")
 def test_offline_variables_are_respected(line, registered, no_network, monkeypatch):
     monkeypatch.setenv("ZOO_OFFLINE" if len(line) % 2 else "HF_HUB_OFFLINE", "1")
     code, said = answer(*line.split())
@@ -118,10 +116,8 @@ def test_offline_variables_are_respected(line, registered, no_network, monkeypat
 
 
 @pytest.mark.parametrize("line", ["show Water --remote", "branches Water", "pull Water"])
-@situation(
-    "compute nodes without a network | zoo show or zoo branches of a model that is not here, with "
-    "--offline | the network is not touched; the hint names --offline"
-)
+@situation("""compute nodes without a network | zoo show or zoo branches of a model that is not
+    here, with --offline | the network is not touched; the hint names --offline""")
 def test_the_option_is_respected_too(line, registered, no_network):
     code, said = answer(*line.split(), "--offline")
     assert code != 0
@@ -241,11 +237,9 @@ def strange(tmp_path_factory):
 
 
 @pytest.mark.parametrize("line", SWEEP)
-@situation(
-    "every command, given the wrong file | missing, empty, a folder, junk, a web page, a Git LFS "
-    "pointer, half a file, another kind, a name that is no text, a loop of links, a device | exit "
-    "code other than 0 and words; no traceback, nothing written"
-)
+@situation("""every command, given the wrong file | missing, empty, a folder, junk, a web page, a
+    Git LFS pointer, half a file, another kind, a name that is no text, a loop of links, a device |
+    exit code other than 0 and words; no traceback, nothing written""")
 def test_a_wrong_argument_is_answered_with_words(line, strange, monkeypatch, tmp_path):
     folder, names = strange
     monkeypatch.chdir(folder)
@@ -317,10 +311,8 @@ def test_a_learning_curve_without_anything_to_draw_says_so(workspace):
 AWAY = {"training.training_data.systems": ["data/water", "/cluster/data/ice"]}
 
 
-@situation(
-    "inputs written on a laptop for a cluster | zoo plan, and the data are elsewhere | the hint "
-    "names --no-data; rates, parameters and disk need no data"
-)
+@situation("""inputs written on a laptop for a cluster | zoo plan, and the data are elsewhere | the
+    hint names --no-data; rates, parameters and disk need no data""")
 def test_a_run_is_planned_without_its_data(workspace):
     document = changed(SINGLE_TASK, {"training.validation_data": "<remove>", **AWAY})
     Path("input.json").write_text(json.dumps(document))
@@ -348,10 +340,8 @@ def test_a_run_is_planned_without_its_data(workspace):
 
 
 @pytest.mark.parametrize("width", [30, 60, 80, 100])
-@situation(
-    "multi-task inputs with many branches, narrow terminals | zoo plan: columns are broken, the "
-    "first one is gone | a table goes on below with its first column; no number is broken"
-)
+@situation("""multi-task inputs with many branches, narrow terminals | zoo plan: columns are broken,
+    the first one is gone | a table goes on below with its first column; no number is broken""")
 def test_wide_tables_go_on_below(width, workspace, monkeypatch):
     names = [f"Domains_Alloy_branch_{number}" for number in range(6)]
     document = changed(MULTI_TASK, {

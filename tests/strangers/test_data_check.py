@@ -177,9 +177,8 @@ def test_strained_crystals_tell_virials_by_energies(change, said, tmp_path):
     assert "energies change" in finding.message
 
 
-@situation(
-    "a cluster with virials | virials of the other sign | found: they are positions times forces"
-)
+@situation("""a cluster with virials | virials of the other sign | found: they are positions times
+    forces""")
 def test_virials_of_clusters_are_exact(tmp_path):
     frames = rattled(Octahedron("Cu", 3, 1), 10)
     folder = write(tmp_path / "cluster", frames)
@@ -211,9 +210,8 @@ def test_six_numbers_filled_up(tmp_path, copper):
     assert "ZOO462" in [item.code for item in report.findings]
 
 
-@situation(
-    "placeholder labels | forces of 0 on atoms that are off their places | said: leave them out"
-)
+@situation("""placeholder labels | forces of 0 on atoms that are off their places | said: leave them
+    out""")
 def test_forces_of_zero_that_cannot_be(tmp_path, copper):
     def no_forces(arrays):
         arrays["force"][:] = 0

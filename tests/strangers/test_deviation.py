@@ -82,10 +82,8 @@ def test_models_are_compared_element_by_element(type_map, with_type_map, frames,
     np.testing.assert_allclose(other.values, expected.values, rtol=1e-9, atol=1e-12)
 
 
-@situation(
-    "a model of one component | an element in the data that one of the models does not know | "
-    "refused, with the element, the system and the model"
-)
+@situation("""a model of one component | an element in the data that one of the models does not know
+    | refused, with the element, the system and the model""")
 def test_an_element_that_one_model_lacks_is_named(with_type_map, frames, tmp_path):
     data = write_system(tmp_path / "system", frames)
     models = [with_type_map(("O", "H")), with_type_map(("C", "O"))]
@@ -101,10 +99,8 @@ def test_an_element_that_one_model_lacks_is_named(with_type_map, frames, tmp_pat
     assert "leave the system or the model out" in refusal.value.hint
 
 
-@situation(
-    "systems without type_map.raw | type numbers that mean other elements for each of the models "
-    "| refused, says to write type_map.raw"
-)
+@situation("""systems without type_map.raw | type numbers that mean other elements for each of the
+    models | refused, says to write type_map.raw""")
 def test_type_numbers_without_names_are_not_guessed(with_type_map, frames, tmp_path):
     data = write_system(tmp_path / "system", frames)
     (data / "type_map.raw").unlink()

@@ -112,10 +112,8 @@ def test_a_flood_is_one_finding(make, code, number):
     assert len("\n".join(render(report, "concise")).splitlines()) < 10
 
 
-@situation(
-    "data folders with a thousand broken systems | 1000 systems are entries of their own and each "
-    "lacks its type.raw | one finding"
-)
+@situation("""data folders with a thousand broken systems | 1000 systems are entries of their own
+    and each lacks its type.raw | one finding""")
 def test_a_thousand_bad_systems_are_one_finding():
     names = [f"data/bad{number}" for number in range(1000)]
     for name in names:
@@ -142,10 +140,8 @@ def test_one_fix_mends_all_places():
     assert all(section["fitting_net"] == {"neuron": [8, 8]} for section in sections)
 
 
-@situation(
-    "editors and continuous integration | a finding of a thousand places in --format github, "
-    "concise, json, sarif, or an editor | each says the count; those that can, the places"
-)
+@situation("""editors and continuous integration | a finding of a thousand places in --format
+    github, concise, json, sarif, or an editor | each says the count; those that can, the places""")
 def test_every_renderer_shows_the_count():
     text = json.dumps(missing("data/water", *(f"data/{n}" for n in range(1186))), indent=1)
     report = check_text(text)

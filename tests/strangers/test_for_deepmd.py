@@ -160,10 +160,8 @@ def test_the_flat_layout_stays_the_network_it_was(added, expected):
     assert not [item for item in report.diagnostics if item.code == "ZOO102"]
 
 
-@situation(
-    "a present input with an old key | one flat key beside the sections of today | the key moves; "
-    "nothing else is added"
-)
+@situation("""a present input with an old key | one flat key beside the sections of today | the key
+    moves; nothing else is added""")
 def test_a_stray_flat_key_adds_nothing():
     today = training_input()["model"]["descriptor"]
     del today["repformer"]["nlayers"]
@@ -172,20 +170,16 @@ def test_a_stray_flat_key_adds_nothing():
     assert not set(FORMER) & set(descriptor["repformer"])
 
 
-@situation(
-    "deepmd-kit 3.0.0a0 input | the flat layout with batch normalisation, which is gone | no fix "
-    "is offered: it would be another network"
-)
+@situation("""deepmd-kit 3.0.0a0 input | the flat layout with batch normalisation, which is gone |
+    no fix is offered: it would be another network""")
 def test_batch_normalisation_has_no_fix():
     descriptor, report = fixed_descriptor({**FLAT, "repformer_do_bn_mode": "component"})
     assert descriptor["repformer_do_bn_mode"] == "component"
     assert not report.ok
 
 
-@situation(
-    "deepmd-kit 3.0.0a0 | the flat layout with that version's weights | the fixed input gives "
-    "that version's descriptor, to rounding"
-)
+@situation("""deepmd-kit 3.0.0a0 | the flat layout with that version's weights | the fixed input
+    gives that version's descriptor, to rounding""")
 def test_the_fixed_flat_layout_computes_what_it_did():
     """The numbers are of 3.0.0a0's own descriptor with random weights, under today's names."""
     recorded = dict(np.load(Path(__file__).parent / "flat_layout.npz"))
@@ -212,10 +206,8 @@ def test_the_fixed_flat_layout_computes_what_it_did():
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
 
 
-@situation(
-    "a hybrid of se_atten and se_uni, before 3.0 | batch normalisation in se_uni | no fix is "
-    "offered, not even an unsafe one"
-)
+@situation("""a hybrid of se_atten and se_uni, before 3.0 | batch normalisation in se_uni | no fix
+    is offered, not even an unsafe one""")
 def test_a_hybrid_with_batch_normalisation_is_left_alone():
     first = {"type": "se_atten", "sel": 30, "rcut": 4.0, "rcut_smth": 0.5, "attn_layer": 0}
     second = {"type": "se_uni", "sel": 12, "rcut": 3.0, "rcut_smth": 0.5}

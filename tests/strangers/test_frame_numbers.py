@@ -24,10 +24,9 @@ def frames():
     return found
 
 
-@situation(
-    "an explored trajectory of several compositions | atoms coincide in frame 3, coordinates are "
-    "NaN in frame 4 | rows of nan beside the numbers that these frames have in the file"
-)
+@situation("""an explored trajectory of several compositions | atoms coincide in frame 3,
+    coordinates are NaN in frame 4 | rows of nan beside the numbers that these frames have in the
+    file""")
 def test_the_rows_of_a_trajectory_have_its_numbers(tmp_path):
     explored = frames()
     explored[4].positions[0] = np.nan
@@ -41,10 +40,8 @@ def test_the_rows_of_a_trajectory_have_its_numbers(tmp_path):
     assert "frame 3: atoms 0 and 1 are at the same place" in output.read_text()
 
 
-@situation(
-    "ASE .traj in zoo test | a label is NaN in frame 0, atoms coincide in frame 3 | the bad frame "
-    "is frame 3, as in the file"
-)
+@situation("""ASE .traj in zoo test | a label is NaN in frame 0, atoms coincide in frame 3 | the bad
+    frame is frame 3, as in the file""")
 def test_frames_before_that_are_left_out_count(tmp_path):
     labelled = frames()
     for number, atoms in enumerate(labelled):
@@ -56,10 +53,8 @@ def test_frames_before_that_are_left_out_count(tmp_path):
     assert "frame 0 is left out: energy has NaN" in result.stderr
 
 
-@situation(
-    "zoo predict | one structure of many has an element that the model does not know | a row with "
-    "the reason; the others are evaluated"
-)
+@situation("""zoo predict | one structure of many has an element that the model does not know | a
+    row with the reason; the others are evaluated""")
 def test_an_unknown_element_costs_its_own_structure_only(tmp_path):
     files = [*frames()[:2], Atoms("Cu", cell=[9] * 3, pbc=True)]
     ase.io.write(tmp_path / "x.xyz", files)

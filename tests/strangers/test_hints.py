@@ -52,11 +52,9 @@ def models(here):
     return here
 
 
-@situation(
-    "multi-task checkpoints compared with single-task ones | zoo compare a=A.pt b=MULTI.pt; the "
-    "hint says --branch, which the command did not have | MODEL:BRANCH for one model, --branch "
-    "for those that name none"
-)
+@situation("""multi-task checkpoints compared with single-task ones | zoo compare a=A.pt b=MULTI.pt;
+    the hint says --branch, which the command did not have | MODEL:BRANCH for one model, --branch
+    for those that name none""")
 def test_each_model_of_a_comparison_has_its_branch(models):
     with pytest.raises(CheckpointError) as refused:
         run("compare", "a=single.pt", "b=multi.pt", "-s", "data/water")
@@ -80,10 +78,8 @@ def test_each_model_of_a_timing_has_its_branch(models):
     ]
 
 
-@situation(
-    "ensembles of which one model is multi-task | zoo deviation -m A.pt -m MULTI.pt --branch "
-    "water: A.pt has no branch `water` | --branch is that of the multi-task models only"
-)
+@situation("""ensembles of which one model is multi-task | zoo deviation -m A.pt -m MULTI.pt
+    --branch water: A.pt has no branch `water` | --branch is that of the multi-task models only""")
 def test_a_branch_of_several_models_is_that_of_those_that_have_branches(models):
     words = ["-m", "single.pt", "-m", "multi.pt", "-s", "data/water", "--branch", "water", "--json"]
     (system,) = json.loads(run("deviation", *words).stdout)["systems"]
@@ -121,10 +117,8 @@ MODES = [
 
 
 @pytest.mark.parametrize(("mode", "branch", "told"), MODES)
-@situation(
-    "fine-tuning with --bias-mode none | ZOO604 says that the energy bias is shifted to the data "
-    "| what the options do to the bias is what is said"
-)
+@situation("""fine-tuning with --bias-mode none | ZOO604 says that the energy bias is shifted to the
+    data | what the options do to the bias is what is said""")
 def test_what_is_taken_from_a_checkpoint_is_told_as_it_is_done(mode, branch, told, here):
     write_system(here / "data" / "water")
     write_system(here / "data" / "ice")
@@ -146,10 +140,9 @@ def test_what_is_taken_from_a_checkpoint_is_told_as_it_is_done(mode, branch, tol
         (["--bias-mode", "set"], "--bias-mode"),
     ],
 )
-@situation(
-    "options of fine-tuning beside --restart | --bias-mode or --use-pretrain-script does nothing "
-    "there and nobody says so | a warning (ZOO620) names the option that would make it count"
-)
+@situation("""options of fine-tuning beside --restart | --bias-mode or --use-pretrain-script does
+    nothing there and nobody says so | a warning (ZOO620) names the option that would make it
+    count""")
 def test_an_option_without_effect_is_named(words, option, models, monkeypatch):
     import dpa2.training.run
 
@@ -201,11 +194,9 @@ def diagnostics(*words, code=0):
     return json.loads(result.stdout)["files"][0]["diagnostics"]
 
 
-@situation(
-    "fine-tuning on a denser system than the pretrained model's | nsel 100: ZOO442 says `set it "
-    "to 128`, then ZOO602 says `write 100 as in the checkpoint` | a warning: 100 is fixed by the "
-    "weights, so many pairs are left out, the way out"
-)
+@situation("""fine-tuning on a denser system than the pretrained model's | nsel 100: ZOO442 says
+    `set it to 128`, then ZOO602 says `write 100 as in the checkpoint` | a warning: 100 is fixed by
+    the weights, so many pairs are left out, the way out""")
 @pytest.mark.parametrize("option", ["--finetune", "--restart", "--init-model"])
 def test_a_list_that_the_weights_fix_is_no_dead_end(option, short_lists):
     alone = {item["code"]: item for item in diagnostics(code=1)}
@@ -226,10 +217,8 @@ def test_a_list_that_the_weights_fix_is_no_dead_end(option, short_lists):
     assert f"{100 * share:.3g} % of the pairs within 6 Å are left out" in told["message"]
 
 
-@situation(
-    "fine-tuning on a denser system, hints obeyed | applying each hint in turn leads from one "
-    "error to the other and back | writing what the hints say ends without an error"
-)
+@situation("""fine-tuning on a denser system, hints obeyed | applying each hint in turn leads from
+    one error to the other and back | writing what the hints say ends without an error""")
 def test_hints_about_neighbours_do_not_contradict_each_other(short_lists):
     path = "model.descriptor.repinit.nsel"
     Path("input.json").write_text(json.dumps(changed(short_lists, {path: 176})))
@@ -282,10 +271,9 @@ def faulty_inputs():
 
 
 @pytest.mark.slow
-@situation(
-    "hints of the validator, obeyed one after the other | one diagnostic says `write A`, the next "
-    "one `write B` for the same key | obeying never leads back to a text that was there before"
-)
+@situation("""hints of the validator, obeyed one after the other | one diagnostic says `write A`,
+    the next one `write B` for the same key | obeying never leads back to a text that was there
+    before""")
 def test_obeying_hints_never_leads_in_a_circle(here):
     for name in ("water", "ice"):
         write_system(here / "data" / name)

@@ -130,10 +130,8 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("name", ["model.ckpt.pt", "model", "model.dp", "model.pt2", "link.pt"])
-@situation(
-    "a stranger's checkpoint | TorchScript under another name: .pt, .dp, .pt2, none, a link | "
-    "refused as a program; rename it to .pth to run it"
-)
+@situation("""a stranger's checkpoint | TorchScript under another name: .pt, .dp, .pt2, none, a link
+    | refused as a program; rename it to .pth to run it""")
 def test_a_program_is_not_run_by_another_name(
     name: str, program: Path, place: Path, nothing_runs: None
 ) -> None:
@@ -147,10 +145,8 @@ def test_a_program_is_not_run_by_another_name(
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-@situation(
-    "a stranger's checkpoint | a TorchScript archive named model.ckpt.pt given to a command | "
-    "every command that takes a model refuses it in words"
-)
+@situation("""a stranger's checkpoint | a TorchScript archive named model.ckpt.pt given to a command
+    | every command that takes a model refuses it in words""")
 def test_no_command_runs_a_program_called_checkpoint(
     command: list[str], program: Path, place: Path, nothing_runs: None
 ) -> None:
@@ -170,10 +166,8 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("content", "name"), PAIRS, ids=["-as-".join(pair) for pair in PAIRS])
-@situation(
-    "a stranger's model | any kind of model under the name of any other kind | refused: what it "
-    "is and how its name must end"
-)
+@situation("""a stranger's model | any kind of model under the name of any other kind | refused:
+    what it is and how its name must end""")
 def test_name_and_content_agree(
     content: str, name: str, models: dict[str, Path], tmp_path: Path, nothing_runs: None
 ) -> None:
@@ -194,10 +188,8 @@ def test_rightly_named_files_pass(models: dict[str, Path]) -> None:
         assert format_of(models[suffix]).read(models[suffix], None).model.type_map == ["O", "H"]
 
 
-@situation(
-    "a stranger's frozen model | zoo convert stranger.pth x.pt, with code that runs as "
-    "TorchScript opens the file | read as data or refused, never opened as a program"
-)
+@situation("""a stranger's frozen model | zoo convert stranger.pth x.pt, with code that runs as
+    TorchScript opens the file | read as data or refused, never opened as a program""")
 def test_conversion_reads_programs_as_data(
     program: Path, models: dict[str, Path], tmp_path: Path, nothing_runs: None
 ) -> None:
@@ -223,10 +215,8 @@ def places_of(path: Path) -> Callable[[int], str]:
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
-@situation(
-    "a disk or a network | one bit of a model file is flipped, 100 times at random | damage to "
-    "any content is an error; bits unseen lie in headers that are not read"
-)
+@situation("""a disk or a network | one bit of a model file is flipped, 100 times at random | damage
+    to any content is an error; bits unseen lie in headers that are not read""")
 def test_flipped_bits_are_seen(suffix: str, models: dict[str, Path], tmp_path: Path) -> None:
     whole = models[suffix].read_bytes()
     part_of = places_of(models[suffix])
@@ -252,11 +242,9 @@ def test_flipped_bits_are_seen(suffix: str, models: dict[str, Path], tmp_path: P
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
-@situation(
-    "a disk or a network | each bit of an entry of the zip archive's directory is flipped, one "
-    "after the other | an error, or the same model: a tensor called a folder would be memory that "
-    "nobody filled"
-)
+@situation("""a disk or a network | each bit of an entry of the zip archive's directory is flipped,
+    one after the other | an error, or the same model: a tensor called a folder would be memory that
+    nobody filled""")
 def test_flipped_bits_of_the_directory(
     suffix: str, models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -280,10 +268,8 @@ def test_flipped_bits_of_the_directory(
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
-@situation(
-    "a disk or a network | a flipped bit within the numbers of one tensor | named as damage "
-    "(CRC-32) wherever the model is used"
-)
+@situation("""a disk or a network | a flipped bit within the numbers of one tensor | named as damage
+    (CRC-32) wherever the model is used""")
 def test_damage_to_a_tensor_is_named(suffix: str, models: dict[str, Path], place: Path) -> None:
     content = bytearray(models[suffix].read_bytes())
     part_of = places_of(models[suffix])
@@ -339,10 +325,8 @@ def test_hdf5_models_are_bounded(write: Callable[[Path], None], words: str, tmp_
         read_hdf5(tmp_path / "x.dp")
 
 
-@situation(
-    "a stranger's checkpoint | a file name that is a piece of a program, given to zoo md | it "
-    "does not reach the scripts that are written"
-)
+@situation("""a stranger's checkpoint | a file name that is a piece of a program, given to zoo md |
+    it does not reach the scripts that are written""")
 def test_names_of_files_do_not_reach_scripts(place: Path) -> None:
     name = 'x."""\nimport os\nos.mkdir("owned")\n"""'
     shutil.copy(SMALL, place / name)

@@ -41,10 +41,8 @@ ENDLESS = "a: &a [1, *a]\n"
 
 
 @pytest.mark.parametrize("text", [LAUGHS, MERGED, ENDLESS], ids=["laughs", "merged", "endless"])
-@situation(
-    "a stranger's .yaml | references that stand for billions of values, by lists, by merged keys, "
-    "by themselves | refused before anything is built: as model, as input, as registry"
-)
+@situation("""a stranger's .yaml | references that stand for billions of values, by lists, by merged
+    keys, by themselves | refused before anything is built: as model, as input, as registry""")
 def test_references_do_not_multiply_a_text(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
@@ -91,10 +89,8 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
-@situation(
-    "a stranger's folder | a model, a curve or a system that is a FIFO or a device (/dev/zero) | "
-    "refused in words; nothing hangs or fills the memory"
-)
+@situation("""a stranger's folder | a model, a curve or a system that is a FIFO or a device
+    (/dev/zero) | refused in words; nothing hangs or fills the memory""")
 def test_what_never_ends_is_not_read(reader: Callable[[Path], object], tmp_path: Path) -> None:
     for name, node in nodes(tmp_path).items():
         with pytest.raises(ZooError) as caught:
@@ -109,10 +105,8 @@ def test_what_never_ends_is_not_hashed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inside", ["set.000/coord.npy", "set.000/energy.npy", "type_map.raw"])
-@situation(
-    "a stranger's data set | a FIFO or a link to /dev/zero in place of an array or a list of "
-    "elements | refused or absent; nothing hangs"
-)
+@situation("""a stranger's data set | a FIFO or a link to /dev/zero in place of an array or a list
+    of elements | refused or absent; nothing hangs""")
 def test_a_pipe_among_data_is_not_read(inside: str, tmp_path: Path) -> None:
     with np.load(GOLDEN / "small" / "expected.npz") as frames:
         write_system(tmp_path / "data", dict(frames))
@@ -187,10 +181,8 @@ def test_hdf5_data_lie_in_their_file(
         open_systems([tmp_path / "x.h5"], ["O", "H"])
 
 
-@situation(
-    "HDF5 files of other programs | arrays packed with a filter that is not installed here (LZ4 "
-    "and the like) | said in words, with the array's place; of a model and of data"
-)
+@situation("""HDF5 files of other programs | arrays packed with a filter that is not installed here
+    (LZ4 and the like) | said in words, with the array's place; of a model and of data""")
 def test_filters_that_are_not_here_are_said(tmp_path: Path) -> None:
     hdf5_system(tmp_path / "x.h5")
     with h5py.File(tmp_path / "x.dp", "w") as file:
@@ -247,10 +239,8 @@ class Touches:
         return Path("touched").touch, ()
 
 
-@situation(
-    "a stranger's checkpoint | a bare pickle named model.pt, as PyTorch wrote before 1.6 | "
-    "refused without asking torch, which would believe its sizes"
-)
+@situation("""a stranger's checkpoint | a bare pickle named model.pt, as PyTorch wrote before 1.6 |
+    refused without asking torch, which would believe its sizes""")
 def test_bare_pickles_are_no_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torch.load", None)
@@ -261,10 +251,8 @@ def test_bare_pickles_are_no_checkpoints(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ["old.traj", "x.pckl", "x.db", "x.npy", "frames"])
-@situation(
-    "a stranger's structures | a pickle named as a trajectory of ASE, a data base, an array, with "
-    "no ending | refused; nothing in it is run"
-)
+@situation("""a stranger's structures | a pickle named as a trajectory of ASE, a data base, an
+    array, with no ending | refused; nothing in it is run""")
 def test_pickles_are_no_structures(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,10 +264,8 @@ def test_pickles_are_no_structures(
     assert not Path("touched").exists()
 
 
-@situation(
-    "a copy cut short | an LMDB data base shorter than it says, which kills whoever maps it | "
-    "refused before it is mapped: truncated"
-)
+@situation("""a copy cut short | an LMDB data base shorter than it says, which kills whoever maps it
+    | refused before it is mapped: truncated""")
 def test_a_short_lmdb_does_not_kill_us(tmp_path: Path) -> None:
     lmdb_system(tmp_path / "x.lmdb")
     data = tmp_path / "x.lmdb" / "data.mdb"
@@ -288,10 +274,8 @@ def test_a_short_lmdb_does_not_kill_us(tmp_path: Path) -> None:
         open_systems([tmp_path / "x.lmdb"], ["O", "H"])
 
 
-@situation(
-    "a stranger's statistics file | a .npy that claims terabytes, an HDF5 file with a link "
-    "elsewhere | refused before memory is taken"
-)
+@situation("""a stranger's statistics file | a .npy that claims terabytes, an HDF5 file with a link
+    elsewhere | refused before memory is taken""")
 def test_statistics_are_bounded(tmp_path: Path) -> None:
     folder = tmp_path / "stat" / "O H"
     folder.mkdir(parents=True)
@@ -304,10 +288,8 @@ def test_statistics_are_bounded(tmp_path: Path) -> None:
         StatisticsFile(tmp_path / "stat.h5", ["O", "H"], read_only=True)._read_hdf5(["bias"])
 
 
-@situation(
-    "a stranger's input | an input that never ends or is gigabytes long | refused after 64 MB; a "
-    "pipe is read"
-)
+@situation("""a stranger's input | an input that never ends or is gigabytes long | refused after 64
+    MB; a pipe is read""")
 def test_inputs_are_bounded(tmp_path: Path) -> None:
     (tmp_path / "zero.json").symlink_to("/dev/zero")
     (item,) = check_file(tmp_path / "zero.json").diagnostics
@@ -320,10 +302,8 @@ def test_inputs_are_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@situation(
-    "a disk, a network, a stranger | mutated files of every kind that is read (bits, lengths, "
-    "pieces lost, doubled, moved) | each is read or refused in words; memory is bounded"
-)
+@situation("""a disk, a network, a stranger | mutated files of every kind that is read (bits,
+    lengths, pieces lost, doubled, moved) | each is read or refused in words; memory is bounded""")
 def test_mutated_files_are_read_or_refused(kind: str) -> None:
     found = fuzz(kind, range(12))
     assert not found.failures
@@ -331,10 +311,8 @@ def test_mutated_files_are_read_or_refused(kind: str) -> None:
     assert found.grown < 300 * 2**20
 
 
-@situation(
-    "`stat_file` | a device or a pipe in the place of the statistics file | refused at once; a "
-    "pipe is not waited for"
-)
+@situation("""`stat_file` | a device or a pipe in the place of the statistics file | refused at
+    once; a pipe is not waited for""")
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_statistics_are_not_read_from_pipes(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "stat.hdf5"

@@ -70,10 +70,8 @@ def command_at(text: str) -> tuple[str, str] | None:
     return name, re.split(r"[`;,)\n]|&&|: | and | or |\. ", text, maxsplit=1)[0]
 
 
-@situation(
-    "hints of this program | a hint names an option that the command lacks | every command and "
-    "option that a message names exists"
-)
+@situation("""hints of this program | a hint names an option that the command lacks | every command
+    and option that a message names exists""")
 def test_every_command_and_option_that_a_message_names_exists():
     everywhere = set().union(*COMMANDS.values()) | OTHERS
     named, wrong = 0, []
@@ -106,10 +104,8 @@ KEY = re.compile(r"\b(?:model|training|learning_rate|loss|optimizer|validating)(
 FILES = (".pt", ".pth", ".pt2", ".yaml", ".out", ".dp", ".ckpt", ".json", ".savedmodel", ".hlo")
 
 
-@situation(
-    "hints of this program | a hint names a key by a path that does not exist | every path of a "
-    "key that a message names can be explained"
-)
+@situation("""hints of this program | a hint names a key by a path that does not exist | every path
+    of a key that a message names can be explained""")
 def test_every_key_that_a_message_names_exists():
     found = {key for _, _, text in messages() for key in KEY.findall(text)}
     found = {
@@ -119,11 +115,9 @@ def test_every_key_that_a_message_names_exists():
     assert len(found) > 10
 
 
-@situation(
-    "multi-task inputs | zoo explain of model_dict, shared_dict, model_prob.water, "
-    "model/descriptor | every key of both schemas is explained, as a path of dots or slashes, in "
-    "a branch or alone"
-)
+@situation("""multi-task inputs | zoo explain of model_dict, shared_dict, model_prob.water,
+    model/descriptor | every key of both schemas is explained, as a path of dots or slashes, in a
+    branch or alone""")
 def test_every_key_of_a_multi_task_input_is_explained():
     for name in _paths():
         key = explain_path(name)

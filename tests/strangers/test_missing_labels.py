@@ -40,10 +40,8 @@ def codes(config, *words):
     return result.exit_code, [item["code"] for item in found if item["severity"] == "error"]
 
 
-@situation(
-    "a set of forces without energies | the loss trains forces alone | trains; the energies of "
-    "the elements are 0, as in deepmd-kit, and that is said"
-)
+@situation("""a set of forces without energies | the loss trains forces alone | trains; the energies
+    of the elements are 0, as in deepmd-kit, and that is said""")
 @pytest.mark.parametrize("system", ["f", "b"])
 def test_forces_train_without_energies(config, system):
     config["training"]["training_data"]["systems"] = [system]
@@ -53,10 +51,9 @@ def test_forces_train_without_energies(config, system):
     assert not read_checkpoint("model.ckpt-4.pt").tensors[BIAS].any()
 
 
-@situation(
-    "a set of forces without energies | a model is fine-tuned to it, or its bias is to be changed "
-    "after training | the energies of the elements stay those of the model, and that is said"
-)
+@situation("""a set of forces without energies | a model is fine-tuned to it, or its bias is to be
+    changed after training | the energies of the elements stay those of the model, and that is
+    said""")
 def test_fine_tuning_to_forces_keeps_the_energies(config):
     energies = {**config, "loss": {}}
     energies["training"] = {**config["training"], "training_data": {"systems": ["b"]}}
@@ -73,10 +70,8 @@ def test_fine_tuning_to_forces_keeps_the_energies(config):
     assert torch.equal(before, after)
 
 
-@situation(
-    "a set of forces without energies | the loss trains energies, too | an error of validate; "
-    "said what to set to train forces alone"
-)
+@situation("""a set of forces without energies | the loss trains energies, too | an error of
+    validate; said what to set to train forces alone""")
 def test_energies_that_are_trained_must_be_there(config):
     config["loss"] = {}
     assert codes(config) == (1, ["ZOO634"])
@@ -86,10 +81,8 @@ def test_energies_that_are_trained_must_be_there(config):
     assert codes(config) == (0, [])
 
 
-@situation(
-    "HDF5 data of forces without energies | the loss trains energies, too | an error of validate, "
-    "which reads the data"
-)
+@situation("""HDF5 data of forces without energies | the loss trains energies, too | an error of
+    validate, which reads the data""")
 def test_energies_in_other_containers_are_looked_for(config):
     config["loss"] = {}
     place = to_hdf5(Path("f"), Path("f.h5"), "one")
@@ -97,11 +90,9 @@ def test_energies_in_other_containers_are_looked_for(config):
     assert codes(config) == (1, ["ZOO634"])
 
 
-@situation(
-    "systems of different labels | a batch has no label that the loss trains (forces alone, a "
-    "system of energies alone) | a step that trains nothing, as in deepmd-kit; said once, with "
-    "the system"
-)
+@situation("""systems of different labels | a batch has no label that the loss trains (forces alone,
+    a system of energies alone) | a step that trains nothing, as in deepmd-kit; said once, with the
+    system""")
 def test_a_batch_without_labels_trains_nothing(config):
     config["training"]["training_data"] = {"systems": ["f", "e"], "sys_probs": [0.0, 1.0]}
     result = zoo(config, "train")
@@ -111,10 +102,8 @@ def test_a_batch_without_labels_trains_nothing(config):
     assert all(torch.equal(states[0][name], tensor) for name, tensor in states[1].items())
 
 
-@situation(
-    "systems of different labels | batches with and without labels follow each other | training "
-    "goes on; rows without labels are nan in the learning curve"
-)
+@situation("""systems of different labels | batches with and without labels follow each other |
+    training goes on; rows without labels are nan in the learning curve""")
 def test_batches_with_and_without_labels(config):
     data = {"systems": ["f", "e"], "auto_prob": "prob_uniform"}
     config["training"] |= {"training_data": data, "numb_steps": 12}
@@ -123,10 +112,8 @@ def test_batches_with_and_without_labels(config):
     assert 0 < np.isnan(errors).sum() < 12
 
 
-@situation(
-    "a set of energies without forces | the loss trains forces alone | an error of validate and "
-    "of train: nothing would be trained"
-)
+@situation("""a set of energies without forces | the loss trains forces alone | an error of validate
+    and of train: nothing would be trained""")
 def test_data_without_any_trained_label(config):
     config["training"]["training_data"]["systems"] = ["e"]
     assert codes(config) == (1, ["ZOO635"])

@@ -43,10 +43,8 @@ def is_complete():
 
 
 @pytest.mark.slow
-@situation(
-    "zoo train input.json 2>&1 | head | the reader of the log has gone after the first line | the "
-    "training goes on to its end; exit code 0"
-)
+@situation("""zoo train input.json 2>&1 | head | the reader of the log has gone after the first line
+    | the training goes on to its end; exit code 0""")
 def test_a_training_outlives_the_reader_of_its_log(long):
     command = zoo("train", "input.json", "--json")
     process = subprocess.Popen(
@@ -58,10 +56,8 @@ def test_a_training_outlives_the_reader_of_its_log(long):
     assert is_complete()
 
 
-@situation(
-    "ssh | the terminal is closed (SIGHUP, then EIO) while the bar is shown | the training goes "
-    "on to its end; exit code 0"
-)
+@situation("""ssh | the terminal is closed (SIGHUP, then EIO) while the bar is shown | the training
+    goes on to its end; exit code 0""")
 def test_a_training_outlives_its_terminal(long):
     master, slave = os.openpty()
     # The first terminal that the head of a session opens is the one that controls it.
@@ -86,10 +82,8 @@ with open("file", "w") as file:
 """
 
 
-@situation(
-    "a starter of daemons | stdin, stdout and stderr are closed from the start | no file is "
-    "opened in the place of a stream, where messages would go into it"
-)
+@situation("""a starter of daemons | stdin, stdout and stderr are closed from the start | no file is
+    opened in the place of a stream, where messages would go into it""")
 def test_streams_that_are_closed_from_the_start(tmp_path):
     shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", OPENED]
     assert subprocess.run(shell, env=ENVIRONMENT, check=False, cwd=tmp_path).returncode == 0
@@ -114,10 +108,8 @@ class Failing:
         raise OSError(errno.EBADF, "no descriptor")
 
 
-@situation(
-    "pipes, terminals, log files | a write of the log fails: no reader, hung-up terminal, full "
-    "disk, full pipe, closed file | the line is dropped and the program goes on"
-)
+@situation("""pipes, terminals, log files | a write of the log fails: no reader, hung-up terminal,
+    full disk, full pipe, closed file | the line is dropped and the program goes on""")
 @pytest.mark.parametrize(
     "error",
     [
@@ -135,10 +127,8 @@ def test_what_cannot_be_written_is_dropped(error, monkeypatch):
     assert LastingStream(None).write("line") == 4
 
 
-@situation(
-    "a logger of a library | it takes stderr for its own during a training, and closes it at the "
-    "end | stderr stays open; nothing is raised"
-)
+@situation("""a logger of a library | it takes stderr for its own during a training, and closes it
+    at the end | stderr stays open; nothing is raised""")
 def test_loggers_do_not_close_our_streams(tmp_path):
     with (tmp_path / "log").open("w") as file:
         stream = LastingStream(file)
@@ -165,10 +155,8 @@ def test_a_full_disk_may_have_room_again(monkeypatch):
     assert "".join(lines) == "kept"
 
 
-@situation(
-    "nohup, or a program that handles SIGHUP itself | a training is started there from Python | "
-    "what they have set stays"
-)
+@situation("""nohup, or a program that handles SIGHUP itself | a training is started there from
+    Python | what they have set stays""")
 def test_another_answer_to_a_hangup_stays(monkeypatch):
     before = signal.signal(signal.SIGHUP, lambda *_: None)
     try:
@@ -183,10 +171,8 @@ def test_another_answer_to_a_hangup_stays(monkeypatch):
         signal.signal(signal.SIGHUP, before)
 
 
-@situation(
-    "a full disk, a quota | a checkpoint cannot be written in the middle of a run | the message "
-    "says why and from which whole checkpoint to go on"
-)
+@situation("""a full disk, a quota | a checkpoint cannot be written in the middle of a run | the
+    message says why and from which whole checkpoint to go on""")
 def test_a_full_disk_at_a_checkpoint(long, monkeypatch):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     write = Trainer.save
@@ -209,10 +195,8 @@ def test_a_full_disk_at_a_checkpoint(long, monkeypatch):
     assert not list(Path().glob(".*"))
 
 
-@situation(
-    "a full disk, a quota | the learning curve cannot be written in the middle of a run | the "
-    "message says why and from which whole checkpoint to go on"
-)
+@situation("""a full disk, a quota | the learning curve cannot be written in the middle of a run |
+    the message says why and from which whole checkpoint to go on""")
 def test_a_full_disk_at_the_learning_curve(long, monkeypatch):
     def append(stream, text):
         if text.split()[0] == "5":
@@ -227,10 +211,8 @@ def test_a_full_disk_at_the_learning_curve(long, monkeypatch):
     assert read_checkpoint("model.ckpt.pt").steps_done == 4
 
 
-@situation(
-    "zoo list | head | the reader of a result has gone, or stdout is closed or full | quiet for a "
-    "reader that has gone, a sentence for a full disk, never a traceback"
-)
+@situation("""zoo list | head | the reader of a result has gone, or stdout is closed or full | quiet
+    for a reader that has gone, a sentence for a full disk, never a traceback""")
 @pytest.mark.parametrize(
     ("redirection", "code", "said"),
     [

@@ -38,10 +38,8 @@ def target_of(command: list[str]) -> Path:
 
 @pytest.mark.parametrize("there", [True, False], ids=["link", "dangling link"])
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-@situation(
-    "a scratch disk behind a link | -o names a symbolic link, to a file or to where one shall be "
-    "| the link stays; the file it leads to is written"
-)
+@situation("""a scratch disk behind a link | -o names a symbolic link, to a file or to where one
+    shall be | the link stays; the file it leads to is written""")
 def test_a_link_is_written_through(command: list[str], there: bool, place: Path) -> None:
     link, real = target_of(command), place / "scratch" / "real.bin"
     real.parent.mkdir()
@@ -97,10 +95,8 @@ NODES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("node", NODES)
-@situation(
-    "a shell | a file is written onto a FIFO, a socket, /dev/null, /dev/stdout, a circle of "
-    "links, a folder | refused in words; the node is as it was"
-)
+@situation("""a shell | a file is written onto a FIFO, a socket, /dev/null, /dev/stdout, a circle of
+    links, a folder | refused in words; the node is as it was""")
 def test_what_is_no_file_is_not_replaced(node: str, place: Path) -> None:
     make, words = NODES[node]
     target = place / "out.bin"
@@ -114,10 +110,8 @@ def test_what_is_no_file_is_not_replaced(node: str, place: Path) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-@situation(
-    "a shell | -o of any command names a FIFO | every command refuses in words and leaves it; "
-    "none hangs"
-)
+@situation("""a shell | -o of any command names a FIFO | every command refuses in words and leaves
+    it; none hangs""")
 def test_no_command_replaces_a_pipe(command: list[str], place: Path) -> None:
     target = target_of(command)
     os.mkfifo(target)
@@ -127,10 +121,8 @@ def test_no_command_replaces_a_pipe(command: list[str], place: Path) -> None:
     assert "there already" in said or "pipe" in said
 
 
-@situation(
-    "a scratch disk behind a link | zoo data convert -o or a SavedModel is written onto a link to "
-    "a folder | the link stays; the folder it leads to is replaced"
-)
+@situation("""a scratch disk behind a link | zoo data convert -o or a SavedModel is written onto a
+    link to a folder | the link stays; the folder it leads to is replaced""")
 def test_folders_are_written_through_links(place: Path) -> None:
     real = place / "scratch"
     real.mkdir()

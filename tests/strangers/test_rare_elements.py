@@ -40,11 +40,9 @@ def drawn_at_random(seed):
     return np.sort(np.random.default_rng([seed, 0]).permutation(FRAMES)[:2]).tolist()
 
 
-@situation(
-    "OC20, MPtrj: many elements, few frames of some | two of sixty frames have Cu, none of the "
-    "frames drawn for statistics | they are drawn too, and said; deepmd-kit would leave its "
-    "energy at 0"
-)
+@situation("""OC20, MPtrj: many elements, few frames of some | two of sixty frames have Cu, none of
+    the frames drawn for statistics | they are drawn too, and said; deepmd-kit would leave its
+    energy at 0""")
 def test_a_rare_element_is_drawn(mixed):
     systems = open_systems("a", ["O", "H", "Cu"])
     said: list[str] = []
@@ -56,9 +54,8 @@ def test_a_rare_element_is_drawn(mixed):
     ]
 
 
-@situation(
-    "any data | the frames drawn have every element | the same frames as ever: equal statistics"
-)
+@situation("""any data | the frames drawn have every element | the same frames as ever: equal
+    statistics""")
 def test_nothing_is_added_where_nothing_is_missing(mixed):
     kinds = np.tile(np.arange(6) % 2, (FRAMES, 1))
     np.save(mixed / "set.000" / "real_atom_types.npy", kinds)
@@ -74,10 +71,8 @@ def rare_input():
     return small_input("a", steps=1, batch_size=1, model=model)
 
 
-@situation(
-    "many elements, few frames of some | training with few frames for statistics | the rare "
-    "element has its energy in the model, not 0"
-)
+@situation("""many elements, few frames of some | training with few frames for statistics | the rare
+    element has its energy in the model, not 0""")
 def test_a_rare_element_has_its_energy(mixed):
     train(rare_input(), progress=False)
     _, tensors = read_checkpoint(mixed.parent / "model.ckpt.pt").branch(None)
@@ -85,9 +80,8 @@ def test_a_rare_element_has_its_energy(mixed):
     assert float(bias.reshape(-1)[2]) < -50.0
 
 
-@situation(
-    "many elements, few frames of some | two of sixty frames have Cu | the preflight notes it"
-)
+@situation("""many elements, few frames of some | two of sixty frames have Cu | the preflight notes
+    it""")
 def test_the_preflight_notes_a_rare_element(mixed):
     (mixed.parent / "input.json").write_text(json.dumps(rare_input()))
     result = outcome("validate", "input.json")

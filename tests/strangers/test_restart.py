@@ -82,10 +82,8 @@ UNFIT = {
 }
 
 
-@situation(
-    "--restart | a key is other that makes another function of the same weights | refused by "
-    "validate and train at the key; diff shows it"
-)
+@situation("""--restart | a key is other that makes another function of the same weights | refused
+    by validate and train at the key; diff shows it""")
 @pytest.mark.parametrize("path", REFUSED)
 def test_another_function_is_refused(run, path):
     document, checkpoint = run
@@ -100,10 +98,8 @@ def test_another_function_is_refused(run, path):
     assert f"! {path.rpartition('.')[2]}:" in shown.stdout
 
 
-@situation(
-    "--restart, --init-model | the weights fit by their shapes and mean something else: a cutoff, "
-    "an activation function | refused by validate and train"
-)
+@situation("""--restart, --init-model | the weights fit by their shapes and mean something else: a
+    cutoff, an activation function | refused by validate and train""")
 @pytest.mark.parametrize("path", UNFIT)
 @pytest.mark.parametrize("option", ["restart", "init_model"])
 def test_another_meaning_of_weights_is_refused(run, path, option):
@@ -115,10 +111,8 @@ def test_another_meaning_of_weights_is_refused(run, path, option):
         quiet(other, **{option: checkpoint})
 
 
-@situation(
-    "--init-model | a key is other that makes another function of the same weights | a warning: a "
-    "new run may begin with another function"
-)
+@situation("""--init-model | a key is other that makes another function of the same weights | a
+    warning: a new run may begin with another function""")
 @pytest.mark.parametrize("path", REFUSED)
 def test_a_new_run_with_another_function_is_warned_of(run, path):
     document, checkpoint = run
@@ -166,10 +160,8 @@ def test_what_other_settings_do_is_said(run, severity, changes):
         assert severity is not None or not found, path
 
 
-@situation(
-    "--restart | systems were added to the data, or frames to a system | refused by train, and by "
-    "validate where it reads the data"
-)
+@situation("""--restart | systems were added to the data, or frames to a system | refused by train,
+    and by validate where it reads the data""")
 def test_other_data_are_refused(run, tmp_path):
     document, checkpoint = run
     systems = with_another(document, tmp_path, 8)
@@ -182,10 +174,8 @@ def test_other_data_are_refused(run, tmp_path):
         quiet(other, restart=checkpoint)
 
 
-@situation(
-    "--restart, --finetune | nsel is auto, and comes out other than in the checkpoint | refused "
-    "by validate, which reads the data: the weights go with one number"
-)
+@situation("""--restart, --finetune | nsel is auto, and comes out other than in the checkpoint |
+    refused by validate, which reads the data: the weights go with one number""")
 @pytest.mark.parametrize("option", ["--restart", "--finetune", "--init-model"])
 def test_automatic_selections_are_those_of_the_checkpoint(run, option):
     document, checkpoint = run
@@ -197,10 +187,8 @@ def test_automatic_selections_are_those_of_the_checkpoint(run, option):
     assert found["hint"] == f"write {number}"
 
 
-@situation(
-    "--restart | the same systems in another order, or with other numbers of frames of the same "
-    "sum | refused in words that tell the difference"
-)
+@situation("""--restart | the same systems in another order, or with other numbers of frames of the
+    same sum | refused in words that tell the difference""")
 def test_systems_in_another_order(run, tmp_path):
     document, _ = run
     systems = with_another(document, tmp_path)
@@ -215,10 +203,8 @@ def test_systems_in_another_order(run, tmp_path):
     assert message.endswith("was trained with 2 systems of 8 frames in another order")
 
 
-@situation(
-    "--restart | validation data were taken away from or added to those of the run | refused, and "
-    "called validation data"
-)
+@situation("""--restart | validation data were taken away from or added to those of the run |
+    refused, and called validation data""")
 def test_other_validation_data(run, tmp_path):
     document, _ = run
     systems = with_another(document, tmp_path)
@@ -230,10 +216,8 @@ def test_other_validation_data(run, tmp_path):
         quiet(other, restart=started.checkpoint)
 
 
-@situation(
-    "--restart | full validation is switched on, `preset_out_bias` is new | nothing is said to "
-    "change the training that does not"
-)
+@situation("""--restart | full validation is switched on, `preset_out_bias` is new | nothing is said
+    to change the training that does not""")
 def test_what_does_not_change_the_training_is_not_said_to(run):
     document, checkpoint = run
     (system,) = document["training"]["training_data"]["systems"]
@@ -252,10 +236,8 @@ def test_what_does_not_change_the_training_is_not_said_to(run):
     assert ("warning", "ZOO632", "model.preset_out_bias") in findings(used, "--restart", checkpoint)
 
 
-@situation(
-    "--restart | the checkpoint holds weights only: a running mean, an extracted branch | refused "
-    "by validate as by train"
-)
+@situation("""--restart | the checkpoint holds weights only: a running mean, an extracted branch |
+    refused by validate as by train""")
 def test_weights_alone_cannot_be_continued(run, tmp_path):
     document, checkpoint = run
     content = torch.load(checkpoint, weights_only=True)
@@ -268,10 +250,8 @@ def test_weights_alone_cannot_be_continued(run, tmp_path):
         quiet(document, restart="weights.pt")
 
 
-@situation(
-    "--restart | more steps, and a schedule that depends on their number | a warning: the rate "
-    "jumps, from what to what, and why"
-)
+@situation("""--restart | more steps, and a schedule that depends on their number | a warning: the
+    rate jumps, from what to what, and why""")
 def test_a_jump_of_the_rate_is_said(run):
     document, checkpoint = run
     other = changed(document, {"training.numb_steps": 40})
@@ -282,10 +262,8 @@ def test_a_jump_of_the_rate_is_said(run):
     assert "numb_steps was 4 and is 40" in result.stderr
 
 
-@situation(
-    "--restart | more steps, and a schedule that does not depend on their number | nothing is "
-    "said: the run is longer"
-)
+@situation("""--restart | more steps, and a schedule that does not depend on their number | nothing
+    is said: the run is longer""")
 def test_more_steps_of_the_same_schedule(run, tmp_path):
     document, _ = run
     fixed = changed(document, {"learning_rate.decay_rate": 0.5})
@@ -296,10 +274,8 @@ def test_more_steps_of_the_same_schedule(run, tmp_path):
     assert "training" in zoo(longer, "diff", checkpoint).stdout
 
 
-@situation(
-    "deepmd-kit | its checkpoint, which notes the model and the rate, is restarted with more "
-    "steps | the jump of the rate is said; the model is compared"
-)
+@situation("""deepmd-kit | its checkpoint, which notes the model and the rate, is restarted with
+    more steps | the jump of the rate is said; the model is compared""")
 def test_a_checkpoint_without_settings(run, tmp_path):
     document, checkpoint = run
     content = torch.load(checkpoint, weights_only=True)
@@ -312,10 +288,8 @@ def test_a_checkpoint_without_settings(run, tmp_path):
     assert zoo(document, "diff", "dp.pt").stdout == "no difference\n"
 
 
-@situation(
-    "--restart of a multi-task run | the loss of one branch, the probabilities of branches, or "
-    "what they share are other | said at the branch; other sharing is refused"
-)
+@situation("""--restart of a multi-task run | the loss of one branch, the probabilities of branches,
+    or what they share are other | said at the branch; other sharing is refused""")
 def test_branches_are_compared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_systems(tmp_path)
@@ -336,10 +310,8 @@ def test_branches_are_compared(tmp_path, monkeypatch):
     assert ("error", "ZOO636", "--restart") in found
 
 
-@situation(
-    "Python | dpa2.train(init_model=..., use_pretrain_script=True) | the model is the "
-    "checkpoint's, as with deepmd-kit"
-)
+@situation("""Python | dpa2.train(init_model=..., use_pretrain_script=True) | the model is the
+    checkpoint's, as with deepmd-kit""")
 def test_the_pretrain_script_of_init_model(run):
     document, checkpoint = run
     other = changed(document, {"model": {"type_map": ["O", "H"], "descriptor": {}}})
@@ -350,10 +322,8 @@ def test_the_pretrain_script_of_init_model(run):
     assert ours["fitting_net"] == theirs["fitting_net"]
 
 
-@situation(
-    "Python | an argument that the way to start does not look at: bias_mode with restart, ... | "
-    "refused by its name, not dropped"
-)
+@situation("""Python | an argument that the way to start does not look at: bias_mode with restart,
+    ... | refused by its name, not dropped""")
 @pytest.mark.parametrize(
     ("start", "name", "value"),
     [

@@ -46,11 +46,9 @@ LEFT = {
 }
 
 
-@situation(
-    "a folder of an earlier run | one of the files that the new run would write, replace or "
-    "rotate away is there | refused; --restart, --output-dir and --force are named; nothing is "
-    "touched"
-)
+@situation("""a folder of an earlier run | one of the files that the new run would write, replace or
+    rotate away is there | refused; --restart, --output-dir and --force are named; nothing is
+    touched""")
 @pytest.mark.parametrize("name", LEFT)
 def test_a_used_folder_is_refused(config, name):
     config["training"]["validation_data"] = {"systems": ["a"]}
@@ -66,10 +64,8 @@ def test_a_used_folder_is_refused(config, name):
     assert state() == before
 
 
-@situation(
-    "a folder with other people's files | files that a run does not write are there: data, notes, "
-    "models of other names | the run starts and leaves them alone"
-)
+@situation("""a folder with other people's files | files that a run does not write are there: data,
+    notes, models of other names | the run starts and leaves them alone""")
 def test_other_files_do_not_make_a_folder_used(config):
     others = ["notes.txt", "model.ckpt-best.pt", "other.ckpt-10.pt", "val.log", "model.pth"]
     for name in others:
@@ -78,20 +74,16 @@ def test_other_files_do_not_make_a_folder_used(config):
     assert all(Path(name).read_bytes() == b"old" for name in others)
 
 
-@situation(
-    "a folder of an earlier run | a dead link has the name of the link to the newest checkpoint | "
-    "counts as a file of a run"
-)
+@situation("""a folder of an earlier run | a dead link has the name of the link to the newest
+    checkpoint | counts as a file of a run""")
 def test_a_dead_link_counts(config):
     Path("model.ckpt.pt").symlink_to("gone.pt")
     with pytest.raises(TrainingError, match=r"model\.ckpt\.pt"):
         quiet(config)
 
 
-@situation(
-    "a finished run of 60 steps | started again by mistake, or with --init-model, or as a "
-    "fine-tuning | refused by every way to start; the checkpoint is as it was"
-)
+@situation("""a finished run of 60 steps | started again by mistake, or with --init-model, or as a
+    fine-tuning | refused by every way to start; the checkpoint is as it was""")
 @pytest.mark.parametrize(
     "words",
     [
@@ -109,10 +101,8 @@ def test_every_way_to_start_is_refused(config, words):
     assert state() == before
 
 
-@situation(
-    "a folder of an earlier, longer run | --force | files of the same names are written over; "
-    "rotation deletes this run's checkpoints only"
-)
+@situation("""a folder of an earlier, longer run | --force | files of the same names are written
+    over; rotation deletes this run's checkpoints only""")
 def test_force_writes_over_and_rotates_only_its_own(config):
     Path("model.ckpt-1000000.pt").write_bytes(b"precious")
     Path("lcurve.out").write_bytes(b"old")
@@ -124,10 +114,8 @@ def test_force_writes_over_and_rotates_only_its_own(config):
     assert Path("model.ckpt.pt").readlink() == Path("model.ckpt-4.pt")
 
 
-@situation(
-    "a folder of an earlier run | --output-dir names a fresh folder | everything goes there, data "
-    "are still found from here, the old files are as they were"
-)
+@situation("""a folder of an earlier run | --output-dir names a fresh folder | everything goes
+    there, data are still found from here, the old files are as they were""")
 def test_another_folder_takes_everything(config):
     quiet(config)
     before = state()
@@ -146,10 +134,8 @@ def test_a_restart_goes_on_in_its_folder(config):
     assert steps[2:] == ["1", "2", "3", "4"]
 
 
-@situation(
-    "a finished run | --restart from one of its earlier checkpoints | refused: the later "
-    "checkpoints would be written over; --force does it"
-)
+@situation("""a finished run | --restart from one of its earlier checkpoints | refused: the later
+    checkpoints would be written over; --force does it""")
 def test_a_restart_does_not_write_over_later_states(config):
     quiet(config)
     before = state()
@@ -160,10 +146,8 @@ def test_a_restart_does_not_write_over_later_states(config):
     assert quiet(config, restart="model.ckpt-2.pt", force=True).steps_done == 4
 
 
-@situation(
-    "two runs | --restart from a checkpoint of another folder in a folder that is used | refused: "
-    "the files here are of another run"
-)
+@situation("""two runs | --restart from a checkpoint of another folder in a folder that is used |
+    refused: the files here are of another run""")
 def test_a_restart_from_elsewhere_does_not_write_over_this_run(config):
     quiet(config, output_dir="other", overrides=["training.numb_steps=2"])
     quiet(config)
@@ -220,10 +204,8 @@ def test_the_lock_of_a_killed_run_is_taken_over(config):
     assert not Path(".zoo-train.lock").exists()
 
 
-@situation(
-    "a file system shared by machines, without locks | the lock of a run on another machine: "
-    "alive, or dead | alive: refused; dead: taken over after its silence"
-)
+@situation("""a file system shared by machines, without locks | the lock of a run on another
+    machine: alive, or dead | alive: refused; dead: taken over after its silence""")
 def test_a_lock_of_another_machine(config, monkeypatch):
     marker = Path(".zoo-train.lock")
     marker.write_text("1234\nnode17\n")
@@ -245,10 +227,8 @@ def test_a_lock_of_another_machine(config, monkeypatch):
     assert quiet(config).steps_done == 4
 
 
-@situation(
-    "torchrun, mpirun, srun | several processes are started to share the work | refused: not "
-    "supported yet; nothing is written"
-)
+@situation("""torchrun, mpirun, srun | several processes are started to share the work | refused:
+    not supported yet; nothing is written""")
 @pytest.mark.parametrize(
     "name", ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"]
 )
@@ -259,19 +239,16 @@ def test_several_processes_are_refused(config, monkeypatch, name):
     assert {path.name for path in Path().iterdir()} == {"a", "input.json"}
 
 
-@situation(
-    "torchrun, Slurm | one process only: --nproc-per-node 1, or the script of a batch job that "
-    "has several tasks | trains"
-)
+@situation("""torchrun, Slurm | one process only: --nproc-per-node 1, or the script of a batch job
+    that has several tasks | trains""")
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_NTASKS"])
 def test_one_process_trains(config, monkeypatch, name):
     monkeypatch.setenv(name, "4" if name == "SLURM_NTASKS" else "1")
     assert quiet(config).steps_done == 4
 
 
-@situation(
-    "deepmd-kit | a folder that `dp train` has filled | refused for a new run, as one of ours"
-)
+@situation("""deepmd-kit | a folder that `dp train` has filled | refused for a new run, as one of
+    ours""")
 def test_a_folder_of_deepmd_kit_is_used(config):
     Path("model.ckpt-1000.pt").write_bytes(b"dp")
     Path("checkpoint").write_text("model.ckpt-1000.pt")
@@ -288,10 +265,8 @@ def validated(config):
     return config
 
 
-@situation(
-    "full validation | --force in a folder with best checkpoints of another run | they stay but "
-    "for their names"
-)
+@situation("""full validation | --force in a folder with best checkpoints of another run | they stay
+    but for their names""")
 def test_best_checkpoints_of_another_run_stay(validated):
     Path("best.ckpt-900.t-1.pt").write_bytes(b"old")
     quiet(validated, force=True)
@@ -321,11 +296,9 @@ def test_a_checkpoint_is_named_if_there_is_one(config, is_done, hint):
     assert hint in raised.value.hint
 
 
-@situation(
-    "save_ckpt with an absolute path | --output-dir names a fresh folder, the checkpoints of "
-    "another run are where save_ckpt leads | their folder is named, and that --output-dir does "
-    "not move them"
-)
+@situation("""save_ckpt with an absolute path | --output-dir names a fresh folder, the checkpoints
+    of another run are where save_ckpt leads | their folder is named, and that --output-dir does not
+    move them""")
 def test_absolute_paths_are_not_moved_by_another_folder(config, tmp_path):
     options = [f"training.save_ckpt={tmp_path / 'kept' / 'model'}"]
     quiet(config, overrides=options, output_dir="one")
@@ -335,10 +308,8 @@ def test_absolute_paths_are_not_moved_by_another_folder(config, tmp_path):
     assert "save_ckpt" in raised.value.hint
 
 
-@situation(
-    "a start that fails | a restart with other data is refused | nothing is left in the folder: "
-    "the corrected command runs there"
-)
+@situation("""a start that fails | a restart with other data is refused | nothing is left in the
+    folder: the corrected command runs there""")
 def test_a_start_that_fails_leaves_nothing(config):
     quiet(config, overrides=["training.numb_steps=2"], output_dir="first")
     write_system(Path("b"), 6, 4, seed=2)
@@ -349,10 +320,8 @@ def test_a_start_that_fails_leaves_nothing(config):
     assert quiet(config, restart="first/model.ckpt-2.pt", output_dir="second").steps_done == 4
 
 
-@situation(
-    "full validation | a restart with another validation_metric | errors of other kinds are not "
-    "ranked against each other; the best of before stay"
-)
+@situation("""full validation | a restart with another validation_metric | errors of other kinds are
+    not ranked against each other; the best of before stay""")
 def test_best_checkpoints_by_another_metric_stay(validated):
     quiet(validated, overrides=["training.numb_steps=2"])
     (before,) = Path().glob("best.ckpt-*.pt")

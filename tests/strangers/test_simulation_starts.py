@@ -18,10 +18,8 @@ from tests.strangers.simulations import energy, rotated, with_cell, with_masses,
 from tests.strangers.situations import case, situation
 
 
-@situation(
-    "isotope effects | masses of single atoms (deuterium, a mass of 8) | atom types of their own, "
-    "all with the element's forces"
-)
+@situation("""isotope effects | masses of single atoms (deuterium, a mass of 8) | atom types of
+    their own, all with the element's forces""")
 def test_isotopes_have_types_of_their_own(md, water):
     first, second, third = np.flatnonzero(water.symbols == "H")[:3]
     with_masses(water, {first: 2.014, second: 2.014, third: 8.0})
@@ -109,10 +107,8 @@ def test_a_structure_that_is_not_there_is_refused(water, tmp_path):
             starting_structure(f"{tmp_path}/run.traj@{index}", ["O", "H"])
 
 
-@situation(
-    "force fields, spin-polarised calculations | charges and magnetic moments of atoms | said "
-    "that the model does not see them"
-)
+@situation("""force fields, spin-polarised calculations | charges and magnetic moments of atoms |
+    said that the model does not see them""")
 def test_charges_and_moments_are_said_not_to_count(md, water):
     water.set_initial_charges(np.where(water.symbols == "O", -0.8, 0.4))
     water.set_initial_magnetic_moments(np.ones(len(water)))
@@ -120,10 +116,8 @@ def test_charges_and_moments_are_said_not_to_count(md, water):
     assert [note.split(" of")[0] for note in notes[1:]] == ["charges", "magnetic moments"]
 
 
-@situation(
-    "GPUMD and other programs | an extxyz column of velocities in a unit that is not said | not "
-    "taken, and said; momenta are"
-)
+@situation("""GPUMD and other programs | an extxyz column of velocities in a unit that is not said |
+    not taken, and said; momenta are""")
 def test_velocities_of_unknown_unit_are_not_taken(md, water):
     water.set_array("vel", np.ones((len(water), 3)))
     assert "column vel" in md(water).notes[0]
@@ -155,10 +149,8 @@ def test_old_energies_are_left_behind(md, water, potential):
     assert read(md.folder / "structure.extxyz").calc is None
 
 
-@situation(
-    "large models | elements that the model knows and the structure lacks | atom types of the "
-    "structure's only"
-)
+@situation("""large models | elements that the model knows and the structure lacks | atom types of
+    the structure's only""")
 def test_only_elements_of_the_structure_have_types(md):
     md(Atoms("H2", [[0, 0, 0], [0, 0, 0.8]]))
     assert md.starting("pair_coeff") == [["pair_coeff", "*", "*", "H"]]
@@ -197,10 +189,8 @@ def test_what_is_written_for_lammps_is_read_back(made, md, water, potential):
     assert energy(potential, again) == pytest.approx(energy(potential, atoms), abs=1e-10)
 
 
-@situation(
-    "LAMMPS data files, final.data of a run | nothing in the file says which directions are "
-    "periodic | taken as periodic, and said"
-)
+@situation("""LAMMPS data files, final.data of a run | nothing in the file says which directions are
+    periodic | taken as periodic, and said""")
 def test_a_data_file_without_boundaries_is_said_to_be_periodic(md):
     md(molecule("H2O"))
     path = md.folder / "structure.data"

@@ -79,20 +79,16 @@ def test_lammps_gets_the_same_structure(made, md, water, potential):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@situation(
-    "LAMMPS: triclinic box skew is large | a tilt of more than half of a length | box tilt large "
-    "before read_data"
-)
+@situation("""LAMMPS: triclinic box skew is large | a tilt of more than half of a length | box tilt
+    large before read_data""")
 def test_a_large_tilt_is_told_to_lammps(md, water):
     md(with_cell(water, [[1, 0, 0], [0.8, 1, 0], [0, 0, 1]]))
     commands = [line[0] for line in md.script()]
     assert commands.index("box") < commands.index("read_data")
 
 
-@situation(
-    "surfaces with a frozen bottom (ASE, POSCAR with selective dynamics) | FixAtoms and --engine "
-    "lammps | not integrated, no velocities, counted out of the temperature, raw forces"
-)
+@situation("""surfaces with a frozen bottom (ASE, POSCAR with selective dynamics) | FixAtoms and
+    --engine lammps | not integrated, no velocities, counted out of the temperature, raw forces""")
 def test_fixed_atoms_stay_in_lammps(md, water):
     water.set_constraint(FixAtoms([0, 1, 2, 7]))
     md(water, ensemble="nvt")
@@ -190,9 +186,8 @@ def test_what_cannot_be_simulated_is_refused(change, options, reason, md, water)
     assert not md.folder.exists()
 
 
-@situation(
-    "ASE | FixAtoms and rigid bonds with --engine ase | kept, and counted out of the temperature"
-)
+@situation("""ASE | FixAtoms and rigid bonds with --engine ase | kept, and counted out of the
+    temperature""")
 def test_ase_keeps_constraints(md, water, monkeypatch):
     water.set_constraint([FixAtoms([0, 1, 2]), FixBondLength(3, 4)])
     files = md(water, "ase", ensemble="nvt", steps=6).files
@@ -208,10 +203,8 @@ def test_ase_keeps_constraints(md, water, monkeypatch):
     assert abs(last.get_distance(3, 5) - first.get_distance(3, 5)) > 1e-5
 
 
-@situation(
-    "models with electronic temperature or field as fparam | fparam in the structure, aparam on "
-    "the command line | in pair_style"
-)
+@situation("""models with electronic temperature or field as fparam | fparam in the structure,
+    aparam on the command line | in pair_style""")
 def test_parameters_reach_lammps(md, water):
     water.info["fparam"] = np.array([0.25, -0.5])
     md(water, model="fparam_aparam", parameters=Parameters(None, [0.5]))
@@ -219,10 +212,8 @@ def test_parameters_reach_lammps(md, water):
     assert style[3:] == ["fparam", "0.25", "-0.5", "aparam", "0.5"]
 
 
-@situation(
-    "models with parameters | aparam that differs from atom to atom, and LAMMPS, which has one "
-    "for all | refused for LAMMPS, kept for ASE"
-)
+@situation("""models with parameters | aparam that differs from atom to atom, and LAMMPS, which has
+    one for all | refused for LAMMPS, kept for ASE""")
 def test_parameters_of_single_atoms_are_for_ase(md, water, frozen, monkeypatch):
     aparam = np.linspace(-0.5, 0.5, len(water))
     water.set_array("aparam", aparam)

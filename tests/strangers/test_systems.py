@@ -36,10 +36,8 @@ def names(root, **options):
     return [system.name for system in open_systems(root, ["O", "H"], **options)]
 
 
-@situation(
-    "data kept once, linked into several trainings | a symbolic link to a system below the folder "
-    "| it counts, as in deepmd-kit"
-)
+@situation("""data kept once, linked into several trainings | a symbolic link to a system below the
+    folder | it counts, as in deepmd-kit""")
 def test_a_link_to_a_system_counts(here):
     write_system(here / "store" / "a", 6, 2, seed=1)
     write_system(here / "data" / "b", 6, 2, seed=2)
@@ -51,10 +49,8 @@ def test_a_link_to_a_system_counts(here):
     assert names("data", rglob_patterns=["a*"]) == ["data/a"]
 
 
-@situation(
-    "data kept once, linked into several trainings | a symbolic link to a folder of systems | not "
-    "entered, as in deepmd-kit, and said"
-)
+@situation("""data kept once, linked into several trainings | a symbolic link to a folder of systems
+    | not entered, as in deepmd-kit, and said""")
 def test_a_link_to_a_folder_of_systems_is_not_entered(here):
     write_system(here / "store" / "a", 6, 2, seed=1)
     write_system(here / "data" / "b", 6, 2, seed=2)
@@ -75,9 +71,8 @@ def test_a_loop_ends(here):
     assert [str(path) for path in systems_below(str(here / "data"))] == [str(here / "data")]
 
 
-@situation(
-    "a folder with links | the same system under two names | it weighs double, which is said"
-)
+@situation("""a folder with links | the same system under two names | it weighs double, which is
+    said""")
 def test_the_same_system_by_two_names(here):
     write_system(here / "data" / "b", 6, 2, seed=2)
     (here / "data" / "c").symlink_to(here / "data" / "b")
@@ -102,9 +97,8 @@ def in_use(path):
     return process
 
 
-@situation(
-    "HDF5 | another process has the file open for writing | in use; never damaged, delete it"
-)
+@situation("""HDF5 | another process has the file open for writing | in use; never damaged, delete
+    it""")
 def test_a_locked_file_is_in_use(here):
     with h5py.File("data.h5", "w") as file:
         file["type.raw"] = [0]
@@ -176,10 +170,8 @@ def one_frame(path, types, more=None, **metadata):
     return str(write_lmdb(path, [record | (more or {})], **metadata))
 
 
-@situation(
-    "LMDB by deepmd-kit's writers | no type_map in the metadata | type numbers are those of the "
-    "model, said"
-)
+@situation("""LMDB by deepmd-kit's writers | no type_map in the metadata | type numbers are those of
+    the model, said""")
 def test_lmdb_without_element_names(here):
     place = one_frame(here / "d.lmdb", [0, 1, 1])
     (system,) = open_systems(place, ["O", "H"])
@@ -228,10 +220,8 @@ def flatten(folder):
     np.save(energy, np.load(energy).reshape(()))
 
 
-@situation(
-    "deepmd/npy by hand | a set of one frame whose arrays have one dimension | read and trained "
-    "on, as deepmd-kit does"
-)
+@situation("""deepmd/npy by hand | a set of one frame whose arrays have one dimension | read and
+    trained on, as deepmd-kit does""")
 def test_a_single_frame_without_its_axis(here):
     write_system(here / "a", 6, 1, seed=1)
     expected = open_systems("a")[0].frames([0])
@@ -245,10 +235,8 @@ def test_a_single_frame_without_its_axis(here):
     assert "a/set.000" not in result.stdout
 
 
-@situation(
-    "deepmd/npy of another model | aparam.npy of another shape, which the model does not take | "
-    "trained on as if it were not there, said"
-)
+@situation("""deepmd/npy of another model | aparam.npy of another shape, which the model does not
+    take | trained on as if it were not there, said""")
 def test_an_unused_label_of_another_shape(here):
     write_system(here / "a", 6, 3, seed=1)
     train(small_input("a", steps=2, batch_size=1), progress=False, output_dir="plain")
@@ -259,10 +247,8 @@ def test_an_unused_label_of_another_shape(here):
     assert (here / "with/lcurve.out").read_text() == (here / "plain/lcurve.out").read_text()
 
 
-@situation(
-    "deepmd/npy of another model | aparam.npy of a wrong shape, which the model takes | refused, "
-    "with the shape"
-)
+@situation("""deepmd/npy of another model | aparam.npy of a wrong shape, which the model takes |
+    refused, with the shape""")
 def test_a_needed_label_of_a_wrong_shape(here):
     write_system(here / "a", 6, 3, seed=1)
     np.save(here / "a" / "set.000" / "aparam.npy", np.zeros((3, 5)))
@@ -273,10 +259,8 @@ def test_a_needed_label_of_a_wrong_shape(here):
 
 
 @pytest.mark.parametrize("layout", ["npy", "hdf5"])
-@situation(
-    "crystals with virials beside molecules without a cell | zoo validate and zoo data check on "
-    "both | no word of virials: a molecule has none"
-)
+@situation("""crystals with virials beside molecules without a cell | zoo validate and zoo data
+    check on both | no word of virials: a molecule has none""")
 def test_molecules_need_no_virials(here, layout):
     write_system(here / "a", 6, 3, seed=1)
     write_system(here / "b", 6, 3, seed=2)
@@ -301,10 +285,8 @@ def test_molecules_need_no_virials(here, layout):
         assert "b has no virial.npy" in result.stdout
 
 
-@situation(
-    "two data sets, one of them without virials | zoo init on both | pref_v stays on; the term is "
-    "left out where it is missing"
-)
+@situation("""two data sets, one of them without virials | zoo init on both | pref_v stays on; the
+    term is left out where it is missing""")
 def test_init_keeps_a_term_that_some_data_have(here):
     for number, name in enumerate(("with", "without")):
         write_system(here / name, 8, 3, seed=number)

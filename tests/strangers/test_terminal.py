@@ -146,10 +146,9 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-@situation(
-    "a stranger's checkpoint, input, data | escape sequences in names of branches, elements, "
-    "keys, files and headers | every command prints them written out; none reaches the terminal"
-)
+@situation("""a stranger's checkpoint, input, data | escape sequences in names of branches,
+    elements, keys, files and headers | every command prints them written out; none reaches the
+    terminal""")
 def test_no_text_has_power_over_the_terminal(command: list[str], run: Run, place: Path) -> None:
     _, said = run(*command)
     assert said
@@ -157,10 +156,8 @@ def test_no_text_has_power_over_the_terminal(command: list[str], run: Run, place
 
 
 @pytest.mark.parametrize("command", ["validate", "validate diff", "plot", "branches", "usage"])
-@situation(
-    "a stranger's checkpoint, input, data | the same on a terminal with colours | colours are "
-    "ours alone; markup of rich in names is text"
-)
+@situation("""a stranger's checkpoint, input, data | the same on a terminal with colours | colours
+    are ours alone; markup of rich in names is text""")
 def test_colours_are_ours_alone(
     command: str, run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,10 +168,8 @@ def test_colours_are_ours_alone(
     assert "\x1b]" not in said
 
 
-@situation(
-    "a stranger's registry | escape sequences in descriptions, families, branches, licences, "
-    "reasons | list, show, search print them written out"
-)
+@situation("""a stranger's registry | escape sequences in descriptions, families, branches,
+    licences, reasons | list, show, search print them written out""")
 def test_registries_have_no_power_over_the_terminal(run: Run, place: Path) -> None:
     code, said = run("registry", "add", str(place))
     assert code == 0, said

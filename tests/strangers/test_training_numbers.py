@@ -120,10 +120,8 @@ def test_unsorted_atoms_train_like_sorted_ones(extra, fitting):
     assert_alike(*found)
 
 
-@situation(
-    "deepmd-kit's data loader | a system of mixed type, whose first atom is not of the first type "
-    "| its atoms stay in the order of the file, as in deepmd-kit"
-)
+@situation("""deepmd-kit's data loader | a system of mixed type, whose first atom is not of the
+    first type | its atoms stay in the order of the file, as in deepmd-kit""")
 def test_atoms_of_mixed_type_stay_where_they_are():
     write_system(Path("mixed"), SHUFFLED, 1, 3, mixed=True)
     write_system(Path("standard"), SHUFFLED, 1, 3)
@@ -202,10 +200,8 @@ def test_default_frame_parameters_count_in_the_statistics(widths, mean, inverse)
     np.testing.assert_allclose(found[FITTING + "fparam_inv_std"], inverse, rtol=1e-12)
 
 
-@situation(
-    "deepmd-kit's dp train | nsel is a number, so that no neighbours are counted | min_nbor_dist "
-    "is stored with the model, over all frames, and kept with the stat_file"
-)
+@situation("""deepmd-kit's dp train | nsel is a number, so that no neighbours are counted |
+    min_nbor_dist is stored with the model, over all frames, and kept with the stat_file""")
 def test_the_shortest_distance_is_stored_whenever_statistics_are_made():
     write_system(Path("a"), SHUFFLED, 6, 3)
     document = training_input("a", data_stat_nbatch=1)
@@ -220,10 +216,8 @@ def test_the_shortest_distance_is_stored_whenever_statistics_are_made():
         assert float(found) == pytest.approx(expected, abs=1e-12)
 
 
-@situation(
-    "multi-task inputs | model_prob 0 for the branch that owns the shared fitting net | the net "
-    "is normalised by the data of the branches that are trained; no division by zero"
-)
+@situation("""multi-task inputs | model_prob 0 for the branch that owns the shared fitting net | the
+    net is normalised by the data of the branches that are trained; no division by zero""")
 def test_a_branch_that_is_never_drawn_may_own_what_is_shared(tmp_path):
     write_systems(tmp_path)
     document = multitask_input("fitting")
