@@ -24,7 +24,7 @@ from ase.md.verlet import VelocityVerlet
 from water_box import find_peer, in_float64, water_box
 
 from dpa2.ase import Calculator
-from dpa2.interfaces.ase_script import MdSettings
+from dpa2.interfaces.md import MdSettings
 from dpa2.interfaces.simulation import write_simulation
 from zoo.resolve import model_file
 

@@ -247,7 +247,7 @@ def md(
     Example: zoo md water.xyz -m model.pt --ensemble nvt --temperature 330 --steps 20000 -o md
     """
     from dpa2.ase import Parameters
-    from dpa2.interfaces.ase_script import MdSettings
+    from dpa2.interfaces.md import MdSettings
     from dpa2.interfaces.simulation import (
         run_simulation,
         starting_structure,

@@ -25,7 +25,7 @@ from dpa2.evaluate.recommendation import BranchFit, Recommendation, rank
 from dpa2.formats.checkpoint import Checkpoint, read_checkpoint
 from dpa2.formats.weights import model_from_state
 from dpa2.model.energy import EnergyModel, tensors_to
-from dpa2.training.energy_bias import fit_energy_bias
+from dpa2.training.energy_bias import fit_energy_bias, type_counts
 from schemas.base.errors import CheckpointError, DataError, ZooError
 from schemas.checkpoint.branch_names import aliases
 from schemas.input.weights import DESCRIPTOR
@@ -157,16 +157,15 @@ def _what_is_described(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    if one.keys() != other.keys():
-        return False
-    return all(_is_same(one[key], other[key]) for key in one)
+    """Return whether weights are the same; those at one place in memory are not compared."""
 
+    def is_same(a: Tensor, b: Tensor) -> bool:
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        same_place = a.data_ptr() == b.data_ptr() and a.stride() == b.stride()
+        return same_place or torch.equal(a, b)
 
-def _is_same(one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    same_place = one.data_ptr() == other.data_ptr() and one.stride() == other.stride()
-    return same_place or torch.equal(one, other)
+    return one.keys() == other.keys() and all(is_same(one[key], other[key]) for key in one)
 
 
 COST_LIMIT = 1.3
@@ -196,7 +195,7 @@ def recommend(
     all_forces: bool = False,
     strict: bool = False,
     device: str = "cpu",
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Recommendation:
     """Rank the branches of a checkpoint by their errors on labelled frames.
 
@@ -244,17 +243,12 @@ def recommend(
     for group in groups:
         systems = open_data(data, group.type_map, keys=keys)
         for index, position in enumerate(choice.positions):
-            batches = _batches(
-                systems[position],
-                choice.frames[index],
-                with_force[index],
-                [*_LABELS, *group.parameters],
-            )
-            for frames, forces in batches:
+            labels = [*_LABELS, *group.parameters]
+            chosen, forced = choice.frames[index], with_force[index]
+            for frames, forces in _batches(systems[position], chosen, forced, labels):
                 found = _compare(group, frames, tallies, forces=forces, strict=strict)
                 bad |= {frame.name: frame for frame in found}
-                if progress is not None:
-                    progress(frames.num_frames)
+                progress(frames.num_frames)
     if len(bad) >= choice.num_frames:
         raise DataError("no frame can be evaluated", hint=str(next(iter(bad.values()))))
     fits = []
@@ -282,19 +276,11 @@ def _coverage(
 ) -> tuple[list[str], list[str]]:
     """Return the elements without a type, and those that have one but were not in the training."""
     type_map = [str(name) for name in section.get("type_map", [])]
-    missing: list[str] = []
-    unseen: list[str] = []
     observed = (section.get("info") or {}).get("observed_type") or type_map
-    for element in elements:
-        if isinstance(element, int):
-            name = type_map[element] if element < len(type_map) else f"type {element}"
-        else:
-            name = element
-        if name not in type_map:
-            missing.append(name)
-        elif name not in observed:
-            unseen.append(name)
-    return missing, unseen
+    numbered = dict(enumerate(type_map))
+    names = [numbered.get(e, f"type {e}") if isinstance(e, int) else e for e in elements]
+    missing = [name for name in names if name not in type_map]
+    return missing, [n for n in names if n in type_map and n not in observed]
 
 
 def _drop_unusable(
@@ -372,7 +358,8 @@ def _with_errors(fit: BranchFit, tally: _Tally) -> BranchFit:
     if tally.num_force:
         error = float(np.sqrt(tally.squared_force / tally.num_force))
         fit = replace(fit, force_rmse=error, num_force=tally.num_force)
-    if all(frames.energy is None for frames in tally.frames):
+    labelled = [frames for frames in tally.frames if frames.energy is not None]
+    if not labelled:
         return fit
     model = tally.model
     num_types = len(model.type_map)
@@ -380,7 +367,7 @@ def _with_errors(fit: BranchFit, tally: _Tally) -> BranchFit:
     fitted = fit_energy_bias(
         tally.frames, num_types, predicted=tally.energies, excluded_types=excluded
     )
-    counts = _type_counts(tally.frames, num_types)
+    counts = np.concatenate([type_counts(frames, num_types) for frames in labelled])
     counts[:, excluded] = 0.0
     present = np.flatnonzero(counts.any(axis=0)).tolist()
     shift = {model.type_map[kind]: float(fitted.bias[kind]) for kind in present}
@@ -388,13 +375,6 @@ def _with_errors(fit: BranchFit, tally: _Tally) -> BranchFit:
     num_energy = len(counts) - int(np.linalg.matrix_rank(counts))
     left = fitted.rmse_per_atom if num_energy else None
     return replace(fit, energy_rmse=left, num_energy=num_energy, shift=shift)
-
-
-def _type_counts(batches: Sequence[Frames], num_types: int) -> FloatArray:
-    """Return the numbers of atoms (frames with energies, types)."""
-    types = [frames.atom_types for frames in batches if frames.energy is not None]
-    rows = [np.stack([(t == kind).sum(axis=1) for kind in range(num_types)], -1) for t in types]
-    return np.concatenate(rows).astype(np.float64)
 
 
 def _remarks(fits: Sequence[BranchFit], choice: FrameChoice, num_dropped: int) -> list[str]:

@@ -1,70 +1,19 @@
 """LAMMPS's data file of a structure, and the input script that runs it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane, FixScaled
 from ase.data import atomic_masses, atomic_numbers
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dpa2.ase import Parameters
 from dpa2.data.cells import PeriodicBox
-from dpa2.interfaces.ase_script import MdSettings
+from dpa2.interfaces.md import MdSettings, held_directions
 from schemas.base.errors import DataError
 
 Floats = NDArray[np.float64]
-
-_ROUNDING = 1e-9
-
-# Of a constraint and a cell: the projection (3, 3) onto what its atoms can still do.
-_FREEDOM: dict[type, Callable[[Any, Floats], Floats]] = {
-    FixAtoms: lambda _constraint, _cell: np.zeros((3, 3)),
-    FixCartesian: lambda constraint, _cell: np.diag(~constraint.mask).astype(np.float64),
-    FixScaled: lambda constraint, cell: _onto(cell[~constraint.mask]),
-    FixedPlane: lambda constraint, _cell: np.eye(3) - _onto(constraint.dir[None]),
-    FixedLine: lambda constraint, _cell: _onto(constraint.dir[None]),
-}
-
-
-def held_directions(atoms: Atoms, rotation: Floats) -> NDArray[np.bool_]:
-    """Return which coordinates (N, 3) of atoms stay as they are.
-
-    Args:
-        atoms: With constraints.
-        rotation: (3, 3); coordinates are those of `positions @ rotation`.
-
-    Raises:
-        DataError: If a constraint does more than to hold coordinates; names it.
-    """
-    held = np.zeros((len(atoms), 3), dtype=bool)
-    for constraint in atoms.constraints:
-        name = type(constraint).__name__
-        freedom = _FREEDOM.get(type(constraint))
-        if freedom is None:
-            raise DataError(
-                f"the structure has the constraint {name}, which a LAMMPS input of zoo cannot hold",
-                hint="use --engine ase, which keeps it, or take it out of the structure",
-            )
-        turned = rotation.T @ freedom(constraint, atoms.cell.array) @ rotation
-        free = np.diag(turned)
-        if np.abs(turned - np.diag(np.rint(free))).max() > _ROUNDING:
-            raise DataError(
-                f"the constraint {name} of atom {int(constraint.index[0])} (counted from 0) holds "
-                "it in a direction that is no axis of LAMMPS's cell",
-                hint="use --engine ase, which keeps it, or fix the atoms as a whole (FixAtoms)",
-            )
-        held[constraint.index] |= free < 0.5
-    return held
-
-
-def _onto(vectors: Floats) -> Floats:
-    """Return the projection (3, 3) onto the span of independent vectors (K, 3)."""
-    basis, _ = np.linalg.qr(vectors.T)
-    return np.asarray(basis @ basis.T)
-
 
 # Room around what is not periodic, Å; the box grows where atoms leave it, and never shrinks.
 _ROOM = 10.0
@@ -166,22 +115,21 @@ def lammps_data(structure: LammpsStructure, *, tilted: bool = False) -> str:
     ]
     if tilted or any((xy, xz, yz)):
         lines.append(f"{xy:.17g} {xz:.17g} {yz:.17g} xy xz yz")
-    labels = _labels(structure.elements)
-    rows = list(zip(labels, structure.masses.tolist(), structure.elements, strict=True))
-    lines += ["", "Atom Type Labels", ""]
-    lines += [f"{number} {label}" for number, (label, _, _) in enumerate(rows, 1)]
-    lines += ["", "Masses", ""]
-    lines += [f"{k} {mass:.17g} # {element}" for k, (_, mass, element) in enumerate(rows, 1)]
-    lines += ["", "Atoms # atomic", ""]
-    lines += [
-        f"{number} {kind} {_numbers(position)}"
-        for number, (kind, position) in enumerate(
-            zip(structure.types.tolist(), structure.positions.tolist(), strict=True), 1
-        )
+    labels = [
+        f"{name}_{before + 1}" if (before := structure.elements[:k].count(name)) else name
+        for k, name in enumerate(structure.elements)  # O, H, H_2 for a second mass of hydrogen
     ]
+    kinds = zip(structure.masses.tolist(), structure.elements, strict=True)
+    placed = zip(structure.types.tolist(), structure.positions.tolist(), strict=True)
+    sections = {
+        "Atom Type Labels": labels,
+        "Masses": [f"{mass:.17g} # {element}" for mass, element in kinds],
+        "Atoms # atomic": [f"{kind} {_numbers(position)}" for kind, position in placed],
+    }
     if structure.velocities is not None:
-        lines += ["", "Velocities", ""]
-        lines += [f"{k} {_numbers(v)}" for k, v in enumerate(structure.velocities.tolist(), 1)]
+        sections["Velocities"] = [_numbers(v) for v in structure.velocities.tolist()]
+    for title, rows in sections.items():
+        lines += ["", title, "", *(f"{number} {row}" for number, row in enumerate(rows, 1))]
     return "\n".join(lines) + "\n"
 
 
@@ -196,15 +144,6 @@ def boundary(pbc: NDArray[np.bool_]) -> str:
 
 def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:.17g}" for value in values)
-
-
-def _labels(elements: Sequence[str]) -> list[str]:
-    """Return labels of the atom types, none twice: O, H, H_2 for a second mass of hydrogen."""
-    labels = []
-    for number, element in enumerate(elements):
-        before = elements[:number].count(element)
-        labels.append(f"{element}_{before + 1}" if before else element)
-    return labels
 
 
 def _atom_types(
@@ -222,12 +161,10 @@ def _atom_types(
     kinds: list[tuple[str, float]] = []
     types = np.zeros(len(atoms), dtype=np.int64)
     for element in elements:
-        natural = atomic_masses[atomic_numbers[element]]
         # The natural mass first: it is the one without a number behind its label.
         natural = float(atomic_masses[atomic_numbers[element]])
         there = set(masses[symbols == element].tolist())
-        own = [natural] * (natural in there) + sorted(there - {natural})
-        for mass in own:
+        for mass in [natural] * (natural in there) + sorted(there - {natural}):
             kinds.append((element, mass))
             types[(symbols == element) & (masses == mass)] = len(kinds)
     return tuple(kind for kind, _ in kinds), np.array([mass for _, mass in kinds]), types
@@ -321,12 +258,12 @@ def lammps_script(
         *groups.velocities(settings),
         *groups.forces(),
         f"fix             move {groups.moving} {_integrator(settings, picoseconds)}",
-        *groups.thermostat(settings),
+        *groups.if_warm_in_part("fix_modify      move temp heat", settings.ensemble != "nve"),
         "",
         f"thermo          {settings.dump_every}",
         "thermo_style    custom step time temp pe ke etotal press vol",
         "thermo_modify   format float %.15g",
-        *groups.thermometer(),
+        *groups.if_warm_in_part("thermo_modify   temp heat"),
         *groups.columns(settings, elements),
         "",
         f"run             {settings.steps}",
@@ -387,13 +324,9 @@ class _Groups:
         for name, directions, _ in self._partial():
             yield f"fix             {name} {name} setforce {_zeros(directions)}"
 
-    def thermostat(self, settings: MdSettings) -> Iterator[str]:
-        if not self._keeps_momentum and settings.ensemble != "nve":
-            yield "fix_modify      move temp heat"
-
-    def thermometer(self) -> Iterator[str]:
-        if not self._keeps_momentum:
-            yield "thermo_modify   temp heat"
+    def if_warm_in_part(self, line: str, applies: bool = True) -> list[str]:
+        """Return a line that is needed where not all directions are warm, if it applies."""
+        return [line] if applies and not self._keeps_momentum else []
 
     def columns(self, settings: MdSettings, elements: str) -> Iterator[str]:
         """Yield the dump: the model's forces, and what it takes to go on from a frame."""
@@ -447,18 +380,13 @@ def _tilt(cell: NDArray[np.float64]) -> list[str]:
 
 
 def _given(parameters: Parameters) -> str:
-    words = ""
-    for name, values in zip(Parameters._fields, parameters, strict=True):
-        if values is not None:
-            words += f" {name} " + " ".join(f"{value:.17g}" for value in _of_one(name, values))
-    return words
-
-
-def _of_one(name: str, values: ArrayLike) -> list[float]:
-    """Return frame parameters, or those of one atom, of which all have the same."""
-    array = np.asarray(values, dtype=np.float64)
-    numbers: list[float] = (array[0] if name == "aparam" else array).reshape(-1).tolist()
-    return numbers
+    """Return the parameters as words; every atom has the same aparam, so that the first has it."""
+    aparam = None if parameters.aparam is None else np.asarray(parameters.aparam)[0]
+    return "".join(
+        f" {name} {_numbers(np.ravel(values).astype(np.float64).tolist())}"
+        for name, values in (("fparam", parameters.fparam), ("aparam", aparam))
+        if values is not None
+    )
 
 
 def _integrator(settings: MdSettings, picoseconds: float) -> str:

@@ -18,7 +18,6 @@ from dpa2.data.structures.reader import read_structures
 from dpa2.data.structures.structure import Structure
 from dpa2.evaluate.potential import Potential, load
 from dpa2.formats.table import format_of
-from dpa2.interfaces.ase_script import MdSettings, ase_files, check_settings
 from dpa2.interfaces.lammps import (
     HELD_COLUMNS,
     MASS_COLUMN,
@@ -27,6 +26,7 @@ from dpa2.interfaces.lammps import (
     lammps_script,
     lammps_structure,
 )
+from dpa2.interfaces.md import MdSettings, ase_files, check_settings
 from dpa2.interfaces.predict import reading_for, to_atoms
 from dpa2.model.neighbors import pairs_within
 from schemas.base.errors import CheckpointError, DataError, TrainingError

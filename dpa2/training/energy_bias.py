@@ -90,7 +90,7 @@ def fit_energy_bias(
         if predicted is not None:
             sums = [predicted[i].reshape(len(predicted[i]), -1).sum(axis=1) for i in labelled]
             energy = energy - np.concatenate(sums)
-        counts = np.concatenate([_type_counts(batch, num_types) for batch in chosen])
+        counts = np.concatenate([type_counts(batch, num_types) for batch in chosen])
         counts[:, sorted(set(excluded_types))] = 0.0
         return _fit_frames(energy, counts, given)
     labelled = [i for i, batch in enumerate(batches) if batch.atom_energy is not None]
@@ -136,7 +136,7 @@ def _average_atoms(energy: FloatArray, types: NDArray[Any], given: FloatArray) -
     return EnergyBias(bias, std)
 
 
-def _type_counts(batch: Frames, num_types: int) -> FloatArray:
+def type_counts(batch: Frames, num_types: int) -> FloatArray:
     """Return (F, T) numbers of atoms."""
     return np.stack(
         [(batch.atom_types == kind).sum(axis=1) for kind in range(num_types)], -1

@@ -9,8 +9,8 @@ from ase.io import read, write
 
 from dpa2.ase import Parameters, box_of
 from dpa2.formats.conversion import freeze
-from dpa2.interfaces.ase_script import MdSettings
 from dpa2.interfaces.lammps import lammps_script, lammps_structure
+from dpa2.interfaces.md import MdSettings
 from dpa2.model.neighbors import pairs_within
 from schemas.base.errors import DataError, TrainingError
 

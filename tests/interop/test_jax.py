@@ -20,7 +20,7 @@ from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
 from dpa2.formats.conversion import convert
 from dpa2.formats.structures import Evaluation
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
-from dpa2.interfaces.ase_script import MdSettings
+from dpa2.interfaces.md import MdSettings
 from dpa2.interfaces.simulation import write_simulation
 from dpa2.model.build import build_model
 from schemas.base.errors import CheckpointError

@@ -6,7 +6,7 @@ from ase.io import write
 
 import dpa2
 from dpa2.formats.conversion import freeze
-from dpa2.interfaces.ase_script import MdSettings
+from dpa2.interfaces.md import MdSettings
 from dpa2.interfaces.simulation import write_simulation
 from tests.interop.lammps import FORCE, ROOT, assert_ours, run_lammps, water_box
 

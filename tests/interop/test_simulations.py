@@ -9,7 +9,7 @@ from ase.constraints import FixAtoms, FixCartesian
 from dpa2.ase import Calculator, Parameters
 from dpa2.evaluate.potential import load
 from dpa2.formats.conversion import freeze
-from dpa2.interfaces.ase_script import MdSettings
+from dpa2.interfaces.md import MdSettings
 from dpa2.interfaces.simulation import starting_structure, write_simulation
 from tests.interop.conftest import GOLDEN
 

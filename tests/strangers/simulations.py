@@ -10,7 +10,7 @@ from ase.io import read
 
 from dpa2.ase import Calculator, Parameters
 from dpa2.evaluate.potential import Potential, load
-from dpa2.interfaces.ase_script import MdSettings
+from dpa2.interfaces.md import MdSettings
 from dpa2.interfaces.simulation import write_simulation
 from tests.evaluate.conftest import GOLDEN
 
