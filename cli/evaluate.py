@@ -194,7 +194,7 @@ def speed(
 
     Example: zoo speed model.ckpt.pt model.pth model.savedmodel -s data/test
     """
-    from dpa2.evaluate.potential import first_frame, measure, num_evaluations
+    from dpa2.evaluate.potential import measure, num_evaluations
 
     chosen = named_models(models, branch)
     opened = Opener(out, device)
@@ -202,7 +202,7 @@ def speed(
         potentials, frames = {}, {}
         for name, model in chosen.items():
             potentials[name], systems = opened(model, [system])
-            frames[name] = first_frame(systems[0])
+            frames[name] = systems[0].frames([0])
         with out.progress("evaluations", num_evaluations(len(chosen), repeats)) as advance:
             timings = measure(potentials, frames, repeats, advance)
     first = next(iter(timings.values()))

@@ -247,11 +247,11 @@ def md(
     Example: zoo md water.xyz -m model.pt --ensemble nvt --temperature 330 --steps 20000 -o md
     """
     from dpa2.ase import Parameters
+    from dpa2.evaluate.potential import load
     from dpa2.interfaces.md import MdSettings
     from dpa2.interfaces.simulation import (
         run_simulation,
         starting_structure,
-        type_map_of,
         write_simulation,
     )
 
@@ -260,7 +260,7 @@ def md(
     )
     parameters = Parameters(numbers("--fparam", fparam), numbers("--aparam", aparam))
     with out.status(f"writing {output}"):
-        elements = type_map_of(Path(model), branch)
+        elements = load(model, branch).type_map
         atoms, remarks = starting_structure(structure, elements, format_name, names_of(type_map))
         written = write_simulation(
             atoms,

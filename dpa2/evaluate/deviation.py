@@ -7,7 +7,6 @@ The columns and their definitions are those of deepmd-kit's `dp model-devi`.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -123,7 +122,7 @@ def deviate(
     potentials: Sequence[Potential],
     systems: Sequence[System],
     settings: DeviationSettings,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
     names: Sequence[str] | None = None,
 ) -> Iterator[SystemDeviation]:
     """Evaluate all frames of systems with all models, one system after the other.
@@ -219,15 +218,14 @@ def _read(
     system: System,
     potentials: Sequence[Potential],
     settings: DeviationSettings,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], None],
 ) -> Iterator[Frames]:
     labels = [*(_LABELS if settings.real_error else ())]
     labels += ["fparam"] if any(potential.dim_fparam for potential in potentials) else []
     labels += ["aparam"] if any(potential.dim_aparam for potential in potentials) else []
     for frames in system.chunks(_FRAMES_PER_READ, labels):
         yield frames
-        if progress is not None:
-            progress(frames.num_frames)
+        progress(frames.num_frames)
 
 
 def _of_frames(
@@ -245,14 +243,13 @@ def _of_frames(
         [found.virial.reshape(-1, 9) * per_atom_F[:, None] for found in predicted]
     )
     energy_mF = np.stack([found.energy * per_atom_F for found in predicted])
-    force = virial = energy = None
-    if settings.real_error:
-        assert frames.force is not None
-        assert frames.virial is not None
-        assert frames.energy is not None
-        force = frames.force
-        virial = frames.virial.reshape(-1, 9) * per_atom_F[:, None]
-        energy = (frames.energy * per_atom_F)[:, None]
+    force, virial, energy = frames.force, frames.virial, frames.energy
+    if not settings.real_error:
+        force = virial = energy = None
+    if virial is not None:
+        virial = virial.reshape(-1, 9) * per_atom_F[:, None]
+    if energy is not None:
+        energy = (energy * per_atom_F)[:, None]
     devi_v = spread(virial_mFY, virial, settings.relative_v, of_vectors=False)
     devi_f = spread(force_mFNX, force, settings.relative, of_vectors=True)
     devi_f = np.where(frames.atom_types >= 0, devi_f, np.nan)
@@ -284,8 +281,7 @@ def write_deviations(
         atomic: Add a column for every atom.
     """
     done: list[SystemDeviation] = []
-    with ExitStack() as stack:
-        stream = stack.enter_context(atomic_write(Path(path)))
+    with atomic_write(Path(path)) as stream:
         for deviation in found:
             _write_system(stream, deviation, atomic=atomic)
             done.append(deviation)

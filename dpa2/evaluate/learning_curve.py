@@ -122,6 +122,7 @@ _HINT = "give the lcurve.out that training writes (training.disp_file in the inp
 
 
 def _parse_row(words: list[str], names: list[str]) -> dict[str, float] | None:
+    """Return the numbers of a row by column; None where it is none."""
     try:
         values = [float(word) for word in words]
     except ValueError:
@@ -151,20 +152,13 @@ _COLOURS = ("blue", "red", "green", "magenta", "yellow", "cyan")
 _LABEL_WIDTH = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One curve: its name in the legend and its values (R,); NaN and values <= 0 are not drawn."""
-
-    label: str
-    values: NDArray[np.float64]
-
-
 def line_chart(
-    x: ArrayLike, lines: Sequence[Line], *, width: int, height: int, unicode: bool = True
+    x: ArrayLike, lines: Sequence[Series], *, width: int, height: int, unicode: bool = True
 ) -> "Text":
     """Draw positive values on a logarithmic axis as coloured text, `height` + 3 lines of `width`.
 
-    Each curve has a mark and a colour of its own, so it can be told apart without colours too.
+    NaN and values <= 0 are not drawn. Each curve has a mark and a colour of its own, so it can be
+    told apart without colours too.
     """
     from rich.text import Text
 
@@ -329,7 +323,7 @@ def terminal_learning_curve(
 
     panels = []
     for metric in curve.metrics:
-        lines = [Line(entry.label, entry.values) for entry in curve.of(metric)]
+        lines = curve.of(metric)
         chart = line_chart(curve.steps, lines, width=width - 4, height=height, unicode=unicode)
         title = TITLES.get(metric, metric)
         panels.append(

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import ArrayLike
 
 from dpa2.data.frames import Fault, FrameError, Frames, named
-from dpa2.data.system import System
 from dpa2.formats.checkpoint import NetworkEngine
 from dpa2.formats.conversion import in_precision
 from dpa2.formats.engine import Engine
@@ -333,11 +332,6 @@ class Timing:
     def nanoseconds_per_day(self) -> float:
         """Simulated time in a day at a time step of 0.5 fs, with nothing but the forces."""
         return 86400 / self.median * 0.5e-6
-
-
-def first_frame(system: System) -> Frames:
-    """Return the frame of a system that is evaluated."""
-    return system.frames(np.array([0]))
 
 
 def measure(

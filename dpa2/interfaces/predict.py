@@ -1,5 +1,6 @@
 """Evaluate structure files and write what the model says as extended XYZ."""
 
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,8 +80,6 @@ def with_results(atoms: Atoms, evaluation: Evaluation, *, atomic: bool) -> Atoms
 
 def write_extxyz(path: str | os.PathLike[str], structures: Iterable[Atoms]) -> None:
     """Write structures as extended XYZ, one at a time; the file appears when all are written."""
-    import io
-
     with atomic_write(Path(path)) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8")
         for atoms in structures:
@@ -148,7 +147,7 @@ def predict_files(
     fparam: Sequence[float] | None = None,
     atomic: bool = False,
     strict: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> PredictedFiles:
     """Evaluate every structure of some files and write them, in order, to one extxyz file.
 
@@ -180,14 +179,15 @@ def predict_files(
     def evaluated() -> Iterator[Atoms]:
         foreign: DataError | None = None
         for file in files:
-            reports.append(reading_for(file, potential.type_map, format_name, type_names))
-            for structure in readable(reports[-1], refused):
-                index, atoms = structure.frame, to_atoms(structure)
+            report = reading_for(file, potential.type_map, format_name, type_names)
+            reports.append(report)
+            for structure in readable(report, refused):
+                atoms, source = to_atoms(structure), _source(report, structure.source)
                 problem: str | None = None
                 try:
                     evaluation = _predict(potential, atoms, structure.symbols, fparam)
                 except DataError as error:
-                    where = _name(file, index, _source(reports[-1], structure.source))
+                    where = _name(file, structure.frame, source)
                     told = DataError(f"{where}: {error.message}", hint=error.hint)
                     if isinstance(error, FrameError):
                         problem = error.faults[0].reason
@@ -197,15 +197,13 @@ def predict_files(
                     if strict or problem is None:
                         raise told from error
                     evaluation = nothing(1, len(atoms))
-                source = _source(reports[-1], structure.source)
-                summary.append(_summary(file, index, source, atoms, evaluation, problem))
-                if progress is not None:
-                    progress(1)
+                summary.append(_summary(file, structure.frame, source, atoms, evaluation, problem))
+                progress(1)
                 yield with_results(atoms, evaluation, atomic=atomic)
             if strict and refused:
                 raise DataError(refused[0].reason, hint=refused[0].hint)
-            for item in reports[-1].dropped:
-                source = _source(reports[-1], item.source)
+            for item in report.dropped:
+                source = _source(report, item.source)
                 left_out = Predicted(file, item.frame, "", 0, None, None, item.reason, source)
                 if strict:
                     raise DataError(f"{left_out.name}: {item.reason}")
@@ -246,11 +244,8 @@ def _name(file: str, index: int, source: str) -> str:
 
 def _source(report: Reading, source: str) -> str:
     """Return the system and frame of a structure, where its number in the file is another one."""
-    return (
-        source
-        if report.format_name == "deepmd" and not source.startswith(f"{report.file} frame")
-        else ""
-    )
+    is_told = report.format_name == "deepmd" and not source.startswith(f"{report.file} frame")
+    return source if is_told else ""
 
 
 def _summary(

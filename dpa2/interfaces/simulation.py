@@ -234,15 +234,6 @@ def _elements(atoms: Atoms, type_map: Sequence[str]) -> tuple[str, ...]:
     return tuple(element for element in type_map if element in present)
 
 
-def type_map_of(model: Path, branch: str | None) -> list[str]:
-    """Return the elements that a model knows.
-
-    Raises:
-        CheckpointError: If the model cannot be used.
-    """
-    return load(model, branch).type_map
-
-
 def _refuse_overwriting(folder: Path, files: Sequence[str], model: Path, *, force: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file", hint="name a folder with --output")

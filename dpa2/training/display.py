@@ -116,24 +116,6 @@ def rows_until(path: Path, step: int) -> str:
     return "".join(kept)
 
 
-def errors_line(
-    step: int, label: str, metrics: Mapping[str, float], learning_rate: float | None = None
-) -> str:
-    """Return `Batch 100: trn: rmse = ..., lr = ...`."""
-    numbers = ", ".join(f"{name} = {value:8.2e}" for name, value in sorted(metrics.items()))
-    rate = "" if learning_rate is None else f", lr = {learning_rate:8.2e}"
-    return f"Batch {step:7d}: {label}: {numbers}{rate}"
-
-
-def timing_line(step: int, seconds: float, remaining: dt.timedelta | None) -> str:
-    """Return `Batch 100: total wall time = 3.21 s, eta = 0:01:30 at 2026-01-01 12:00`."""
-    line = f"Batch {step:7d}: total wall time = {seconds:.2f} s"
-    if remaining is None:
-        return line
-    end = dt.datetime.now().astimezone() + remaining
-    return f"{line}, eta = {remaining} at {end:%Y-%m-%d %H:%M}"
-
-
 _SECONDS_BETWEEN_REFRESHES = 1.0
 _SPEED_MEMORY = 0.1  # weight of the newest interval in the averaged speed
 
@@ -356,14 +338,19 @@ class Display:
         self.curve.add(step, learning_rate, trained, validated)
         for name, errors in trained.items():
             label = "" if len(self.tasks) == 1 else f"{name}_"
-            line = errors_line(step, f"{label}trn", errors, learning_rate)
-            self.progress.line(line)
-            if validated.get(name):
-                self.progress.line(errors_line(step, f"{label}val", validated[name]))
+            for kind, shown in (("trn", errors), ("val", validated.get(name))):
+                if shown:
+                    numbers = ", ".join(f"{key} = {shown[key]:8.2e}" for key in sorted(shown))
+                    rate = f", lr = {learning_rate:8.2e}" if kind == "trn" else ""
+                    self.progress.line(f"Batch {step:7d}: {label}{kind}: {numbers}{rate}")
         if self.config.time_training:
             now = time.monotonic()
             seconds, self._last_time = now - self._last_time, now
-            line = timing_line(step, seconds, self.progress.remaining(step))
+            line = f"Batch {step:7d}: total wall time = {seconds:.2f} s"
+            remaining = self.progress.remaining(step)
+            if remaining is not None:
+                end = dt.datetime.now().astimezone() + remaining
+                line += f", eta = {remaining} at {end:%Y-%m-%d %H:%M}"
             self.progress.line(line)
 
     def _average(self, task: Task) -> Metrics:

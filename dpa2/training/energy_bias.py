@@ -5,7 +5,7 @@ docs/deepmd-format.md, 5.3, 6.9.
 
 # Axes:  F frames of all systems together   N atoms   T atom types
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -297,22 +297,6 @@ def atomic_energies(model: EnergyModel, frames: Frames) -> FloatArray:
         fparam, aparam = (tensors_to(model.device, v) for v in (one.fparam, one.aparam))
         parts.append(model(graph, fparam, aparam).atom_energy.cpu().numpy())
     return np.concatenate(parts)
-
-
-def change_final_bias(
-    model: EnergyModel, sampler: Sampler, seed: int | None, say: Callable[[str], None]
-) -> None:
-    """Add what a trained model leaves over to its energies (`change_bias_after_training`).
-
-    Args:
-        model: The trained model.
-        sampler: Its training data.
-        seed: Of the choice of frames.
-        say: Receives lines for the log.
-    """
-    frames = draw_frames(sampler, model.config.data_stat_nbatch, seed, say)
-    found = adjust_bias(model, frames, "change")
-    say(f"Change output bias of {found.type_map} from {found.before} to {found.after}.")
 
 
 @dataclass(frozen=True)

@@ -64,11 +64,18 @@ def locked_data(config: Input | MultiTaskInput) -> list[LockedData]:
     Raises:
         DataError: Data are missing or faulty.
     """
-    return [
-        _fingerprint(place, section, root)
-        for place, section in _sections(config)
-        for root in ([section.systems] if isinstance(section.systems, str) else section.systems)
-    ]
+    found = []
+    for place, section in _sections(config):
+        for root in [section.systems] if isinstance(section.systems, str) else section.systems:
+            systems = open_systems(root, None, section.rglob_patterns)
+            frames = sum(system.num_frames for system in systems)
+            mark = fingerprint(systems)
+            found.append(
+                LockedData(
+                    section=place, path=root, systems=len(systems), frames=frames, sha256=mark
+                )
+            )
+    return found
 
 
 def _sections(config: Input | MultiTaskInput) -> Iterator[tuple[str, DataSection]]:
@@ -78,17 +85,6 @@ def _sections(config: Input | MultiTaskInput) -> Iterator[tuple[str, DataSection
         yield f"{place}.training_data", branch.data.training_data
         if branch.data.validation_data is not None:
             yield f"{place}.validation_data", branch.data.validation_data
-
-
-def _fingerprint(place: str, section: DataSection, root: str) -> LockedData:
-    systems = open_systems(root, None, section.rglob_patterns)
-    return LockedData(
-        section=place,
-        path=root,
-        systems=len(systems),
-        frames=sum(system.num_frames for system in systems),
-        sha256=fingerprint(systems),
-    )
 
 
 _ABSENT = "nothing"

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from dpa2.training.moments import InputMoments, draw_frames, merge_statistics
 from dpa2.training.optimizer import Tuning
 from dpa2.training.statistics import (
     Statistics,
+    StatisticsBuilder,
     initialise_statistics,
-    normalise_parameters,
     note_shortest_distance,
 )
 from dpa2.training.task import Task
@@ -232,7 +233,8 @@ class Finetune(Scratch):
             records[name] = transfer(model, source, self.checkpoint.branch(source.branch)[1])
             note_shortest_distance(model, tasks[name].sampler)
             if source.fitting == "random":
-                normalise_parameters(model, frames[name])
+                # A net that has learned relies on the statistics that it knows.
+                StatisticsBuilder(model, partial(frames.__getitem__, name)).normalise_parameters()
         for line in unequal_parts(models, self.links):
             say(line)
         share(models, self.links)  # now, so that energies are fitted to the networks to be trained

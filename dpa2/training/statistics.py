@@ -255,17 +255,6 @@ def initialise_statistics(
     return found
 
 
-def normalise_parameters(model: EnergyModel, batches: Sequence[Frames]) -> None:
-    """Normalise fparam and aparam, where the model takes them, by these frames.
-
-    For a fitting net that has not learned yet; one that has relies on the statistics it knows.
-
-    Raises:
-        DataError: When the frames have none.
-    """
-    StatisticsBuilder(model, lambda: batches).normalise_parameters()
-
-
 def note_shortest_distance(
     model: EnergyModel, sampler: Sampler, store: StatisticsFile | None = None
 ) -> None:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from dpa2.training.display import Display, TensorBoard
-from dpa2.training.energy_bias import ENERGIES_UNTRAINED, change_final_bias
+from dpa2.training.energy_bias import ENERGIES_UNTRAINED, adjust_bias
 from dpa2.training.finetune import Provenance
 from dpa2.training.full_validation import FullValidation
+from dpa2.training.moments import draw_frames
 from dpa2.training.optimizer import clip_gradients, set_learning_rate
 from dpa2.training.run_folder import CheckpointStore
 from dpa2.training.task import Batch, Task, as_numbers
@@ -305,13 +306,18 @@ class Trainer:
             tensorboard.add(step, task.name, {"lr": learning_rate, **numbers, **extra})
 
     def _change_biases(self) -> None:
-        """Put what the models leave over into their energies of the elements."""
+        """Add what the trained models leave over to their energies of the elements."""
         seed = self.config.seed if isinstance(self.config.seed, int) else None
         for task in self.tasks.values():
-            if task.loss.trains_energies:
-                change_final_bias(task.model, task.sampler, seed, self.progress.line)
-            else:
+            if not task.loss.trains_energies:
                 self.progress.line(ENERGIES_UNTRAINED)
+                continue
+            num_batches = task.model.config.data_stat_nbatch
+            frames = draw_frames(task.sampler, num_batches, seed, self.progress.line)
+            found = adjust_bias(task.model, frames, "change")
+            self.progress.line(
+                f"Change output bias of {found.type_map} from {found.before} to {found.after}."
+            )
 
     def save(self, steps_done: int) -> None:
         """Write the checkpoint, then let the link lead to it, then delete old ones."""

@@ -94,6 +94,7 @@ class CheckpointHeader:
         settings: The normalised input of the run without the model; None in files of deepmd-kit.
         frames: Frames of each system in an epoch, by kind of data (`training_data`,
             `validation_data`) and branch; empty in files of deepmd-kit.
+        steps_done: Steps that were done, 0 included; None in files of deepmd-kit.
     """
 
     name: str
@@ -105,6 +106,7 @@ class CheckpointHeader:
     complete: bool = True
     settings: dict[str, Any] | None = None
     frames: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    steps_done: int | None = None
 
     @property
     def branches(self) -> dict[str, dict[str, Any]]:
@@ -126,6 +128,8 @@ class CheckpointHeader:
     @property
     def steps(self) -> int | None:
         """Steps that were done; None if the file does not say."""
+        if self.steps_done is not None:
+            return self.steps_done
         step = self.train_infos.get("step")
         return step + 1 if isinstance(step, int) else None
 
@@ -262,7 +266,8 @@ def header_of(
     entries = list(tensor_entries(state))
     refuse_expansion(source, entries, archive.storages)
     ours = description.get(STATE_KEY) if isinstance(description, dict) else None
-    settings = ours.get(SETTINGS) if isinstance(ours, dict) else None
+    ours = ours if isinstance(ours, dict) else {}
+    settings, done = ours.get(SETTINGS), ours.get("steps_done")
     has_optimizer = isinstance(description, dict) and bool(description.get("optimizer"))
     return CheckpointHeader(
         name=source.name,
@@ -273,7 +278,8 @@ def header_of(
         has_optimizer=has_optimizer if complete else None,
         complete=complete,
         settings=settings if isinstance(settings, dict) else None,
-        frames=_frames(ours) if isinstance(ours, dict) else {},
+        frames=_frames(ours),
+        steps_done=done if isinstance(done, int) else None,
     )
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from dpa2.data.systems import open_systems
-from dpa2.evaluate.potential import Timing, first_frame, measure, num_evaluations
+from dpa2.evaluate.potential import Timing, measure, num_evaluations
 from tests.commands import outcome
 
 
@@ -28,7 +28,7 @@ def test_models_take_turns(water, system):
 
     models = {name: Watched(name) for name in "ab"}
     (opened,) = open_systems([str(system)], water.type_map)
-    frames = {name: first_frame(opened) for name in models}
+    frames = {name: opened.frames([0]) for name in models}
     ticks = []
     found = measure(models, frames, 3, ticks.append)
     assert order == list("aabb" + "ab" * 3)

@@ -14,6 +14,7 @@ from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
 from dpa2.training.run_folder import CheckpointStore, ema_prefix, keep_counts
 from schemas.base.errors import CheckpointError, WriteError
 from schemas.base.writing import atomic_write, remove_leftovers
+from schemas.checkpoint.header import read_header
 from schemas.input.training import RunSettings
 
 PARAMS = {"type_map": ["O", "H"], "descriptor": {"type": "dpa2"}}
@@ -39,6 +40,13 @@ def test_what_is_written_is_read(tmp_path):
     assert tensors["atomic_model.out_bias"].tolist() == [0.0, 1.0]
     assert (checkpoint.step, checkpoint.learning_rate) == (9, 1e-3)
     assert checkpoint.state == {"sampler": {"state": 2**100}}
+
+
+def test_the_header_knows_no_step_from_one(tmp_path):
+    for done in (0, 1):
+        path = write(tmp_path / "a.pt", step=0, state={"steps_done": done})
+        assert read_header(path).steps == read_checkpoint(path).steps_done == done
+    assert read_header(write(tmp_path / "a.pt", state=None)).steps == 10  # a file of deepmd-kit
 
 
 def test_the_suffix_may_be_left_out(tmp_path):
