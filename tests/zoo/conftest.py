@@ -4,6 +4,7 @@ import ssl
 
 import pytest
 import trustme
+import yaml
 from huggingface_hub import constants
 
 from schemas.base.errors import TransferError
@@ -114,3 +115,27 @@ def left_half(server, fetch, tmp_path):
         return page, part
 
     return leave
+
+
+def model(name, **changes):
+    """Return the entry of a model in a registry."""
+    source = {"kind": "file", "path": f"{name}.pt"}
+    return {
+        "name": name,
+        "description": f"Model {name}.",
+        "family": "DPA-2",
+        "trainable": True,
+        "file": {"name": f"{name}.pt", "sources": [source]},
+    } | changes
+
+
+def registry_text(*models):
+    return yaml.safe_dump({"version": 1, "models": list(models)})
+
+
+def write_registry(folder, *models):
+    """Write a registry into a folder; return its path."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "registry.yaml"
+    path.write_text(registry_text(*models))
+    return path

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from cli.main import app
 from schemas.base.errors import CheckpointError, RegistryError, WriteError
 from schemas.checkpoint.header import read_header
-from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.branches import summarize
 from zoo.bundle import BundledModel, bundle, model_to_bundle
 from zoo.known_models import Located, known_models
@@ -108,14 +107,13 @@ def test_one_branch_is_bundled_as_a_model_of_its_own(tmp_path):
     assert [one.name for one in summarize(read_header(file))] == ["Default"]
 
 
-def test_the_command_fetches_of_a_branch_only_what_it_needs(tmp_path):
+def test_the_command_fetches_of_a_branch_only_what_it_needs(server, tmp_path):
     content = FILE.read_bytes()
     (tmp_path / "m.pt").write_bytes(content)
-    with FaultyServer() as server:
-        url = server.serve("/m.pt", content).url
-        words = ["bundle", url, "--branch", "H2O_GFN2-xTB", "-o"]
-        assert CliRunner().invoke(app, [*words, str(tmp_path / "b")]).exit_code == 0
-        assert server.sent("/m.pt") < len(content)
+    url = server.serve("/m.pt", content).url
+    words = ["bundle", url, "--branch", "H2O_GFN2-xTB", "-o"]
+    assert CliRunner().invoke(app, [*words, str(tmp_path / "b")]).exit_code == 0
+    assert server.sent("/m.pt") < len(content)
     words[1] = str(tmp_path / "m.pt")
     assert CliRunner().invoke(app, [*words, str(tmp_path / "c")]).exit_code == 0
     place = Path("m-H2O_GFN2-xTB") / "m-H2O_GFN2-xTB.pt"

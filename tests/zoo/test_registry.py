@@ -11,22 +11,15 @@ from schemas.base import environment
 from schemas.base.errors import RegistryError, TransferError
 from schemas.checkpoint.header import read_header
 from schemas.json_schema import REGISTRY_SCHEMA
+from tests.zoo.conftest import model, registry_text, write_registry
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo import registry as registries
 from zoo.known_models import KnownModel, KnownModels, known_models
 from zoo.registry import built_in_path, parse_registry, read_registry
 from zoo.resolve import model_file
 
-MODEL = {
-    "name": "DPA2_medium",
-    "aliases": ["medium"],
-    "description": "A model.",
-    "family": "DPA-2",
-    "trainable": True,
-    "elements": ["H", "O"],
-    "file": {"name": "m.pt", "sources": [{"kind": "https", "url": "https://example.org/m.pt"}]},
-    "licence": "Apache-2.0",
-}
+SOURCE = {"kind": "https", "url": "https://example.org/m.pt"}
+MODEL = model("DPA2_medium", aliases=["medium"], file={"name": "m.pt", "sources": [SOURCE]})
 
 
 @pytest.fixture(scope="module")
@@ -153,38 +146,18 @@ def test_a_broken_registry_is_one_sentence(tmp_path, text):
 def test_every_bundled_model_is_what_the_registry_says():
     bundled = [m for m in read_registry().models if m.file.sources[0].kind == "bundled"]
     assert bundled
-    for model in bundled:
-        path = model_file(model.name)
-        assert path.stat().st_size == model.file.size <= 4_000_000
-        assert [branch.name for branch in model.branches] == [*read_header(path).branches]
-        assert (Path(__file__).parents[2] / str(model.training_input)).is_file()
-
-
-def model(name, **changes):
-    source = {"kind": "file", "path": f"{name}.pt"}
-    return {
-        "name": name,
-        "description": f"Model {name}.",
-        "family": "DPA-2",
-        "trainable": True,
-        "file": {"name": f"{name}.pt", "sources": [source]},
-    } | changes
-
-
-def text(*models):
-    return yaml.safe_dump({"version": 1, "models": list(models)})
-
-
-def write(folder: Path, *models):
-    folder.mkdir(exist_ok=True)
-    path = folder / "registry.yaml"
-    path.write_text(text(*models))
-    return path
+    for one in bundled:
+        path = model_file(one.name)
+        assert path.stat().st_size == one.file.size <= 4_000_000
+        assert [branch.name for branch in one.branches] == [*read_header(path).branches]
+        assert (Path(__file__).parents[2] / str(one.training_input)).is_file()
 
 
 def test_own_registries_come_first_in_the_order_added_and_the_built_in_one_last(tmp_path):
-    registries.add(str(write(tmp_path / "one", model("A"), model("B"))))
-    registries.add(str(write(tmp_path / "two", model("b"), model("C", aliases=["DPA2_medium"]))))
+    registries.add(str(write_registry(tmp_path / "one", model("A"), model("B"))))
+    registries.add(
+        str(write_registry(tmp_path / "two", model("b"), model("C", aliases=["DPA2_medium"])))
+    )
     found = known_models()
     assert found.faults == []
     assert [known.registry for known in found.models][:4] == ["one", "one", "two", "two"]
@@ -198,7 +171,7 @@ def test_own_registries_come_first_in_the_order_added_and_the_built_in_one_last(
 
 
 def test_a_model_of_the_same_name_shadows_the_built_in_one(tmp_path):
-    registries.add(str(write(tmp_path / "mine", model("dpa-2.4-7m"))), name="mine")
+    registries.add(str(write_registry(tmp_path / "mine", model("dpa-2.4-7m"))), name="mine")
     built_in = [known for known in known_models().models if known.model.name == "DPA-2.4-7M"]
     assert [known.shadowed_by for known in built_in] == ["mine"]
     registries.remove("MINE")
@@ -208,7 +181,7 @@ def test_a_model_of_the_same_name_shadows_the_built_in_one(tmp_path):
 
 def test_a_registered_revision_is_found_behind_the_at_sign(tmp_path):
     two = model("A", revision="2"), model("A", revision="1")
-    registries.add(str(write(tmp_path / "one", *two)))
+    registries.add(str(write_registry(tmp_path / "one", *two)))
     found = known_models()
     assert found.find("a").model.revision == "2"
     assert found.find("a", "1").model.revision == "1"
@@ -224,7 +197,7 @@ def test_another_revision_is_one_of_the_repository_without_the_registered_hash()
 
 
 def test_a_registry_that_is_gone_or_broken_hides_no_other(tmp_path):
-    path = write(tmp_path / "one", model("A"))
+    path = write_registry(tmp_path / "one", model("A"))
     registries.add(str(path))
     path.write_text("version: 1\nmodels: [{name: A}]")
     (fault,) = known_models().faults
@@ -240,9 +213,9 @@ def test_a_registry_that_is_gone_or_broken_hides_no_other(tmp_path):
 
 @pytest.mark.parametrize("name", ["one", "ONE", "built-in", "../x", ".x", "a b", "x" * 70])
 def test_a_name_is_taken_once_and_is_a_name(tmp_path, name):
-    registries.add(str(write(tmp_path / "one", model("A"))))
+    registries.add(str(write_registry(tmp_path / "one", model("A"))))
     with pytest.raises(RegistryError, match="registry"):
-        registries.add(str(write(tmp_path / "two", model("B"))), name=name)
+        registries.add(str(write_registry(tmp_path / "two", model("B"))), name=name)
     assert [registry.name for registry in registries.user_registries()] == ["one"]
 
 
@@ -250,7 +223,7 @@ def test_a_faulty_registry_is_not_added(tmp_path):
     with pytest.raises(RegistryError, match="cannot be read"):
         registries.add(str(tmp_path / "none.yaml"))
     with pytest.raises(RegistryError, match="fault"):
-        registries.add(str(write(tmp_path / "one", {"name": "A"})))
+        registries.add(str(write_registry(tmp_path / "one", {"name": "A"})))
     assert registries.user_registries() == []
 
 
@@ -265,13 +238,13 @@ def test_a_damaged_list_is_one_sentence():
 
 def test_a_registry_at_an_address_is_kept_here_and_fetched_again_on_demand():
     with FaultyServer() as server:
-        first = text(model("A")).encode()
+        first = registry_text(model("A")).encode()
         url = server.serve("/models/registry.yaml", first).url
         added = registries.add(url, name="far")
         assert added.base == url.removesuffix("/registry.yaml")
         assert known_models().find("A").base == added.base
         assert list(registries.update()) == [(added, False)]
-        server.serve("/models/registry.yaml", text(model("B")).encode())
+        server.serve("/models/registry.yaml", registry_text(model("B")).encode())
         assert known_models().find("A")  # not before it is asked for
         assert list(registries.update("far")) == [(added, True)]
         assert known_models().find("B")
@@ -288,7 +261,7 @@ def test_a_registry_at_an_address_is_kept_here_and_fetched_again_on_demand():
 def test_a_registry_at_an_address_cannot_point_into_the_program(server):
     bundled = {"kind": "bundled", "path": "models/DPA2_water_tiny.pt"}
     entry = model("A", file={"name": "a.pt", "sources": [bundled]})
-    url = server.serve("/registry.yaml", text(entry).encode()).url
+    url = server.serve("/registry.yaml", registry_text(entry).encode()).url
     with pytest.raises(RegistryError, match="comes with the program"):
         registries.add(url)
 
@@ -315,7 +288,7 @@ def test_offline_no_registry_is_fetched(monkeypatch):
 
 
 def test_the_list_is_plain_json(tmp_path):
-    path = write(tmp_path / "one", model("A"))
+    path = write_registry(tmp_path / "one", model("A"))
     registries.add(str(tmp_path / "one"))
     document = json.loads((environment.config_folder() / "registries.json").read_text())
     entry = {"name": "one", "location": str(path), "insecure": False}

@@ -4,7 +4,6 @@ import hashlib
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -12,7 +11,7 @@ from cli.options import find_file, find_model
 from schemas.base import environment
 from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import AisSquareSource, ModelFile
-from tests.zoo.transfer.faulty_server import FaultyServer
+from tests.zoo.conftest import model, registry_text, write_registry
 from zoo import registry as registries
 from zoo.known_models import Located
 from zoo.local_copies import local_file
@@ -125,21 +124,11 @@ def test_a_file_that_was_replaced_is_refused_by_its_path_too(tmp_path):
     for file in (path, other):
         file.write_bytes(CONTENT)
     old = hashlib.sha256(CONTENT).hexdigest()
-    registry = tmp_path / "registry.yaml"
-    registry.write_text(f"""
-version: 1
-models:
-  - name: Water
-    description: A model.
-    family: DPA-2
-    trainable: true
-    file:
-      name: m.pt
-      superseded: [{{sha256: {old}, reason: nobody could load it}}]
-      sources: [{{kind: file, path: m.pt}}]
-""")
+    superseded = [{"sha256": old, "reason": "nobody could load it"}]
+    water = model("Water")
+    water["file"]["superseded"] = superseded
     assert model_file(str(path)) == path
-    registries.add(str(registry))
+    registries.add(str(write_registry(tmp_path / "own", water)))
     with pytest.raises(RegistryError, match="nobody could load it"):
         model_file(str(path))
     assert model_file(str(other)) == other  # not hashed: it is not called like the model
@@ -165,17 +154,9 @@ def test_what_no_hub_has_is_one_sentence(text):
 
 
 def test_a_file_beside_a_registry_on_a_server_is_found_below_its_address(server):
-    registry = b"""
-version: 1
-models:
-  - name: M
-    description: A model.
-    family: DPA-2
-    trainable: true
-    file: {name: m.pt, sources: [{kind: file, path: models/m.pt}]}
-"""
+    registry = registry_text(model("M")).encode()
     registries.add(server.serve("/zoo/registry.yaml", registry).url, name="far")
-    server.serve("/zoo/models/m.pt", CONTENT)
+    server.serve("/zoo/M.pt", CONTENT)
     path = model_file("m")
     assert path.read_bytes() == CONTENT
     place = located("m")
@@ -184,34 +165,29 @@ models:
     assert (found.path, found.where) == (path, "cached")
     # trusted on first use: the server is not asked again
     assert model_file("M") == path
-    assert server.sent("/zoo/models/m.pt") == len(CONTENT)
+    assert server.sent("/zoo/M.pt") == len(CONTENT)
 
 
-def test_an_address_that_became_a_path_is_an_address():
-    with FaultyServer() as server:
-        url = server.serve("/m.pt", CONTENT).url
-        assert find_model(Path(url)).read_bytes() == CONTENT
-        assert Path(find_model(url)) == find_model(Path(url))
+def test_an_address_that_became_a_path_is_an_address(server):
+    url = server.serve("/m.pt", CONTENT).url
+    assert find_model(Path(url)).read_bytes() == CONTENT
+    assert Path(find_model(url)) == find_model(Path(url))
     assert find_model(None) is None
     assert find_model(Path("runs/model.pt")) == Path("runs/model.pt")
 
 
 @pytest.fixture
-def foreign(tmp_path):
-    """Registers `Salt`, of another family, and two DPA-2 models; yields the server of its file."""
-    with FaultyServer() as server:
-        source = {"kind": "https", "url": server.serve("/m.pt", CONTENT).url}
-        file = {"name": "m.pt", "sources": [source]}
-        common = {"description": "A model.", "file": file}
-        models = [
-            {"name": "Salt", "family": "DPA-3", "trainable": False, **common},
-            {"name": "Water", "family": "dpa2", "trainable": True, **common},
-            {"name": "Frozen", "family": "DPA_2", "trainable": False, **common},
-        ]
-        registry = tmp_path / "registry.yaml"
-        registry.write_text(yaml.safe_dump({"version": 1, "models": models}))
-        registries.add(str(registry))
-        yield server
+def foreign(tmp_path, server):
+    """Registers `Salt`, of another family, and two DPA-2 models; returns the server of its file."""
+    source = {"kind": "https", "url": server.serve("/m.pt", CONTENT).url}
+    file = {"name": "m.pt", "sources": [source]}
+    models = [
+        model("Salt", family="DPA-3", trainable=False, file=file),
+        model("Water", family="dpa2", file=file),
+        model("Frozen", family="DPA_2", trainable=False, file=file),
+    ]
+    registries.add(str(write_registry(tmp_path / "own", *models)))
+    return server
 
 
 @pytest.mark.parametrize(
@@ -238,9 +214,9 @@ def test_every_registered_model_of_another_family_is_refused_without_the_network
     monkeypatch.setenv("ZOO_OFFLINE", "1")
     others = [one for one in read_registry().models if not one.is_of("DPA-2")]
     assert {one.family for one in others} == {"DPA-1", "DPA-3", "DPA-4"}
-    for model in others:
-        with pytest.raises(RegistryError, match=f"is a {model.family} model"):
-            model_file(model.reference)
+    for one in others:
+        with pytest.raises(RegistryError, match=f"is a {one.family} model"):
+            model_file(one.reference)
 
 
 def test_a_file_of_any_family_is_had_where_nothing_is_computed(foreign, tmp_path):
@@ -263,15 +239,14 @@ def test_the_cache_is_seen_where_the_store_put_a_file(server):
     assert local_file(Located(file.model_copy(update={"sha256": "0" * 64}))) is None
 
 
-def test_offline_only_what_is_here_is_used(monkeypatch):
-    with FaultyServer() as server:
-        url = server.serve("/m.pt", CONTENT).url
-        monkeypatch.setenv("ZOO_OFFLINE", "1")
-        with pytest.raises(TransferError, match="network"):
-            model_file(url)
-        assert server.requests == []
-        path = model_file(url, offline=False)
-        assert model_file(url) == path
+def test_offline_only_what_is_here_is_used(server, monkeypatch):
+    url = server.serve("/m.pt", CONTENT).url
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    with pytest.raises(TransferError, match="network"):
+        model_file(url)
+    assert server.requests == []
+    path = model_file(url, offline=False)
+    assert model_file(url) == path
     assert model_file("water_tiny").is_file()
 
 

@@ -129,13 +129,6 @@ def test_of_several_first_uses_at_once_one_downloads(server, store):
     assert server.sent("/model.pt") == len(DATA)
 
 
-def test_a_superseded_file_is_not_cached(server, store):
-    with pytest.raises(WrongContentError):
-        get(store, serve(server, NEWER))
-    assert store.entries() == []
-    assert store.prune().paths == []
-
-
 def test_entries_and_sizes(server, store):
     path = get(store, serve(server))
     (entry,) = store.entries()
@@ -175,8 +168,3 @@ def test_a_name_cannot_lead_out_of_the_cache(store, name):
 def test_what_is_no_hash_names_no_folder(store, sha256):
     with pytest.raises(ValueError, match="not a SHA-256"):
         store.find(sha256)
-
-
-def test_the_cache_is_where_the_environment_says(tmp_path, monkeypatch):
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
-    assert Store().root == tmp_path
