@@ -232,12 +232,16 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.prod(max(1, n) for n in shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def compact(key: str, tensor: TensorEntry) -> Tensor:
-    """Return a description of the same tensor with a storage of its own."""
-    size = math.prod(tensor.shape)
-    return Tensor(
-        Storage(key, tensor.dtype, size), 0, tensor.shape, contiguous_strides(tensor.shape)
-    )
+def fresh_tensor(key: str, dtype: str, shape: tuple[int, ...]) -> Tensor:
+    """Return the description of a tensor that has a storage of its own."""
+    return Tensor(Storage(key, dtype, math.prod(shape)), 0, shape, contiguous_strides(shape))
+
+
+def owners_of(tensors: Mapping[str, TensorEntry]) -> dict[str, str]:
+    """Return for each name the first one of the same tensor, whose numbers are written."""
+    first: dict[Any, str] = {}
+    places = {name: entry.place if entry.num_bytes else name for name, entry in tensors.items()}
+    return {name: first.setdefault(place, name) for name, place in places.items()}
 
 
 def tensors_of(header: CheckpointHeader, branch: str) -> dict[str, TensorEntry]:
@@ -297,19 +301,20 @@ def write_branch(
     """
     entries = tensors_of(header, branch)
     section = single_task_section(header.model_params, branch)
-    owners: dict[Any, tuple[Tensor, TensorEntry]] = {}
-    state: OrderedDict[str, Any] = OrderedDict()
     step, rate = header.train_infos.get("step"), header.train_infos.get("lr")
     infos = {"lr": float(rate or 0.0), "step": int(step or 0)}
+    state: OrderedDict[str, Any] = OrderedDict()
     state[EXTRA] = {"model_params": section, "train_infos": infos}
-    for name, entry in entries.items():
-        place: Any = entry.place if entry.num_bytes else name
-        if place not in owners:
-            owners[place] = compact(str(len(owners)), entry), entry
-        state[f"model.{SINGLE_TASK_BRANCH}.{name}"] = owners[place][0]
+    names = owners_of(entries)
+    tensors = {
+        owner: fresh_tensor(str(number), entries[owner].dtype, entries[owner].shape)
+        for number, owner in enumerate(dict.fromkeys(names.values()))
+    }
+    for name, owner in names.items():
+        state[f"model.{SINGLE_TASK_BRANCH}.{name}"] = tensors[owner]
     numbers = StoredNumbers(source, header.storages)
-    storages: Iterator[tuple[Storage, Iterator[bytes]]] = (
-        (tensor.storage, numbers.pieces(entry)) for tensor, entry in owners.values()
+    storages = (
+        (tensor.storage, numbers.pieces(entries[owner])) for owner, tensor in tensors.items()
     )
     with atomic_write(target) as stream:
         # deepmd-kit's --init-model wants the key `optimizer`, and does not look at what is in it.
@@ -320,5 +325,5 @@ def write_branch(
         branch,
         [str(element) for element in type_map] if isinstance(type_map, list) else [],
         len(entries),
-        sum(entry.num_bytes for _, entry in owners.values()),
+        sum(entries[owner].num_bytes for owner in tensors),
     )

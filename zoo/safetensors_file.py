@@ -6,7 +6,6 @@ text among the metadata. Views, and numbers that repeat (stride 0), are written 
 """
 
 import json
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -17,9 +16,9 @@ from typing import IO, Any
 from schemas.base.errors import CheckpointError, ConversionError
 from schemas.base.writing import atomic_write
 from schemas.checkpoint.archive import LocalFile
-from schemas.checkpoint.header import EXTRA, CheckpointHeader, TensorEntry, read_header
-from schemas.checkpoint.pickle_values import ITEM_SIZES, Storage, Tensor, TooLargeError, check_tree
-from zoo.checkpoint_writer import StoredNumbers, contiguous_strides, write_archive
+from schemas.checkpoint.header import EXTRA, TensorEntry, read_header
+from schemas.checkpoint.pickle_values import ITEM_SIZES, Tensor, TooLargeError, check_tree
+from zoo.checkpoint_writer import StoredNumbers, fresh_tensor, owners_of, write_archive
 
 _FORMAT = "dpa-zoo checkpoint 1"
 _KEY = "dpa_zoo"
@@ -66,7 +65,8 @@ def to_safetensors(checkpoint: str | os.PathLike[str], target: Path) -> Exchange
     """
     with LocalFile(checkpoint) as source:
         header = read_header(source)
-        owners, names = _owners(header)
+        names = owners_of(header.tensors)
+        owners = {name: header.tensors[name] for name in dict.fromkeys(names.values())}
         extra = {"model_params": header.model_params, "train_infos": header.train_infos}
         try:
             text = json.dumps({"format": _FORMAT, "extra": _plain(extra), "names": names})
@@ -91,36 +91,23 @@ def from_safetensors(path: str | os.PathLike[str], target: Path) -> Exchanged:
     path = Path(path)
     with _opened(path) as content:
         described = _description(path, content.metadata() or {})
-        stored = {name: content.get_slice(name) for name in content.keys()}  # noqa: SIM118
     offset, header = _header(path)
-    state: OrderedDict[str, Any] = OrderedDict({EXTRA: described["extra"]})
-    owners: dict[str, Tensor] = {}
-    for name, owner in described["names"].items():
-        if owner not in stored or header[owner]["dtype"] not in _DTYPES:
+    names = described["names"]
+    tensors: dict[str, Tensor] = {}
+    for owner in dict.fromkeys(names.values()):
+        dtype = _DTYPES.get(header.get(owner, {}).get("dtype"))
+        if dtype is None:
             raise CheckpointError(f"{path} lacks the tensor `{owner}` in a type of PyTorch")
-        if owner not in owners:
-            shape = tuple(stored[owner].get_shape())
-            dtype = _DTYPES[str(header[owner]["dtype"])]
-            storage = Storage(str(len(owners)), dtype, math.prod(shape))
-            owners[owner] = Tensor(storage, 0, shape, contiguous_strides(shape))
-        state[name] = owners[owner]
+        tensors[owner] = fresh_tensor(str(len(tensors)), dtype, tuple(header[owner]["shape"]))
+    state = OrderedDict({EXTRA: described["extra"]})
+    state.update((name, tensors[owner]) for name, owner in names.items())
     with LocalFile(path) as file, atomic_write(target) as stream:
         storages = (
             (tensor.storage, _pieces(file, offset, header[name]["data_offsets"]))
-            for name, tensor in owners.items()
+            for name, tensor in tensors.items()
         )
         write_archive(stream, {"model": state, "optimizer": {}}, storages)
     return Exchanged(target, len(state) - 1, target.stat().st_size)
-
-
-def _owners(header: CheckpointHeader) -> tuple[dict[str, TensorEntry], dict[str, str]]:
-    """Return the tensors that are written, and the one that each name stands for."""
-    first: dict[Any, str] = {}
-    names = {}
-    for name, entry in header.tensors.items():
-        place: Any = entry.place if entry.num_bytes else name
-        names[name] = first.setdefault(place, name)
-    return {name: header.tensors[name] for name in first.values()}, names
 
 
 def _plain(value: Any) -> Any:
@@ -200,10 +187,12 @@ def _description(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _header(path: Path) -> tuple[int, dict[str, Any]]:
-    """Return where the numbers begin, and the header, which the package has checked before."""
+    """Return where the numbers begin, and the tensors, which the package has checked before."""
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        return 8 + length, json.loads(stream.read(length))
+        header = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    return 8 + length, header
 
 
 def _pieces(file: LocalFile, offset: int, place: list[int]) -> Iterator[bytes]:
