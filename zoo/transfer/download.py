@@ -1,6 +1,7 @@
 """Download of a file from one of several sources: complete and right, or not there at all."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import httpx2
@@ -71,16 +72,12 @@ def download(
         check_url(remote)
     counter = Counted(progress)
     before = _state(target)
-    if before is not None and sha256 is not None:
-        there = _present(target, sha256)
-        if there is not None:
-            return there
+    if sha256 is not None and (there := _present(target, sha256)) is not None:
+        return there
     with file_lock(target, policy, counter):
-        now = _state(target)
-        if now is not None and now != before:
-            there = _present(target, sha256)
-            if there is not None:
-                return there
+        made_meanwhile = _state(target) not in (None, before)
+        if made_meanwhile and (there := _present(target, sha256)) is not None:
+            return there
         partial = PartialFile.claim(target, sha256=sha256, size=size)
         try:
             return _Transfer(remotes, partial, size, counter, policy).run()
@@ -209,17 +206,13 @@ class _Transfer:
         if partial.length == 0 or reply.start != partial.length:
             raise Setback("it sends another part than was asked for")
         same_source = partial.source == source.key
-        if same_source and _differ(reply.version, partial.version):
+        another_size = total is not None and partial.size not in (None, total)
+        if same_source and (another_size or _differ(reply.version, partial.version)):
             self._changed(source)
-        if total is not None and partial.size not in (None, total):
-            if same_source:
-                self._changed(source)
+        if another_size:
             raise Setback(f"it has a file of {total} bytes, {partial.size} expected")
-        self._check_total(total)
-        known = partial.version if same_source else None
-        self._contributors.add(source.key)
-        partial.note(source=source.key, version=reply.version or known, size=total or partial.size)
-        self._append(reply.response.iter_raw(), total)
+        version = reply.version or (partial.version if same_source else None)
+        self._append(reply, source, reply.response.iter_raw(), version)
         if partial.length == reply.start:
             raise Setback("it sends an empty part")
         return self._ended(reply)
@@ -242,12 +235,9 @@ class _Transfer:
             if partial.sha256 is None and same_version:
                 return True
             self._start_over(f"{source.remote.label} sends the file from its beginning")
-        self._contributors.add(source.key)
-        partial.note(source=source.key, version=reply.version, size=total or self._size)
         if total is not None:
             partial.check_space(total)
-        self._show()
-        self._append(_joined(beginning, pieces), total)
+        self._append(reply, source, itertools.chain([beginning], pieces), reply.version)
         return self._ended(reply)
 
     def _nothing_beyond(self, reply: Reply, source: Source) -> bool:
@@ -272,8 +262,17 @@ class _Transfer:
         # Nobody vouches for the length: ask whether there is more, if that can be asked.
         return partial.version is None or not reply.may_continue
 
-    def _append(self, pieces: Iterator[bytes], total: int | None) -> None:
-        partial = self._partial
+    def _append(
+        self, reply: Reply, source: Source, pieces: Iterable[bytes], version: str | None
+    ) -> None:
+        """Append what a source sends, and note whose bytes they are."""
+        partial, total = self._partial, reply.total
+        self._check_total(total)
+        self._contributors.add(source.key)
+        known = partial.size if partial.length else self._size
+        partial.note(source=source.key, version=version, size=total or known)
+        if partial.length == 0:
+            self._show()
         limit = total if total is not None else self._size
         for piece in pieces:
             if limit is not None and partial.length + len(piece) > limit:
@@ -349,12 +348,6 @@ class _Transfer:
 def _differ(now: str | None, before: str | None) -> bool:
     """Return whether two versions are known, and are not the same."""
     return now is not None and before is not None and now != before
-
-
-def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if first:
-        yield first
-    yield from rest
 
 
 def _state(target: Path) -> tuple[int, int, int] | None:
