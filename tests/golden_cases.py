@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from dpa2.evaluate.potential import Potential, load
 from dpa2.formats.checkpoint import read_checkpoint
+from dpa2.formats.structures import Evaluation
 from dpa2.formats.weights import load_deepmd_state
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel, Prediction
@@ -97,3 +99,21 @@ def golden_tensors(name: str) -> dict[str, torch.Tensor | None]:
         key: None if array is None else torch.from_numpy(array.copy())
         for key, array in golden_arrays(name).items()
     }
+
+
+def assert_checkpoint_numbers(
+    model: Potential | Path,
+    case: str,
+    names: tuple[str, ...] = QUANTITIES[:-1],
+    atol: float = 1e-10,
+    **changes: Any,
+) -> Evaluation:
+    """Compare what a potential, or the one in a file, predicts with the checkpoint of a case."""
+    arguments = golden_arrays(case) | changes
+    found = (model if isinstance(model, Potential) else load(model)).predict(**arguments)
+    expected = load(GOLDEN / case / "model.pt").predict(**arguments)
+    for name in names:
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=0, atol=atol, err_msg=name
+        )
+    return found

@@ -18,7 +18,8 @@ from dpa2.formats.dictionary_files import (
     write_yaml,
 )
 from schemas.base.errors import WriteError, ZooError
-from tests.convert.test_dictionary import GOLDEN, HERE, assert_same_state, open_case
+from tests.convert.test_dictionary import HERE, assert_same_state, open_case
+from tests.golden_cases import GOLDEN
 
 TREE = {
     "note": "/variable_0000 is no array here",

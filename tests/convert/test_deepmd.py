@@ -1,7 +1,5 @@
 """deepmd-kit's state dictionaries in and out: nothing lost, nothing invented, nothing silent."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,9 +9,8 @@ from dpa2.formats.weights import deepmd_parameters, load_deepmd_state, to_deepmd
 from dpa2.model.build import build_model
 from schemas.base.errors import CheckpointError
 from schemas.input.model import parse_model
+from tests.golden_cases import CASES, GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-CASES = sorted(path.parent.name for path in GOLDEN.glob("*/expected.npz"))
 REPINIT = "atomic_model.descriptor.repinit."
 MATRIX = REPINIT + "filter_layers.networks.0.layers.0.matrix"
 MEAN = REPINIT + "mean"

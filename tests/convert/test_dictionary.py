@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.formats.dictionary import from_dictionary, to_dictionary
 from dpa2.formats.dictionary_files import read_hdf5, read_yaml
-from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
+from dpa2.formats.weights import to_deepmd_state
 from dpa2.model.build import build_model
 from schemas.base.errors import ConversionError
 from schemas.input.model import parse_model
+from tests.golden_cases import load_case
 
 HERE = Path(__file__).parent
-GOLDEN = HERE.parent / "golden"
 THEIRS = ["every_update_res_residual.dp", "strip_two_side.dp", "fparam_aparam.yaml"]
 # Together they have every option of the network.
 CASES = [
@@ -56,10 +55,8 @@ def read_theirs(name):
 
 
 def open_case(name):
-    section, state = read_checkpoint(GOLDEN / name / "model.pt").branch()
-    model = build_model(parse_model(section))
-    load_deepmd_state(model, state)
-    return model, section
+    case = load_case(name)
+    return case.model, case.section
 
 
 def assert_same_state(found, expected):
@@ -121,13 +118,7 @@ def test_every_option_survives_the_dictionary(name):
     assert_same_state(back, model)
     assert same_section == section
     assert notes == []
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_dictionary_alone_describes_the_model(name):
-    model, section = open_case(name)
-    tree = to_dictionary(model, section)
-    del tree["model_def_script"]
+    del tree["model_def_script"]  # the rest alone describes the model
     back, _, notes = from_dictionary(tree)
     assert_same_state(back, model)
     assert "seeds" in notes[0]

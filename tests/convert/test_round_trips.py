@@ -9,7 +9,8 @@ from cli.convert import register_safetensors
 from dpa2.formats import checkpoint
 from dpa2.formats.conversion import convert
 from dpa2.formats.weights import to_deepmd_state
-from tests.convert.test_dictionary import CASES, GOLDEN
+from tests.convert.test_dictionary import CASES
+from tests.golden_cases import GOLDEN
 
 SUFFIXES = (".pt", ".pth", ".dp", ".yaml", ".yml", ".safetensors")
 

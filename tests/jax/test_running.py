@@ -18,7 +18,7 @@ from dpa2.jax import packages
 from schemas.base.errors import CheckpointError
 from tests.commands import zoo
 from tests.evaluate.conftest import write_system
-from tests.golden_cases import GOLDEN, golden_arrays, load_case
+from tests.golden_cases import GOLDEN, assert_checkpoint_numbers, golden_arrays, load_case
 from tests.jax.systems import assert_agree, evaluated
 
 CASE = GOLDEN / "fparam_aparam"
@@ -34,14 +34,8 @@ def _quick_compilation():
 
 @pytest.mark.parametrize("changes", [{}, {"fparam": None}], ids=["given", "default fparam"])
 def test_a_file_gives_the_numbers_of_the_checkpoint(hlo_file, changes):
-    arguments = golden_arrays(CASE.name) | changes
     potential = dpa2.load(hlo_file)
-    found = potential.predict(**arguments)
-    expected = dpa2.load(CASE / "model.pt").predict(**arguments)
-    for name in ("energy", "force", "virial", "atom_energy", "atom_virial"):
-        np.testing.assert_allclose(
-            getattr(found, name), getattr(expected, name), rtol=0, atol=1e-10, err_msg=name
-        )
+    assert_checkpoint_numbers(potential, CASE.name, **changes)
     assert (potential.type_map, potential.dim_fparam, potential.dim_aparam) == (["O", "H"], 2, 1)
     assert potential.model_params["descriptor"]["type"] == "dpa2"
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.evaluate.potential import Potential, load
+from dpa2.evaluate.potential import Potential
 from dpa2.formats import checkpoint
 from dpa2.formats.facts import OUTPUTS, facts_of
 from dpa2.formats.pt2 import CompiledEngine
 from dpa2.lower.export_program import LowerModel, export_model
-from tests.golden_cases import GOLDEN, golden_arrays
+from tests.golden_cases import GOLDEN, assert_checkpoint_numbers
 
 CASES = [
     "davg",
@@ -40,23 +40,14 @@ def potential(program, model, *, atomic_virial):
     return Potential(CompiledEngine(program, facts, torch.device("cpu")), ["Default"])
 
 
-def assert_equal_numbers(found, expected, names):
-    for name in names:
-        np.testing.assert_allclose(
-            getattr(found, name), getattr(expected, name), rtol=0, atol=1e-11, err_msg=name
-        )
-
-
 # `truncated` has more neighbours than the model takes, on purpose
 @pytest.mark.filterwarnings("ignore::dpa2.evaluate.potential.DroppedNeighborsWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_one_block_of_all_atoms_gives_the_numbers_of_the_checkpoint(case):
     model = model_of(case)
     program = LowerModel(model, atomic_virial=True)
-    found = potential(program, model, atomic_virial=True).predict(**golden_arrays(case))
-    expected = load(GOLDEN / case / "model.pt").predict(**golden_arrays(case))
-    names = ("energy", "force", "virial", "atom_energy", "atom_virial")
-    assert_equal_numbers(found, expected, names)
+    runtime = potential(program, model, atomic_virial=True)
+    assert_checkpoint_numbers(runtime, case, atol=1e-11)
 
 
 @pytest.fixture(scope="module")
@@ -111,21 +102,12 @@ def test_atoms_without_neighbours_feel_no_force(exported):
     assert found["energy_derv_r"].abs().max() == 0
 
 
-def test_the_exported_program_gives_the_numbers_of_the_checkpoint(exported):
-    model = model_of(EXPORTED)
-    runtime = potential(exported, model, atomic_virial=False)
-    found = runtime.predict(**golden_arrays(EXPORTED))
-    expected = load(GOLDEN / EXPORTED / "model.pt").predict(**golden_arrays(EXPORTED))
+@pytest.mark.parametrize("changes", [{}, {"fparam": None}], ids=["given", "default fparam"])
+def test_the_exported_program_gives_the_numbers_of_the_checkpoint(exported, changes):
+    runtime = potential(exported, model_of(EXPORTED), atomic_virial=False)
+    names = ("energy", "force", "virial", "atom_energy")
+    found = assert_checkpoint_numbers(runtime, EXPORTED, names, 1e-11, **changes)
     assert found.atom_virial is None
-    assert_equal_numbers(found, expected, ("energy", "force", "virial", "atom_energy"))
-
-
-def test_the_default_of_frame_parameters_is_passed_on(exported):
-    model = model_of(EXPORTED)
-    without = dict(golden_arrays(EXPORTED), fparam=None)
-    found = potential(exported, model, atomic_virial=False).predict(**without)
-    expected = load(GOLDEN / EXPORTED / "model.pt").predict(**without)
-    assert_equal_numbers(found, expected, ("energy", "force"))
 
 
 def test_the_order_of_the_list_does_not_matter(exported):

@@ -12,7 +12,7 @@ from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.formats.conversion import freeze
 from schemas.base.errors import CheckpointError, WriteError
 from tests.commands import zoo
-from tests.golden_cases import GOLDEN, golden_arrays, golden_tensors
+from tests.golden_cases import GOLDEN, QUANTITIES, assert_checkpoint_numbers, golden_tensors
 
 CHECKPOINT = GOLDEN / "small" / "model.pt"
 
@@ -140,10 +140,7 @@ def test_an_output_in_a_missing_folder_is_refused(tmp_path):
 
 def test_a_frozen_model_loads_like_a_checkpoint_and_describes(tmp_path):
     potential = load(freeze(CHECKPOINT, tmp_path / "model.pth").path)
-    inputs = golden_arrays("small")
-    found = potential.predict(**inputs, descriptor=True)
-    assert abs(found.force - load(CHECKPOINT).predict(**inputs).force).max() < 1e-12
-    assert found.descriptor is not None
+    assert_checkpoint_numbers(potential, "small", QUANTITIES, 1e-12, descriptor=True)
 
 
 def test_the_command_says_what_it_wrote_and_how_lammps_runs_it(tmp_path):
