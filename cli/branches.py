@@ -57,12 +57,13 @@ def branches(
     for text in not_ours(found):
         out.warning(text)
     kind = f"{len(found)} branches" if "model_dict" in header.model_params else "single-task model"
+    owners = [_owner(branch, found) for branch in found]
+    descriptors = f"{len(set(owners))} descriptor{'s' * (len(set(owners)) != 1)}"
     out.table(
-        f"{place}: {kind}, {_descriptors(found)}, {_counted(total)} parameters"
-        if header.complete
-        else f"{place}: {kind}",
+        f"{place}: {kind}"
+        + (f", {descriptors}, {_counted(total)} parameters" if header.complete else ""),
         ("branch", "elements", "not in training", "descriptor", "fitting net", "parameters"),
-        [_row_of_branch(branch, _owner(branch, found)) for branch in found],
+        list(map(_row_of_branch, found, owners)),
     )
     return {
         "ok": True,
@@ -94,14 +95,12 @@ def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointH
 
 def _row_of_branch(branch: "BranchSummary", owner: str) -> tuple[str, ...]:
     names = f" ({', '.join(branch.aliases)})" if branch.aliases else ""
-    unseen = "unknown"
-    if branch.observed is not None:
-        unseen = _elements([name for name in branch.type_map if name not in branch.observed])
+    seen = branch.observed
     of = "" if owner == branch.name else f" of {owner}"
     return (
         branch.name + names,
         _elements(branch.type_map),
-        unseen,
+        "unknown" if seen is None else _elements([x for x in branch.type_map if x not in seen]),
         branch.descriptor + of,
         f"{branch.fitting} {'-'.join(map(str, branch.neuron))}".strip(),
         _counted(branch.num_parameters),
@@ -115,11 +114,6 @@ def _counted(parameters: int | None) -> str:
 def _owner(branch: "BranchSummary", branches: "list[BranchSummary]") -> str:
     """Return the first branch that has the same descriptor."""
     return next(b.name for b in branches if b.name in (branch.name, *branch.shared_with))
-
-
-def _descriptors(branches: "list[BranchSummary]") -> str:
-    number = len({_owner(branch, branches) for branch in branches})
-    return "1 descriptor" if number == 1 else f"{number} descriptors"
 
 
 def _elements(names: list[str]) -> str:
@@ -205,12 +199,12 @@ def _print(out: Output, model: str, found: "Recommendation") -> None:
             "forces take a backward pass per branch: they were compared on as many frames as keep "
             "the cost near that of one branch; --all-forces takes all"
         )
-    best = found.best
     if found.rivals:
         out.info(
             f"{', '.join(found.rivals)} did as well within 2 %: more frames may decide "
             "(--frames, --all-forces)"
         )
+    best = found.best
     if not best.is_covered:
         out.warning(f"no branch knows all elements of the data; {best.branch} knows the most")
     out.text(f"start from {best.branch}: zoo finetune input.json -m {model} --branch {best.branch}")
@@ -220,17 +214,9 @@ def _row_of_fit(fit: "BranchFit") -> tuple[str, ...]:
     remarks = [fit.problem] if fit.problem else []
     if fit.unseen:
         remarks.append(f"never trained on {', '.join(fit.unseen)}")
-    return (
-        fit.branch,
-        _number(fit.score, "{:.2f}"),
-        _number(fit.force_rmse, "{:.4g}"),
-        _number(fit.energy_rmse, "{:.4g}"),
-        "; ".join(remarks) or "-",
-    )
-
-
-def _number(value: float | None, text: str) -> str:
-    return "-" if value is None else text.format(value)
+    numbers = ((fit.score, ".2f"), (fit.force_rmse, ".4g"), (fit.energy_rmse, ".4g"))
+    shown = ("-" if value is None else format(value, form) for value, form in numbers)
+    return (fit.branch, *shown, "; ".join(remarks) or "-")
 
 
 def extract(

@@ -40,15 +40,9 @@ def known_size(known: "KnownModel", local: "LocalCopy | None") -> int | None:
 def document(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:
     """Return what `--json` says about a model in a list."""
     model = known.model
-    return {
-        "name": model.name,
+    own = ("name", "aliases", "revision", "description", "family", "trainable", "elements")
+    return model.model_dump(include=set(own)) | {
         "reference": model.reference,
-        "aliases": model.aliases,
-        "revision": model.revision,
-        "description": model.description,
-        "family": model.family,
-        "trainable": model.trainable,
-        "elements": model.elements,
         "num_branches": num_branches(model),
         "branches": [branch.name for branch in model.branches],
         "size": known_size(known, local),

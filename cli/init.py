@@ -11,7 +11,6 @@ from cli.options import Document, find_model, keep, names_of
 from cli.output import DocumentOutput
 
 if TYPE_CHECKING:
-    from schemas.check.report import Report
     from schemas.input.model import Model
 
 
@@ -56,10 +55,12 @@ def init(
     out: DocumentOutput,
 ) -> Document:
     """Write a valid, commented input: elements, nsel, loss and paths taken from the data."""
+    from cli.input_check import with_data
     from cli.render import show
     from dpa2.data.input_facts import network_facts, task_facts
     from dpa2.data.systems import open_systems
     from schemas.base.writing import write_text
+    from schemas.check.input_file import check_text, checked
     from schemas.input import new_input
     from schemas.input.new_input import SIZES
 
@@ -83,7 +84,9 @@ def init(
     else:
         document = new_input.single_task(network, tasks[""], preset, num_steps)
     text = new_input.as_text(document) + "\n"
-    report = _checked(text, output)
+    report = check_text(text, output.name)
+    checked(report)  # only the data can be faulty, and the names of branches
+    report = with_data(report)
     keep(output, force=force)  # it may have come into being meanwhile
     write_text(output, text)
     show(report)
@@ -135,34 +138,10 @@ def _part(validation: str | None) -> str | float | None:
 
 def _pretrained(file: str, branch: str | None) -> "tuple[Model, str | None]":
     """Return the model to fine-tune, and the name of its branch if there are several."""
-    from schemas.base.errors import CheckpointError
+    from schemas.checkpoint.branch_names import resolve_branch
     from schemas.checkpoint.header import read_header
     from schemas.input.model import parse_model
-    from schemas.input.start import Start
 
-    start = Start("--finetune", file, read_header(file).model_params)
-    if not start.has_branches:
-        if branch is not None:
-            raise CheckpointError(f"{file} has no branches", hint="leave out --branch")
-        return parse_model(start.model_params), None
-    known = ", ".join(start.branches)
-    if branch is None:
-        raise CheckpointError(f"{file} has several branches", hint=f"--branch: one of {known}")
-    if branch not in start.names:
-        raise CheckpointError(f"{file} has no branch `{branch}`", hint=f"it has {known}")
-    name = start.names[branch]
-    return parse_model(start.branches[name]), name
-
-
-def _checked(text: str, output: Path) -> "Report":
-    """Return what is to be said about the new input; only its data can be faulty.
-
-    Raises:
-        ConfigError: The input itself is: a branch has an impossible name, for example.
-    """
-    from cli.input_check import with_data
-    from schemas.check.input_file import check_text, checked
-
-    report = check_text(text, output.name)
-    checked(report)
-    return with_data(report)
+    header = read_header(file)
+    name = resolve_branch(file, header.model_params, branch)
+    return parse_model(header.branches[name]), name if "model_dict" in header.model_params else None

@@ -1,69 +1,23 @@
 """Inputs checked with the checkpoint that they start from and with their data."""
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from typer import Option
-
-from cli.options import find_model
+from dpa2.data.preflight.request import Task, task_of
+from schemas.base.diagnostics import Diagnostic, Finding
+from schemas.base.diagnostics import Path as JsonPath
+from schemas.base.errors import CheckpointError, ConfigError, DataError
+from schemas.check.report import Report
+from schemas.checkpoint.header import read_header
+from schemas.input.differences import auto_selections
+from schemas.input.start import BiasMode, RunStart, Start, StartOption, Target
+from schemas.input.view import UnusableError, as_written, starts_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from dpa2.data.preflight.request import Task
     from dpa2.data.preflight.run import Flown
-    from schemas.base.diagnostics import Diagnostic, Finding
-    from schemas.base.diagnostics import Path as JsonPath
-    from schemas.check.report import Report
-    from schemas.input.start import BiasMode, Start, StartOption, Target
-
-
-SkipNeighborStat = Annotated[
-    bool,
-    Option(
-        "--skip-neighbor-stat",
-        help="As deepmd-kit's: the numbers of neighbours are not taken from the data.",
-    ),
-]
-
-
-@dataclass(frozen=True)
-class StartOptions:
-    """What the command line says about a checkpoint to start from, for a check without torch."""
-
-    finetune: Annotated[
-        str | None,
-        Option(
-            "--finetune", metavar="FILE", callback=find_model, help="Check that FILE fine-tunes."
-        ),
-    ] = None
-    restart: Annotated[
-        str | None, Option("--restart", metavar="FILE", help="Check that FILE continues.")
-    ] = None
-    init_model: Annotated[
-        str | None,
-        Option(
-            "--init-model",
-            metavar="FILE",
-            callback=find_model,
-            help="Check that FILE's weights are a start.",
-        ),
-    ] = None
-    branch: Annotated[
-        str | None,
-        Option(
-            "--branch",
-            "--head",
-            "--model-branch",
-            metavar="NAME",
-            help="Branch of FILE to fine-tune.",
-        ),
-    ] = None
-    use_pretrain_script: Annotated[
-        bool, Option("--use-pretrain-script", help="Take the networks' sections from FILE.")
-    ] = False
 
 
 def read_start(
@@ -73,13 +27,9 @@ def read_start(
     init_model: str | None = None,
     branch: str | None = None,
     use_pretrain_script: bool = False,
-    bias_mode: "BiasMode | None" = None,
-) -> "tuple[Start | None, list[Finding]]":
+    bias_mode: BiasMode | None = None,
+) -> tuple[Start | None, list[Finding]]:
     """Return the checkpoint to start from, and what is wrong with the options or the file."""
-    from schemas.base.diagnostics import Finding
-    from schemas.base.errors import CheckpointError
-    from schemas.input.start import Start
-
     named: dict[StartOption, str | None] = {
         "--finetune": finetune,
         "--restart": restart,
@@ -109,8 +59,6 @@ def read_start(
     file = named[option] if option is not None else None
     if option is None or file is None:
         return None, idle
-    from schemas.checkpoint.header import read_header
-
     try:
         header = read_header(file)
     except OSError as error:
@@ -134,12 +82,8 @@ def read_start(
     return start, idle
 
 
-def without_neighbors(report: "Report") -> "Report":
+def without_neighbors(report: Report) -> Report:
     """Return a report that refuses selections that `--skip-neighbor-stat` leaves undecided."""
-    from schemas.base.diagnostics import Finding
-    from schemas.input.differences import auto_selections
-    from schemas.input.view import UnusableError
-
     findings = []
     for target in report.targets:
         with suppress(UnusableError):
@@ -159,7 +103,7 @@ _CAPACITY = "ZOO606"
 """A number of neighbours that is left to the data, where a checkpoint fixes it."""
 
 
-def with_data(report: "Report") -> "Report":
+def with_data(report: Report) -> Report:
     """Return a report with the faults of the data in it; the same report where there are none.
 
     numpy is imported only if some data exist, torch never.
@@ -191,11 +135,8 @@ def with_data(report: "Report") -> "Report":
     return replace(extended, diagnostics=kept)
 
 
-def _task(target: "Target", report: "Report") -> "Task":
+def _task(target: Target, report: Report) -> Task:
     """Return what there is to read; with a faulty type_map, systems keep their own elements."""
-    from dpa2.data.preflight.request import task_of
-    from schemas.input.view import starts_with
-
     task = task_of(target.sound, target.name, _place(target), report.start)
     errors = (item for item in report.diagnostics if item.severity == "error")
     faults = (path for item in errors for path in (item.path, *item.repeated))
@@ -204,17 +145,14 @@ def _task(target: "Target", report: "Report") -> "Task":
     return task
 
 
-def _place(target: "Target") -> "Callable[[JsonPath], JsonPath]":
+def _place(target: Target) -> Callable[[JsonPath], JsonPath]:
     """Return a function from paths of a task to those in the file."""
-    from schemas.input.view import as_written
-
     return lambda path: target.view.original(as_written(target.view.data, path))
 
 
-def _statistics(target: "Target", flown: "Flown") -> "Iterator[Finding]":
+def _statistics(target: Target, flown: "Flown") -> Iterator[Finding]:
     """Look at the stat_file of a task."""
     from dpa2.training.stat_file import check_stat_file
-    from schemas.input.view import UnusableError
 
     with suppress(UnusableError, AttributeError):
         training = target.sound.training
@@ -229,13 +167,10 @@ def _statistics(target: "Target", flown: "Flown") -> "Iterator[Finding]":
             )
 
 
-def _other_data(target: "Target", flown: "Flown", start: "Start") -> "Iterator[Finding]":
+def _other_data(target: Target, flown: "Flown", start: Start) -> Iterator[Finding]:
     """Demand the data of the run that is continued: its place in them is known by their numbers."""
     from dpa2.data.batching import apply_batch_size, epoch_length
     from dpa2.data.sampler import other_lengths
-    from schemas.base.diagnostics import Finding
-    from schemas.base.errors import DataError
-    from schemas.input.view import UnusableError
 
     training = target.sound.training
     for kind, opened in (("training_data", flown.training), ("validation_data", flown.validation)):
@@ -255,17 +190,12 @@ def _other_data(target: "Target", flown: "Flown", start: "Start") -> "Iterator[F
                 )
 
 
-def _other_capacities(report: "Report", flown: "Sequence[Flown]") -> "Iterator[Finding]":
+def _other_capacities(report: Report, flown: "Sequence[Flown]") -> Iterator[Finding]:
     """Refuse numbers of neighbours that come out other than those of the checkpoint.
 
     Weights and statistics go with one number; that the data decide it has been warned of.
     """
     from dpa2.data.preflight.capacity import merged, neighborhoods
-    from schemas.base.diagnostics import Finding
-    from schemas.base.errors import ConfigError
-    from schemas.input.differences import auto_selections
-    from schemas.input.start import RunStart
-    from schemas.input.view import UnusableError
 
     start, run = report.start, RunStart(report.targets, report.start)
     theirs: dict[JsonPath, int] = {}
@@ -296,10 +226,8 @@ def _other_capacities(report: "Report", flown: "Sequence[Flown]") -> "Iterator[F
             yield Finding(_CAPACITY, path, message, f"write {number}", fix=str(number), safe=False)
 
 
-def _unsaid(findings: "Iterable[Finding]", said: "Sequence[Diagnostic]") -> "Iterator[Finding]":
+def _unsaid(findings: Iterable[Finding], said: Sequence[Diagnostic]) -> Iterator[Finding]:
     """Leave out what follows from what rules have said without reading the data."""
-    from schemas.input.view import starts_with
-
     places = {path for x in said if x.severity != "note" for path in (x.path, *x.repeated)}
     errors = {path for x in said if x.severity == "error" for path in (x.path, *x.repeated)}
     in_nanometres = any(item.code == "ZOO213" for item in said)  # too short for any data

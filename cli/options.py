@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from typer import Argument, Option
@@ -89,7 +89,7 @@ def _options(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
         yield parameter.replace(kind=parameter.KEYWORD_ONLY)
 
 
-Reference = TypeVar("Reference", str, Path)
+Reference = TypeVar("Reference", str, Path, str | None)
 
 
 def complete_model(incomplete: str) -> Iterator[tuple[str, str]]:
@@ -122,22 +122,18 @@ def complete_registry(incomplete: str) -> Iterator[str]:
     yield from (name for name in names if name.startswith(incomplete))
 
 
-@overload
-def find_model(reference: Reference) -> Reference: ...
-@overload
-def find_model(reference: None) -> None: ...
-def find_model(reference: str | Path | None) -> str | Path | None:
+def find_model(reference: Reference) -> Reference:
     """Return the file of a model that a command line names; fetch it if it is not here.
 
     Args:
         reference: A path, a registered name, `name@revision`, or an address
-            (`zoo.resolve.parse_reference`).
+            (`zoo.resolve.parse_reference`); None stays None.
 
     Raises:
         RegistryError: When it is none of these, or is known not to be a DPA-2 model.
         TransferError: When it cannot be fetched.
     """
-    return None if reference is None else type(reference)(_file_of(reference))
+    return reference if reference is None else type(reference)(_file_of(reference))
 
 
 def find_file(reference: Path) -> Path:
@@ -291,3 +287,48 @@ TypeNames = Annotated[
         help="Elements of the types 1, 2, ... of files that do not name them.",
     ),
 ]
+
+SkipNeighborStat = Annotated[
+    bool,
+    Option(
+        "--skip-neighbor-stat",
+        help="As deepmd-kit's: the numbers of neighbours are not taken from the data.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """What the command line says about a checkpoint to start from, for a check without torch."""
+
+    finetune: Annotated[
+        str | None,
+        Option(
+            "--finetune", metavar="FILE", callback=find_model, help="Check that FILE fine-tunes."
+        ),
+    ] = None
+    restart: Annotated[
+        str | None, Option("--restart", metavar="FILE", help="Check that FILE continues.")
+    ] = None
+    init_model: Annotated[
+        str | None,
+        Option(
+            "--init-model",
+            metavar="FILE",
+            callback=find_model,
+            help="Check that FILE's weights are a start.",
+        ),
+    ] = None
+    branch: Annotated[
+        str | None,
+        Option(
+            "--branch",
+            "--head",
+            "--model-branch",
+            metavar="NAME",
+            help="Branch of FILE to fine-tune.",
+        ),
+    ] = None
+    use_pretrain_script: Annotated[
+        bool, Option("--use-pretrain-script", help="Take the networks' sections from FILE.")
+    ] = False

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from cli.input_check import StartOptions, read_start
-from cli.options import Document
+from cli.options import Document, StartOptions
 from cli.output import DocumentOutput, Output, shown_size, shown_time
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def plan(
     out: DocumentOutput,
 ) -> Document:
     """Explain a run: learning rate, loss, epochs, sharing, parameters, disk, memory."""
-    from cli.input_check import with_data
+    from cli.input_check import read_start, with_data
     from cli.render import refuse, show
     from schemas.check.input_file import check_file
 

@@ -12,13 +12,11 @@ import typer
 from typer import Argument, Option
 
 from cli import VERSION
-from cli.input_check import read_start
 from cli.options import Command, Document, add_commands, find_model
 from cli.output import JsonOutput, Output
 from cli.train import finetune, train
 
 if TYPE_CHECKING:
-    from dpa2.training.reproduce import Difference
     from schemas.input.start import Start
     from schemas.lock import Lock
 
@@ -79,7 +77,9 @@ def reproduce(
     locked = read_lock(lock_file)
     found = differences(locked, _lock(locked.command, None))
     same = all(item.weight != "error" for item in found)
-    _show(out, found)
+    if found:
+        rows = [(f"{x.what} {x.where}".strip(), x.locked, x.found, x.weight) for x in found]
+        out.table("", ("differs", "locked", "here", "weight"), rows)
     document: dict[str, Any] = {
         "ok": same,
         "command": locked.command,
@@ -102,10 +102,11 @@ def _lock(command: list[str], result: Path | None) -> "Lock":
     option = next((name for name in _STARTS if given.get(name)), None)
     model, start = None, None
     if option is not None:
-        reference, branch = str(given[option]), given.get("branch")
+        reference = str(given[option])
         file = find_model(reference)
-        model = LockedModel(reference=reference, branch=branch, sha256=model_sha256(Path(file)))
-        start = _start(option, file, branch, bool(given.get("use_pretrain_script")))
+        digest = model_sha256(Path(file))
+        model = LockedModel(reference=reference, branch=given.get("branch"), sha256=digest)
+        start = _start(option, file, given)
     path = str(given["input_file"])
     config = checked(check_file(path, given.get("overrides") or [], start))
     content = locked_input(path, config)
@@ -137,16 +138,16 @@ def _parsed(command: list[str]) -> dict[str, Any]:
     return dict(given)
 
 
-def _start(option: str, file: str, branch: str | None, use_pretrain_script: bool) -> "Start":
+def _start(option: str, file: str, given: dict[str, Any]) -> "Start":
     """Return the checkpoint that a run starts from, as the checks of an input need it."""
+    from cli.input_check import read_start
     from schemas.base.errors import CheckpointError
 
+    named: dict[str, Any] = {"finetune" if option == "model" else option: file}
     start, faults = read_start(
-        finetune=file if option in ("model", "finetune") else None,
-        restart=file if option == "restart" else None,
-        init_model=file if option == "init_model" else None,
-        branch=branch,
-        use_pretrain_script=use_pretrain_script,
+        **named,
+        branch=given.get("branch"),
+        use_pretrain_script=bool(given.get("use_pretrain_script")),
     )
     if start is None:
         raise CheckpointError(faults[0].message, hint=faults[0].hint)
@@ -177,15 +178,6 @@ def _run(out: Output, locked: "Lock", folder: Path) -> dict[str, Any]:
         + ("the same to the last bit" if same else f"SHA-256 {digest}, not {locked.result.sha256}")
     )
     return {"ok": same, "result": {"path": path, "sha256": digest, "same": same}}
-
-
-def _show(out: Output, found: "list[Difference]") -> None:
-    rows = [
-        [f"{item.what} {item.where}".strip(), item.locked, item.found, item.weight]
-        for item in found
-    ]
-    if rows:
-        out.table("", ["differs", "locked", "here", "weight"], rows)
 
 
 def _summary(found: "Lock") -> str:

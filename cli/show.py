@@ -77,17 +77,9 @@ def show(
 
 
 def _card(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:
-
-    entry = known.model.model_dump()
-    return document(known, local) | {
-        "branches": entry["branches"],
-        "sources": entry["file"]["sources"],
-        "superseded": entry["file"]["superseded"],
-        "licence": known.model.licence,
-        "citation": known.model.citation,
-        "training_input": known.model.training_input,
-        "known_bad": entry["known_bad"],
-    }
+    own = {"branches", "licence", "citation", "training_input", "known_bad"}
+    file = known.model.file.model_dump(include={"sources", "superseded"})
+    return document(known, local) | known.model.model_dump(include=own) | file
 
 
 def _document(header: "CheckpointHeader") -> dict[str, Any]:
@@ -109,6 +101,7 @@ def _print(
 ) -> None:
     lines = list(_registered(known, local)) if known is not None else []
     lines += list(_of_file(header)) if header is not None else []
+    lines = [(label, text) for label, text in lines if text]
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         out.text(f"{label.ljust(width)}  {text}".rstrip())
@@ -124,13 +117,11 @@ def _print(
 
 
 def _registered(known: "KnownModel", local: "LocalCopy | None") -> _Lines:
-
     model, file = known.model, known.model.file
     yield "model", ", ".join([model.reference, *model.aliases])
     yield "", model.description
     yield "family", f"{model.family}, {'trained' if model.trainable else 'not trained'} here"
-    if model.elements:
-        yield "elements", _elements(model.elements)
+    yield "elements", _elements(model.elements)
     yield "branches", str(num_branches(model) or "only the file says it: --remote")
     yield "file", f"{file.name}, {shown_size(known_size(known, local))}"
     yield "SHA-256", file.sha256 or "not published; the first download is trusted"
@@ -139,18 +130,13 @@ def _registered(known: "KnownModel", local: "LocalCopy | None") -> _Lines:
     yield "here", f"{local.path} ({local.where})" if local else "no"
     for index, source in enumerate(file.sources):
         yield "from" if index == 0 else "", shown_source(source)
-    if model.licence:
-        yield "licence", model.licence
-    if model.citation:
-        yield "cite", model.citation
-    if model.training_input:
-        yield "trained with", model.training_input
+    yield "licence", model.licence or ""
+    yield "cite", model.citation or ""
+    yield "trained with", model.training_input or ""
     for bad in model.known_bad:
         yield "not for", f"deepmd-kit {bad.deepmd_kit}: {bad.reason}"
-    if known.registry != "built-in":
-        yield "registry", known.registry
-    if known.shadowed_by:
-        yield "shadowed by", known.shadowed_by
+    yield "registry", known.registry if known.registry != "built-in" else ""
+    yield "shadowed by", known.shadowed_by or ""
 
 
 def _of_file(header: "CheckpointHeader") -> _Lines:
@@ -182,14 +168,13 @@ def _print_branches(
     rows = []
     for branch in summarize(header):
         known = documented.get(branch.name)
+        facts = (known.domain, known.functional, known.code) if known else ()
         rows.append(
             [
                 ", ".join([branch.name, *branch.aliases]),
                 _elements(branch.observed or branch.type_map),
                 f"{branch.num_parameters:,}" if header.complete else "",
-                " ".join(filter(None, (known.domain, known.functional, known.code)))
-                if known
-                else "",
+                " ".join(filter(None, facts)),
             ]
         )
     out.plain_table(("branch", "elements", "parameters", "what"), rows)
@@ -215,13 +200,11 @@ def _say_next(
         out.info(f"read the file's own words: zoo show {model} --remote; get it: zoo pull {model}")
         return
     several = "model_dict" in header.model_params
+    ours = any(not other_kind(section) for section in header.branches.values())
     if not is_here and several:
         out.info(f"get one branch: zoo pull {model} --branch BRANCH; all: zoo pull {model}")
     elif not is_here:
         out.info(f"get it: zoo pull {model}")
-    elif (known is None or known.model.trainable) and not all(
-        other_kind(section) for section in header.branches.values()
-    ):
-        command = f"zoo finetune input.json --model {model}"
-        written = f"zoo finetune input.json --model {model} --branch BRANCH"
-        out.info(f"start from it: {written if several else command}")
+    elif ours and (known is None or known.model.trainable):
+        branch = " --branch BRANCH" if several else ""
+        out.info(f"start from it: zoo finetune input.json --model {model}{branch}")

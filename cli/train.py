@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer import Argument, Option
 
-from cli.input_check import SkipNeighborStat, read_start, without_neighbors
-from cli.options import Document, Model, Overrides, find_model, split_name
+from cli.options import Document, Model, Overrides, SkipNeighborStat, find_model, split_name
 from cli.output import Output
 
 if TYPE_CHECKING:
     from dpa2.evaluate.learning_curve import LearningCurve
     from dpa2.training.optimizer import Tuning
     from dpa2.training.trainer import TrainResult
-    from schemas.base.diagnostics import Finding
     from schemas.input.start import Start
 
 InputFile = Annotated[Path, Argument(metavar="INPUT", help="Input file, JSON or YAML.")]
@@ -123,8 +121,8 @@ def train(
     out: RunOutput,
 ) -> None:
     """Train a model; interrupt with Ctrl-C at any time and continue with --restart."""
-    started = read_start(**asdict(start), bias_mode=bias_mode)
-    _run(out, input_file, started, options, skip_neighbor_stat=skip_neighbor_stat)
+    given = {**asdict(start), "bias_mode": bias_mode}
+    _run(out, input_file, given, options, skip_neighbor_stat=skip_neighbor_stat)
 
 
 def finetune(
@@ -174,13 +172,13 @@ def finetune(
     from dpa2.training.optimizer import Tuning
 
     tuning = Tuning(freeze == "descriptor", freeze_layers, _factors(lr_scale or []), layer_decay)
-    started = read_start(
-        finetune=model,
-        branch=branch,
-        use_pretrain_script=use_pretrain_script,
-        bias_mode=bias_mode,
-    )
-    _run(out, input_file, started, options, tuning=tuning)
+    given = {
+        "finetune": model,
+        "branch": branch,
+        "use_pretrain_script": use_pretrain_script,
+        "bias_mode": bias_mode,
+    }
+    _run(out, input_file, given, options, tuning=tuning)
 
 
 def _factors(given: Sequence[str]) -> dict[str, float]:
@@ -198,7 +196,7 @@ def _factors(given: Sequence[str]) -> dict[str, float]:
 def _run(
     out: Output,
     input_file: Path,
-    started: "tuple[Start | None, list[Finding]]",
+    given: dict[str, Any],
     options: RunOptions,
     *,
     tuning: "Tuning | None" = None,
@@ -211,7 +209,7 @@ def _run(
     Args:
         out: What is printed.
         input_file: The input.
-        started: The checkpoint to start from, and what is wrong with it.
+        given: Options that name the checkpoint to start from.
         options: Where the run writes and computes, and what it changes of the input.
         tuning: Which parts are trained, and how fast; None: all alike.
         skip_neighbor_stat: Refuse numbers of neighbours that are left to the data.
@@ -219,12 +217,13 @@ def _run(
     Raises:
         typer.Exit: With 1 when there are errors in the input, with 130 after an interruption.
     """
+    from cli.input_check import read_start, without_neighbors
     from cli.render import refuse, show
     from schemas.base.terminal import lasting_output
     from schemas.check.input_file import check_file
 
     with lasting_output():
-        start, faults = started
+        start, faults = read_start(**given)
         report = check_file(input_file, options.overrides or [], start, folder=options.output_dir)
         report = report.extend(faults)
         if skip_neighbor_stat:

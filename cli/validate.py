@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from cli.input_check import SkipNeighborStat, StartOptions, read_start, without_neighbors
+from cli.options import SkipNeighborStat, StartOptions
 from cli.output import DocumentOutput, Output
 
 if TYPE_CHECKING:
@@ -55,27 +55,26 @@ def validate(
 ) -> None:
     """Check input files. Exit code: 0 clean or warnings only, 1 errors, 2 could not try."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them takes time
+    from cli.input_check import read_start, with_data, without_neighbors
+
     repairs = _repair(files, overrides or (), unsafe=unsafe, write=fix) if fix or diff else []
     if diff:
         _show_diffs(repairs, output)
-    elif fix:
-        for item in repairs:
-            if item.applied:
-                output.info(f"{item.name}: fixed {len(item.applied)} faults")
+    for item in repairs if not diff else ():
+        if item.applied:
+            output.info(f"{item.name}: fixed {len(item.applied)} faults")
     start, faults = read_start(**asdict(options))
     reports = [_checked(file, overrides or (), start, faults) for file in files]
     if skip_neighbor_stat:
         reports = [without_neighbors(report) for report in reports]
     if data and not diff:
-        from cli.input_check import with_data
-
         reports = [with_data(report) for report in reports]
     if user == "deepmd-kit":
         reports = [report.for_deepmd() for report in reports]
     if not diff:
         _show(reports, style, output)
     warned = any(d.severity == "warning" for item in reports for d in item.diagnostics)
-    if any(_is_unreadable(item) for item in reports):
+    if any(found.code == "ZOO010" for item in reports for found in item.diagnostics):
         raise typer.Exit(2)
     if not all(item.ok for item in reports) or (strict and warned):
         raise typer.Exit(1)
@@ -84,35 +83,21 @@ def validate(
 def _checked(
     file: str, overrides: Sequence[str], start: "Start | None", faults: "Sequence[Finding]"
 ) -> "Report":
-    """Return the report of a file; that it cannot be read is a finding too.
-
-    Args:
-        file: The file.
-        overrides: Keys to change.
-        start: The checkpoint to start from.
-        faults: What is wrong with the options that name it.
-    """
+    """Return the report of a file, with `faults` of the start; a file not read is a finding too."""
     from schemas.base.diagnostics import Diagnostic
     from schemas.check.input_file import check_file, check_text
     from schemas.check.report import Report
 
     try:
         if file == "-":
-            report = check_text(_standard_input(), "<stdin>", overrides, start)
+            text = sys.stdin.buffer.read().decode("utf-8", "replace")
+            report = check_text(text, "<stdin>", overrides, start)
         else:
             report = check_file(file, overrides, start)
     except OSError as error:
         message = f"the file cannot be read: {error.strerror or error}"
         return Report(file, [], None, [Diagnostic("ZOO010", "error", message, ())])
     return report.extend(faults)
-
-
-def _is_unreadable(report: "Report") -> bool:
-    return any(item.code == "ZOO010" for item in report.diagnostics)
-
-
-def _standard_input() -> str:
-    return sys.stdin.buffer.read().decode("utf-8", "replace")
 
 
 def _repair(
@@ -149,11 +134,9 @@ def _show_diffs(repairs: "Sequence[Repair]", output: Output) -> None:
 
 
 def _show(reports: "Sequence[Report]", style: Format, output: Output) -> None:
-    from cli.render import colors_of, render, summary
+    from cli.render import colors_of, render, sarif, summary
 
     if style == "sarif" and not output.json_mode:
-        from cli.render import sarif
-
         output.text(json.dumps(sarif(reports), indent=2, ensure_ascii=False))
         return
     if not output.json_mode:

@@ -157,7 +157,7 @@ def test_elements_that_the_checkpoint_does_not_know_are_refused(run, workspace):
 
 def test_a_branch_of_a_checkpoint_without_branches_is_refused(run):
     result = run("data/water", "--finetune", GOLDEN / "small" / "model.pt", "--branch", "x")
-    assert "no branches" in str(result.exception)
+    assert "no branch" in str(result.exception)
 
 
 def test_an_existing_file_is_not_replaced(run, workspace):
