@@ -156,7 +156,9 @@ class Store:
         for url in urls:
             with suppress(OSError, ValueError, TypeError):
                 text = self._first_use_of(url).read_text(encoding="utf-8")
-                return FirstUse(**json.loads(text))
+                found = FirstUse(**json.loads(text))
+                self._folder(found.sha256)  # a damaged record is none
+                return found
         return None
 
     def files(self, sha256: str) -> list[Path]:

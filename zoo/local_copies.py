@@ -221,14 +221,14 @@ def _compared(path: Path, file: ModelFile, reference: str) -> Checked:
     if reason is not None:
         return _superseded(path, reference, sha256, reason)
     expected = file.sha256 or _kept_as(path)
+    verdict: Verdict = "right" if file.sha256 else "first use"
+    detail = "" if file.sha256 else "as it first came"
     if expected is None:
-        return Checked(path, reference, sha256, "first use", "its hash was never published")
-    if sha256 != expected:
+        detail = "its hash was never published"
+    elif sha256 != expected:
+        verdict = "damaged"
         detail = f"{expected} expected; delete it and fetch it again: zoo pull {reference}"
-        return Checked(path, reference, sha256, "damaged", detail)
-    if file.sha256 is None:
-        return Checked(path, reference, sha256, "first use", "as it first came")
-    return Checked(path, reference, sha256, "right")
+    return Checked(path, reference, sha256, verdict, detail)
 
 
 def _superseded(path: Path, reference: str, sha256: str, reason: str) -> Checked:

@@ -239,8 +239,9 @@ def missing(here: Iterable[Span], start: int, end: int) -> list[Span]:
     """Return the parts of a span that no other span covers."""
     parts = [(start, end)] if start < end else []
     for first, last in here:
-        cut = [pair for a, b in parts for pair in ((a, min(b, first)), (max(a, last), b))]
-        parts = [(a, b) for a, b in cut if a < b]
+        if first < end and start < last:
+            cut = [pair for a, b in parts for pair in ((a, min(b, first)), (max(a, last), b))]
+            parts = [(a, b) for a, b in cut if a < b]
     return parts
 
 

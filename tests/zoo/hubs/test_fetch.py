@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import socket
 from pathlib import Path
 
 import pytest
@@ -234,18 +233,10 @@ def test_when_all_places_fail_each_answer_is_told(hub, scope, fetch):
     assert "404" in caught.value.message
 
 
-def closed_port():
-    """Return an address of this machine at which nobody listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
-
-
 @pytest.fixture
 def no_network(hub, monkeypatch):
-    url = closed_port()
-    point_to(monkeypatch, url)
-    monkeypatch.setenv("MODELSCOPE_ENDPOINT", url)
+    point_to(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("sources", [[HUB], [MODELSCOPE], [HUB, MODELSCOPE]])

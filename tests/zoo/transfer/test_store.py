@@ -114,6 +114,9 @@ def test_the_index_of_first_uses_holds_no_secrets(server, store):
     assert "secret" not in index.read_text()
     assert page.etag is not None
     assert page.etag.strip('"') in index.read_text()
+    assert store.first_use([page.url]).sha256 == SHA256
+    index.write_text(index.read_text().replace(f'"{SHA256}"', "5"))
+    assert store.first_use([page.url]) is None  # damaged
 
 
 def test_of_several_first_uses_at_once_one_downloads(server, store):
