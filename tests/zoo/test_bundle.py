@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from cli.main import app
 from schemas.base.errors import CheckpointError, RegistryError, WriteError
 from schemas.checkpoint.header import read_header
+from tests.commands import outcome
 from zoo.branches import summarize
 from zoo.bundle import BundledModel, bundle, model_to_bundle
 from zoo.known_models import Located, known_models
@@ -112,10 +111,10 @@ def test_the_command_fetches_of_a_branch_only_what_it_needs(server, tmp_path):
     (tmp_path / "m.pt").write_bytes(content)
     url = server.serve("/m.pt", content).url
     words = ["bundle", url, "--branch", "H2O_GFN2-xTB", "-o"]
-    assert CliRunner().invoke(app, [*words, str(tmp_path / "b")]).exit_code == 0
+    assert outcome(*words, str(tmp_path / "b")).exit_code == 0
     assert server.sent("/m.pt") < len(content)
     words[1] = str(tmp_path / "m.pt")
-    assert CliRunner().invoke(app, [*words, str(tmp_path / "c")]).exit_code == 0
+    assert outcome(*words, str(tmp_path / "c")).exit_code == 0
     place = Path("m-H2O_GFN2-xTB") / "m-H2O_GFN2-xTB.pt"
     assert (tmp_path / "b" / place).read_bytes() == (tmp_path / "c" / place).read_bytes()
     for name, origin in (("b", url), ("c", "m.pt")):
@@ -165,7 +164,7 @@ def test_the_command_bundles_by_name_and_by_path(tmp_path):
     (tmp_path / "own.pt").write_bytes(FILE.read_bytes())
     models = ["DPA2_water_tiny", str(tmp_path / "own.pt")]
     output = str(tmp_path / "b.tar")
-    result = CliRunner().invoke(app, ["bundle", *models, "-o", output, "--json"])
+    result = outcome("bundle", *models, "-o", output, "--json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert [model["name"] for model in document["models"]] == ["DPA2_water_tiny", "own"]

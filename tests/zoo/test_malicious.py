@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import dpa2
-from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from schemas.base.errors import CheckpointError
 from schemas.checkpoint.header import read_header
+from tests.commands import outcome
 from tests.zoo.malicious import CANARY, NAME, archive, cases
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.remote_branch import fetch_branch, remote_header
@@ -81,7 +80,7 @@ def test_it_is_refused_over_a_network(case, server, tmp_path):
 )
 def test_commands_say_so_in_a_sentence(case, command, tmp_path):
     case.write(tmp_path / "model.pt")
-    result = CliRunner().invoke(app, command)
+    result = outcome(*command)
     assert result.exit_code not in (0, None)
     assert isinstance(result.exception, SystemExit | CheckpointError)
     assert not (tmp_path / CANARY).exists()

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub import constants
-from typer.testing import CliRunner
 
-from cli.main import app
 from schemas.base.errors import CheckpointError, ConfigError, TransferError
 from schemas.lock import Lock, LockedData, LockedInput, LockedResult
+from tests.commands import outcome
 from tests.zoo.hubs.fake_hubs import Repository
 from zoo.push import prepare, push
 
@@ -144,7 +143,7 @@ def test_a_hub_in_the_clear_gets_no_token(hub, model, monkeypatch):
 def test_a_dry_run_writes_the_card_and_sends_nothing(hub, model, tmp_path):
     card = tmp_path / "card.md"
     arguments = ["push", str(model), "me/water", "--dry-run", "--card", str(card), "--json"]
-    result = CliRunner().invoke(app, arguments)
+    result = outcome(*arguments)
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert document["pushed"] is False

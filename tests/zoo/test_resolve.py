@@ -4,13 +4,12 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from cli.options import find_file, find_model
 from schemas.base import environment
 from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import AisSquareSource, ModelFile
+from tests.commands import outcome
 from tests.zoo.conftest import model, registry_text, write_registry
 from zoo import registry as registries
 from zoo.known_models import Located
@@ -203,7 +202,7 @@ def foreign(tmp_path, server):
     ],
 )
 def test_a_model_of_another_family_is_refused_before_it_is_fetched(foreign, words):
-    found = CliRunner().invoke(app, words)
+    found = outcome(*words)
     assert isinstance(found.exception, RegistryError)
     assert found.exception.message == "Salt is a DPA-3 model, and this engine computes DPA-2 only"
     assert "Water, Frozen, DPA2_water_tiny, DPA-2.4-7M, DPA-2.3.1" in found.exception.hint

@@ -8,12 +8,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from cli.main import app
 from dpa2.formats.checkpoint import read_checkpoint
 from schemas.base.errors import CheckpointError, ConversionError
 from schemas.checkpoint.header import read_header
+from tests.commands import outcome
 from zoo.safetensors_file import from_safetensors, to_safetensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -132,11 +131,10 @@ def test_other_files_are_refused(content, words, tmp_path):
 def test_the_command_goes_both_ways(tmp_path):
     there, back = str(tmp_path / "m.safetensors"), str(tmp_path / "back.pt")
     source = str(GOLDEN / "multitask" / "model.pt")
-    run = CliRunner()
-    first = run.invoke(app, ["export", source, "--safetensors", "-o", there, "--json"])
+    first = outcome("export", source, "--safetensors", "-o", there, "--json")
     assert json.loads(first.stdout)["tensors"] == len(read_header(source).tensors)
-    assert run.invoke(app, ["export", there, "-o", back]).exit_code == 0
+    assert outcome("export", there, "-o", back).exit_code == 0
     assert_same(Path(source), Path(back))
-    assert run.invoke(app, ["export", there, "-o", back]).exit_code != 0
-    assert run.invoke(app, ["export", there, "-o", back, "--force"]).exit_code == 0
-    assert run.invoke(app, ["export", there, "--safetensors", "-o", back, "-f"]).exit_code != 0
+    assert outcome("export", there, "-o", back).exit_code != 0
+    assert outcome("export", there, "-o", back, "--force").exit_code == 0
+    assert outcome("export", there, "--safetensors", "-o", back, "-f").exit_code != 0

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from schemas.base.errors import ZooError
+from tests.commands import outcome
 from tests.zoo.hubs.fake_hubs import FakeHuggingFace, Repository
 from zoo.bundle import BundledModel, bundle
 from zoo.known_models import known_models
@@ -175,7 +174,7 @@ def said(monkeypatch):
     monkeypatch.setattr(MirrorServer, "serve_forever", lambda *_, **__: None)
 
     def run(*arguments):
-        return CliRunner().invoke(app, ["serve", "--port", "0", *map(str, arguments)])
+        return outcome("serve", "--port", "0", *arguments)
 
     return run
 
@@ -193,7 +192,7 @@ def test_what_a_client_needs_is_said(folder, said):
 
 
 def zoo(*arguments, **settings):
-    command = [sys.executable, "-m", "cli.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "cli.main", *arguments]
     options = {"cwd": ROOT, "env": {**os.environ, **settings}, "text": True}
     return subprocess.run(command, check=False, capture_output=True, **options)
 
