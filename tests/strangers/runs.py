@@ -33,3 +33,11 @@ def zoo(document, command, *words):
     """Return what becomes of `zoo COMMAND input.json WORDS` on a document."""
     Path("input.json").write_text(json.dumps(document))
     return outcome(command, "input.json", *words)
+
+
+def diagnostics(document, *words):
+    """Return what `zoo validate --json WORDS` finds in a document."""
+    result = zoo(document, "validate", "--json", *words)
+    found = json.loads(result.stdout)["files"][0]["diagnostics"]
+    assert result.exit_code == any(item["severity"] == "error" for item in found)
+    return found

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-import dpa2
 from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
@@ -16,7 +15,8 @@ from schemas.base.errors import ConfigError
 from schemas.check.input_file import check_text, fix_text
 from schemas.input.model import parse_model
 from schemas.input.refusals import foreign_optimizer
-from tests.commands import outcome
+from tests.cli.conftest import changed
+from tests.strangers.runs import quiet, zoo
 from tests.strangers.situations import case, situation
 from tests.strangers.test_training_numbers import SHUFFLED, training_input, write_system
 
@@ -24,20 +24,16 @@ HESSIAN = {"start_pref_h": 1.0, "limit_pref_h": 1.0}
 
 
 @pytest.fixture(autouse=True)
-def water(tmp_path, monkeypatch):
+def water(here):
     """Two systems in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    write_system(tmp_path / "a", SHUFFLED, 2, 3)
-    write_system(tmp_path / "b", SHUFFLED, 2, 4)
+    for seed, name in enumerate("ab", 3):
+        write_system(here / name, SHUFFLED, 2, seed)
 
 
-def changed(section, changes):
-    document = training_input("a", "b")
-    target = document
-    for part in section.split("."):
-        target = target.setdefault(part, {})
-    target.update(changes)
-    return document
+def with_section(section, changes):
+    """Return an input with values put into a section."""
+    paths = {f"{section}.{key}": value for key, value in changes.items()}
+    return changed(training_input("a", "b"), paths)
 
 
 def severities(document):
@@ -67,11 +63,11 @@ def severities(document):
          "model.descriptor", {"type": "dpa3"}, "ZOO108"),
 ])  # fmt: skip
 def test_what_only_deepmd_kit_trains_is_refused_here_and_noted_for_it(section, changes, code):
-    document = changed(section, changes)
+    document = with_section(section, changes)
     ours, theirs = severities(document)
     assert (ours[code], theirs[code]) == ("error", "note")
     with pytest.raises(ConfigError):
-        dpa2.train(document, output_dir="o", device="cpu", progress=False)
+        quiet(document, output_dir="o")
 
 
 @pytest.mark.parametrize(("section", "changes", "code", "expected"), [
@@ -90,15 +86,14 @@ def test_what_only_deepmd_kit_trains_is_refused_here_and_noted_for_it(section, c
          ("warning", "warning")),
 ])  # fmt: skip
 def test_what_is_a_fault_for_one_of_both(section, changes, code, expected):
-    ours, theirs = severities(changed(section, changes))
+    ours, theirs = severities(with_section(section, changes))
     assert (ours[code], theirs[code]) == expected
 
 
-def test_the_command_asks_for_whom(tmp_path):
-    file = tmp_path / "input.json"
-    file.write_text(json.dumps(changed("optimizer", {"type": "LKF"})))
+def test_the_command_asks_for_whom():
+    document = with_section("optimizer", {"type": "LKF"})
     for options, code in (([], 1), (["--for", "zoo"], 1), (["--for", "deepmd-kit"], 0)):
-        result = outcome("validate", "--no-data", *options, str(file))
+        result = zoo(document, "validate", "--no-data", *options)
         assert result.exit_code == code, result.output
         assert "right for deepmd-kit, but not trained here" in result.output
 
@@ -123,7 +118,7 @@ def test_precisions_by_their_other_names(name, usual):
         for section in ("descriptor", "fitting_net"):
             document["model"][section]["precision"] = spelled
         document["training"]["numb_steps"] = 1
-        dpa2.train(document, output_dir=spelled, device="cpu", progress=False)
+        quiet(document, output_dir=spelled)
         found.append(read_checkpoint(f"{spelled}/model.ckpt-1.pt"))
     assert found[0].model_params["descriptor"]["precision"] == name
     dtypes = {tensor.dtype for tensor in found[0].tensors.values()}
@@ -141,7 +136,7 @@ FORMER = ("use_sqrt_nnei", "g1_out_conv", "g1_out_mlp")
 
 
 def fixed_descriptor(descriptor, name="input.json"):
-    document = changed("model", {"descriptor": copy.deepcopy(descriptor)})
+    document = with_section("model", {"descriptor": copy.deepcopy(descriptor)})
     fixed = fix_text(json.dumps(document, indent=2), name)
     return json.loads(fixed.text)["model"]["descriptor"], fixed.report
 
@@ -213,6 +208,6 @@ def test_a_hybrid_with_batch_normalisation_is_left_alone():
     second = {"type": "se_uni", "sel": 12, "rcut": 3.0, "rcut_smth": 0.5}
     for mode, changes in (("no", True), ("uniform", False)):
         blocks = [first, second | {"do_bn_mode": mode}]
-        document = changed("model", {"descriptor": {"type": "hybrid", "list": blocks}})
+        document = with_section("model", {"descriptor": {"type": "hybrid", "list": blocks}})
         text = json.dumps(document, indent=2)
         assert (fix_text(text, unsafe=True).text != text) is changes

@@ -202,6 +202,16 @@ def test_conversion_reads_programs_as_data(
     assert all(torch.equal(found.tensors[key], expected.tensors[key]) for key in kept)
 
 
+def flipped(content: bytes, bit: int) -> bytes:
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return format_of(path).read(path, None).model.state_dict()
+
+
 def places_of(path: Path) -> Callable[[int], str]:
     """Return what tells to which part of a zip archive a byte belongs."""
     content = path.read_bytes()
@@ -220,18 +230,16 @@ def places_of(path: Path) -> Callable[[int], str]:
 def test_flipped_bits_are_seen(suffix: str, models: dict[str, Path], tmp_path: Path) -> None:
     whole = models[suffix].read_bytes()
     part_of = places_of(models[suffix])
-    expected = format_of(models[suffix]).read(models[suffix], None).model.state_dict()
+    expected = weights(models[suffix])
     dice = random.Random(20261128)
     seen = dict.fromkeys(("content", "header", "unread"), 0)
     path = tmp_path / f"x{suffix}"
     for _ in range(100):
         bit = dice.randrange(8 * len(whole))
-        changed = bytearray(whole)
-        changed[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(changed)
+        path.write_bytes(flipped(whole, bit))
         inside = part_of(bit // 8)
         try:
-            found = format_of(path).read(path, None).model.state_dict()
+            found = weights(path)
         except ZooError:
             seen["content" if inside else "header"] += 1
             continue
@@ -249,16 +257,14 @@ def test_flipped_bits_of_the_directory(
     suffix: str, models: dict[str, Path], tmp_path: Path
 ) -> None:
     whole = models[suffix].read_bytes()
-    expected = format_of(models[suffix]).read(models[suffix], None).model.state_dict()
+    expected = weights(models[suffix])
     path = tmp_path / f"x{suffix}"
     entry = whole.rindex(b"PK\x01\x02", 0, whole.rindex(b"/data/"))
     refused = set()
     for bit in range(8 * 28, 8 * 46):  # behind checksum and sizes
-        changed = bytearray(whole)
-        changed[entry + bit // 8] ^= 1 << bit % 8
-        path.write_bytes(changed)
+        path.write_bytes(flipped(whole, 8 * entry + bit))
         try:
-            found = format_of(path).read(path, None).model.state_dict()
+            found = weights(path)
         except ZooError:
             refused.add(bit)
             continue
@@ -284,43 +290,26 @@ def test_damage_to_a_tensor_is_named(suffix: str, models: dict[str, Path], place
         assert "CRC-32" in said, command
 
 
-def many_times(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["variable_0000"] = np.zeros(2_000_000)
-        variables = {str(k): "/variable_0000" for k in range(3000)}
-        file.attrs["json"] = json.dumps({"@variables": variables})
-
-
-def compressed(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file.create_dataset("variable_0000", (1 << 27,), "f8", compression="gzip", fillvalue=1.0)
-        file.attrs["json"] = json.dumps({"@variables": {"w": "/variable_0000"}})
-
-
-def in_a_group(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file.create_dataset("variable_x/y", (1 << 40,), "f8", chunks=(1024,))
-        file.attrs["json"] = json.dumps({"@variables": {"w": "/variable_x/y"}})
-
-
-def objects(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["variable_0000"] = np.array(["a", "b"], dtype=h5py.string_dtype())
-        file.attrs["json"] = json.dumps({"@variables": {"w": "/variable_0000"}})
-
-
-@pytest.mark.parametrize(("write", "words"), [
+@pytest.mark.parametrize(("dataset", "variables", "words"), [
     case("a stranger's .dp file | one array named 3,000 times | refused before it is read again "
-         "and again", many_times, "claims to hold"),
+         "and again", {"data": np.zeros(2_000_000)},
+         dict.fromkeys(map(str, range(3000)), "/variable_0000"), "claims to hold"),
     case("a stranger's .dp file | a compressed array of 1 GB in 2 kB | refused before memory is "
-         "taken", compressed, "claims to hold"),
+         "taken", {"shape": 1 << 27, "dtype": "f8", "compression": "gzip", "fillvalue": 1.0},
+         {"w": "/variable_0000"}, "claims to hold"),
     case("a stranger's .dp file | an array of 8 TB below a group | refused before memory is taken",
-         in_a_group, "claims to hold"),
-    case("a stranger's .dp file | an array of texts or objects | refused: no numbers", objects,
+         {"name": "variable_x/y", "shape": 1 << 40, "dtype": "f8", "chunks": (1024,)},
+         {"w": "/variable_x/y"}, "claims to hold"),
+    case("a stranger's .dp file | an array of texts or objects | refused: no numbers",
+         {"data": np.array(["a", "b"], dtype=h5py.string_dtype())}, {"w": "/variable_0000"},
          "holds no numbers"),
 ])  # fmt: skip
-def test_hdf5_models_are_bounded(write: Callable[[Path], None], words: str, tmp_path: Path) -> None:
-    write(tmp_path / "x.dp")
+def test_hdf5_models_are_bounded(
+    dataset: dict[str, object], variables: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    with h5py.File(tmp_path / "x.dp", "w") as file:
+        file.create_dataset(**{"name": "variable_0000"} | dataset)
+        file.attrs["json"] = json.dumps({"@variables": variables})
     with pytest.raises((CheckpointError, ConversionError), match=words):
         read_hdf5(tmp_path / "x.dp")
 

@@ -26,8 +26,7 @@ from schemas.base.writing import file_sha256
 from schemas.check.input_file import check_file
 from schemas.checkpoint.header import read_header
 from schemas.text.yaml_text import RepeatedError, load_yaml
-from tests.evaluate.conftest import GOLDEN, write_system
-from tests.fuzz_readers import KINDS, fuzz, hdf5_system, lmdb_system
+from tests.fuzz_readers import KINDS, fuzz, hdf5_system, lmdb_system, system
 from tests.strangers.situations import case, situation
 from zoo.registry import read_registry
 
@@ -108,8 +107,7 @@ def test_what_never_ends_is_not_hashed(tmp_path: Path) -> None:
 @situation("""a stranger's data set | a FIFO or a link to /dev/zero in place of an array or a list
     of elements | refused or absent; nothing hangs""")
 def test_a_pipe_among_data_is_not_read(inside: str, tmp_path: Path) -> None:
-    with np.load(GOLDEN / "small" / "expected.npz") as frames:
-        write_system(tmp_path / "data", dict(frames))
+    system(tmp_path / "data")
     place = tmp_path / "data" / inside
     place.unlink()
     os.mkfifo(place)
@@ -117,8 +115,8 @@ def test_a_pipe_among_data_is_not_read(inside: str, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"coord"):
             open_systems([tmp_path / "data"], ["O", "H"])
         return
-    (system,) = open_systems([tmp_path / "data"], ["O", "H"])
-    assert ("energy" in system.labels) == (inside == "type_map.raw")
+    (opened,) = open_systems([tmp_path / "data"], ["O", "H"])
+    assert ("energy" in opened.labels) == (inside == "type_map.raw")
 
 
 def npy(shape: str, descr: str = "'<f8'", body: bytes = b"\0" * 64) -> bytes:
@@ -138,8 +136,7 @@ def npy(shape: str, descr: str = "'<f8'", body: bytes = b"\0" * 64) -> bytes:
          npy("(" * 50 + "2" + ")" * 50), "is not a numpy array file"),
 ])  # fmt: skip
 def test_arrays_are_no_larger_than_their_file(content: bytes, words: str, tmp_path: Path) -> None:
-    with np.load(GOLDEN / "small" / "expected.npz") as frames:
-        write_system(tmp_path / "data", dict(frames))
+    system(tmp_path / "data")
     (tmp_path / "data" / "set.000" / "box.npy").write_bytes(content)
     with pytest.raises(DataError, match=words):
         open_systems([tmp_path / "data"], ["O", "H"])

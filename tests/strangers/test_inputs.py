@@ -14,7 +14,7 @@ from dpa2.data.preflight.capacity import Neighborhood, check_capacities
 from dpa2.data.preflight.request import REPINIT, Cutoff
 from schemas.check.input_file import check_file, check_text
 from tests.cli.conftest import changed
-from tests.commands import outcome
+from tests.strangers.runs import diagnostics
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import MODEL, write_system
 
@@ -206,11 +206,9 @@ class Told(NamedTuple):
 
 def with_data(document):
     """Return what the command finds in an input and its data; notes are left out."""
-    Path("input.json").write_text(json.dumps(document))
-    items = json.loads(outcome("validate", "input.json", "--json").stdout)["files"][0]
     told = (
         Told(item["severity"], item["code"], ".".join(map(str, item["path"])))
-        for item in items["diagnostics"]
+        for item in diagnostics(document)
     )
     return [item for item in told if item.severity != "note"]
 

@@ -113,8 +113,7 @@ class Failing:
 @pytest.mark.parametrize(
     "error",
     [
-        *(OSError(number, os.strerror(number)) for number in (errno.EPIPE, errno.EIO)),
-        *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EBADF)),
+        *(OSError(getattr(errno, name), name) for name in ("EPIPE", "EIO", "ENOSPC", "EBADF")),
         BlockingIOError(errno.EAGAIN, "full pipe"),
         ValueError("I/O operation on closed file."),
     ],

@@ -1,7 +1,5 @@
 """A run continued, or weights used, with other settings: said, or refused."""
 
-import json
-
 import pytest
 import torch
 
@@ -9,7 +7,7 @@ from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.optimizer import Tuning
 from schemas.base.errors import CheckpointError, ConfigError, DataError
 from tests.cli.conftest import changed
-from tests.strangers.runs import quiet, small_input, zoo
+from tests.strangers.runs import diagnostics, quiet, small_input, zoo
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import multitask_input, write_system, write_systems
 
@@ -36,11 +34,6 @@ def run(run_folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     folder, document = run_folder
     return document, str(folder / "model.ckpt-2.pt")
-
-
-def diagnostics(document, *words):
-    result = zoo(document, "validate", "--json", *words)
-    return json.loads(result.stdout)["files"][0]["diagnostics"]
 
 
 def with_another(document, folder, num_atoms=6):

@@ -10,26 +10,21 @@ import pytest
 
 from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
-from dpa2.training.run import train
 from dpa2.training.stat_file import StatisticsFile
 from schemas.base.errors import CheckpointError, DataError, ZooError
 from schemas.check.data_folders import systems_below
+from tests.cli.conftest import changed
 from tests.commands import outcome
 from tests.containers import to_hdf5, write_lmdb
-from tests.strangers.runs import small_input
+from tests.strangers.runs import quiet, small_input, zoo
 from tests.strangers.situations import case, situation
-from tests.train.multitask_cases import MODEL, write_system
+from tests.train.multitask_cases import write_system
 
 POINTER = (
     "version https://git-lfs.github.com/spec/v1\n"
     "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
 )
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+SHORT = small_input("a", steps=2, batch_size=1)
 
 
 def names(root, **options):
@@ -229,21 +224,19 @@ def test_a_single_frame_without_its_axis(here):
     frames = open_systems("a")[0].frames([0])
     for name in ("coord", "box", "energy", "force"):
         assert np.array_equal(getattr(frames, name), getattr(expected, name))
-    train(small_input("a", steps=2, batch_size=1), progress=False)
-    (here / "input.json").write_text(json.dumps(small_input("a", steps=2, batch_size=1)))
-    result = outcome("validate", "input.json")
-    assert "a/set.000" not in result.stdout
+    quiet(SHORT)
+    assert "a/set.000" not in zoo(SHORT, "validate").stdout
 
 
 @situation("""deepmd/npy of another model | aparam.npy of another shape, which the model does not
     take | trained on as if it were not there, said""")
 def test_an_unused_label_of_another_shape(here):
     write_system(here / "a", 6, 3, seed=1)
-    train(small_input("a", steps=2, batch_size=1), progress=False, output_dir="plain")
+    quiet(SHORT, output_dir="plain")
     np.save(here / "a" / "set.000" / "aparam.npy", np.zeros((3, 5)))
     (system,) = open_systems("a")
     assert "aparam.npy has shape (3, 5)" in system.warnings[0]
-    train(small_input("a", steps=2, batch_size=1), progress=False, output_dir="with")
+    quiet(SHORT, output_dir="with")
     assert (here / "with/lcurve.out").read_text() == (here / "plain/lcurve.out").read_text()
 
 
@@ -252,10 +245,8 @@ def test_an_unused_label_of_another_shape(here):
 def test_a_needed_label_of_a_wrong_shape(here):
     write_system(here / "a", 6, 3, seed=1)
     np.save(here / "a" / "set.000" / "aparam.npy", np.zeros((3, 5)))
-    document = small_input("a", steps=2, batch_size=1)
-    document["model"]["fitting_net"] = {**MODEL["fitting_net"], "numb_aparam": 1}
     with pytest.raises(DataError, match=r"aparam.npy has shape \(3, 5\)"):
-        train(document, progress=False)
+        quiet(changed(SHORT, {"model.fitting_net.numb_aparam": 1}))
 
 
 @pytest.mark.parametrize("layout", ["npy", "hdf5"])
@@ -269,20 +260,13 @@ def test_molecules_need_no_virials(here, layout):
     (here / "b" / "nopbc").touch()
     if layout == "hdf5":
         to_hdf5(here / "b", here / "b.h5", "b")
-    document = small_input("a", steps=2, batch_size=1)
-    document["training"]["training_data"]["systems"] = [
-        "a",
-        "b" if layout == "npy" else "b.h5#/b",
-    ]
-    document["loss"] = document.get("loss", {}) | {"start_pref_v": 0.02, "limit_pref_v": 1.0}
-    (here / "input.json").write_text(json.dumps(document))
-    result = outcome("validate", "input.json")
-    assert "virial" not in result.stdout
+    loss = {"start_pref_v": 0.02, "limit_pref_v": 1.0}
+    document = small_input("a", "b" if layout == "npy" else "b.h5#/b", loss=loss)
+    assert "virial" not in zoo(document, "validate").stdout
     (here / "b" / "nopbc").unlink()
     if layout == "npy":
         np.save(here / "b" / "set.000" / "box.npy", np.tile(9 * np.eye(3).ravel(), (3, 1)))
-        result = outcome("validate", "input.json")
-        assert "b has no virial.npy" in result.stdout
+        assert "b has no virial.npy" in zoo(document, "validate").stdout
 
 
 @situation("""two data sets, one of them without virials | zoo init on both | pref_v stays on; the

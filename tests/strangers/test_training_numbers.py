@@ -13,6 +13,7 @@ from dpa2.formats.checkpoint import read_checkpoint
 from dpa2.training.energy_bias import rebias
 from schemas.check.input_file import check_text
 from tests.containers import write_npy
+from tests.strangers.runs import quiet
 from tests.strangers.situations import case, situation
 from tests.train.multitask_cases import multitask_input, write_systems
 
@@ -79,8 +80,7 @@ def training_input(*systems, **model):
 
 
 def trained(document, folder, **start):
-    result = dpa2.train(document, output_dir=folder, device="cpu", progress=False, **start)
-    return read_checkpoint(result.checkpoint)
+    return read_checkpoint(quiet(document, output_dir=folder, **start).checkpoint)
 
 
 def assert_alike(one, other):
@@ -88,15 +88,7 @@ def assert_alike(one, other):
         torch.testing.assert_close(other.tensors[key], tensor, rtol=0, atol=1e-13, msg=key)
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
+pytestmark = pytest.mark.usefixtures("here", "one_thread")
 ATOMS = {"aparam": 2, "atom_pref": 1, "atom_ener": 1}
 
 
