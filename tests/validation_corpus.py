@@ -10,17 +10,18 @@ checkpoints. The command runs in this process, in the folder of the corpus.
 
 import argparse
 import csv
-import io
 import json
 import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-VERDICTS = ("error", "warning", "ok")
+import pytest
+
+from tests.commands import zoo
+
 SPELLINGS = {"--model-branch": "--branch"}
 _ONE_STEP = (
     "training.numb_steps=1",
@@ -43,7 +44,7 @@ class Case:
     verdict: str
     path: tuple[str, ...]
     file: str
-    arguments: tuple[str, ...]
+    arguments: list[str]
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,13 @@ class Outcome:
         """Whether the first diagnostic of the expected severity is where it was expected."""
         if self.case.verdict == "ok" or not self.case.path:
             return True
-        return bool(self.paths) and self.paths[0] == self.case.path
+        return self.paths[:1] == [self.case.path]
 
 
 def read_index(folder: Path, checkpoints: Path | None) -> list[Case]:
+    """Return the cases of a corpus."""
     with (folder / "index.tsv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))
-    return [_case(row, checkpoints) for row in rows]
+        return [_case(row, checkpoints) for row in csv.DictReader(stream, delimiter="\t")]
 
 
 def _case(row: dict[str, str], checkpoints: Path | None) -> Case:
@@ -79,8 +80,8 @@ def _case(row: dict[str, str], checkpoints: Path | None) -> Case:
     written = row["json_path"]
     whole = written in ("-", "file") or written.startswith("line ")
     path = () if whole else tuple(SPELLINGS.get(part, part) for part in written.split("/"))
-    more = AT_THE_END.get(row["slug"], ())
-    return Case(row["slug"], row["ideal_verdict"], path, row["file"], (*arguments, *more))
+    arguments += AT_THE_END.get(row["slug"], [])
+    return Case(row["slug"], row["ideal_verdict"], path, row["file"], arguments)
 
 
 def _checkpoint(word: str, checkpoints: Path | None) -> str:
@@ -90,56 +91,39 @@ def _checkpoint(word: str, checkpoints: Path | None) -> str:
     return str(found[0].resolve()) if found else word
 
 
-def run(case: Case) -> Outcome:
-
-    from cli.main import app
-
-    out, err = io.StringIO(), io.StringIO()
-    command = ["validate", case.file, "--json", *case.arguments]
-    hidden = _without(NOT_INSTALLED.get(case.slug))
-    with redirect_stdout(out), redirect_stderr(err), hidden, suppress(SystemExit):
-        app(command, standalone_mode=False)
-    document = json.loads(out.getvalue())
-    found = document["files"][0]["diagnostics"]
+def run(case: Case, more: Sequence[str] = ()) -> Outcome:
+    """Return what the command says about a case."""
+    with pytest.MonkeyPatch.context() as patched:
+        if case.slug in NOT_INSTALLED:
+            patched.setitem(sys.modules, NOT_INSTALLED[case.slug], None)  # type: ignore[misc]
+        result = zoo("validate", case.file, "--json", *case.arguments, *more)
+    found = json.loads(result.stdout)["files"][0]["diagnostics"]
     severities = {item["severity"] for item in found}
     verdict = next((kind for kind in ("error", "warning") if kind in severities), "ok")
     wanted = [item for item in found if item["severity"] == case.verdict] or found
-    paths = [tuple(str(part) for part in item["path"]) for item in wanted]
+    paths = [tuple(map(str, item["path"])) for item in wanted]
+    shown = "error" if case.verdict != "warning" else verdict
     errors = [
         f"{'/'.join(map(str, item['path']))}: {item['code']} {item['message']}"
         for item in found
-        if item["severity"] == ("error" if case.verdict != "warning" else verdict)
+        if item["severity"] == shown
     ]
     return Outcome(case, verdict, paths, errors)
 
 
-@contextmanager
-def _without(package: str | None) -> Iterator[None]:
-    """Make a package look as if it were not installed."""
-    present = sys.modules.get(package or "")
-    if package is not None:
-        sys.modules[package] = None  # type: ignore[assignment]
-    yield
-    if package is not None:
-        del sys.modules[package]
-        if present is not None:
-            sys.modules[package] = present
-
-
 def report(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Yield a line about each case that is not as the index says, and the counts."""
     for item in outcomes:
-        expected = "/".join(item.case.path)
         if not item.verdict_agrees:
             yield f"VERDICT {item.case.slug}: {item.verdict}, expected {item.case.verdict}"
         elif not item.path_agrees:
             found = "/".join(item.paths[0]) if item.paths else "nothing"
-            yield f"PATH    {item.case.slug}: {found}, expected {expected}"
+            yield f"PATH    {item.case.slug}: {found}, expected {'/'.join(item.case.path)}"
         elif len(item.errors) > 1:
             yield f"EXTRA   {item.case.slug}"
         else:
             continue
-        for line in item.errors:
-            yield f"          {line}"
+        yield from (f"          {line}" for line in item.errors)
     number = len(outcomes)
     verdicts = sum(item.verdict_agrees for item in outcomes)
     paths = sum(item.verdict_agrees and item.path_agrees for item in outcomes)
@@ -151,21 +135,18 @@ def report(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the corpus and print what is not as it says; 1 if a verdict differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--checkpoints", type=Path)
-    parser.add_argument("--only", help="slugs that contain this text")
+    parser.add_argument("--only", help="slugs that contain this text", default="")
     parser.add_argument("--extra", default="", help="more arguments of `zoo validate`")
     chosen = parser.parse_args(arguments)
     checkpoints = chosen.checkpoints.resolve() if chosen.checkpoints else None
     cases = read_index(chosen.folder, checkpoints)
     os.chdir(chosen.folder)
-    outcomes = []
-    for case in cases:
-        if chosen.only and chosen.only not in case.slug:
-            continue
-        more = (*case.arguments, *shlex.split(chosen.extra))
-        outcomes.append(run(Case(case.slug, case.verdict, case.path, case.file, more)))
+    more = shlex.split(chosen.extra)
+    outcomes = [run(case, more) for case in cases if chosen.only in case.slug]
     sys.stdout.write("\n".join(report(outcomes)) + "\n")
     return 0 if all(item.verdict_agrees for item in outcomes) else 1
 
