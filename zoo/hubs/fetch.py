@@ -104,31 +104,26 @@ def fetch_file(
     Raises:
         TransferError: When no place has it; says what each of them answered.
     """
-    sources = [_Source(remote, client_of(source)) for source, remote in remotes_of(place)]
-    search = _Search(place.file, sources, store, Counted(progress))
+    search = _Search(place, store, Counted(progress))
     found = search.in_caches(offline=offline)
     if found is not None:
         return found
     return search.in_store_only() if offline else search.over_the_network()
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """An address, and the hub's own client, if any."""
-
-    remote: Remote
-    client: Client | None
-
-
 @dataclass
 class _Search:
     """The way to one file; `failures` are what places answered, in order."""
 
-    file: ModelFile
-    sources: list[_Source]
+    place: Located
     store: Store
     progress: Counted
     failures: list[tuple[str, TransferError]] = field(default_factory=list)
+
+    @property
+    def file(self) -> ModelFile:
+        """The file's name, hash and sources."""
+        return self.place.file
 
     def in_caches(self, *, offline: bool) -> Download | None:
         """Return the file if it is in a cache.
@@ -157,7 +152,7 @@ class _Search:
         Raises:
             TransferError: When it is not here; says what would fetch it.
         """
-        return self._from_store([source.remote for source in self.sources], offline=True)
+        return self._from_store([remote for _, remote in remotes_of(self.place)], offline=True)
 
     def over_the_network(self) -> Download:
         """Return the file from the first place that delivers it.
@@ -165,20 +160,20 @@ class _Search:
         Raises:
             TransferError: When none does.
         """
-        sources = [source for source in self.sources if self._is_allowed(source.remote)]
-        remotes = [source.remote for source in sources]
-        if self.file.sha256 is None and not any(source.client for source in sources):
+        found = [pair for pair in remotes_of(self.place) if self._is_allowed(pair[1])]
+        clients = {remote.url: client_of(source) for source, remote in found}
+        remotes = [remote for _, remote in found]
+        if self.file.sha256 is None and not any(clients.values()):
             kept = self.store.trusted(remotes, self.file.name)
             if kept is not None:
                 return kept
         try:
-            order = [remote.url for remote in by_latency(remotes)]
+            rest = by_latency(remotes)
         except UnreachableError as error:
             return self._without_network(error)
-        rest = sorted(sources, key=lambda source: order.index(source.remote.url))
         plain: list[Remote] = []
-        while rest and (client := rest[0].client) is not None:
-            remote = rest.pop(0).remote
+        while rest and (client := clients[rest[0].url]) is not None:
+            remote = rest.pop(0)
             # A client may try for half a minute before it gives up, and says nothing meanwhile.
             self.progress.say(f"asking {remote.label}")
             try:
@@ -188,10 +183,9 @@ class _Search:
                 if not isinstance(error, RefusedError):
                     plain.append(remote)
         # Hubs whose client failed come last: their plain addresses may still serve what is missing.
-        remotes = [*(source.remote for source in rest), *plain]
-        if remotes:
+        if rest or plain:
             try:
-                return self._plain(remotes)
+                return self._plain([*rest, *plain])
             except TransferError as error:
                 self._failed("", error)
         raise self._nowhere()
