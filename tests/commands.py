@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import json
+from typing import Any
 
 from click.testing import Result
 from typer.testing import CliRunner
@@ -20,6 +22,14 @@ def zoo(*words: object) -> Result:
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def document(*words: object, code: int = 0) -> dict[str, Any]:
+    """Return what `zoo WORDS --json` prints; its exit code must be this one."""
+    result = zoo(*words, "--json")
+    assert result.exit_code == code, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
 
 
 def answer(*words: object) -> tuple[int, str]:

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from click.testing import Result
 
 from tests.commands import outcome
+from tests.commands import zoo as run
 from tests.containers import write_npy
 
 DESCRIPTOR = {
@@ -72,6 +75,38 @@ def write_system(folder: Path, frames: int = 3) -> None:
         "energy": rng.normal(-400, 0.1, frames),
     }
     write_npy(folder, arrays, [0, 1, 1])
+
+
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, caches and settings of its own, and the network allowed."""
+    for name in ("ZOO_CACHE", "ZOO_CONFIG", "HF_HUB_CACHE", "MODELSCOPE_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))
+    for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def add_registry(own_folders: Path, tmp_path: Path) -> Callable[..., Result]:
+    """Adds a registry `mine` with models that are changed from a good one."""
+
+    def add(*models: dict[str, Any]) -> Result:
+        base = {
+            "description": "Water.",
+            "family": "DPA-2",
+            "trainable": True,
+            "file": {"name": "m.pt", "sources": [{"kind": "file", "path": "m.pt"}]},
+        }
+        path = tmp_path / "mine" / "registry.yaml"
+        path.parent.mkdir(exist_ok=True)
+        document = {"version": 1, "models": [base | model for model in models]}
+        path.write_text(yaml.safe_dump(document))
+        return run("registry", "add", path)
+
+    return add
 
 
 @pytest.fixture

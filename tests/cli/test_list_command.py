@@ -1,64 +1,28 @@
 """`zoo list`, `zoo search`, `zoo show`, `zoo registry`, and names that a shell completes."""
 
-import json
 import sys
 
 import pytest
-import yaml
-from typer.testing import CliRunner
 
-from cli.main import app
 from cli.options import complete_model, complete_registry
 from cli.output import shown_size
 from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import Registry
 from tests.cli.test_startup import modules_after
+from tests.commands import document
+from tests.commands import zoo as run
 from zoo.known_models import KnownModel, search
 
 HEAVY = {"torch", "numpy", "httpx2", "huggingface_hub", "modelscope_hub", "rich.console", "h5py"}
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    for name in ("ZOO_CACHE", "ZOO_CONFIG", "HF_HUB_CACHE", "MODELSCOPE_CACHE"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.fixture
-def mine(tmp_path):
+def mine(add_registry):
     """Adds a registry with models of these names."""
-
-    def mine(*names, registry="mine"):
-        models = [
-            {
-                "name": name,
-                "description": f"Model {name}.",
-                "family": "DPA-2",
-                "trainable": True,
-                "file": {"name": "m.pt", "sources": [{"kind": "file", "path": "m.pt"}]},
-            }
-            for name in names
-        ]
-        path = tmp_path / registry / "registry.yaml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(yaml.safe_dump({"version": 1, "models": models}))
-        return run("registry", "add", str(path))
-
-    return mine
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(app, list(arguments))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result
-
-
-def document(*arguments, code=0):
-    return json.loads(run(*arguments, "--json", code=code).stdout)
+    return lambda *names: add_registry(*({"name": name} for name in names))
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("search", "water"), ("registry", "list")])

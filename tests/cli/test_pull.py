@@ -1,3 +1,5 @@
+"""`zoo pull`, `verify` and `cache`: models that are fetched, checked and thrown away."""
+
 import hashlib
 import json
 import re
@@ -5,13 +7,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
-from typer.testing import CliRunner
 
-from cli.main import app
 from schemas.base import environment
 from schemas.base.errors import CheckpointError, RegistryError, TransferError, WriteError
 from schemas.checkpoint.header import read_header
+from tests.commands import document as zoo
+from tests.commands import outcome
 from tests.zoo.transfer.faulty_server import FaultyServer
 from zoo.registry import PACKAGE
 
@@ -22,17 +23,7 @@ TRAINING = json.loads(INPUT.read_text(encoding="utf-8"))["training"]
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    home = tmp_path / "home"
-    monkeypatch.setenv("ZOO_CACHE", str(home / "cache"))
-    monkeypatch.setenv("ZOO_CONFIG", str(home / "config"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(home / "huggingface"))
-    monkeypatch.setenv("MODELSCOPE_CACHE", str(home / "modelscope"))
-    for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+pytestmark = pytest.mark.usefixtures("own_folders")
 
 
 @pytest.fixture
@@ -43,37 +34,16 @@ def server():
 
 
 @pytest.fixture
-def register(server, tmp_path):
-    """Adds a registry with the model `Water`, changed as asked."""
+def register(server, add_registry):
+    """Adds a registry with the model `Water`, its file changed as asked."""
 
     def register(**changes):
-        file = {
-            "name": "water.pt",
-            "sha256": SHA256,
-            "sources": [{"kind": "https", "url": server.pages["/water.pt"].url}],
-        } | changes
-        model = {
-            "name": "Water",
-            "aliases": ["wet"],
-            "description": "Water.",
-            "family": "DPA-2",
-            "trainable": True,
-            "file": {key: value for key, value in file.items() if value is not None},
-        }
-        path = tmp_path / "mine" / "registry.yaml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(yaml.safe_dump({"version": 1, "models": [model]}))
-        return zoo("registry", "add", str(path))
+        sources = [{"kind": "https", "url": server.pages["/water.pt"].url}]
+        file = {"name": "water.pt", "sha256": SHA256, "sources": sources} | changes
+        file = {key: value for key, value in file.items() if value is not None}
+        return add_registry({"name": "Water", "aliases": ["wet"], "file": file})
 
     return register
-
-
-def zoo(*arguments, code=0):
-    result = CliRunner().invoke(app, [*arguments, "--json"])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
 
 
 def test_a_model_is_fetched_once_and_then_found_by_name(server, register):
@@ -92,9 +62,9 @@ def test_a_model_is_fetched_once_and_then_found_by_name(server, register):
 
 def test_the_command_that_comes_next_has_the_names_of_the_user(register):
     register()
-    result = CliRunner().invoke(app, ["pull", "Water"])
+    result = outcome("pull", "Water")
     assert "zoo finetune input.json --model Water --branch BRANCH" in result.stderr
-    result = CliRunner().invoke(app, ["pull", "Water", "--branch", "H2O_GFN1-xTB"])
+    result = outcome("pull", "Water", "--branch", "H2O_GFN1-xTB")
     assert "zoo finetune input.json --model Water-H2O_GFN1-xTB.pt" in result.stderr
 
 
@@ -169,7 +139,7 @@ def test_a_dry_run_of_a_branch_says_what_the_branch_costs(server, register):
     found = zoo("pull", "water", "--branch", "h2o_gfn2-XTB")
     assert planned["branch"] == found["branch"] == "H2O_GFN2-xTB"
     assert planned["to_fetch"] == found["received"] < len(CONTENT)
-    words = CliRunner().invoke(app, ["pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run"])
+    words = outcome("pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run")
     assert re.search(r"MB of 3\.\d MB, for the branch H2O_GFN2-xTB, would be fetched", words.stdout)
     with pytest.raises(CheckpointError, match="no branch"):
         zoo("pull", "water", "--branch", "ice", "--dry-run")
@@ -180,7 +150,7 @@ def test_a_dry_run_of_a_branch_where_no_parts_are_sent_says_so(server, register)
     server.serve("/water.pt", CONTENT, ranges=False)
     planned = zoo("pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run")
     assert planned["to_fetch"] == len(CONTENT)
-    words = CliRunner().invoke(app, ["pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run"])
+    words = outcome("pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run")
     assert "the whole file" in words.stdout
     zoo("pull", "water")
     assert zoo("pull", "water", "--branch", "H2O_GFN2-xTB", "--dry-run")["to_fetch"] == 0
@@ -320,7 +290,7 @@ def test_a_hub_cache_is_seen_without_its_client(register):
 def test_a_path_is_not_fetched():
     with pytest.raises(RegistryError, match="is a path"):
         zoo("pull", "model.pt")
-    result = CliRunner().invoke(app, ["pull", "x", "--branch", "b", "--all-branches"])
+    result = outcome("pull", "x", "--branch", "b", "--all-branches")
     assert result.exit_code == 2
 
 

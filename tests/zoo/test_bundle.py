@@ -1,7 +1,6 @@
 """Models carried to where no network is: files, cards, a registry, the same bytes every time."""
 
 import hashlib
-import json
 import tarfile
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import yaml
 
 from schemas.base.errors import CheckpointError, RegistryError, WriteError
 from schemas.checkpoint.header import read_header
-from tests.commands import outcome
+from tests.commands import document, zoo
 from zoo.branches import summarize
 from zoo.bundle import BundledModel, bundle, model_to_bundle
 from zoo.known_models import Located, known_models
@@ -111,10 +110,10 @@ def test_the_command_fetches_of_a_branch_only_what_it_needs(server, tmp_path):
     (tmp_path / "m.pt").write_bytes(content)
     url = server.serve("/m.pt", content).url
     words = ["bundle", url, "--branch", "H2O_GFN2-xTB", "-o"]
-    assert outcome(*words, str(tmp_path / "b")).exit_code == 0
+    assert zoo(*words, tmp_path / "b").exit_code == 0
     assert server.sent("/m.pt") < len(content)
     words[1] = str(tmp_path / "m.pt")
-    assert outcome(*words, str(tmp_path / "c")).exit_code == 0
+    assert zoo(*words, tmp_path / "c").exit_code == 0
     place = Path("m-H2O_GFN2-xTB") / "m-H2O_GFN2-xTB.pt"
     assert (tmp_path / "b" / place).read_bytes() == (tmp_path / "c" / place).read_bytes()
     for name, origin in (("b", url), ("c", "m.pt")):
@@ -163,12 +162,9 @@ def test_what_cannot_be_bundled_is_refused_and_changes_nothing(
 def test_the_command_bundles_by_name_and_by_path(tmp_path):
     (tmp_path / "own.pt").write_bytes(FILE.read_bytes())
     models = ["DPA2_water_tiny", str(tmp_path / "own.pt")]
-    output = str(tmp_path / "b.tar")
-    result = outcome("bundle", *models, "-o", output, "--json")
-    assert result.exit_code == 0, result.output
-    document = json.loads(result.stdout)
-    assert [model["name"] for model in document["models"]] == ["DPA2_water_tiny", "own"]
-    assert {m["file"]["sha256"] for m in document["models"]} == {SHA256}
+    told = document("bundle", *models, "-o", tmp_path / "b.tar")
+    assert [model["name"] for model in told["models"]] == ["DPA2_water_tiny", "own"]
+    assert {m["file"]["sha256"] for m in told["models"]} == {SHA256}
 
 
 def test_text_of_a_registry_cannot_break_out_of_a_card():

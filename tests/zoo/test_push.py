@@ -10,7 +10,7 @@ from huggingface_hub import constants
 
 from schemas.base.errors import CheckpointError, ConfigError, TransferError
 from schemas.lock import Lock, LockedData, LockedInput, LockedResult
-from tests.commands import outcome
+from tests.commands import document
 from tests.zoo.hubs.fake_hubs import Repository
 from zoo.push import prepare, push
 
@@ -142,11 +142,8 @@ def test_a_hub_in_the_clear_gets_no_token(hub, model, monkeypatch):
 
 def test_a_dry_run_writes_the_card_and_sends_nothing(hub, model, tmp_path):
     card = tmp_path / "card.md"
-    arguments = ["push", str(model), "me/water", "--dry-run", "--card", str(card), "--json"]
-    result = outcome(*arguments)
-    assert result.exit_code == 0
-    document = json.loads(result.stdout)
-    assert document["pushed"] is False
-    assert document["files"]["water.pt"] == len(CONTENT)
-    assert document["files"]["README.md"] == card.stat().st_size
+    told = document("push", model, "me/water", "--dry-run", "--card", card)
+    assert told["pushed"] is False
+    assert told["files"]["water.pt"] == len(CONTENT)
+    assert told["files"]["README.md"] == card.stat().st_size
     assert not hub.requests
