@@ -17,8 +17,12 @@ from cli.output import JsonOutput, Output
 from cli.train import finetune, train
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemas.input.root import Input, MultiTaskInput
     from schemas.input.start import Start
-    from schemas.lock import Lock
+    from schemas.input.training import DataSection
+    from schemas.lock import Lock, LockedData
 
 
 _TRAINING: dict[str, Command] = {"train": train, "finetune": finetune}
@@ -71,8 +75,7 @@ def reproduce(
 
     A checkpoint is the same to the last bit on the same kind of machine with the same versions.
     """
-    from dpa2.training.reproduce import differences
-    from schemas.lock import read_lock
+    from schemas.lock import differences, read_lock
 
     locked = read_lock(lock_file)
     found = differences(locked, _lock(locked.command, None))
@@ -94,9 +97,18 @@ def reproduce(
 
 def _lock(command: list[str], result: Path | None) -> "Lock":
     """Return the lock of a training command, for what is there now."""
-    from dpa2.training.reproduce import locked_data, locked_input, model_sha256, seeds, versions
     from schemas.check.input_file import check_file, checked
-    from schemas.lock import Lock, LockedModel, LockedResult
+    from schemas.input.root import normalized
+    from schemas.lock import (
+        Lock,
+        LockedInput,
+        LockedModel,
+        LockedResult,
+        canonical_sha256,
+        model_sha256,
+        seeds,
+        versions,
+    )
 
     given = _parsed(command)
     option = next((name for name in _STARTS if given.get(name)), None)
@@ -109,14 +121,14 @@ def _lock(command: list[str], result: Path | None) -> "Lock":
         start = _start(option, file, given)
     path = str(given["input_file"])
     config = checked(check_file(path, given.get("overrides") or [], start))
-    content = locked_input(path, config)
+    content = normalized(config)
     return Lock(
         command=command,
         made_with=versions(VERSION),
-        input=content,
-        seeds=seeds(content.content),
+        input=LockedInput(path=path, sha256=canonical_sha256(content), content=content),
+        seeds=seeds(content),
         model=model,
-        data=locked_data(config),
+        data=_locked_data(config),
         result=None
         if result is None
         else LockedResult(path=str(result), sha256=model_sha256(result)),
@@ -156,7 +168,7 @@ def _start(option: str, file: str, given: dict[str, Any]) -> "Start":
 
 def _run(out: Output, locked: "Lock", folder: Path) -> dict[str, Any]:
     """Train again into a folder of its own; compare the checkpoint with that of the lock."""
-    from dpa2.training.reproduce import model_sha256
+    from schemas.lock import model_sha256
 
     command = [*locked.command, "--output-dir", str(folder)]  # of two, the last one counts
     out.info(f"zoo {shlex.join(command)}")
@@ -178,6 +190,41 @@ def _run(out: Output, locked: "Lock", folder: Path) -> dict[str, Any]:
         + ("the same to the last bit" if same else f"SHA-256 {digest}, not {locked.result.sha256}")
     )
     return {"ok": same, "result": {"path": path, "sha256": digest, "same": same}}
+
+
+def _locked_data(config: "Input | MultiTaskInput") -> "list[LockedData]":
+    """Return the fingerprint of every entry of `systems`.
+
+    Raises:
+        DataError: Data are missing or faulty.
+    """
+    from dpa2.data.system import fingerprint
+    from dpa2.data.systems import open_systems
+    from schemas.lock import LockedData
+
+    found = []
+    for place, section in _sections(config):
+        for root in [section.systems] if isinstance(section.systems, str) else section.systems:
+            systems = open_systems(root, None, section.rglob_patterns)
+            frames = sum(system.num_frames for system in systems)
+            mark = fingerprint(systems)
+            found.append(
+                LockedData(
+                    section=place, path=root, systems=len(systems), frames=frames, sha256=mark
+                )
+            )
+    return found
+
+
+def _sections(config: "Input | MultiTaskInput") -> "Iterator[tuple[str, DataSection]]":
+    from schemas.input.root import MultiTaskInput
+
+    several = isinstance(config, MultiTaskInput)
+    for name, branch in config.branches.items():
+        place = f"training.data_dict.{name}" if several else "training"
+        yield f"{place}.training_data", branch.data.training_data
+        if branch.data.validation_data is not None:
+            yield f"{place}.validation_data", branch.data.validation_data
 
 
 def _summary(found: "Lock") -> str:

@@ -211,25 +211,21 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One line of the error table: its key, its name for people and its unit."""
+    """One line of the error table: its name for people and its unit."""
 
-    key: str
     label: str
     unit: str
 
 
 QUANTITIES = {
-    quantity.key: quantity
-    for quantity in (
-        Quantity("energy", "Energy", "eV"),
-        Quantity("energy_per_atom", "Energy/atom", "eV"),
-        Quantity("force", "Force", "eV/Å"),
-        Quantity("force_weighted", "Force, weighted", "eV/Å"),
-        Quantity("virial", "Virial", "eV"),
-        Quantity("virial_per_atom", "Virial/atom", "eV"),
-        Quantity("stress", "Stress", "eV/Å³"),
-        Quantity("atom_energy", "Atom energy", "eV"),
-    )
+    "energy": Quantity("Energy", "eV"),
+    "energy_per_atom": Quantity("Energy/atom", "eV"),
+    "force": Quantity("Force", "eV/Å"),
+    "force_weighted": Quantity("Force, weighted", "eV/Å"),
+    "virial": Quantity("Virial", "eV"),
+    "virial_per_atom": Quantity("Virial/atom", "eV"),
+    "stress": Quantity("Stress", "eV/Å³"),
+    "atom_energy": Quantity("Atom energy", "eV"),
 }
 """All quantities, in the order of the table."""
 

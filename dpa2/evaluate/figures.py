@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.evaluate.comparison import QUANTITIES, Comparison, ErrorStat, error_stat
+from dpa2.evaluate.comparison import QUANTITIES, Comparison, error_stat
 from schemas.base.errors import DataError
 from schemas.base.writing import atomic_write
 
@@ -127,7 +127,8 @@ class ParityPlot:
         offset = " - mean label" if key == "energy_per_atom" else ""
         panel.set_xlabel(f"label{offset} ({unit})")
         panel.set_ylabel(f"prediction{offset} ({unit})")
-        panel.text(0.04, 0.96, _caption(stat, unit), transform=panel.transAxes, va="top", size=9)
+        caption = f"RMSE {stat.rmse:.3g} {unit}\nMAE {stat.mae:.3g} {unit}"
+        panel.text(0.04, 0.96, caption, transform=panel.transAxes, va="top", size=9)
         if key == "force":
             panel.legend(loc="lower right", markerscale=2, frameon=False)
 
@@ -140,7 +141,3 @@ def _diagonal(panel: "Axes", both: FloatArray) -> None:
     panel.plot(limits, limits, color=GREY, linewidth=1, zorder=0)
     panel.set(xlim=limits, ylim=limits)
     panel.set_box_aspect(1)
-
-
-def _caption(stat: ErrorStat, unit: str) -> str:
-    return f"RMSE {stat.rmse:.3g} {unit}\nMAE {stat.mae:.3g} {unit}"

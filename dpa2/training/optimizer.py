@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -213,10 +213,6 @@ class Tuning:
         listed = list(names)
         num_layers = _count_layers(listed)
         return [self._factor(name, num_layers) for name in listed]
-
-    def document(self) -> dict[str, Any]:
-        """Return what a checkpoint stores, so that a restart goes on in the same way."""
-        return asdict(self)
 
     def _is_frozen(self, name: str) -> bool:
         if DESCRIPTOR not in name:

@@ -228,9 +228,14 @@ def branch_plans(config: Input | MultiTaskInput) -> tuple[int, list[BranchPlan]]
     Raises:
         DataError: The data cannot be read, or a batch size or a probability does not fit them.
     """
-    branches = config.branches
-    samplers = {name: _sampler(branch) for name, branch in branches.items()}
-    num_steps, probabilities = run_length(branches, samplers, config.training.numb_steps)
+    samplers = {}
+    for name, branch in config.branches.items():
+        data = branch.data.training_data
+        systems = open_systems(data.systems, branch.model.type_map, data.rglob_patterns)
+        samplers[name] = Sampler(
+            systems, data.batch_size, auto_prob=data.auto_prob, sys_probs=data.sys_probs
+        )
+    num_steps, probabilities = run_length(config.branches, samplers, config.training.numb_steps)
     return num_steps, [
         _branch_plan(name, sampler, probabilities[name], num_steps)
         for name, sampler in samplers.items()
@@ -258,13 +263,6 @@ def branches_without_data(config: Input | MultiTaskInput) -> tuple[int, list[Bra
         steps = None if probability is None else probability * num_steps
         plans.append(BranchPlan(name, probability, steps, None, None, [], []))
     return num_steps, plans
-
-
-def _sampler(branch: Branch) -> Sampler:
-    """Open the training data of a branch and apply its batch size and probabilities."""
-    data = branch.data.training_data
-    systems = open_systems(data.systems, branch.model.type_map, data.rglob_patterns)
-    return Sampler(systems, data.batch_size, auto_prob=data.auto_prob, sys_probs=data.sys_probs)
 
 
 def _branch_plan(name: str, sampler: Sampler, probability: float, num_steps: int) -> BranchPlan:

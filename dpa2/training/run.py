@@ -17,11 +17,10 @@ from dpa2.training.moments import merge_statistics
 from dpa2.training.optimizer import ParameterAverage, Tuning, build_optimizer
 from dpa2.training.plan import run_length
 from dpa2.training.run_folder import RunFolder
-from dpa2.training.start import Scratch, choose_start, read_input, start_from
+from dpa2.training.start import Scratch, choose_start, read_input
 from dpa2.training.task import (
     Task,
     assemble,
-    joined_model_params,
     seed_global_generator,
     stream_seed,
 )
@@ -30,11 +29,13 @@ from dpa2.training.trainer import Trainer, TrainResult
 from schemas.base.errors import ConfigError, TrainingError, first_line
 from schemas.base.terminal import lasting_output
 from schemas.base.writing import write_json
+from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
+from schemas.checkpoint.header import SETTINGS
 from schemas.input.differences import settings_of
 from schemas.input.refusals import refuse
 from schemas.input.root import Input, MultiTaskInput, normalized
 from schemas.input.schedule import Schedule, build_schedule, jump
-from schemas.input.start import BiasMode, StartOption
+from schemas.input.start import BiasMode, Start, StartOption
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -179,12 +180,16 @@ def train(
     start, checkpoint = None, None
     if given:
         checkpoint = read_checkpoint(Path(named[given[0]]))
-        start = start_from(
-            checkpoint,
+        start = Start(
             given[0],
+            str(checkpoint.path),
+            checkpoint.model_params,
+            steps=checkpoint.steps_done,
             branch=branch,
             use_pretrain_script=use_pretrain_script,
             bias_mode=bias_mode,
+            settings=(checkpoint.state or {}).get(SETTINGS),
+            last_rate=checkpoint.learning_rate,
         )
     checked, notes = read_input(config, overrides, start)
     return run(
@@ -307,6 +312,10 @@ class _Run:
         """Return what is trained, before anything of a checkpoint is loaded into it."""
         config = self.config.training
         parameters = all_parameters(tasks)
+        sections = {name: task.model_params for name, task in tasks.items()}
+        model_params = sections.get(SINGLE_TASK_BRANCH, {})
+        if isinstance(self.config, MultiTaskInput):  # docs/deepmd-format.md, 4.5
+            model_params = {"shared_dict": self.config.shared_dict, "model_dict": sections}
         schedule = build_schedule(self.config.learning_rate, num_steps)
         factors = self.start.tuning.factors(name for name, _ in parameters)
         return TrainState(
@@ -316,7 +325,7 @@ class _Run:
                 self.config.optimizer, parameters, schedule.start_lr, factors
             ),
             average=ParameterAverage(parameters, config.ema_decay) if config.enable_ema else None,
-            model_params=joined_model_params(self.config, tasks),
+            model_params=model_params,
             task_sampler=TaskSampler(shares, stream_seed(config.seed, 2 * len(tasks))),
             tuning=self.start.tuning,
             settings=settings_of(self.config),

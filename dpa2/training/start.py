@@ -27,34 +27,11 @@ from schemas.base.errors import CheckpointError, ConfigError
 from schemas.base.names import by_atomic_number
 from schemas.check.input_file import check_file, check_text, checked
 from schemas.check.start import check_start
-from schemas.checkpoint.header import SETTINGS
 from schemas.input.root import Input, MultiTaskInput
-from schemas.input.start import BiasMode, RunStart, Source, Start, StartOption, targets_of
+from schemas.input.start import RunStart, Source, Start, targets_of
 
 Say = Callable[[str], None]
 Config = Input | MultiTaskInput
-
-
-def start_from(
-    checkpoint: Checkpoint,
-    option: StartOption,
-    *,
-    branch: str | None = None,
-    use_pretrain_script: bool = False,
-    bias_mode: BiasMode | None = None,
-) -> Start:
-    """Return the description of a checkpoint that checks of an input need."""
-    return Start(
-        option,
-        str(checkpoint.path),
-        checkpoint.model_params,
-        steps=checkpoint.steps_done,
-        branch=branch,
-        use_pretrain_script=use_pretrain_script,
-        bias_mode=bias_mode,
-        settings=(checkpoint.state or {}).get(SETTINGS),
-        last_rate=checkpoint.learning_rate,
-    )
 
 
 def read_input(

@@ -24,7 +24,6 @@ from dpa2.model.layers import mix
 from dpa2.training.loss import EnergyLoss, Labels, LossResult
 from dpa2.training.statistics import resolve_auto_nsel
 from schemas.base.errors import DataError
-from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.root import Branch, Input, Link, MultiTaskInput, normalized
 
 Metrics = Mapping[str, float]
@@ -310,19 +309,6 @@ def assemble(
         batches = BatchStream(sampler, builder)
         found[name] = Task(branch, model, loss, batches, validation, params, stream)
     return found
-
-
-def joined_model_params(
-    config: Input | MultiTaskInput, tasks: Mapping[str, Task]
-) -> dict[str, Any]:
-    """Return the `model` section of a checkpoint, as deepmd-kit lays it out.
-
-    docs/deepmd-format.md, 4.1, 4.5.
-    """
-    sections = {name: task.model_params for name, task in tasks.items()}
-    if isinstance(config, MultiTaskInput):
-        return {"shared_dict": config.shared_dict, "model_dict": sections}
-    return sections[SINGLE_TASK_BRANCH]
 
 
 def _partners(name: str, links: Sequence[Link]) -> list[str]:

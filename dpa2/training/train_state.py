@@ -1,7 +1,7 @@
 """Everything a run has to remember, from and to a checkpoint."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -185,7 +185,7 @@ class TrainState:
                 if t.validation is not None
             },
             "choice": self.task_sampler.state_dict(),
-            "tuning": self.tuning.document(),
+            "tuning": asdict(self.tuning),  # a restart goes on in the same way
             SETTINGS: self.settings,
             "window": self.window,
             "best": self.best,

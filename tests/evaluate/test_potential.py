@@ -131,11 +131,10 @@ def test_missing_parameters_are_named():
         check_structures(model, np.zeros((1, 3)), None, [0], fparam=[1.0, 2.0])
 
 
-def test_a_single_task_model_has_no_other_branch(water_model):
-    with pytest.raises(CheckpointError, match="single-task"):
-        load(water_model, "water_2")
-
-
-def test_an_unknown_device_is_refused(water_model):
-    with pytest.raises(CheckpointError, match="no device called toaster"):
-        load(water_model, device="toaster")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"branch": "water_2"}, "single-task"), ({"device": "toaster"}, "no device called toaster")],
+)
+def test_what_is_not_there_is_refused(water_model, options, message):
+    with pytest.raises(CheckpointError, match=message):
+        load(water_model, **options)

@@ -14,6 +14,7 @@ LAYERS = DESCRIPTOR + "repformers.layers."
 
 
 def quiet(config, **options):
+    options = options if "restart" in options else {"finetune": MODEL, "branch": "scan"} | options
     return dpa2.train(config, device="cpu", progress=False, **options)
 
 
@@ -27,7 +28,7 @@ def moved(result, branch="scan"):
 
 def test_a_frozen_descriptor_stays_as_it_is(case_folder):
     document = case_folder("copied")
-    result = quiet(document, finetune=MODEL, branch="scan", tuning=Tuning(freeze_descriptor=True))
+    result = quiet(document, tuning=Tuning(freeze_descriptor=True))
     assert moved(result)
     assert not any(name.startswith(DESCRIPTOR) for name in moved(result))
     rows = {item.group: item for item in result.provenance["Default"].groups}
@@ -38,7 +39,7 @@ def test_a_frozen_descriptor_stays_as_it_is(case_folder):
 
 def test_the_first_layers_are_frozen_with_what_comes_before_them(case_folder):
     document = case_folder("copied")
-    result = quiet(document, finetune=MODEL, branch="scan", tuning=Tuning(freeze_layers=1))
+    result = quiet(document, tuning=Tuning(freeze_layers=1))
     of_descriptor = {name for name in moved(result) if name.startswith(DESCRIPTOR)}
     assert of_descriptor
     assert all(name.startswith(LAYERS + "1.") for name in of_descriptor)
@@ -46,9 +47,9 @@ def test_the_first_layers_are_frozen_with_what_comes_before_them(case_folder):
 
 def test_a_factor_scales_the_first_step_of_its_part(case_folder):
     document = case_folder("copied", numb_steps=1)
-    plain = quiet(document, finetune=MODEL, branch="scan", output_dir="plain")
+    plain = quiet(document, output_dir="plain")
     tuning = Tuning(lr_scale={"descriptor": 0.1, "repformer.1": 0.5})
-    slow = quiet(document, finetune=MODEL, branch="scan", output_dir="slow", tuning=tuning)
+    slow = quiet(document, output_dir="slow", tuning=tuning)
     start = read_checkpoint(MODEL).branch("scan")[1]
     whole, part = (read_checkpoint(item.checkpoint).branch()[1] for item in (plain, slow))
     for name, factor in (
@@ -70,9 +71,7 @@ def test_factors_decay_from_layer_to_layer():
 def test_a_restart_keeps_what_is_frozen_and_the_factors(case_folder, tmp_path):
     document = case_folder("copied", numb_steps=4, save_freq=2)
     tuning = Tuning(freeze_layers=0, lr_scale={"repformer": 0.3}, layer_decay=0.7)
-    whole = quiet(
-        document, finetune=MODEL, branch="scan", tuning=tuning, output_dir=tmp_path / "whole"
-    )
+    whole = quiet(document, tuning=tuning, output_dir=tmp_path / "whole")
     middle = tmp_path / "whole" / "model.ckpt-2.pt"
     again = quiet(document, restart=middle, output_dir=tmp_path / "again")
     assert whole.checkpoint.read_bytes() == again.checkpoint.read_bytes()
@@ -81,7 +80,7 @@ def test_a_restart_keeps_what_is_frozen_and_the_factors(case_folder, tmp_path):
 def test_the_optimizer_section_has_one_group_in_deepmd_kits_numbering(case_folder):
     document = case_folder("copied", numb_steps=2)
     tuning = Tuning(lr_scale={"descriptor": 0.1})
-    result = quiet(document, finetune=MODEL, branch="scan", tuning=tuning)
+    result = quiet(document, tuning=tuning)
     stored = read_checkpoint(result.checkpoint)
     (group,) = stored.optimizer["param_groups"]
     assert group["params"] == list(range(len(group["params"])))
@@ -105,4 +104,4 @@ def test_wrong_settings_are_refused(settings, message):
 def test_more_layers_than_there_are_cannot_be_frozen(case_folder):
     document = case_folder("copied")
     with pytest.raises(ConfigError, match="has 2"):
-        quiet(document, finetune=MODEL, branch="scan", tuning=Tuning(freeze_layers=3))
+        quiet(document, tuning=Tuning(freeze_layers=3))

@@ -1,39 +1,19 @@
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from ase import Atoms
 
-from dpa2.evaluate.potential import Potential, load
 from dpa2.formats.conversion import freeze
 from tests.commands import zoo
+from tests.evaluate.conftest import frames, system, water, water_model
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-@pytest.fixture(scope="session")
-def water_model() -> Path:
-    """Return a checkpoint of a small model."""
-    return GOLDEN / "small" / "model.pt"
+__all__ = ["frames", "system", "water", "water_model"]
 
 
 @pytest.fixture(scope="session")
 def frozen_model(water_model, tmp_path_factory) -> Path:
     """Return the same model, frozen."""
     return freeze(water_model, tmp_path_factory.mktemp("frozen") / "model.pth").path
-
-
-@pytest.fixture
-def water(water_model: Path) -> Potential:
-    return load(water_model)
-
-
-@pytest.fixture(scope="session")
-def frames() -> dict[str, Any]:
-    """Return what deepmd-kit makes of four water molecules in a small cell."""
-    with np.load(GOLDEN / "small" / "expected.npz") as archive:
-        return dict(archive)
 
 
 @pytest.fixture

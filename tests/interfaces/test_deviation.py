@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dpa2.evaluate.deviation import (
-    COLUMNS,
-    spread,
-)
+from dpa2.evaluate.deviation import COLUMNS, spread
 from dpa2.evaluate.potential import load
 from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
 from schemas.base.errors import DataError
@@ -35,11 +32,6 @@ def models(water_model, tmp_path_factory):
         )
         paths.append(path)
     return paths
-
-
-@pytest.fixture
-def system(tmp_path, frames):
-    return write_system(tmp_path / "system", frames)
 
 
 def options(models, *more):
@@ -115,24 +107,20 @@ def test_the_summary_holds_the_largest_of_each_column(run, models, system, tmp_p
     assert [entry[name] for name in COLUMNS] == pytest.approx(largest.tolist(), rel=1e-5)
 
 
-def test_one_model_has_no_deviation(run, models, system, tmp_path):
-    with pytest.raises(DataError, match="deviation of one model is zero"):
-        run("deviation", *options(models[:1], "-s", system, "-o", tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_output_that_is_there_is_kept(run, models, system, tmp_path):
-    (tmp_path / "out").write_text("mine")
+def test_what_cannot_be_compared_or_would_be_lost_is_refused(run, models, frames, tmp_path):
+    bare = write_system(tmp_path / "bare", frames, virial=False)
+    out = tmp_path / "out"
+    for chosen, more, reason in (
+        (models[:1], (), "deviation of one model is zero"),
+        (models, ("--real-error",), "no labels of virial"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            run("deviation", *options(chosen, "-s", bare, "-o", out, *more))
+        assert not out.exists()
+    out.write_text("mine")
     with pytest.raises(DataError, match="there already"):
-        run("deviation", *options(models, "-s", system, "-o", tmp_path / "out"))
-    assert (tmp_path / "out").read_text() == "mine"
-
-
-def test_real_errors_need_labels(run, models, frames, tmp_path):
-    system = write_system(tmp_path / "bare", frames, virial=False)
-    arguments = options(models, "-s", system, "-o", tmp_path / "out", "--real-error")
-    with pytest.raises(DataError, match="no labels of virial"):
-        run("deviation", *arguments)
+        run("deviation", *options(models, "-s", bare, "-o", out))
+    assert out.read_text() == "mine"
 
 
 def test_models_that_know_more_elements_are_compared(run, models, system, tmp_path):

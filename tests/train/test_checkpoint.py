@@ -178,44 +178,34 @@ def test_only_leftovers_of_dead_processes_are_cleared(tmp_path):
     assert {item.name for item in tmp_path.iterdir()} == {own.name, ".keep.tmp"}
 
 
-def make_store(folder, max_keep, directory=None):
-    store = CheckpointStore(
-        folder / "model.ckpt", directory or folder, max_keep, folder / "checkpoint"
-    )
+def stored(folder, steps, directory=None):
+    """Write checkpoints of these steps, the newest two of which are kept."""
+    store = CheckpointStore(folder / "model.ckpt", directory or folder, 2, folder / "checkpoint")
     store.prepare()
+    for step in steps:
+        store.path_of(step).touch()
+        store.publish(store.path_of(step))
+        store.prune()
     return store
 
 
 def test_the_newest_checkpoints_stay(tmp_path):
-    store = make_store(tmp_path, 2)
-    for step in (5, 10, 15):
-        store.path_of(step).touch()
-        store.publish(store.path_of(step))
-        store.prune()
+    store = stored(tmp_path, (5, 10, 15))
     (tmp_path / "other.ckpt-1.pt").touch()
     names = {item.name for item in tmp_path.glob("model*")}
     assert names == {"model.ckpt-10.pt", "model.ckpt-15.pt", "model.ckpt.pt"}
     assert store.link.readlink() == Path("model.ckpt-15.pt")
     assert (tmp_path / "checkpoint").read_text() == "model.ckpt-15.pt"
+    elsewhere = stored(tmp_path, (1,), tmp_path / "deep" / "er")
+    assert elsewhere.link.readlink() == Path("deep/er/model.ckpt-1.pt")
 
 
 def test_checkpoints_of_an_earlier_run_stay_but_for_their_name(tmp_path):
     for step in (10, 900, 1000):
         (tmp_path / f"model.ckpt-{step}.pt").touch()
-    store = make_store(tmp_path, 2)
-    for step in (10, 15, 20):
-        store.path_of(step).touch()
-        store.publish(store.path_of(step))
-        store.prune()
+    stored(tmp_path, (10, 15, 20))
     names = {item.name for item in tmp_path.glob("model.ckpt-*.pt")}
     assert names == {f"model.ckpt-{step}.pt" for step in (15, 20, 900, 1000)}
-
-
-def test_the_link_leads_into_another_folder(tmp_path):
-    store = make_store(tmp_path, 2, tmp_path / "deep" / "er")
-    store.path_of(1).touch()
-    store.publish(store.path_of(1))
-    assert store.link.readlink() == Path("deep/er/model.ckpt-1.pt")
 
 
 def test_names_and_counts():
