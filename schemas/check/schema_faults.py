@@ -245,9 +245,6 @@ def shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-_FLAT = ("repinit_", "repformer_")
-
-
 def without_consequences(findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings of one task without those that follow from others.
 
@@ -257,10 +254,12 @@ def without_consequences(findings: Sequence[Finding]) -> list[Finding]:
     """
     unknown = [item for item in findings if item.code == "ZOO102"]
     misplaced = {item.path[-1] for item in unknown}
-    flat = [item for item in unknown if str(item.path[-1]).startswith(_FLAT)]
+    flat = [item for item in unknown if str(item.path[-1]).startswith(("repinit_", "repformer_"))]
     flattened = {str(item.path[-1]).partition("_")[0] for item in flat}
     elsewhere = Counter((item.group.name, item.path[:-1]) for item in unknown if item.group)
-    guessed = {item.path[0] for item in findings if item.code == "ZOO105" and _is_type(item)}
+    guessed = {
+        item.path[0] for item in findings if item.code == "ZOO105" and item.path[1:] == ("type",)
+    }
     kept = []
     for item in findings:
         missing = item.code == "ZOO101" and item.path
@@ -285,10 +284,6 @@ def _covers(group: str, path: Path) -> bool:
         return False
     homes = group.removeprefix("keys of ").split(" and ")
     return dotted(path) in homes or "." not in group
-
-
-def _is_type(item: Finding) -> bool:
-    return len(item.path) == 2 and item.path[1] == "type"
 
 
 def _of_a_variant(item: Finding) -> bool:

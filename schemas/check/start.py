@@ -25,9 +25,7 @@ _BRANCH = ("--branch",)
 
 
 def check_start(
-    targets: Sequence[Target],
-    start: Start | None,
-    config: Input | MultiTaskInput | None = None,
+    targets: Sequence[Target], start: Start | None, config: Input | MultiTaskInput | None = None
 ) -> list[Finding]:
     """Return what is wrong, or worth knowing, about starting an input from a checkpoint.
 

@@ -75,7 +75,7 @@ EXCEPTIONS: dict[type[Section], dict[Effect, set[str]]] = {
     },
     Validating: {
         "none": {"save_best", "save_best_dir", "full_val_file", "validation_freq"}
-        | {"full_val_start", "compiled_infer", "tf32_infer", "amp_infer"},
+        | {"full_val_start", "compiled_infer", "tf32_infer", "amp_infer"}
     },
 }
 _BY_BRANCH: dict[str, type[Section]] = {

@@ -281,10 +281,7 @@ def parse_model(mapping: Mapping[str, Any], where: object = None) -> Model:
     if "model_dict" in cleaned:
         branches = cleaned["model_dict"]
         names = ", ".join(map(str, branches)) if isinstance(branches, dict) else "without names"
-        raise ConfigError(
-            f"the model has several branches: {names}",
-            hint="choose one of them",
-        )
+        raise ConfigError(f"the model has several branches: {names}", hint="choose one of them")
     kind = other_kind(cleaned)
     if kind is not None:
         raise ConfigError(f"{where}: {kind}" if where else f"it is {kind}", hint=OURS)

@@ -11,12 +11,7 @@ from schemas.checkpoint.branch_names import SINGLE_TASK_BRANCH
 from schemas.input.model import Model
 from schemas.input.optimization import Adam, EnergyLoss, LearningRate, Optimizer
 from schemas.input.section import NO_DEFAULT, Section, without_comments
-from schemas.input.training import (
-    RunSettings,
-    TaskData,
-    Training,
-    Validating,
-)
+from schemas.input.training import RunSettings, TaskData, Training, Validating
 
 
 class Input(Section):

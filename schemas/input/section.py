@@ -151,12 +151,7 @@ Precision = Literal[
     "default", "float16", "float32", "float64", "bfloat16", "half", "single", "double"
 ]
 """Floating-point type of a network; `default` is float64, the last three are names of others."""
-SAME_PRECISION = {
-    "default": "float64",
-    "half": "float16",
-    "single": "float32",
-    "double": "float64",
-}
+SAME_PRECISION = {"default": "float64", "half": "float16", "single": "float32", "double": "float64"}
 """What other names of floating-point types mean."""
 
 

@@ -118,8 +118,7 @@ def test_it_is_found(name, changes, start, expected, found):
 
 
 @pytest.mark.parametrize(
-    ("types", "severity"),
-    [(["H", "O"], "note"), (["O"], "note"), (["O", "H", "Na"], "warning")],
+    ("types", "severity"), [(["H", "O"], "note"), (["O"], "note"), (["O", "H", "Na"], "warning")]
 )
 def test_the_type_maps_are_compared_by_name(found, types, severity):
     assert [item[0] for item in found("single", {TYPES: types}) if item[1] == "ZOO603"] == [

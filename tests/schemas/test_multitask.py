@@ -79,6 +79,7 @@ FAULTS_IN_PLACE = [
     ("error", "ZOO104", "training.model_prob.pbe", -1),
     ("error", "ZOO509", "training.zero_stage", 1),
     ("error", "ZOO510", f"{BRANCHES}.scan.data_stat_protect", 0.1),
+    ("error", "ZOO521", SHARED, REMOVE),
     ("error", "ZOO521", f"{BRANCHES}.scan.descriptor", "dpa3"),
     ("error", "ZOO521", f"{BRANCHES}.scan.descriptor", "elements"),
     ("error", "ZOO522", f"{BRANCHES}.scan.descriptor", "dpa2:2"),
@@ -120,6 +121,15 @@ FAULTS_FROM_AFAR = [
     ("error", "ZOO108", f"{SHARED}.dpa2.type", {f"{SHARED}.dpa2": {"type": "dpa3"}}),
     ("error", "ZOO401", f"{DATA}.pbe.training_data.systems.0",
      {f"{DATA}.pbe.training_data.systems": ["no"]}),
+    ("error", "ZOO527", f"{SHARED}.fit.dim_case_embd",
+     {f"{SHARED}.fit": {"dim_case_embd": 1}, f"{BRANCHES}.pbe.fitting_net": "fit",
+      f"{BRANCHES}.scan.fitting_net": "fit"}),
+    ("error", "ZOO523", f"{BRANCHES}.pbe.type_map",
+     {f"{BRANCHES}.pbe.type_map": ["O", "H"], f"{BRANCHES}.scan.type_map": ["O", "H"],
+      f"{SHARED}.elements": REMOVE}),
+    ("error", "ZOO502", "model.fitting_net_dict",
+     {BRANCHES: REMOVE, SHARED: REMOVE, "model.fitting_net_dict": {"pbe": {}},
+      "model.type_map": ["O", "H"], "model.descriptor": DESCRIPTOR}),
 ]  # fmt: skip
 """Changes are a fault at a path."""
 FAULTS = [
@@ -131,15 +141,6 @@ FAULTS = [
 @pytest.mark.parametrize(("severity", "code", "path", "changes"), FAULTS)
 def test_a_fault_is_found_once_where_it_is_written(severity, code, path, changes, faults_of):
     assert faults_of(changes) == [(severity, code, path)]
-
-
-def test_a_narrow_case_embedding_is_an_error(faults_of):
-    changes = {
-        f"{SHARED}.fit": {"dim_case_embd": 1},
-        f"{BRANCHES}.pbe.fitting_net": "fit",
-        f"{BRANCHES}.scan.fitting_net": "fit",
-    }
-    assert faults_of(changes) == [("error", "ZOO527", f"{SHARED}.fit.dim_case_embd")]
 
 
 def test_everything_at_level_1_is_a_warning_one_branch_a_note(report_of, faults_of):
@@ -155,22 +156,6 @@ def test_equal_copies_are_noted_and_not_linked(report_of):
     report = report_of({**changes, f"{SHARED}.dpa2": REMOVE})
     assert [(item.severity, item.code) for item in report.diagnostics] == [("note", "ZOO526")]
     assert report.config.links == []
-
-
-def test_an_inline_type_map_everywhere_is_one_error(faults_of):
-    changes = {f"{BRANCHES}.{name}.type_map": ["O", "H"] for name in ("pbe", "scan")}
-    changes[f"{SHARED}.elements"] = REMOVE
-    assert faults_of(changes) == [("error", "ZOO523", f"{BRANCHES}.pbe.type_map")]
-
-
-def test_shared_parts_that_are_missing_altogether_are_one_error(faults_of):
-    assert faults_of({SHARED: REMOVE}) == [("error", "ZOO521", SHARED)]
-
-
-def test_the_layout_of_version_2_is_one_error(faults_of):
-    changes = {BRANCHES: REMOVE, SHARED: REMOVE, "model.fitting_net_dict": {"pbe": {}}}
-    changes |= {"model.type_map": ["O", "H"], "model.descriptor": DESCRIPTOR}
-    assert faults_of(changes) == [("error", "ZOO502", "model.fitting_net_dict")]
 
 
 def test_a_branch_without_validation_data_is_noted_none_at_all_is_a_warning(report_of, faults_of):

@@ -112,7 +112,6 @@ def test_valid_inputs_pass_without_a_warning(data):
         assert (seed, [(item.code, item.path, item.message) for item in wrong]) == (seed, [])
 
 
-@pytest.mark.slow
 def agree(document):
     """Return whether an input passes; its run can then be assembled and does its first step.
 
@@ -140,6 +139,7 @@ def test_what_the_validator_says_of_the_trainer_is_so(code, data):
         refuse_unsupported(Input.model_validate(document))
 
 
+@pytest.mark.slow
 def test_validator_and_trainer_agree(data):
     """Inputs with a changed value are refused, or their first step has a finite loss."""
     torch.set_num_threads(1)
