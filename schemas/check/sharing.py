@@ -6,7 +6,7 @@ from typing import Any
 from schemas.base.diagnostics import Finding, Path, Severity
 from schemas.base.names import did_you_mean
 from schemas.check.rule import fault, note, rule, warning
-from schemas.input.branches import LEVELS, Draft, Reference, has_kind, kind_of
+from schemas.input.branches import LEVELS, Draft, has_kind, kind_of
 from schemas.input.model import Model
 from schemas.input.section import aliases, is_comment
 
@@ -112,11 +112,7 @@ def shared_parts_are_used(draft: Draft) -> Iterator[Finding]:
 @rule("ZOO525", "sharing shares more than the type embedding", scope="multi-task")
 def sharing_is_deep(draft: Draft) -> Iterator[Finding]:
     """Warn if branches share no more than type embeddings; note where one does."""
-    by_name: dict[str, list[Reference]] = {}
-    for item in draft.references:
-        if item.component == "descriptor" and item.level is not None:
-            by_name.setdefault(item.name, []).append(item)
-    for name, users in by_name.items():
+    for name, users in draft.users("descriptor").items():
         shallow = [item for item in users if item.level == 1]
         if len(users) > 1 and shallow == users:
             message = f"every branch uses `{name}` at level 1: only the type embedding is shared"
@@ -155,13 +151,9 @@ def cases_are_told_apart(draft: Draft) -> Iterator[Finding]:
     """Demand a `dim_case_embd` that is large enough and the same everywhere."""
     widths = draft.values("model.fitting_net.dim_case_embd")
     paths = {name: _width_path(draft, name) for name in widths}
-    users: dict[str, list[str]] = {}
-    for item in draft.references:
-        if item.component == "fitting_net":
-            users.setdefault(item.name, []).append(item.branch)
     number = len(draft.branches)
-    for name, branches in users.items():
-        if len(branches) > 1 and all(widths.get(branch) == 0 for branch in branches):
+    for name, users in draft.users("fitting_net").items():
+        if len(users) > 1 and all(widths.get(item.branch) == 0 for item in users):
             message = f"`{name}` is shared without dim_case_embd: it cannot tell branches apart"
             path = ("model", "shared_dict", name, "dim_case_embd")
             yield warning(path, message, f'write "dim_case_embd": {number}')

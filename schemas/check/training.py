@@ -4,6 +4,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -394,8 +395,6 @@ def _base(mark: WrittenTo) -> Path:
 
 def _is_hdf5(path: Path) -> bool:
     """Return whether a file begins as HDF5; one that cannot be read counts as right."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(len(_HDF5)) == _HDF5
-    except OSError:
-        return True
+    with suppress(OSError), path.open("rb") as stream:
+        return stream.read(len(_HDF5)) == _HDF5
+    return True

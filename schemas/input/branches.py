@@ -160,14 +160,18 @@ class Draft:
         entries = object_in(holder, key)
         return {name: value for name, value in entries.items() if not is_comment(name)}
 
-    def links(self) -> list[Link]:
-        """Return what is shared between which branches, sorted as deepmd-kit does."""
+    def users(self, *components: str) -> dict[str, list[Reference]]:
+        """Return the references to each shared part as some component, by its name."""
         found: dict[str, list[Reference]] = {}
         for reference in self.references:
-            if reference.component != "type_map" and reference.level is not None:
+            if reference.component in components and reference.level is not None:
                 found.setdefault(reference.name, []).append(reference)
+        return found
+
+    def links(self) -> list[Link]:
+        """Return what is shared between which branches, sorted as deepmd-kit does."""
         links = []
-        for name, members in found.items():
+        for name, members in self.users("descriptor", "fitting_net").items():
             members.sort(key=lambda reference: reference.level or 0)
             links += [
                 Link(

@@ -16,12 +16,28 @@ from schemas.input.section import Section, aliases, canonical_keys, without_comm
 
 def section_at(data: Any, path: Path) -> type[Section] | None:
     """Return the section class that describes the object at a path of an input, if any."""
+    return [Input, *(section for _, section in _walk(data, path))][-1]
+
+
+def as_written(data: Any, path: Path) -> Path:
+    """Return a path with the keys as the data have them, where they use an alias."""
+    return tuple(key for key, _ in _walk(data, path))
+
+
+def _walk(value: Any, path: Path) -> Iterator[tuple[str | int, type[Section] | None]]:
+    """Yield each part of a path as the data have it, with the section class of what is there."""
     section: type[Section] | None = Input
-    value = data
     for part in path:
-        value = value.get(part) if isinstance(value, dict) else None
-        section = child(section, part, value) if section is not None else None
-    return section
+        key = part
+        if isinstance(value, dict):
+            found = written_key(section, value, part)
+            key = part if found is None else found
+            value = value.get(key)
+        else:
+            is_there = isinstance(value, list) and isinstance(part, int) and part < len(value)
+            value = value[part] if is_there else None
+        section = child(section, key, value) if section is not None else None
+        yield key, section
 
 
 def object_in(data: Any, key: str) -> dict[str, Any]:
@@ -79,26 +95,6 @@ def written_key(section: type[Section] | None, data: dict[str, Any], key: Any) -
     """Return a key of an object as it is written: itself, or an alias of it; None if neither is."""
     names = aliases(section) if section is not None else {}
     return key if key in data else next((name for name in data if names.get(name) == key), None)
-
-
-def as_written(data: Any, path: Path) -> Path:
-    """Return a path with the keys as the data have them, where they use an alias."""
-    result: tuple[str | int, ...] = ()
-    section: type[Section] | None = Input
-    value = data
-    for part in path:
-        key = part
-        if isinstance(value, dict):
-            found = written_key(section, value, part)
-            key = part if found is None else found
-            value = value.get(key)
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            value = None
-        section = child(section, key, value) if section is not None else None
-        result = (*result, key)
-    return result
 
 
 def apply_overrides(
