@@ -57,7 +57,7 @@ def init(
     """Write a valid, commented input: elements, nsel, loss and paths taken from the data."""
     from cli.input_check import with_data
     from cli.render import show
-    from dpa2.data.input_facts import network_facts, task_facts
+    from dpa2.data.preflight.run import network_facts, task_facts
     from dpa2.data.systems import open_systems
     from schemas.base.writing import write_text
     from schemas.check.input_file import check_text, checked

@@ -169,8 +169,7 @@ def _statistics(target: Target, flown: "Flown") -> Iterator[Finding]:
 
 def _other_data(target: Target, flown: "Flown", start: Start) -> Iterator[Finding]:
     """Demand the data of the run that is continued: its place in them is known by their numbers."""
-    from dpa2.data.batching import apply_batch_size, epoch_length
-    from dpa2.data.sampler import other_lengths
+    from dpa2.data.sampler import apply_batch_size, epoch_length, other_lengths
 
     training = target.sound.training
     for kind, opened in (("training_data", flown.training), ("validation_data", flown.validation)):

@@ -18,9 +18,8 @@ from dpa2.data.structures.structure import (
     Reading,
     RefusedFile,
     Structure,
-    in_a_box,
 )
-from dpa2.data.structures.systems import Key, formula, grouped
+from dpa2.data.structures.systems import Key, formula, grouped, in_a_box
 from schemas.base.errors import DataError
 from schemas.base.writing import destination
 

@@ -14,9 +14,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from dpa2.ase import Parameters, box_of, parameters_of, stress
 from dpa2.data.frames import FrameError
-from dpa2.data.structures.elements import known_to_ase
 from dpa2.data.structures.reader import readable
-from dpa2.data.structures.structure import Reading, RefusedFile, Structure
+from dpa2.data.structures.structure import Reading, RefusedFile, Structure, known_to_ase
 from dpa2.evaluate.potential import Potential, check_finite
 from dpa2.formats.structures import Evaluation, nothing
 from schemas.base.errors import DataError

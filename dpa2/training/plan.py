@@ -8,8 +8,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dpa2.data.batching import epoch_length
-from dpa2.data.sampler import Sampler
+from dpa2.data.sampler import Sampler, epoch_length
 from dpa2.data.systems import open_systems
 from dpa2.training.run_folder import keep_counts
 from schemas.base.errors import ConfigError
@@ -273,9 +272,9 @@ def _branch_plan(name: str, sampler: Sampler, probability: float, num_steps: int
             epoch_length(system),
             system.num_atoms,
             size,
-            sampler.num_batches(number),
+            sampler.num_batches[number],
             float(chance),
-            steps * float(chance) / sampler.num_batches(number),
+            steps * float(chance) / sampler.num_batches[number],
         )
         for number, (system, size, chance) in enumerate(
             zip(sampler.systems, sampler.batch_sizes, sampler.probabilities, strict=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.batching import apply_batch_size
 from dpa2.data.preflight.opened import Surveyed
+from dpa2.data.sampler import apply_batch_size
 from dpa2.data.system import System, fingerprint
 from schemas.base.diagnostics import Finding
 from schemas.base.diagnostics import Path as JsonPath

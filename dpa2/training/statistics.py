@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.cells import check_labels, far_enough
+from dpa2.data.cells import census, check_labels, far_enough
 from dpa2.data.frames import Frames, one_frame
 from dpa2.data.preflight.capacity import enlarged
-from dpa2.data.preflight.neighbors import census
 from dpa2.data.sampler import Sampler, iterate
 from dpa2.data.system import System
 from dpa2.model.energy import EnergyModel

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpa2.data.batching import apply_batch_size, system_probabilities
+from dpa2.data.sampler import apply_batch_size, system_probabilities
 from dpa2.data.systems import open_systems
 from schemas.base.errors import DataError
 

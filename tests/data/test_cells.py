@@ -9,7 +9,8 @@ from ase.calculators.lj import LennardJones
 
 from dpa2.data.cells import far_enough
 from dpa2.data.frames import Frames
-from dpa2.data.structures.structure import Reading, Structure, in_a_box
+from dpa2.data.structures.structure import Reading, Structure
+from dpa2.data.structures.systems import in_a_box
 
 RCUT = 5.0
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dpa2.data.preflight import neighbors
-from dpa2.data.preflight.neighbors import census, covalent_radii, heights
+from dpa2.data.cells import census, heights
+from dpa2.data.preflight.units import covalent_radii
 
 RADII = [4.0, 3.0]
 
@@ -32,7 +32,7 @@ def test_all_pairs_and_the_cell_list_agree(kind, padded, monkeypatch):
     types = rng.integers(-1, 2, (3, 30)) if padded else np.zeros((3, 30), dtype=np.int64)
     box = cells(kind, rng)
     fast = census(coord, box, types, RADII)
-    monkeypatch.setattr(neighbors, "_MOST_ATOMS", 0)
+    monkeypatch.setattr("dpa2.data.cells._MOST_ATOMS", 0)
     slow = census(coord, box, types, RADII)
     assert np.array_equal(fast.counts, slow.counts)
     near = np.isfinite(slow.nearest)
@@ -70,7 +70,7 @@ def test_noble_gases_and_other_names_have_no_radius():
 
 def test_vesin_is_imported_without_torch():
     code = (
-        "import sys; from dpa2.data.preflight.neighbors import load_vesin; load_vesin();"
+        "import sys; from dpa2.data.cells import load_vesin; load_vesin();"
         "sys.exit('torch' in sys.modules)"
     )
     root = Path(__file__).parents[2]

@@ -74,7 +74,7 @@ def test_systems_are_drawn_by_their_probability(systems):
 
 def test_steps_per_epoch_and_numbers_of_batches(systems):
     sampler = Sampler(systems, 2, auto_prob="prob_uniform")
-    assert [sampler.num_batches(i) for i in (0, 1)] == [4, 2]
+    assert [sampler.num_batches[i] for i in (0, 1)] == [4, 2]
     assert sampler.steps_per_epoch == 8
     assert Sampler(systems, 2).steps_per_epoch == 6
 
@@ -83,7 +83,7 @@ def test_numb_copy_repeats_frames_in_an_epoch(make_system):
     path = make_system()
     np.save(path / "set.000/numb_copy.npy", np.array([1, 0, 3, 1]))
     sampler = Sampler(open_systems(path), 1, seed=0)
-    assert sampler.num_batches(0) == 5
+    assert sampler.num_batches[0] == 5
     assert sorted(int(b.indices[0]) for b in islice(sampler, 5)) == [0, 2, 2, 2, 3]
 
 

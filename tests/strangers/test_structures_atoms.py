@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from dpa2.data.convert import convert
-from dpa2.data.structures.structure import in_a_box
+from dpa2.data.structures.systems import in_a_box
 from dpa2.data.systems import open_systems
 from schemas.base.errors import DataError
 from tests.strangers.reading import read, read_text

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dpa2.data.batching import epoch_length
-from dpa2.data.preflight.neighbors import covalent_radii
 from dpa2.data.preflight.opened import Opened, Surveyed, is_folder
+from dpa2.data.preflight.units import covalent_radii
+from dpa2.data.sampler import epoch_length
 from dpa2.data.stored_system import StoredSystem
 from schemas.base.diagnostics import Finding, Path, Severity
 from schemas.input.refusals import SystemSize, sampling_faults

@@ -7,15 +7,13 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from dpa2.data.cells import Census, census, heights
 from dpa2.data.frames import LABELS, FloatArray, Frames, IntArray
-from dpa2.data.preflight.neighbors import (
-    Census,
+from dpa2.data.preflight.units import (
     are_pulled,
     bond_ratios,
-    census,
     covalent_radii,
     guess_unit,
-    heights,
     is_bonded,
 )
 from dpa2.data.preflight.work import NUM_SUMS, is_lopsided, virial_sums, work_sums
@@ -65,7 +63,7 @@ class Survey:
         closest: The closest pair; None where no atom has a neighbour.
         shortest: (F,) Å between the closest two atoms of each frame, infinite where unknown.
         bonds: Å between nearest neighbours, the least of each pair of elements.
-        unit: In what the coordinates seem to be (`neighbors.guess_unit`); empty for Å.
+        unit: In what the coordinates seem to be (`units.guess_unit`); empty for Å.
         counts: For each of C radii, how many atoms have 0, 1, 2, ... neighbours.
         most: For each radius, the frame and atom with most neighbours.
         composition: (F, T) atoms of each type.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpa2.data.cells import pairs_within
 from dpa2.data.frames import PADDING, FloatArray, Frames, IntArray
-from dpa2.data.preflight.neighbors import pairs_within
 
 # Axes:  F frames   S steps from a frame to the next   N atoms
 

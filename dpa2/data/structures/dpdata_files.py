@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 from dpdata.format import Format
 
-from dpa2.data.structures.elements import element_of, numbered, symbols_of
 from dpa2.data.structures.structure import (
     Floats,
     FrameFaultError,
@@ -18,8 +17,11 @@ from dpa2.data.structures.structure import (
     Periodic,
     Reading,
     Structure,
+    element_of,
     foreign,
+    numbered,
     open_text,
+    symbols_of,
 )
 from schemas.base.errors import DataError
 

@@ -15,22 +15,20 @@ from ase.io.lammpsdata import read_lammps_data
 from ase.io.lammpsrun import read_lammps_dump_text
 
 from dpa2.data.structures.ase_files import from_ase
-from dpa2.data.structures.elements import (
-    column_of,
-    element_of,
-    known_to_ase,
-    numbered,
-    symbols_of,
-    with_word,
-)
 from dpa2.data.structures.structure import (
     FrameFaultError,
     Items,
     Reading,
     Structure,
     attempt,
+    column_of,
+    element_of,
     foreign,
+    known_to_ase,
+    numbered,
     open_text,
+    symbols_of,
+    with_word,
 )
 from schemas.base.errors import DataError
 

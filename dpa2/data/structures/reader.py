@@ -50,7 +50,7 @@ _INDEX = re.compile(r"(?P<path>.+)@(?P<index>-?\d+|(?:-?\d+)?:(?:-?\d+)?(?::(?:-
 
 # Formats with a reader of ours, and the names that dpdata and ASE have for them.
 _OURS = {
-    "extxyz": ("xyz_files", "read"),
+    "extxyz": ("ase_files", "read_xyz_file"),
     "lammps/dump": ("lammps_files", "read_dump"),
     "lammps/lmp": ("lammps_files", "read_data"),
     "vasp/outcar": ("vasp_files", "read_outcar"),

@@ -1,22 +1,24 @@
-"""A structure of a file, how the file is read, and what a person should know of the reading."""
+"""A structure of a file, its elements, how it is read, and what a person should know of that."""
 
 import contextlib
 import io
+import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpa2.data.cells import PeriodicBox
 from schemas.base.errors import DataError
+from schemas.base.names import SYMBOLS
 
 if TYPE_CHECKING:
     from ase import Atoms
+
 
 P = ParamSpec("P")
 Floats = NDArray[np.float64]
@@ -272,38 +274,111 @@ def open_text(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig", errors="replace")
 
 
-def in_a_box(structure: Structure, vacuum: float, reading: Reading) -> Structure:
-    """Return a structure whose cell has the same meaning in a data set, which knows no slabs.
+_ELEMENTS = frozenset(SYMBOLS)
+_ISOTOPES = {"D": "H", "T": "H"}
+_GHOSTS = {"x", "xx", "bq", "gh", "vac", "du", "lp", "ep", "mw", "m"}
+# A mass number before; a number, a charge, a tag after: 2H, H1, O2-, Fe3+, Fe_pv, Cu+2, C:1, N(am).
+# Not a point: H.5 is VASP's hydrogen of half a charge, no element.
+_DECORATED = re.compile(r"\d{0,3}([A-Z][a-z]?)(?:\d*[+-]?\d*|[_:'*].*|\(.*\))")
+_GHOST = re.compile(r"(?i)(gh|ghost|bq|x)[-_:(@]?[A-Za-z]{0,2}\d*\)?")
 
-    A direction without images gets a cell vector that keeps images `vacuum` apart: for cutoffs
-    below, energies, forces and virials are those of the slab. Of a left-handed cell two vectors
-    change places: the lattice, the coordinates and the labels stay as they are.
+MASSES = {"D": 2.01410177812, "T": 3.01604928199}
+"""Masses (u) of the isotopes that have names of their own."""
+
+
+def element_of(label: str) -> str | None:
+    """Return the element that a label means, or None if it means none for sure."""
+    if label in _ELEMENTS:
+        return label
+    if label in _ISOTOPES:
+        return _ISOTOPES[label]
+    if label.isalpha() and len(label) <= 2:
+        return label.capitalize() if label.capitalize() in _ELEMENTS else None
+    found = _DECORATED.fullmatch(label)
+    return element_of(found[1]) if found and len(found[1]) < len(label) else None
+
+
+def symbols_of(labels: Iterable[object], reading: Reading) -> tuple[str, ...]:
+    """Return the names of atoms: those known as they stand, else elements.
+
+    Raises:
+        FrameFaultError: If a label is no element; says which atom's.
+    """
+    named = [str(label) for label in labels]
+    meant: dict[str, str] = {}
+    for label in dict.fromkeys(named):
+        element = label if label in reading.known_names else element_of(label)
+        if element is None:
+            raise _no_element(label, named.index(label))
+        if element != label:
+            reading.note(f"atoms called {label} are taken as {element}")
+        meant[label] = element
+    return tuple(meant[label] for label in named)
+
+
+def known_to_ase(symbols: Iterable[str]) -> list[str]:
+    """Return the names with X, which ASE reads, in the place of those that are no elements."""
+    return [name if name in _ELEMENTS else "X" for name in symbols]
+
+
+def numbered(
+    types: Iterable[int], names: Sequence[str] | None, what: str, first: int
+) -> tuple[str, ...]:
+    """Return the names of numbered types.
 
     Args:
-        structure: Periodic in any directions.
-        vacuum: Å between the atoms and their images.
-        reading: Where this is said.
+        types: Number of each atom's type.
+        names: Name of each type, in order.
+        what: Of what kind the file is, for messages.
+        first: The number of the first type.
+
+    Raises:
+        DataError: If there are no names, or too few of them.
     """
-    if structure.box is None:
-        return structure
-    box = structure.box
-    if not all(structure.pbc):
-        filled = PeriodicBox(vacuum)(structure.coord, box, np.array(structure.pbc))
-        assert filled is not None
-        box = filled
-        pbc = " ".join("T" if periodic else "F" for periodic in structure.pbc)
-        reading.note(
-            f"it is periodic in some directions only (pbc {pbc}), which deepmd data cannot say: "
-            f"the cell used keeps images in the others {vacuum:g} Å apart, which is right for "
-            "cutoffs below that (--vacuum)"
+    numbers = [int(kind) for kind in types]
+    highest = max(numbers, default=first) - first + 1
+    if min(numbers, default=first) < first:
+        raise DataError(f"the {what} has the type {min(numbers)}, below {first}")
+    if names is None or len(names) < highest:
+        count = len(set(numbers))
+        given = "" if names is None else f" and {len(names)} names are given"
+        raise DataError(
+            f"the {what} numbers its {count} atom types (up to {max(numbers, default=first)}) and "
+            f"does not name them{given}",
+            hint="name the element of each, in order: --type-map 'O H' (zoo data convert, predict)",
         )
-    with np.errstate(invalid="ignore"):  # cells that are not finite are told later
-        left_handed = np.linalg.det(box) < 0
-    if left_handed:
-        box = box[[0, 2, 1]]
-        if all(structure.pbc):
-            reading.note(
-                "its cell is left-handed: the second and third cell vector change places; atoms "
-                "and labels stay as they are"
-            )
-    return replace(structure, box=box, pbc=(True, True, True))
+    return tuple(names[number - first] for number in numbers)
+
+
+def _no_element(label: str, atom: int) -> FrameFaultError:
+    shown = label if len(label) <= 20 else f"{label[:20]}..."
+    where = f"atom {atom} (counted from 0) is called {shown!r}"
+    if label.lower() in _GHOSTS or _GHOST.fullmatch(label):
+        return FrameFaultError(
+            f"{where}: a ghost or dummy atom, no element",
+            hint="take such atoms out of the file; they carry no electrons and no forces",
+        )
+    if label.lstrip("-").isdigit():
+        return FrameFaultError(
+            f"{where}: a number, either of an element or of a type",
+            hint="write element symbols, or name the types 1, 2, ... in order: --type-map 'O H'",
+        )
+    return FrameFaultError(
+        f"{where}, which is no element", hint="write element symbols: H, C, Fe; or --type-map names"
+    )
+
+
+def with_word(line: str, column: int, word: str) -> str:
+    """Return a line of words with one of them replaced."""
+    words = line.split()
+    words[column] = word
+    return " ".join(words) + "\n"
+
+
+def column_of(lines: Sequence[str], column: int) -> list[str]:
+    """Return one word of each line; empty where a line is too short."""
+    found = []
+    for line in lines:
+        words = line.split(None, column + 1)
+        found.append(words[column] if len(words) > column else "")
+    return found

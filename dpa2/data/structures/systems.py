@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpa2.data.cells import PeriodicBox
 from dpa2.data.frames import LABELS, PADDING, IntArray
 from dpa2.data.structures.reader import guess_format, is_deepmd, read_structures, split_index
-from dpa2.data.structures.structure import VACUUM, LabelKeys, Reading, Structure, in_a_box
+from dpa2.data.structures.structure import VACUUM, LabelKeys, Reading, Structure
 from dpa2.data.system import System, count_types, type_index
 from dpa2.data.systems import open_systems
 from schemas.base.errors import DataError
@@ -182,6 +184,43 @@ def _of_file(
         systems.append(system)
     systems[0].warnings += reading.sentences()
     return systems
+
+
+def in_a_box(structure: Structure, vacuum: float, reading: Reading) -> Structure:
+    """Return a structure whose cell has the same meaning in a data set, which knows no slabs.
+
+    A direction without images gets a cell vector that keeps images `vacuum` apart: for cutoffs
+    below, energies, forces and virials are those of the slab. Of a left-handed cell two vectors
+    change places: the lattice, the coordinates and the labels stay as they are.
+
+    Args:
+        structure: Periodic in any directions.
+        vacuum: Å between the atoms and their images.
+        reading: Where this is said.
+    """
+    if structure.box is None:
+        return structure
+    box = structure.box
+    if not all(structure.pbc):
+        filled = PeriodicBox(vacuum)(structure.coord, box, np.array(structure.pbc))
+        assert filled is not None
+        box = filled
+        pbc = " ".join("T" if periodic else "F" for periodic in structure.pbc)
+        reading.note(
+            f"it is periodic in some directions only (pbc {pbc}), which deepmd data cannot say: "
+            f"the cell used keeps images in the others {vacuum:g} Å apart, which is right for "
+            "cutoffs below that (--vacuum)"
+        )
+    with np.errstate(invalid="ignore"):  # cells that are not finite are told later
+        left_handed = np.linalg.det(box) < 0
+    if left_handed:
+        box = box[[0, 2, 1]]
+        if all(structure.pbc):
+            reading.note(
+                "its cell is left-handed: the second and third cell vector change places; atoms "
+                "and labels stay as they are"
+            )
+    return replace(structure, box=box, pbc=(True, True, True))
 
 
 def grouped(structures: Iterable[Structure], *, mixed: bool = False) -> dict[Key, list[Structure]]:

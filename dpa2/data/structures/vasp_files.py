@@ -11,7 +11,6 @@ from dpdata.formats.vasp.outcar import analyze_block, composition_from_poscar_ti
 from dpdata.formats.vasp.xml import analyze_atominfo, analyze_calculation
 
 from dpa2.data.structures import ase_files
-from dpa2.data.structures.elements import element_of, known_to_ase, symbols_of
 from dpa2.data.structures.labels import UNITS, volume_of
 from dpa2.data.structures.structure import (
     Floats,
@@ -20,9 +19,12 @@ from dpa2.data.structures.structure import (
     Reading,
     Structure,
     attempt,
+    element_of,
     foreign,
+    known_to_ase,
     open_text,
     short_reason,
+    symbols_of,
 )
 from schemas.base.errors import DataError
 
