@@ -15,7 +15,7 @@ from dpa2.formats.conversion import freeze
 from dpa2.interfaces import simulation
 from tests.evaluate.conftest import GOLDEN, write_system
 from tests.strangers.runs import small_input
-from tests.strangers.simulations import Md, load_once
+from tests.strangers.simulations import Md, load_once, water_of
 from tests.train.multitask_cases import write_system as write_training_system
 
 
@@ -79,10 +79,9 @@ def frames() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def water(frames: dict[str, np.ndarray]) -> Atoms:
+def water() -> Atoms:
     """Four water molecules in a small cell."""
-    symbols = [("O", "H")[number] for number in frames["atype"]]
-    return Atoms(symbols, frames["coord"][0], cell=frames["box"][0], pbc=True)
+    return water_of()
 
 
 @pytest.fixture

@@ -48,6 +48,13 @@ class Md:
         return read(self.folder / "structure.data", format="lammps-data", atom_style="atomic")
 
 
+def water_of(case: str = "small") -> Atoms:
+    """Return the first frame of a golden case of water."""
+    with np.load(GOLDEN / case / "expected.npz") as frames:
+        symbols = [("O", "H")[number] for number in frames["atype"]]
+        return Atoms(symbols, frames["coord"][0], cell=frames["box"][0], pbc=True)
+
+
 def energy(potential: Potential, atoms: Atoms) -> float:
     """Return the energy of a structure, whatever hangs on it."""
     twin = atoms.copy()

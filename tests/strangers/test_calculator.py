@@ -6,12 +6,12 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
 
 from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
 from schemas.base.errors import DataError
 from tests.interfaces.conftest import GOLDEN
+from tests.strangers.simulations import water_of
 from tests.strangers.situations import case, situation
 
 
@@ -23,10 +23,7 @@ def model():
 @pytest.fixture
 def atoms(model):
     """Return water with parameters of the calculator, evaluated once."""
-    with np.load(GOLDEN / "fparam_aparam" / "expected.npz") as archive:
-        frames = dict(archive)
-    symbols = [("O", "H")[number] for number in frames["atype"]]
-    atoms = Atoms(symbols, frames["coord"][0], cell=frames["box"][0], pbc=True)
+    atoms = water_of("fparam_aparam")
     aparam = np.linspace(-0.3, 0.3, len(atoms))[:, None]
     atoms.calc = Calculator(model, fparam=np.array([0.2, -0.1]), aparam=aparam)
     atoms.get_potential_energy()
@@ -41,81 +38,21 @@ def energy(model, atoms, fparam, aparam):
     ).energy[0]
 
 
-def set_fparam(atoms):
-    atoms.calc.fparam = [0.9, 0.4]
+OTHER = [0.9, 0.4]
 
 
-def set_fparam_in_place(atoms):
-    atoms.calc.fparam[:] = [0.9, 0.4]
-
-
-def set_fparam_by_name(atoms):
-    atoms.calc.set(fparam=[0.9, 0.4])
-
-
-def set_info(atoms):
-    atoms.info["fparam"] = [0.9, 0.4]
+def set_in_place(atoms):
+    atoms.calc.fparam[:] = OTHER
 
 
 def set_info_in_place(atoms):
     atoms.info["fparam"] = np.array([0.5, 0.5])
     atoms.get_potential_energy()
-    atoms.info["fparam"][:] = [0.9, 0.4]
+    atoms.info["fparam"][:] = OTHER
 
 
-@pytest.mark.parametrize("change", [
-    case("ASE scripts | calc.fparam = ... between two calls | a new energy", set_fparam),
-    case("ASE scripts | calc.fparam[:] = ... in place | a new energy", set_fparam_in_place),
-    case("ASE scripts | calc.set(fparam=...) | a new energy", set_fparam_by_name),
-    case('scripts for deepmd-kit\'s calculator | atoms.info["fparam"] beside calc.fparam | the '
-         "structure's own counts", set_info),
-    case('scripts for deepmd-kit\'s calculator | atoms.info["fparam"][:] = ... in place | a new '
-         "energy", set_info_in_place),
-])  # fmt: skip
-def test_a_change_of_frame_parameters_is_seen(change, atoms, model):
-    before = atoms.get_potential_energy()
-    change(atoms)
-    expected = energy(model, atoms, [0.9, 0.4], atoms.calc.aparam)
-    assert abs(expected - before) > 1e-4
-    assert atoms.calc.calculation_required(atoms, ["energy"])
-    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-12)
-    assert not atoms.calc.calculation_required(atoms, ["energy"])
-
-
-def set_aparam(atoms, values):
-    atoms.calc.aparam = values
-
-
-def set_array(atoms, values):
-    atoms.set_array("aparam", values)
-
-
-def set_flat_info(atoms, values):
-    atoms.info["aparam"] = values.reshape(-1)
-
-
-@pytest.mark.parametrize("change", [
-    case("ASE scripts | calc.aparam = ... between two calls | a new energy", set_aparam),
-    case('extxyz with a column aparam | atoms.arrays["aparam"] beside calc.aparam | the '
-         "structure's own counts", set_array),
-    case('scripts for deepmd-kit\'s calculator | atoms.info["aparam"], where its calculator looks '
-         "| taken", set_flat_info),
-])  # fmt: skip
-def test_a_change_of_atom_parameters_is_seen(change, atoms, model):
-    before = atoms.get_potential_energy()
-    values = np.linspace(0.5, -0.5, len(atoms))[:, None]
-    change(atoms, values)
-    expected = energy(model, atoms, atoms.calc.fparam, values)
-    assert abs(expected - before) > 1e-4
-    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-12)
-
-
-def turn_off_images(atoms):
-    atoms.pbc = False
-
-
-def squeeze(atoms):
-    atoms.set_cell(0.98 * atoms.cell.array)
+def other_aparam(atoms):
+    return np.linspace(0.5, -0.5, len(atoms))[:, None]
 
 
 def exchange(atoms):
@@ -123,16 +60,36 @@ def exchange(atoms):
 
 
 @pytest.mark.parametrize("change", [
-    case("ASE | pbc changes, positions do not | seen", turn_off_images),
-    case("ASE | the cell changes, positions do not | seen", squeeze),
+    case("ASE scripts | calc.fparam = ... between two calls | a new energy",
+         lambda atoms: setattr(atoms.calc, "fparam", OTHER)),
+    case("ASE scripts | calc.fparam[:] = ... in place | a new energy", set_in_place),
+    case("ASE scripts | calc.set(fparam=...) | a new energy",
+         lambda atoms: atoms.calc.set(fparam=OTHER)),
+    case('scripts for deepmd-kit\'s calculator | atoms.info["fparam"] beside calc.fparam | the '
+         "structure's own counts", lambda atoms: atoms.info.update(fparam=OTHER)),
+    case('scripts for deepmd-kit\'s calculator | atoms.info["fparam"][:] = ... in place | a new '
+         "energy", set_info_in_place),
+    case("ASE scripts | calc.aparam = ... between two calls | a new energy",
+         lambda atoms: setattr(atoms.calc, "aparam", other_aparam(atoms))),
+    case('extxyz with a column aparam | atoms.arrays["aparam"] beside calc.aparam | the '
+         "structure's own counts", lambda atoms: atoms.set_array("aparam", other_aparam(atoms))),
+    case('scripts for deepmd-kit\'s calculator | atoms.info["aparam"], where its calculator looks '
+         "| taken", lambda atoms: atoms.info.update(aparam=other_aparam(atoms).reshape(-1))),
+    case("ASE | pbc changes, positions do not | seen", lambda atoms: atoms.set_pbc(False)),
+    case("ASE | the cell changes, positions do not | seen",
+         lambda atoms: atoms.set_cell(0.98 * atoms.cell.array)),
     case("ASE | two atoms change their elements | seen", exchange),
 ])  # fmt: skip
-def test_what_a_structure_is_counts(change, atoms, model):
+def test_a_change_is_seen(change, atoms, model):
     before = atoms.get_potential_energy()
     change(atoms)
-    expected = energy(model, atoms, atoms.calc.fparam, atoms.calc.aparam)
+    fparam = atoms.info.get("fparam", atoms.calc.fparam)
+    aparam = atoms.arrays.get("aparam", atoms.info.get("aparam", atoms.calc.aparam))
+    expected = energy(model, atoms, fparam, aparam.reshape(-1, 1))
     assert abs(expected - before) > 1e-4
+    assert atoms.calc.calculation_required(atoms, ["energy"])
     assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-12)
+    assert not atoms.calc.calculation_required(atoms, ["energy"])
 
 
 @situation("""ASE structures with charges, magnetic moments, masses, tags | what the model does not

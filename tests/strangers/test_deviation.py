@@ -24,12 +24,6 @@ _TYPE_AXIS = {
 
 
 @pytest.fixture(scope="module")
-def frames():
-    with np.load(GOLDEN / "small" / "expected.npz") as archive:
-        return dict(archive)
-
-
-@pytest.fixture(scope="module")
 def with_type_map(tmp_path_factory):
     """Return a function that opens one function of structures under any type_map with O and H."""
     folder = tmp_path_factory.mktemp("models")

@@ -18,8 +18,10 @@ from schemas.explain import entries
 from schemas.input.root import normalized
 from schemas.input.start import Start
 from tests.cli.conftest import MULTI_TASK, SINGLE_TASK, changed, write_system
-from tests.commands import outcome, zoo
+from tests.commands import zoo
 from tests.fuzz_validate import mutated
+from tests.strangers.runs import diagnostics
+from tests.strangers.runs import zoo as on_document
 from tests.strangers.situations import situation
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
@@ -144,20 +146,11 @@ def test_what_is_taken_from_a_checkpoint_is_told_as_it_is_done(mode, branch, tol
     nothing there and nobody says so | a warning (ZOO620) names the option that would make it
     count""")
 def test_an_option_without_effect_is_named(words, option, models, monkeypatch):
-    import dpa2.training.run
-
-    class ReachedError(Exception):
-        pass
-
-    def stop(*_, **__):
-        raise ReachedError
-
-    monkeypatch.setattr(dpa2.training.run, "run", stop)
+    monkeypatch.setattr("dpa2.training.run.run", None)  # the training itself is not reached
     model = torch.load("single.pt", weights_only=True)
     params = model.get("model", model)["_extra_state"]["model_params"]
     document = changed(SINGLE_TASK, {"training.validation_data": "<remove>"})
-    Path("input.json").write_text(json.dumps(document | {"model": params}))
-    result = outcome("train", "input.json", *words)
+    result = on_document(document | {"model": params}, "train", *words)
     assert f"{option} says nothing without" in result.stderr
 
 
@@ -189,19 +182,14 @@ def short_lists(here, monkeypatch):
     return document
 
 
-def diagnostics(*words, code=0):
-    result = run("validate", "input.json", "--json", *words, code=code)
-    return json.loads(result.stdout)["files"][0]["diagnostics"]
-
-
 @situation("""fine-tuning on a denser system than the pretrained model's | nsel 100: ZOO442 says
     `set it to 128`, then ZOO602 says `write 100 as in the checkpoint` | a warning: 100 is fixed by
     the weights, so many pairs are left out, the way out""")
 @pytest.mark.parametrize("option", ["--finetune", "--restart", "--init-model"])
 def test_a_list_that_the_weights_fix_is_no_dead_end(option, short_lists):
-    alone = {item["code"]: item for item in diagnostics(code=1)}
+    alone = {item["code"]: item for item in diagnostics(short_lists)}
     assert alone["ZOO442"]["severity"] == "error"
-    (told,) = [i for i in diagnostics(option, "model.pt") if i["code"] == "ZOO442"]
+    (told,) = [i for i in diagnostics(short_lists, option, "model.pt") if i["code"] == "ZOO442"]
     assert told["severity"] == "warning"
     assert told["fix"] is None
     assert "set it to" not in told["hint"]
@@ -221,12 +209,11 @@ def test_a_list_that_the_weights_fix_is_no_dead_end(option, short_lists):
     one error to the other and back | writing what the hints say ends without an error""")
 def test_hints_about_neighbours_do_not_contradict_each_other(short_lists):
     path = "model.descriptor.repinit.nsel"
-    Path("input.json").write_text(json.dumps(changed(short_lists, {path: 176})))
-    found = diagnostics("--finetune", "model.pt", code=1)
+    found = diagnostics(changed(short_lists, {path: 176}), "--finetune", "model.pt")
     (error,) = [item for item in found if item["severity"] == "error"]
     obeyed = int(re.search(r"write (\d+)", error["hint"]).group(1))
-    Path("input.json").write_text(json.dumps(changed(short_lists, {path: obeyed})))
-    assert all(item["severity"] != "error" for item in diagnostics("--finetune", "model.pt"))
+    left = diagnostics(changed(short_lists, {path: obeyed}), "--finetune", "model.pt")
+    assert all(item["severity"] != "error" for item in left)
 
 
 WRITE = re.compile(r'(?:write|set it to|did you mean|such as) `?("[^"]*"|[\w.+-]+|\[[^\]]*\])`?')
