@@ -10,7 +10,7 @@ import torch
 from dpa2.ase import Calculator
 from dpa2.evaluate.potential import load
 from schemas.base.errors import DataError
-from tests.interfaces.conftest import GOLDEN
+from tests.evaluate.conftest import GOLDEN
 from tests.strangers.simulations import water_of
 from tests.strangers.situations import case, situation
 

@@ -18,41 +18,41 @@ HARTREE, BOHR = 27.211386245988, 0.529177210903
 KBAR = 1602.1766208
 
 
-@pytest.mark.parametrize(("name", "pack"), [
-    case("VASP | an OUTCAR given as a file | read", "OUTCAR", bytes),
-    case("VASP | OUTCAR.gz | unpacked, read", "OUTCAR.gz", gzip.compress),
-    case("VASP | an OUTCAR renamed | found", "run7.out", bytes),
+WHOLE = outcar_head() + outcar_step(-14.5) + outcar_step(-14.25)
+SECOND_OFF = outcar_head() + outcar_step(-1) + outcar_step(-2, scf=5) + outcar_step(-3) + END
+TWO = [-14.5, -14.25]
+
+
+@pytest.mark.parametrize(("name", "text", "energies", "dropped"), [
+    case("VASP | an OUTCAR given as a file | read", "OUTCAR", WHOLE + END, TWO, []),
+    case("VASP | OUTCAR.gz | unpacked, read", "OUTCAR.gz", WHOLE + END, TWO, []),
+    case("VASP | an OUTCAR renamed | found", "run7.out", WHOLE + END, TWO, []),
+    case("VASP | a run killed in the middle of a step | the steps before, the rest named",
+         "OUTCAR", WHOLE[: WHOLE.rindex("TOTAL-FORCE") + 90], TWO[:1], [1]),
+    case("VASP | a step whose electrons did not converge | left out, named by number", "OUTCAR",
+         SECOND_OFF, [-1, -3], [1]),
+    case("VASP | vasprun.xml | read", "vasprun.xml", vasprun([(-14.5, 2), (-14.25, 2)]), TWO, []),
+    case("VASP | vasprun.xml of a killed run | the steps before", "vasprun.xml",
+         vasprun([(-14.5, 2), (-14.25, 2)], close=False), TWO, [2]),
+    case("VASP | vasprun.xml, a step not converged | left out", "vasprun.xml",
+         vasprun([(-14.5, 2), (-14.25, 5)]), TWO[:1], [1]),
 ])  # fmt: skip
-def test_an_outcar_is_read_step_by_step(tmp_path, name, pack):
-    text = outcar_head() + outcar_step(-14.5) + outcar_step(-14.25) + END
+def test_vasp_is_read_step_by_step(tmp_path, name, text, energies, dropped):
+    pack = gzip.compress if name.endswith(".gz") else bytes
     (tmp_path / name).write_bytes(pack(text.encode()))
     structures, report = read(tmp_path / name)
-    assert not report.sentences()
-    assert [s.labels["energy"] for s in structures] == [-14.5, -14.25]
-    (first, _) = structures
+    assert [s.labels["energy"] for s in structures] == energies
+    assert [item.frame for item in report.dropped] == dropped
+    assert bool(report.sentences()) == bool(dropped)
+    if text == SECOND_OFF:
+        assert "frame 1 is left out: its electrons are not converged" in report.sentences()[0]
+    first = structures[0]
     assert first.symbols == ("O", "H", "H")
-    np.testing.assert_allclose(first.coord, COORD)
+    np.testing.assert_allclose(first.coord, COORD, atol=1e-12)
     np.testing.assert_allclose(first.box, CELL)
     np.testing.assert_allclose(first.labels["force"], FORCE)
     pressure = np.array([[1, 4, 6], [4, 2, 5], [6, 5, 3]]) / KBAR
     np.testing.assert_allclose(first.labels["virial"], pressure * 120.0, rtol=1e-6)
-
-
-@situation("VASP | a run killed in the middle of a step | the steps before, the rest named")
-def test_a_killed_outcar_keeps_its_whole_steps(tmp_path):
-    text = outcar_head() + outcar_step(-14.5) + outcar_step(-14.25)
-    structures, report = read_text(tmp_path / "OUTCAR", text[: text.rindex("TOTAL-FORCE") + 90])
-    assert [s.labels["energy"] for s in structures] == [-14.5]
-    assert report.dropped[0].frame == 1
-
-
-@situation("VASP | a step whose electrons did not converge | left out, named by number")
-def test_an_unconverged_step_is_left_out_and_named(tmp_path):
-    text = outcar_head() + outcar_step(-1) + outcar_step(-2, scf=5) + outcar_step(-3) + END
-    structures, report = read_text(tmp_path / "OUTCAR", text)
-    assert [s.labels["energy"] for s in structures] == [-1, -3]
-    assert [s.frame for s in structures] == [0, 2]
-    assert "frame 1 is left out: its electrons are not converged" in report.sentences()[0]
 
 
 @situation("VASP | POTCAR in another order than the POSCAR's title | VASP's elements, and said")
@@ -104,21 +104,6 @@ def test_names_in_a_poscar_are_elements_or_refused(tmp_path, names, symbols):
     assert structure.symbols == tuple(symbols)
     assert (structure.atoms.get_masses()[1] > 2) == ("D" in names)
     assert len(structure.atoms.constraints) == 1
-
-
-@pytest.mark.parametrize(("close", "scf"), [
-    case("VASP | vasprun.xml | read", True, 2),
-    case("VASP | vasprun.xml of a killed run | the steps before", False, 2),
-    case("VASP | vasprun.xml, a step not converged | left out", True, 5),
-])  # fmt: skip
-def test_a_vasprun_is_read_step_by_step(tmp_path, close, scf):
-    structures, report = read_text(
-        tmp_path / "vasprun.xml", vasprun([(-14.5, 2), (-14.25, scf)], close=close)
-    )
-    assert [s.labels["energy"] for s in structures] == ([-14.5, -14.25] if scf < 5 else [-14.5])
-    assert bool(report.dropped) == (scf == 5 or not close)
-    np.testing.assert_allclose(structures[0].coord, COORD, atol=1e-12)
-    np.testing.assert_allclose(structures[0].labels["virial"][0], np.array([1, 4, 6]) * 120 / KBAR)
 
 
 @situation("Quantum ESPRESSO | CP trajectory given by its prefix | read")
@@ -331,9 +316,9 @@ def test_arrays_that_are_not_read_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(("words", "pbc"), [
-    case("CP2K | PERIODIC NONE | no cell", "NONE", (False, ) * 3),
+    case("CP2K | PERIODIC NONE | no cell", "NONE", (False,) * 3),
     case("CP2K | PERIODIC XY | a slab", "XY", (True, True, False)),
-    case("CP2K | PERIODIC XYZ | a crystal", "XYZ", (True, ) * 3),
+    case("CP2K | PERIODIC XYZ | a crystal", "XYZ", (True,) * 3),
 ])  # fmt: skip
 def test_the_periodicity_of_cp2k_is_kept(tmp_path, words, pbc):
     for place in (tmp_path, tmp_path / "cp2k.log"):
