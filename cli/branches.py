@@ -23,6 +23,7 @@ from cli.options import (
     with_suffix,
 )
 from cli.output import JsonOutput, Output
+from schemas.base.errors import CheckpointError
 
 if TYPE_CHECKING:
     from dpa2.evaluate.recommendation import BranchFit, Recommendation
@@ -231,7 +232,6 @@ def extract(
 
     Example: zoo extract DPA-2.4-7M.pt --branch H2O_H2O_PD -o water.pt
     """
-    from schemas.base.errors import CheckpointError
     from schemas.base.foreign_files import missing_file
     from zoo.checkpoint_writer import extract_branch
 

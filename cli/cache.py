@@ -1,5 +1,6 @@
 """`zoo cache` and `zoo verify`: the models' files on this machine."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,8 @@ from typer import Option
 from cli.catalog import models_of_all_registries
 from cli.options import Document, model_argument, with_suffix
 from cli.output import JsonOutput, shown_size
+from schemas.base import environment
+from schemas.base.errors import RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +25,6 @@ _DAY = 86400.0
 
 def list_cache(out: JsonOutput) -> Document:
     """List the files of the cache, the one used last first, and registered models in hub caches."""
-    import time
-
     from zoo.cache import Store
     from zoo.known_models import known_models
 
@@ -31,40 +32,34 @@ def list_cache(out: JsonOutput) -> Document:
     names = _names(models)
     entries: list[dict[str, Any]] = [
         {
-            "path": entry.path,
+            "path": file.path,
             "cache": "zoo",
-            "model": names.get(entry.sha256),
-            "sha256": entry.sha256,
-            "size": entry.size,
-            "days_unused": max(0.0, round((time.time() - entry.used) / _DAY, 1)),
+            "model": names.get(file.sha256),
+            "sha256": file.sha256,
+            "size": file.size,
+            "days_unused": max(0.0, round((time.time() - file.used) / _DAY, 1)),
         }
-        for entry in store.entries()
+        for file in store.entries()
     ]
+    unknown = {"sha256": None, "days_unused": None}
     entries += [
-        {
-            "path": path,
-            "cache": cache,
-            "model": name,
-            "sha256": None,
-            "size": path.stat().st_size,
-            "days_unused": None,
-        }
+        {"path": path, "cache": cache, "model": name, "size": path.stat().st_size} | unknown
         for name, cache, path in _in_hub_caches(models)
     ]
     total = sum(entry["size"] for entry in entries)
     if not entries:
         out.text(f"nothing is cached ({store.root})")
-    rows = [
-        [
-            entry["model"] or entry["path"].name,
-            (entry["sha256"] or "")[:12],
-            shown_size(entry["size"]),
-            "" if entry["days_unused"] is None else f"{entry['days_unused']:.0f} days ago",
-            entry["cache"],
+    else:
+        rows = [
+            [
+                entry["model"] or entry["path"].name,
+                (entry["sha256"] or "")[:12],
+                shown_size(entry["size"]),
+                "" if entry["days_unused"] is None else f"{entry['days_unused']:.0f} days ago",
+                entry["cache"],
+            ]
+            for entry in entries
         ]
-        for entry in entries
-    ]
-    if entries:
         out.plain_table(("file", "SHA-256", "size", "used", "cache"), rows)
         out.info(f"{shown_size(total)} in all; {store.root}")
     return {"ok": True, "root": store.root, "size": total, "files": entries}
@@ -121,12 +116,9 @@ def rm(
     from zoo.cache import Store
 
     store = Store()
-    freed, removed, forgotten = 0, [], []
-    for sha256 in [_sha256_of(text, forget=forget) for text in what]:
-        freed += store.remove(sha256)
-        removed.append(sha256)
-        if forget:
-            forgotten += store.forget(sha256)
+    removed = [_sha256_of(text, forget=forget) for text in what]
+    freed = sum(map(store.remove, removed))
+    forgotten = [url for sha256 in removed if forget for url in store.forget(sha256)]
     out.text(f"{shown_size(freed)} freed")
     for url in forgotten:
         out.text(f"trusted anew at the next download: {url}")
@@ -135,8 +127,6 @@ def rm(
 
 def path(out: JsonOutput) -> Document:
     """Print where the cache is; ZOO_CACHE moves it."""
-    from schemas.base import environment
-
     caches = {"zoo": environment.cache_folder()} | _hub_caches()
     out.text(str(caches["zoo"]))
     return {"ok": True} | caches
@@ -157,8 +147,6 @@ def _names(models: "KnownModels") -> dict[str, str]:
 
 
 def _hub_caches() -> dict[str, Path]:
-    from schemas.base import environment
-
     return {
         "huggingface": environment.huggingface_cache(),
         "modelscope": environment.modelscope_cache(),
@@ -183,7 +171,6 @@ def _sha256_of(text: str, *, forget: bool) -> str:
     Raises:
         RegistryError: When the cache does not have it; says where it is instead.
     """
-    from schemas.base.errors import RegistryError
     from zoo.cache import Store
     from zoo.local_copies import local_file
     from zoo.resolve import located

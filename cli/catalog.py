@@ -7,6 +7,8 @@ from typer import Argument, Option
 
 from cli.options import Document, complete_registry
 from cli.output import JsonOutput, Output, shown_size
+from schemas.base import environment
+from schemas.base.errors import RegistryError
 
 if TYPE_CHECKING:
     from schemas.registry import RegisteredModel, Source
@@ -83,7 +85,6 @@ def list_models(
 
     Example: zoo list --family DPA-2
     """
-    from schemas.base.errors import RegistryError
     from schemas.base.names import did_you_mean
     from zoo.local_copies import local_file
 
@@ -163,7 +164,6 @@ def search(
 
 def _ask_catalogues(out: Output, words: str) -> "list[Found]":
     """Return what the hubs have; one that fails is a warning, all of them an error."""
-    from schemas.base import environment
     from zoo.hubs.catalogue import search_online
 
     environment.demand_network("the catalogues of --online cannot be asked")

@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from cli.options import Branch, Device, Document, FileArgument, Replace, find_model, keep
 from cli.output import Output
+from schemas.base.errors import ConversionError
 
 if TYPE_CHECKING:
     from dpa2.formats.conversion import PortableModel
@@ -146,7 +147,6 @@ def export(
 
     Example: zoo export model.safetensors -o model.pt
     """
-    from schemas.base.errors import ConversionError
     from zoo.safetensors_file import from_safetensors, to_safetensors
 
     backwards = Path(model).suffix == ".safetensors"

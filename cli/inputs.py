@@ -3,12 +3,13 @@
 import importlib.util
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
 from cli.output import DocumentOutput, JsonOutput, Output
+from schemas.base.errors import ConfigError, ZooError
 
 if TYPE_CHECKING:
     from schemas.explain import Entry, Key
@@ -44,16 +45,12 @@ def explain(
 
 
 def _unknown(topic: str) -> Exception:
-    from schemas.base.errors import ConfigError
     from schemas.explain import nearest_code, suggestions
 
-    if topic[:3].upper() == "ZOO":
-        best = nearest_code(topic)
-        near = [best] if best else []
-    else:
-        near = suggestions(topic)
-    shown = " or ".join(f"`{item}`" for item in near)
-    hint = f"did you mean {shown}?" if near else "`zoo explain` lists the sections"
+    is_code = topic[:3].upper() == "ZOO"
+    near = [nearest_code(topic)] if is_code else suggestions(topic)
+    shown = " or ".join(f"`{item}`" for item in near if item)
+    hint = f"did you mean {shown}?" if shown else "`zoo explain` lists the sections"
     return ConfigError(f"there is no code or key `{topic}`", hint=hint)
 
 
@@ -107,7 +104,6 @@ def diff(
     out: DocumentOutput,
 ) -> None:
     """Compare what two files mean. Exit code: 0 the same, 1 different, 2 could not try."""
-    from schemas.base.errors import ConfigError
     from schemas.input.differences import branch_of, differences
 
     meanings = [_read(name, out) for name in (first, second)]
@@ -116,7 +112,7 @@ def diff(
             meanings = [branch_of(item, branch) if item.has_branches else item for item in meanings]
         found = differences(*meanings)
     except ConfigError as error:
-        _give_up(error.message, error.hint)
+        raise ZooError(error.message, hint=error.hint) from error
     _show(found, meanings, out)
     out.result(_document(found, meanings))
     if found:
@@ -126,7 +122,6 @@ def diff(
 def _read(name: str, out: Output) -> "Meaning":
     """Return what a file says; its faults end the command."""
     from cli.render import refuse
-    from schemas.base.errors import ConfigError
     from schemas.check.input_file import check_file
     from schemas.input.differences import meaning_of_checkpoint, meaning_of_input
 
@@ -137,7 +132,7 @@ def _read(name: str, out: Output) -> "Meaning":
             header = read_header(name)
             return meaning_of_checkpoint(name, header.model_params, header.settings)
         except ConfigError as error:
-            _give_up(f"{name}: {error.message}", error.hint)
+            raise ZooError(f"{name}: {error.message}", hint=error.hint) from error
     report = check_file(name)
     if report.config is None or not report.ok:
         refuse(report, out, code=2)
@@ -153,13 +148,6 @@ def _is_checkpoint(name: str) -> bool:
         return False  # a text from a pipe, `<(...)`, can be read once only
     with Path(name).open("rb") as file:
         return file.read(len(_ZIP)) == _ZIP
-
-
-def _give_up(message: str, hint: str | None) -> NoReturn:
-    """Say why there is no answer; the exit code becomes 2."""
-    from schemas.base.errors import ZooError
-
-    raise ZooError(message, hint=hint)
 
 
 def _show(found: "list[Change]", meanings: "list[Meaning]", out: Output) -> None:
@@ -210,8 +198,6 @@ def _document(found: "list[Change]", meanings: "list[Meaning]") -> dict[str, Any
 def lsp() -> None:
     """Serve an editor over standard input and output (Language Server Protocol)."""
     if importlib.util.find_spec("pygls") is None:
-        from schemas.base.errors import ConfigError
-
         raise ConfigError(
             "the language server needs the package pygls, which is not installed",
             hint="install it: pip install 'dpa-zoo[lsp]'",

@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from cli.options import find_model, split_branch, split_name
 from cli.output import Output
+from schemas.base.errors import CheckpointError
 
 if TYPE_CHECKING:
     from dpa2.data.system import System
@@ -86,7 +87,6 @@ def chosen_model(reference: str, branch: str | None) -> ChosenModel:
 
 
 def _has_branches(file: str) -> bool:
-    from schemas.base.errors import CheckpointError
     from schemas.checkpoint.header import read_header
 
     try:

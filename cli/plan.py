@@ -9,6 +9,7 @@ from typer import Argument, Option
 
 from cli.options import Document, StartOptions
 from cli.output import DocumentOutput, Output, shown_size, shown_time
+from schemas.base.errors import DataError
 
 if TYPE_CHECKING:
     from dpa2.training.plan import RunPlan
@@ -158,7 +159,6 @@ def plan(
     show(report)
 
     from dpa2.training.plan import plan as plan_run
-    from schemas.base.errors import DataError
 
     try:
         planned = plan_run(report.config, _neighbors(report) if data else {}, with_data=data)

@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from cli.options import Document, FileArgument, Offline
 from cli.output import MessageOutput, Output
+from schemas.base import environment
 
 if TYPE_CHECKING:
     from zoo.server import MirrorServer, Served
@@ -109,7 +110,6 @@ def bundle(
     import tempfile
 
     from cli.output import transfer_progress
-    from schemas.base import environment
     from zoo.bundle import bundle as write
     from zoo.bundle import model_to_bundle
 

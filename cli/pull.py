@@ -9,6 +9,8 @@ from typer import Option
 
 from cli.options import Document, Offline, keep, model_argument
 from cli.output import Output, shown_size
+from schemas.base import environment
+from schemas.base.errors import CheckpointError, RegistryError, WriteError
 
 if TYPE_CHECKING:
     from zoo.known_models import Located
@@ -54,8 +56,6 @@ def pull(
 
     Example: zoo pull DPA2_medium --branch H2O_H2O-PD
     """
-    from schemas.base import environment
-    from schemas.base.errors import RegistryError
     from zoo.resolve import LocalPath, located, parse_reference
 
     if branch is not None and all_branches:
@@ -114,7 +114,6 @@ def _pull_branch(
     out: Output, place: "Located", branch: str, folder: Path | None, *, force: bool, offline: bool
 ) -> Document:
     from cli.output import transfer_progress
-    from schemas.base.errors import WriteError
     from zoo.remote_branch import pull_branch
 
     target = (folder or Path()) / _branch_file_name(place, branch)
@@ -140,7 +139,6 @@ def _branch_file_name(place: "Located", branch: str) -> str:
 
 
 def _dry_run(out: Output, place: "Located", branch: str | None, *, offline: bool) -> Document:
-    from schemas.base import environment
     from zoo.hubs.fetch import offers
     from zoo.local_copies import local_file
     from zoo.remote_branch import branch_cost, quickest_remotes
@@ -182,7 +180,6 @@ def _dry_run(out: Output, place: "Located", branch: str | None, *, offline: bool
 
 def _say_next(out: Output, reference: str, file: Path, place: "Located") -> None:
     """Print the command that comes next, with the user's own names."""
-    from schemas.base.errors import CheckpointError
     from schemas.checkpoint.header import read_header
     from zoo.branches import not_ours, summarize
 

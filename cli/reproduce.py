@@ -15,6 +15,7 @@ from cli import VERSION
 from cli.options import Command, Document, add_commands, find_model
 from cli.output import JsonOutput, Output
 from cli.train import finetune, train
+from schemas.base.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,7 +154,6 @@ def _parsed(command: list[str]) -> dict[str, Any]:
 def _start(option: str, file: str, given: dict[str, Any]) -> "Start":
     """Return the checkpoint that a run starts from, as the checks of an input need it."""
     from cli.input_check import read_start
-    from schemas.base.errors import CheckpointError
 
     named: dict[str, Any] = {"finetune" if option == "model" else option: file}
     start, faults = read_start(

@@ -21,6 +21,7 @@ from cli.options import (
     numbers,
 )
 from cli.output import Output
+from schemas.base.errors import DataError
 
 if TYPE_CHECKING:
     from dpa2.evaluate.deviation import SystemDeviation
@@ -156,7 +157,6 @@ def deviation(
     from dpa2.data.structures.systems import open_data
     from dpa2.evaluate.deviation import DeviationSettings, deviate, write_deviations
     from dpa2.evaluate.potential import load
-    from schemas.base.errors import DataError
 
     keep(output, force=force, error=DataError)
     with out.python_warnings():
