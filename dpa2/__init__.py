@@ -4,6 +4,7 @@
 torch when they are first used, so that `import dpa2` (and the torch-free `dpa2.data`) stays light.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,19 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "train"]
 
+_WHERE = {"load": "dpa2.evaluate.potential", "train": "dpa2.training.run"}
+
 
 def __getattr__(name: str) -> Any:
     """Import `load`, `train` and `ase` on first use (PEP 562)."""
-    if name == "load":
-        from dpa2.evaluate.potential import load
-
-        return load
     if name == "ase":
-        import importlib
-
         return importlib.import_module("dpa2.ase")
-    if name == "train":
-        from dpa2.training.run import train
-
-        return train
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'dpa2' has no attribute {name!r}")

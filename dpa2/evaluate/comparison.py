@@ -195,6 +195,27 @@ def evaluate_good(
     return Evaluated(good, frames.select(good), result, bad)
 
 
+def missing_parameter(
+    system: System, widths: Mapping[str, int], *, has_default_fparam: bool
+) -> str | None:
+    """Return what a system lacks of the parameters that a model takes; None if it lacks nothing.
+
+    Args:
+        system: The data.
+        widths: How many values of `fparam` and `aparam` the model takes.
+        has_default_fparam: Whether fparam may be left out.
+
+    Raises:
+        DataError: If the file of a parameter cannot be used.
+    """
+    for label, width in widths.items():
+        found = system.width(label) if width else 0
+        is_left_out = found is None and label == "fparam" and has_default_fparam
+        if found != width and not is_left_out:
+            return f"needs {width} {label} values, and {system.name} has {found or 'none'}"
+    return None
+
+
 def with_gaps(
     values: NDArray[np.float64], good: NDArray[np.int64], num_frames: int
 ) -> NDArray[np.float64]:

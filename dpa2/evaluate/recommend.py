@@ -19,7 +19,13 @@ from dpa2.data.frames import PADDING, Frames, IntArray, named
 from dpa2.data.structures.structure import LabelKeys
 from dpa2.data.structures.systems import open_data
 from dpa2.data.system import System
-from dpa2.evaluate.comparison import BadFrame, FrameChoice, choose_frames, evaluate_good
+from dpa2.evaluate.comparison import (
+    BadFrame,
+    FrameChoice,
+    choose_frames,
+    evaluate_good,
+    missing_parameter,
+)
 from dpa2.evaluate.potential import open_device
 from dpa2.evaluate.recommendation import BranchFit, Recommendation, rank
 from dpa2.formats.checkpoint import Checkpoint, read_checkpoint
@@ -294,27 +300,17 @@ def _drop_unusable(
         missing, _ = coverage[name]
         problem = f"has no type for {', '.join(missing)}" if missing else None
         fitting = group.models[name].fitting
-        for label, width, optional in (
-            ("fparam", fitting.num_fparam, fitting.has_default_fparam),
-            ("aparam", fitting.num_aparam, False),
-        ):
-            for system in choice.systems if width else ():
-                found = _width(system, label)
-                if found != width and not (found is None and optional):
-                    problem = (
-                        f"needs {width} {label} values, and {system.name} has {found or 'none'}"
-                    )
+        widths = {"fparam": fitting.num_fparam, "aparam": fitting.num_aparam}
+        has_default = fitting.has_default_fparam
+        for system in choice.systems:
+            try:
+                lacks = missing_parameter(system, widths, has_default_fparam=has_default)
+            except DataError as error:
+                lacks = error.message
+            problem = lacks or problem
         if problem is not None:
             problems[name] = problem
             del group.models[name]
-
-
-def _width(system: System, label: str) -> int | None:
-    """Return the width of a label; None also where its file cannot be used."""
-    try:
-        return system.width(label)
-    except DataError:
-        return None
 
 
 def _batches(

@@ -10,6 +10,7 @@ from dpa2.evaluate.comparison import BadFrame
 from dpa2.evaluate.figures import COLOURS, GREY, new_figure, save_figure
 from schemas.base.errors import DataError
 
+_COUNTS = ("num_frames", "num_energy_frames", "num_force_frames", "num_descriptors")
 CLOSE = 1.02
 """Scores within this factor of the best one are too close to choose by."""
 
@@ -115,11 +116,7 @@ class Recommendation:
             "recommended": self.best.branch,
             "all_elements_known": self.best.is_covered,
             "rivals": self.rivals,
-            "elements": self.elements,
-            "num_frames": self.num_frames,
-            "num_energy_frames": self.num_energy_frames,
-            "num_force_frames": self.num_force_frames,
-            "num_descriptors": self.num_descriptors,
+            **{name: getattr(self, name) for name in ("elements", *_COUNTS)},
             "branches": [fit.to_json() for fit in self.branches],
             "warnings": self.warnings,
             "bad_frames": [frame.to_json() for frame in self.bad],

@@ -21,6 +21,7 @@ from dpa2.evaluate.comparison import (
     errors_of,
     evaluate_good,
     merge,
+    missing_parameter,
 )
 from dpa2.evaluate.figures import ParityPlot, figure_format
 from dpa2.evaluate.potential import Potential, predict_frames
@@ -240,19 +241,10 @@ def _check(potential: Potential, system: System, *, atomic: bool) -> None:
             f"{system.name}: --atomic compares energies of atoms, and it has none",
             hint="add atom_ener.npy to its sets, or leave --atomic out",
         )
-    for label, width, optional in (
-        ("fparam", potential.dim_fparam, potential.has_default_fparam),
-        ("aparam", potential.dim_aparam, False),
-    ):
-        if width and system.width(label) is None and not optional:
-            raise DataError(
-                f"{system.name}: the model needs {width} {label} values and there is no {label}.npy"
-            )
-        if width and system.has(label) and system.width(label) != width:
-            raise DataError(
-                f"{system.name}: {label}.npy has {system.width(label)} values, "
-                f"the model takes {width}"
-            )
+    widths = {"fparam": potential.dim_fparam, "aparam": potential.dim_aparam}
+    lacks = missing_parameter(system, widths, has_default_fparam=potential.has_default_fparam)
+    if lacks is not None:
+        raise DataError(f"the model {lacks}")
 
 
 def _batches(

@@ -232,7 +232,8 @@ def environment_moments(
                     _frame_pairs(batch.in_file_order(), f, reach)
                 raise
             for name, block in blocks.items():
-                largest[name] = max(largest[name], pairs.most_within(block.rcut))
+                inside = pairs.center[pairs.distance < block.rcut]
+                largest[name] = max(largest[name], int(np.bincount(inside, minlength=1).max()))
                 found = _block_moments(pairs, block, model, keep)
                 for key, moments in found.items():
                     sums[name][key] = sums[name][key] + moments
@@ -249,11 +250,6 @@ class _Pairs:
     disp: FloatArray
     distance: FloatArray
     rank: IntArray
-
-    def most_within(self, rcut: float) -> int:
-        """Return the largest number of neighbours closer than `rcut`."""
-        inside = self.center[self.distance < rcut]
-        return int(np.bincount(inside, minlength=1).max())
 
 
 def _frame_pairs(batch: Frames, f: int, reach: float) -> _Pairs:

@@ -82,7 +82,7 @@ class CheckpointStore:
         return [path for _, path in self.numbered()] + [p for p in around if os.path.lexists(p)]
 
     def publish(self, path: Path) -> None:
-        """Let the link and the pointer file lead to a finished checkpoint.
+        """Let the link and the pointer file lead to a finished checkpoint; delete the oldest ones.
 
         Raises:
             WriteError: When one of them cannot be written.
@@ -91,18 +91,9 @@ class CheckpointStore:
         replace_symlink(self.link, os.path.relpath(path, self.link.parent))
         if self.pointer is not None:
             write_text(self.pointer, os.path.relpath(path, self.pointer.parent))
-
-    def prune(self) -> None:
-        """Delete the oldest checkpoints of this run that are too many."""
-        if self.max_keep < 1:
-            return
-        ours = [
-            path
-            for _, path in self.numbered()
-            if path not in self.foreign and not path.is_symlink()
-        ]
-        for path in ours[: -self.max_keep]:
-            path.unlink(missing_ok=True)
+        ours = [p for _, p in self.numbered() if p not in self.foreign and not p.is_symlink()]
+        for old in ours[: -self.max_keep] if self.max_keep > 0 else ():
+            old.unlink(missing_ok=True)
 
     def _step_of(self, path: Path) -> int | None:
         start = f"{self.prefix.name}-"

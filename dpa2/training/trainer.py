@@ -72,11 +72,11 @@ class FiniteGuard:
         Raises:
             TrainingError: When it is NaN or infinite.
         """
-        previous, self._last = self._last, (step, task, batch, loss)
+        if loss.device.type != "cpu":
+            self.settle()
+        self._last = (step, task, batch, loss)
         if loss.device.type == "cpu":
             self.settle()
-        elif previous is not None and not bool(torch.isfinite(previous[3])):
-            raise explain(*previous[:3])
 
     def settle(self) -> None:
         """Look at the last loss now; called before anything is saved.
@@ -326,13 +326,11 @@ class Trainer:
         set_learning_rate(self.state.optimizer, self.schedule.applied(steps_done))
         self.state.save(path, steps_done)
         self.store.publish(path)
-        self.store.prune()
         average = self.state.average
         if average is not None:
             averaged = self.ema_store.path_of(steps_done)
             with average.applied():
                 self.state.save(averaged, steps_done, weights_only=True)
             self.ema_store.publish(averaged)
-            self.ema_store.prune()
         self._saved_at = steps_done
         self.progress.line(f"Saved model to {path}")

@@ -185,7 +185,6 @@ def stored(folder, steps, directory=None):
     for step in steps:
         store.path_of(step).touch()
         store.publish(store.path_of(step))
-        store.prune()
     return store
 
 
