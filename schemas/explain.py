@@ -234,7 +234,7 @@ def explain_path(dotted: str) -> Key | None:
 
 def explain_key(path: diagnostics.Path) -> Key | None:
     """Return what a path of an input means; None if there is no such key."""
-    parts = tuple(str(part) for part in path if not _is_index(part))
+    parts = tuple(str(part) for part in path if not str(part).isdigit())
     if not parts:
         return _root()
     for written in (parts, *_single_task(parts)):
@@ -247,7 +247,9 @@ def explain_key(path: diagnostics.Path) -> Key | None:
                 if name in _names(option):
                     return _key(option, name, (*written[:-1], name), options)
     if parts[:2] == _SHARED and len(parts) > 2:
-        return _shared_part(parts)
+        kinds = "a type_map, a descriptor or a fitting net"
+        effect = descriptions(MultiTaskModel)["shared_dict"]
+        return Key(".".join(parts), kinds, None, False, None, effect)
     above = explain_key(parts[:-1]) if len(parts) > 1 else None
     is_free = above is not None and above.type.startswith("an object") and not above.keys
     return above if is_free else None  # any name is right there
@@ -294,10 +296,6 @@ def _names(section: type[Section]) -> list[str]:
     return [name for name, field in section.model_fields.items() if not field.exclude]
 
 
-def _is_index(part: str | int) -> bool:
-    return isinstance(part, int) or part.isdigit()
-
-
 def _single_task(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Yield the paths that a path of a branch may have in an input of a single task.
 
@@ -309,12 +307,6 @@ def _single_task(parts: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     if parts[:2] == _SHARED:
         for component in ("descriptor", "fitting_net"):
             yield from (("model", component, *parts[i:]) for i in range(3, len(parts)))
-
-
-def _shared_part(parts: tuple[str, ...]) -> Key:
-    effect = descriptions(MultiTaskModel)["shared_dict"]
-    kinds = "a type_map, a descriptor or a fitting net"
-    return Key(".".join(parts), kinds, None, False, None, effect)
 
 
 def _below(section: type[Section], part: str) -> list[type[Section]]:

@@ -95,6 +95,8 @@ def test_a_key_is_found_by_its_alias_in_branches_and_in_lists():
         "training.stop_batch": "training.numb_steps",
         "model.model_dict.water.descriptor.repinit.rcut": "model.descriptor.repinit.rcut",
         "training.data_dict.water.training_data.systems.0": "training.training_data.systems",
+        "model.shared_dict.dpa2.repinit.rcut": "model.descriptor.repinit.rcut",
+        "model.shared_dict.types": "model.shared_dict.types",
     }
     for written, canonical in paths.items():
         key = explain_path(written)
