@@ -11,7 +11,7 @@ from schemas.check.rule import fault, note, rule, warning
 from schemas.check.schema_faults import shown
 from schemas.input.branches import BRANCH_DATA, LEGACY_KEYS, ROOT_KEYS, Draft
 from schemas.input.section import is_comment
-from schemas.input.view import sound_value
+from schemas.input.view import object_in, sound_value
 
 _IN_TENSOR_NAMES = ("descriptor", "fitting_net", "layers", "networks", "atomic_model", "model")
 _PLAIN = "use letters, digits, - and _"
@@ -143,7 +143,7 @@ def sections_exist(draft: Draft) -> Iterator[Finding]:
             yield fault(here, f"`{key}` must be an object, not {shown(holder[key])}")
         elif all(is_comment(name) for name in holder[key]):
             yield fault(here, f"`{key}` has no branch", each)
-        for name, value in _object(holder.get(key)).items() if key != "training" else ():
+        for name, value in object_in(holder, key).items() if key != "training" else ():
             if not isinstance(value, dict) and not is_comment(name):
                 yield fault((*here, name), f"`{name}` must be an object, not {shown(value)}")
     shared = draft.model.get("shared_dict", {})
@@ -178,7 +178,7 @@ def keys_are_known(draft: Draft) -> Iterator[Finding]:
         ),
     ]
     for path, section, allowed, choices in places:
-        for key in _object(section):
+        for key in section if isinstance(section, dict) else ():
             if key in allowed or is_comment(key):
                 continue
             message, hint = f"unknown key `{key}`", did_you_mean(key, choices)
@@ -257,19 +257,15 @@ def length_is_given(draft: Draft) -> Iterator[Finding]:
     if not isinstance(draft.data.get("training"), dict):
         return
     steps, epochs = draft.training.get("numb_steps"), draft.training.get("num_epoch_dict")
-    path = "training.num_epoch_dict"
+    path, others = "training.num_epoch_dict", draft.training.keys() - {"num_epoch_dict"}
     if epochs and draft.training.get("model_prob"):
         message = "num_epoch_dict says how often each branch is trained, and so does model_prob"
         yield fault(path, message, "give one of them; numb_steps goes with model_prob", at="key")
     elif epochs and steps is not None:
         yield fault(path, "give numb_steps or num_epoch_dict, not both", at="key")
-    elif not epochs and steps is None and not _has_single_task_epochs(draft):
+    elif not epochs and steps is None and not any("epoch" in key for key in others):
         hint = 'such as "numb_steps": 1000000'
         yield fault("training.numb_steps", "training needs numb_steps or num_epoch_dict", hint)
-
-
-def _has_single_task_epochs(draft: Draft) -> bool:
-    return any("epoch" in key for key in draft.training if key != "num_epoch_dict")
 
 
 @rule("ZOO507", "model_prob has a positive sum", scope="multi-task")
@@ -363,7 +359,3 @@ def protection_is_common(draft: Draft) -> Iterator[Finding]:
 
 def _listed(names: Any) -> str:
     return ", ".join(f"`{name}`" for name in names)
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
