@@ -4,12 +4,15 @@ import json
 
 import h5py
 import jax
+import numpy as np
 import pytest
 
+import dpa2
 from dpa2.formats.conversion import convert
+from dpa2.formats.dictionary_files import write_hdf5
 from dpa2.formats.savedmodel import replaced_folder
 from dpa2.jax import packages
-from schemas.base.errors import ConversionError, WriteError
+from schemas.base.errors import CheckpointError, ConversionError, WriteError
 from tests.golden_cases import GOLDEN
 
 PROGRAMS = [
@@ -60,17 +63,24 @@ def test_a_model_in_half_precision_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("suffix", "missing", "extra"),
-    [(".hlo", "jax", "jax"), (".savedmodel", "tensorflow", "tensorflow")],
-)
+@pytest.mark.parametrize(("suffix", "missing"), [(".hlo", "jax"), (".savedmodel", "tensorflow")])
 def test_a_missing_package_is_named_with_the_command_that_brings_it(
-    monkeypatch, tmp_path, suffix, missing, extra
+    monkeypatch, tmp_path, suffix, missing
 ):
     monkeypatch.setattr(packages, "find_spec", lambda name: None if name == missing else name)
+    path = tmp_path / f"model{suffix}"
+    command = f"pip install 'dpa-zoo[{missing}]'"
     with pytest.raises(ConversionError, match=missing) as caught:
-        convert(GOLDEN / "small" / "model.pt", tmp_path / f"model{suffix}")
-    assert caught.value.hint == f"pip install 'dpa-zoo[{extra}]'"
+        convert(GOLDEN / "small" / "model.pt", path)
+    assert caught.value.hint == command
+    if suffix == ".hlo":
+        write_hdf5(path, {"@variables": {"stablehlo": np.zeros(1, "V1")}})
+    else:
+        path.mkdir()
+        (path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=f"runs with {missing}, not installed") as caught:
+        dpa2.load(path)
+    assert command in caught.value.hint
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):

@@ -14,7 +14,6 @@ import dpa2
 from dpa2.formats.dictionary_files import write_hdf5
 from dpa2.formats.engine import LowerInput, fixed_shapes
 from dpa2.formats.facts import Facts
-from dpa2.jax import packages
 from schemas.base.errors import CheckpointError
 from tests.commands import zoo
 from tests.evaluate.conftest import write_system
@@ -174,25 +173,6 @@ def test_what_is_no_model_is_refused(tmp_path, name, content, problem):
     with pytest.raises(CheckpointError, match=problem) as caught:
         dpa2.load(path)
     assert ".dp" in caught.value.hint or not isinstance(content, dict)
-
-
-@pytest.mark.parametrize(
-    ("name", "missing", "extra"),
-    [("model.hlo", "jax", "jax"), ("model.savedmodel", "tensorflow", "tensorflow")],
-)
-def test_a_missing_package_is_named_with_the_command_that_brings_it(
-    monkeypatch, tmp_path, name, missing, extra
-):
-    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == missing else name)
-    path = tmp_path / name
-    if path.suffix == ".hlo":
-        write_programs(path, mask_only)
-    else:
-        path.mkdir()
-        (path / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=f"runs with {missing}, not installed") as caught:
-        dpa2.load(path)
-    assert f"pip install 'dpa-zoo[{extra}]'" in caught.value.hint
 
 
 # Compiling takes seconds a case; these three take almost every branch of the code. The value: with
