@@ -9,15 +9,10 @@ import numpy as np
 import pytest
 
 from schemas.base.errors import CheckpointError, DataError, RegistryError
-from tests.commands import zoo
+from tests.commands import document, zoo
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 MODEL = str(GOLDEN / "model.pt")
-
-
-@pytest.fixture
-def run():
-    return zoo
 
 
 @pytest.fixture
@@ -34,8 +29,8 @@ def system(tmp_path):
     return tmp_path / "water"
 
 
-def test_test_prints_a_table_for_each_system_and_the_total(run, system):
-    result = run("test", "-m", MODEL, "-s", system, system, "-q")
+def test_test_prints_a_table_for_each_system_and_the_total(system):
+    result = zoo("test", "-m", MODEL, "-s", system, system, "-q")
     assert result.exit_code == 0
     assert result.stdout.count("Force") == 3
     assert "0.25" in result.stdout
@@ -44,16 +39,16 @@ def test_test_prints_a_table_for_each_system_and_the_total(run, system):
     assert "Virial" not in result.stdout
 
 
-def test_many_systems_make_one_table(run, system):
-    result = run("test", "-m", MODEL, *["-s", system] * 5, "-n", 1, "-q")
+def test_many_systems_make_one_table(system):
+    result = zoo("test", "-m", MODEL, *["-s", system] * 5, "-n", 1, "-q")
     assert "RMSE by system" in result.stdout
     assert "all 5 systems, weighted" in result.stdout
 
 
-def test_test_gives_json(run, system, tmp_path):
+def test_test_gives_json(system, tmp_path):
     listed = tmp_path / "list"
     listed.write_text(f"{system}\n")
-    result = run("test", "-m", MODEL, "-f", listed, "-n", 1, "--json", "-q")
+    result = zoo("test", "-m", MODEL, "-f", listed, "-n", 1, "--json", "-q")
     document = json.loads(result.stdout)
     assert document["ok"] is True
     assert document["total"]["errors"]["force"]["rmse"] == pytest.approx(0.25)
@@ -61,39 +56,39 @@ def test_test_gives_json(run, system, tmp_path):
     assert document["systems"][0]["num_frames"] == 1
 
 
-def test_test_writes_details_and_a_plot(run, system, tmp_path):
-    run("test", "-m", MODEL, "-s", system, "-d", tmp_path / "x", "--plot", tmp_path / "p.png")
+def test_test_writes_details_and_a_plot(system, tmp_path):
+    zoo("test", "-m", MODEL, "-s", system, "-d", tmp_path / "x", "--plot", tmp_path / "p.png")
     assert np.loadtxt(tmp_path / "x.f.out").shape[1] == 6
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_test_needs_data(run):
-    result = run("test", "-m", MODEL)
+def test_test_needs_data():
+    result = zoo("test", "-m", MODEL)
     assert result.exit_code == 2
     assert "--system" in result.output
 
 
-def test_test_refuses_what_does_not_exist(run, system):
+def test_test_refuses_what_does_not_exist(system):
     with pytest.raises(CheckpointError, match="does not exist"):
-        run("test", "-m", "nothing.pt", "-s", system)
+        zoo("test", "-m", "nothing.pt", "-s", system)
     with pytest.raises(DataError, match="no such file or folder"):
-        run("test", "-m", MODEL, "-s", "nothing")
+        zoo("test", "-m", MODEL, "-s", "nothing")
 
 
-def test_all_elements_are_checked_before_the_first_evaluation(run, system, tmp_path):
+def test_all_elements_are_checked_before_the_first_evaluation(system, tmp_path):
     other = tmp_path / "other"
     system.rename(other)
     (other / "type_map.raw").write_text("O\nKr\n")
     with pytest.raises(DataError, match="Kr"):
-        run("test", "-m", MODEL, "-s", other, "-d", tmp_path / "x")
+        zoo("test", "-m", MODEL, "-s", other, "-d", tmp_path / "x")
     assert not list(tmp_path.glob("x*"))
 
 
-def test_predict_writes_what_ase_reads(run, system, tmp_path):
+def test_predict_writes_what_ase_reads(system, tmp_path):
     import ase.io
 
     output = tmp_path / "predicted.extxyz"
-    result = run("predict", "-m", MODEL, system, "-o", output, "--json", "-a", "-q")
+    result = zoo("predict", "-m", MODEL, system, "-o", output, "--json", "-a", "-q")
     document = json.loads(result.stdout)
     with np.load(GOLDEN / "expected.npz") as archive:
         expected = dict(archive)
@@ -108,20 +103,20 @@ def test_predict_writes_what_ase_reads(run, system, tmp_path):
         symmetric = expected["virial"][index].reshape(3, 3)
         np.testing.assert_allclose(virial, (symmetric + symmetric.T) / 2, atol=1e-6)
         assert atoms.get_potential_energies().sum() == pytest.approx(energy, abs=1e-6)
-    again = run("predict", "-m", MODEL, output, "-o", tmp_path / "b.extxyz", "--json", "-q")
+    again = zoo("predict", "-m", MODEL, output, "-o", tmp_path / "b.extxyz", "--json", "-q")
     energies = [entry["energy"] for entry in json.loads(again.stdout)["structures"]]
     np.testing.assert_allclose(energies, expected["energy"].reshape(-1), atol=1e-5)
 
 
-def test_predict_names_the_structure_that_does_not_fit(run, tmp_path):
+def test_predict_names_the_structure_that_does_not_fit(tmp_path):
     path = tmp_path / "two.xyz"
     path.write_text("1\n\nO 0 0 0\n1\n\nXe 0 0 0\n")
     command = ["predict", "-m", MODEL, path, "-o", tmp_path / "out.xyz"]
     words = r"two\.xyz, structure 1 .* does not know Xe"
     with pytest.raises(DataError, match=words):
-        run(*command, "--strict")
+        zoo(*command, "--strict")
     assert not (tmp_path / "out.xyz").exists()
-    result = run(*command)
+    result = zoo(*command)
     assert result.exit_code == 1
     assert re.search(words, result.stderr)
     first, second = ase.io.read(tmp_path / "out.xyz", index=":")
@@ -129,23 +124,23 @@ def test_predict_names_the_structure_that_does_not_fit(run, tmp_path):
     assert np.isnan(second.get_potential_energy())
 
 
-def test_predict_refuses_files_that_hold_no_structure(run, tmp_path):
+def test_predict_refuses_files_that_hold_no_structure(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("hello\n")
     with pytest.raises(DataError, match="ASE cannot read"):
-        run("predict", "-m", MODEL, path, "-o", tmp_path / "out.xyz")
+        zoo("predict", "-m", MODEL, path, "-o", tmp_path / "out.xyz")
     with pytest.raises(DataError, match="both input and output"):
-        run("predict", "-m", MODEL, path, "-o", path)
+        zoo("predict", "-m", MODEL, path, "-o", path)
 
 
-def test_plot_draws_to_the_terminal_and_to_a_file(run, tmp_path):
+def test_plot_draws_to_the_terminal_and_to_a_file(tmp_path):
     path = tmp_path / "lcurve.out"
     path.write_text("# step  rmse_trn  rmse_f_trn  lr\n 1 2.0 0.5 1e-3\n 100 1.0 nan 1e-4\n")
-    result = run("plot", path, "-o", tmp_path / "curve.png")
+    result = zoo("plot", path, "-o", tmp_path / "curve.png")
     assert "Force RMSE (eV/Å)" in result.stdout
     assert (tmp_path / "curve.png").exists()
-    document = json.loads(run("plot", path, "--json", "-q").stdout)
-    assert document["last"] == {
+    told = document("plot", path, "-q")
+    assert told["last"] == {
         "step": 100,
         "learning_rate": 1e-4,
         "rmse_trn": 1.0,
@@ -153,56 +148,56 @@ def test_plot_draws_to_the_terminal_and_to_a_file(run, tmp_path):
     }
 
 
-def test_plot_draws_several_runs_in_one_file(run, tmp_path):
+def test_plot_draws_several_runs_in_one_file(tmp_path):
     runs = []
     for name, last in (("one", 0.5), ("two", 0.25)):
         path = tmp_path / f"{name}.out"
         path.write_text(f"# step rmse_val rmse_trn lr\n 1 2.0 2.1 1e-3\n 9 {last} 0.1 1e-4\n")
         runs.append(f"{name}={path}")
-    document = json.loads(run("plot", *runs, "-o", tmp_path / "both.svg", "--json").stdout)
-    assert [entry["file"] for entry in document["runs"]] == ["one", "two"]
-    assert [entry["last"]["rmse_val"] for entry in document["runs"]] == [0.5, 0.25]
+    told = document("plot", *runs, "-o", tmp_path / "both.svg")
+    assert [entry["file"] for entry in told["runs"]] == ["one", "two"]
+    assert [entry["last"]["rmse_val"] for entry in told["runs"]] == [0.5, 0.25]
     drawn = (tmp_path / "both.svg").read_text()
     assert "one validation" in drawn
     assert "one training" not in drawn
 
 
-def test_compare_puts_models_side_by_side(run, system):
-    result = run("compare", f"first={MODEL}", MODEL, "-s", system, "-q")
+def test_compare_puts_models_side_by_side(system):
+    result = zoo("compare", f"first={MODEL}", MODEL, "-s", system, "-q")
     assert result.exit_code == 0
     rows = [line.split() for line in result.stdout.splitlines() if "0.25" in line]
     assert [row[0] for row in rows] == ["first", "model.pt"]
-    document = json.loads(run("compare", MODEL, "-s", system, "--json").stdout)
-    (entry,) = document["models"]
+    told = document("compare", MODEL, "-s", system)
+    (entry,) = told["models"]
     assert entry["errors"]["force"]["rmse"] == pytest.approx(0.25, rel=1e-6)
 
 
-def test_models_of_one_file_name_are_called_by_their_paths(run, system, tmp_path):
+def test_models_of_one_file_name_are_called_by_their_paths(system, tmp_path):
     (tmp_path / "model.pt").write_bytes(Path(MODEL).read_bytes())
     words = ["compare", MODEL, tmp_path / "model.pt", "-s", system, "--json"]
-    found = json.loads(run(*words).stdout)["models"]
+    found = json.loads(zoo(*words).stdout)["models"]
     assert [entry["name"] for entry in found] == ["model.pt", str(tmp_path / "model.pt")]
 
 
-def test_what_is_odd_about_a_system_is_said_once(run, system):
-    result = run("compare", f"a={MODEL}", f"b={MODEL}", "-s", system, "-s", system, "-q")
+def test_what_is_odd_about_a_system_is_said_once(system):
+    result = zoo("compare", f"a={MODEL}", f"b={MODEL}", "-s", system, "-s", system, "-q")
     assert result.stderr.count("listed more than once") == 1
 
 
-def test_a_model_that_is_neither_file_nor_name_is_one_sentence(run, system):
+def test_a_model_that_is_neither_file_nor_name_is_one_sentence(system):
     with pytest.raises(RegistryError, match="`DPA7` is neither a file nor a model"):
-        run("test", "-m", "DPA7", "-s", system)
+        zoo("test", "-m", "DPA7", "-s", system)
 
 
-def test_a_file_with_an_equals_sign_in_its_path_is_taken_as_it_stands(run, tmp_path):
+def test_a_file_with_an_equals_sign_in_its_path_is_taken_as_it_stands(tmp_path):
     path = tmp_path / "lr=1e-3" / "lcurve.out"
     path.parent.mkdir()
     path.write_text("# step rmse_trn lr\n 1 2.0 1e-3\n")
-    assert json.loads(run("plot", path, "--json").stdout)["file"] == str(path)
+    assert document("plot", path)["file"] == str(path)
 
 
-def test_two_of_the_same_name_are_refused(run, system, tmp_path):
+def test_two_of_the_same_name_are_refused(system, tmp_path):
     path = tmp_path / "lcurve.out"
     path.write_text("# step rmse_trn lr\n 1 2.0 1e-3\n")
-    assert run("plot", f"a={path}", f"a={path}").exit_code == 2
-    assert run("compare", f"a={MODEL}", f"a={MODEL}", "-s", system).exit_code == 2
+    assert zoo("plot", f"a={path}", f"a={path}").exit_code == 2
+    assert zoo("compare", f"a={MODEL}", f"a={MODEL}", "-s", system).exit_code == 2

@@ -1,20 +1,14 @@
 """`zoo list`, `zoo search`, `zoo show`, `zoo registry`, and names that a shell completes."""
 
-import sys
-
 import pytest
 
 from cli.options import complete_model, complete_registry
 from cli.output import shown_size
 from schemas.base.errors import RegistryError, TransferError
 from schemas.registry import Registry
-from tests.cli.test_startup import modules_after
 from tests.commands import document
 from tests.commands import zoo as run
 from zoo.known_models import KnownModel, search
-
-HEAVY = {"torch", "numpy", "httpx2", "huggingface_hub", "modelscope_hub", "rich.console", "h5py"}
-
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -23,11 +17,6 @@ pytestmark = pytest.mark.usefixtures("own_folders")
 def mine(add_registry):
     """Adds a registry with models of these names."""
     return lambda *names: add_registry(*({"name": name} for name in names))
-
-
-@pytest.mark.parametrize("arguments", [("list",), ("search", "water"), ("registry", "list")])
-def test_what_needs_no_network_imports_nothing_for_one(arguments):
-    assert not HEAVY & modules_after(*arguments)
 
 
 def test_the_list_says_what_is_here_and_what_is_trained_here():
@@ -194,16 +183,6 @@ def test_a_shell_completes_names_in_any_case_and_revisions_behind_the_at_sign(mi
         "DPA4-Air-OMat24@v20260704",
     ]
     assert list(complete_registry("m")) == ["mine"]
-
-
-def test_completing_imports_nothing_heavy():
-    import subprocess
-
-    program = (
-        "import sys; from cli.options import complete_model; "
-        f"assert list(complete_model('DPA')); assert not {HEAVY!r} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """`zoo plan`, against the parts of the engine that it foretells."""
 
 import json
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +13,6 @@ from schemas.input.optimization import ExponentialDecay
 from schemas.input.schedule import build_schedule
 from tests.commands import outcome
 
-ROOT = Path(__file__).parents[2]
 SMALL = {
     "model.descriptor.repinit.neuron": [2, 4],
     "model.descriptor.repinit.axis_neuron": 2,
@@ -169,19 +165,6 @@ def test_a_faulty_input_is_diagnosed_as_by_validate(run, written):
     found = json.loads(result.stdout)["diagnostics"]
     errors = [item["path"][0] for item in found if item["severity"] == "error"]
     assert errors == ["learning_rate"]
-
-
-def test_a_plan_needs_no_torch(workspace, written):
-    name = written()
-    code = (
-        "import sys; from cli.main import app;"
-        f"app(['plan', {name!r}], standalone_mode=False); assert 'torch' not in sys.modules"
-    )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_without_steps_has_no_milestones():

@@ -1,29 +1,37 @@
 """What the command line imports before it is asked for anything."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+MODEL = str(ROOT / "tests" / "golden" / "multitask" / "model.pt")
 SCRIPT = """
 import json, sys
 sys.argv = ["zoo", *{arguments!r}]
 from cli.main import main
 try:
     main()
-except SystemExit:
-    pass
-json.dump(sorted(sys.modules), sys.stderr)
+except SystemExit as end:
+    assert end.code in (None, 0, 1), end.code
+print("\\n" + json.dumps(sorted(sys.modules)), end="", file=sys.stderr)
 """
 
 
 def modules_after(*arguments: str) -> set[str]:
     script = SCRIPT.format(arguments=list(arguments))
     result = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    return set(json.loads(result.stderr[result.stderr.index("[") :]))
+    return set(json.loads(result.stderr.splitlines()[-1]))
 
 
 def test_help_imports_nothing_heavy():
@@ -36,12 +44,33 @@ def test_help_imports_nothing_heavy():
     assert ours <= {"schemas.base", *(f"schemas.base.{name}" for name in allowed)}
 
 
-def test_validating_leaves_torch_and_numpy_out(tmp_path):
-    path = tmp_path / "input.json"
-    path.write_text('{"model": {}}')
-    loaded = modules_after("validate", str(path))
-    assert not {"torch", "numpy", "h5py", "rich.console"} & loaded
+NETWORK = {"httpx2", "huggingface_hub", "modelscope_hub"}
+HEAVY = {"torch", "numpy", "h5py", "rich.console"}
 
 
-def test_explaining_leaves_torch_and_numpy_out():
-    assert not {"torch", "numpy"} & modules_after("explain", "ZOO102")
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [
+        (("explain", "ZOO102"), HEAVY - {"rich.console"}),
+        (("validate", "input.json", "--no-data"), HEAVY),
+        (("validate", "without_data.json"), HEAVY),
+        (("plan", "input.json"), {"torch"}),
+        (("list",), HEAVY | NETWORK),
+        (("search", "water"), HEAVY | NETWORK),
+        (("registry", "list"), HEAVY | NETWORK),
+        (("branches", MODEL), {"torch", "numpy"}),
+        (("extract", MODEL, "--head", "scan", "-o", "scan.pt"), {"torch"}),
+    ],
+)
+def test_commands_import_what_they_need(words, unwanted, workspace, good):
+    Path("input.json").write_text(json.dumps(good))
+    Path("without_data.json").write_text('{"model": {}}')
+    assert not unwanted & modules_after(*words)
+
+
+def test_completing_imports_nothing_heavy():
+    program = (
+        "import sys; from cli.options import complete_model; "
+        f"assert list(complete_model('DPA')); assert not {HEAVY | NETWORK!r} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
