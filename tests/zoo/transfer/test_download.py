@@ -1,5 +1,6 @@
 """Downloads from servers that fail, in one way each and at random."""
 
+import errno
 import hashlib
 import random
 from dataclasses import replace
@@ -224,6 +225,19 @@ def test_a_full_disk_is_said_before_anything_is_fetched(server, fetch, names, mo
     assert server.requests == []
     with pytest.raises(TransferError, match="MB more"):
         fetch(page)
+    assert names() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "says"), [(errno.ENOSPC, "is full"), (errno.EIO, "cannot be written in")]
+)
+def test_a_disk_that_fails_on_the_way_is_said(server, fetch, names, monkeypatch, code, says):
+    def fail(*_):
+        raise OSError(code, "the disk fails")
+
+    monkeypatch.setattr("os.pwrite", fail)
+    with pytest.raises(TransferError, match=says):
+        fetch(server.serve("/model.pt", DATA))
     assert names() == []
 
 
