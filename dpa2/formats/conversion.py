@@ -225,16 +225,10 @@ def _rewritten(
         type_map,
         precision,
         num_parameters,
-        _size(target),
+        sum(item.stat().st_size for item in (target, *target.rglob("*")) if item.is_file()),
         portable.left_behind,
         portable.notes,
     )
-
-
-def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
-    return path.stat().st_size
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -29,6 +29,7 @@ from dpa2.formats.dictionary_tree import (
     model_tree,
 )
 from dpa2.formats.weights import load_deepmd_state, to_array, to_deepmd_state, to_tensor
+from dpa2.model.attention import DEFAULT_LN_EPS
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError, ConfigError, ConversionError
@@ -146,10 +147,6 @@ def _follow(
             inner = dict(section.get(key) or {})
             section[key] = inner
             _follow(inner, mine, theirs, told[key], f"{where}{key}.", changed)
-        elif key == "ln_eps":
-            if (1e-5 if mine is None else mine) != (1e-5 if theirs is None else theirs):
-                section[key] = theirs
-                changed.append(where + key)
         elif not same(key, mine, theirs):
             section[key] = theirs
             changed.append(where + key)
@@ -300,6 +297,8 @@ class _Walk:
 
 def same(key: str, mine: Any, theirs: Any) -> bool:
     """Tell whether two values of an option mean the same model."""
+    if key == "ln_eps":
+        mine, theirs = (DEFAULT_LN_EPS if eps is None else eps for eps in (mine, theirs))
     if key == "activation_function":
         return bool(_activation(mine) == _activation(theirs))
     if key == "precision":

@@ -153,7 +153,8 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         WriteError: If something else is in the way, or the disk refuses.
     """
     target = destination(target, folder=True)
-    if target.exists() and not _replaceable(target):
+    is_model = (target / MARK).is_file()
+    if target.exists() and not (target.is_dir() and (is_model or not any(target.iterdir()))):
         raise WriteError(
             f"{target} exists and is not a SavedModel", hint="choose another name, or remove it"
         )
@@ -178,7 +179,3 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _replaceable(target: Path) -> bool:
-    return target.is_dir() and ((target / MARK).is_file() or not any(target.iterdir()))

@@ -134,7 +134,11 @@ def read_script(path: Any, extra_files: tuple[str, ...] = ()) -> Script:
         refuse_expansion(source, tensors, stored)
         return Script(
             source.name,
-            {key: value for key, value in module.attributes.items() if _is_plain(value)},
+            {
+                key: value
+                for key, value in module.attributes.items()
+                if isinstance(value, str | int | float | bool | None)
+            },
             {tensor.name: tensor for tensor in tensors},
             {
                 key: b"".join(pieces(source, stored[key]))
@@ -197,7 +201,3 @@ def _tensors(
             elif isinstance(value, ScriptObject):
                 below.append((f"{prefix}{key}.", value, depth + 1))
         parts.extend(reversed(below))
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
