@@ -32,6 +32,7 @@ from dpa2.formats.checkpoint import Checkpoint, read_checkpoint
 from dpa2.formats.weights import model_from_state
 from dpa2.model.energy import EnergyModel, tensors_to
 from dpa2.training.energy_bias import fit_energy_bias, type_counts
+from dpa2.training.moments import input_widths
 from schemas.base.errors import CheckpointError, DataError, ZooError
 from schemas.checkpoint.branch_names import aliases
 from schemas.input.weights import DESCRIPTOR
@@ -78,12 +79,8 @@ class SharedHeads:
     @property
     def parameters(self) -> list[str]:
         """Names of the parameters that any branch takes: `fparam`, `aparam`."""
-        fittings = [model.fitting for model in self.models.values()]
-        widths = {
-            "fparam": max(fitting.num_fparam for fitting in fittings),
-            "aparam": max(fitting.num_aparam for fitting in fittings),
-        }
-        return [name for name, width in widths.items() if width]
+        taken = {name for model in self.models.values() for name in input_widths(model)}
+        return [name for name in ("fparam", "aparam") if name in taken]
 
     def evaluate(self, frames: Frames, *, forces: bool) -> dict[str, HeadPrediction]:
         """Evaluate every head: one pass of the descriptor, and with forces one backward pass each.
@@ -299,9 +296,8 @@ def _drop_unusable(
     for name in list(group.models):
         missing, _ = coverage[name]
         problem = f"has no type for {', '.join(missing)}" if missing else None
-        fitting = group.models[name].fitting
-        widths = {"fparam": fitting.num_fparam, "aparam": fitting.num_aparam}
-        has_default = fitting.has_default_fparam
+        widths = input_widths(group.models[name])
+        has_default = group.models[name].fitting.has_default_fparam
         for system in choice.systems:
             try:
                 lacks = missing_parameter(system, widths, has_default_fparam=has_default)

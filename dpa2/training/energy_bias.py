@@ -21,7 +21,7 @@ from dpa2.data.systems import open_systems
 from dpa2.formats.checkpoint import read_checkpoint, write_checkpoint
 from dpa2.formats.weights import model_from_state, to_deepmd_state
 from dpa2.model.energy import EnergyModel, tensors_to
-from dpa2.training.moments import draw_frames
+from dpa2.training.moments import draw_frames, input_widths
 from schemas.base.errors import CheckpointError, DataError
 from schemas.checkpoint.branch_names import resolve_branch
 from schemas.input.refusals import preset_energies
@@ -274,13 +274,12 @@ def adjust_bias(model: EnergyModel, batches: Sequence[Frames], mode: BiasMode) -
 
 
 def _check_inputs(model: EnergyModel, batches: Sequence[Frames]) -> None:
-    fitting = model.fitting
-    for name, width in (("fparam", fitting.num_fparam), ("aparam", fitting.num_aparam)):
-        optional = name == "fparam" and fitting.has_default_fparam
+    for name, width in input_widths(model).items():
+        optional = name == "fparam" and model.fitting.has_default_fparam
         for frames in batches:
             values = getattr(frames, name)
             found = 0 if values is None else values.shape[-1]
-            if width and found != width and not (optional and values is None):
+            if found != width and not (optional and values is None):
                 raise DataError(
                     f"{frames.system} has {found or 'no'} {name}; the model takes {width}",
                     hint=f"add {name}.npy to every set",

@@ -130,6 +130,12 @@ def _spread(system: System, types: Collection[int], at_most: int) -> IntArray:
     return np.array(sorted({f for frames in have.values() for f in frames[:share]}), dtype=np.int64)
 
 
+def input_widths(model: EnergyModel) -> dict[str, int]:
+    """Return the width of each parameter that a model takes beside a structure: fparam, aparam."""
+    widths = {"fparam": model.fitting.num_fparam, "aparam": model.fitting.num_aparam}
+    return {name: width for name, width in widths.items() if width}
+
+
 @dataclass(frozen=True)
 class Moments:
     """Moments of a set of numbers: from these come every mean and spread.

@@ -202,7 +202,11 @@ class Finetune(Scratch):
         """
         self._add_statistics(tasks, say)
         models = {name: task.model for name, task in tasks.items()}
-        frames = {name: self._frames(task, say) for name, task in tasks.items()}
+        frames: dict[str, list[Frames]] = {}
+        for name, task in tasks.items():
+            num = task.model.config.data_stat_nbatch
+            keeps_energies = self.sources[name].fitting == "resumed"
+            frames[name] = [] if keeps_energies else draw_frames(task.sampler, num, task.seed, say)
         records = {}
         for name, model in models.items():
             source = self.sources[name]
@@ -235,12 +239,6 @@ class Finetune(Scratch):
             say(ENERGIES_UNTRAINED)
             mode = "none"
         return adjust_bias(task.model, frames, mode)
-
-    def _frames(self, task: Task, say: Say) -> list[Frames]:
-        """Return training data to fit energies to; none for a branch that keeps its energies."""
-        if self.sources[task.branch.name].fitting == "resumed":
-            return []
-        return draw_frames(task.sampler, task.model.config.data_stat_nbatch, task.seed, say)
 
     def _add_statistics(self, tasks: Mapping[str, Task], say: Say) -> None:
         """Compute statistics of the data if any element is new; those of known ones are replaced.

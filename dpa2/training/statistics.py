@@ -28,6 +28,7 @@ from dpa2.training.moments import (
     Say,
     draw_frames,
     environment_moments,
+    input_widths,
     set_normalisation,
     set_parameter_normalisation,
 )
@@ -83,9 +84,7 @@ class StatisticsBuilder:
         self.store = store
         self.say = say
         self.num_types = len(model.type_map)
-        fitting = model.fitting
-        widths = {"fparam": fitting.num_fparam, "aparam": fitting.num_aparam}
-        self.widths = {name: width for name, width in widths.items() if width}
+        self.widths = input_widths(model)
         self._source = frames
 
     def run(self) -> Statistics:

@@ -22,6 +22,7 @@ from dpa2.model.energy import EnergyModel, Prediction, tensors_to
 from dpa2.model.graph import Graph
 from dpa2.model.layers import mix
 from dpa2.training.loss import EnergyLoss, Labels, LossResult
+from dpa2.training.moments import input_widths
 from dpa2.training.statistics import resolve_auto_nsel
 from schemas.base.errors import DataError
 from schemas.input.root import Branch, Input, Link, MultiTaskInput, normalized
@@ -69,9 +70,7 @@ class BatchBuilder:
     def __init__(self, model: EnergyModel, loss: EnergyLoss) -> None:
         self.model = model
         self.loss = loss
-        fitting = model.fitting
-        inputs = (("fparam", fitting.num_fparam), ("aparam", fitting.num_aparam))
-        self.inputs = tuple(name for name, width in inputs if width)
+        self.inputs = tuple(input_widths(model))
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.train.multitask_cases import write_system
+from tests.train.multitask_cases import LOSS, write_system
 
 DATA = Path(__file__).parent / "data"
 
@@ -24,12 +24,7 @@ def tiny_input(tmp_path, monkeypatch, model_section):
     return {
         "model": copy.deepcopy(model_section),
         "learning_rate": {"type": "exp", "start_lr": 5e-3, "stop_lr": 1e-4, "decay_steps": 1},
-        "loss": {
-            "start_pref_e": 0.02,
-            "limit_pref_e": 1,
-            "start_pref_f": 1000,
-            "limit_pref_f": 1,
-        },
+        "loss": dict(LOSS),
         "training": {
             "training_data": {"systems": ["a", "b"], "batch_size": 2},
             "validation_data": {"systems": ["v"], "batch_size": 2},

@@ -10,6 +10,7 @@ from tests.containers import write_npy
 
 MODEL = json.loads((Path(__file__).parent / "data" / "model.json").read_text())
 
+LOSS = {"start_pref_e": 0.02, "limit_pref_e": 1, "start_pref_f": 1000, "limit_pref_f": 1}
 CASES = ("descriptor", "type_embedding", "fitting", "one_owner_later")
 
 
@@ -62,11 +63,10 @@ def multitask_input(case):
         shared["head"] = {**fitting, "dim_case_embd": 3, "seed": 7}
         for branch in branches.values():
             branch["fitting_net"] = "head"
-    loss = {"start_pref_e": 0.02, "limit_pref_e": 1, "start_pref_f": 1000, "limit_pref_f": 1}
     return {
         "model": {"shared_dict": shared, "model_dict": branches},
         "learning_rate": {"start_lr": 1e-30, "stop_lr": 1e-31, "decay_steps": 1},
-        "loss_dict": {"second": loss, "first": loss},
+        "loss_dict": {"second": LOSS, "first": LOSS},
         "training": {
             "model_prob": {"second": 1.0, "first": 3.0},
             "data_dict": {

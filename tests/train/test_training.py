@@ -33,12 +33,8 @@ def rows(path="lcurve.out"):
 def test_ten_steps_lower_the_loss(tiny_input):
     tiny_input["training"].update(numb_steps=10, disp_freq=1)
     tiny_input["training"]["training_data"] = {"systems": ["a"], "batch_size": 5}
-    tiny_input["loss"] = {
-        "start_pref_e": 1,
-        "limit_pref_e": 1,
-        "start_pref_f": 1,
-        "limit_pref_f": 1,
-    }
+    prefactors = ("start_pref_e", "limit_pref_e", "start_pref_f", "limit_pref_f")
+    tiny_input["loss"] = dict.fromkeys(prefactors, 1)
     result = quiet(tiny_input)
     loss = rows()[:, 2]
     assert loss[-1] < 0.9 * loss[0]
@@ -124,29 +120,24 @@ def test_the_optimizer_section_is_numbered_as_in_deepmd_kit(tiny_input):
     assert set(optimizer["state"][0]) == {"step", "exp_avg", "exp_avg_sq"}
 
 
+SMALLER = ("model.fitting_net.neuron=[4,4]",)
+OTHER_DATA = ('training.training_data.systems=["a"]', "training.numb_steps=6")
 REFUSED = [
-    ({"restart": "model_ema.ckpt.pt"}, CheckpointError, "holds weights only"),
+    (CheckpointError, "holds weights only", {"restart": "model_ema.ckpt.pt"}),
     (
-        {"restart": "model.ckpt.pt", "overrides": ("model.fitting_net.neuron=[4,4]",)},
         CheckpointError,
         r"does not fit: model\.fitting_net\.neuron",
+        {"restart": "model.ckpt.pt", "overrides": SMALLER},
     ),
-    (
-        {
-            "restart": "model.ckpt.pt",
-            "overrides": ('training.training_data.systems=["a"]', "training.numb_steps=6"),
-        },
-        DataError,
-        "other training data",
-    ),
-    ({"restart": "a.pt", "init_model": "b.pt"}, ConfigError, "exclude each other"),
-    ({"device": "nonsense"}, TrainingError, "device `nonsense`"),
+    (DataError, "other training data", {"restart": "model.ckpt.pt", "overrides": OTHER_DATA}),
+    (ConfigError, "exclude each other", {"restart": "a.pt", "init_model": "b.pt"}),
+    (TrainingError, "device `nonsense`", {"device": "nonsense"}),
 ]
 
 
 def test_what_cannot_be_started_from_is_refused(tiny_input):
     quiet(tiny_input)
-    for options, error, message in REFUSED:
+    for error, message, options in REFUSED:
         with pytest.raises(error, match=message):
             quiet(tiny_input, **options)
 
@@ -197,11 +188,8 @@ def test_full_validation_keeps_the_best_checkpoints(tiny_input):
 
 def test_the_bias_can_be_fitted_again_after_training(tiny_input):
     quiet(tiny_input, output_dir="plain")
-    quiet(
-        tiny_input,
-        output_dir="changed",
-        overrides=("training.change_bias_after_training=true",),
-    )
+    again = ("training.change_bias_after_training=true",)
+    quiet(tiny_input, output_dir="changed", overrides=again)
     plain = read_checkpoint("plain/model.ckpt.pt").tensors
     changed = read_checkpoint("changed/model.ckpt.pt").tensors
     different = {name for name in plain if not torch.equal(plain[name], changed[name])}
