@@ -67,7 +67,7 @@ class StoredSystem(System):
         self._unusable: dict[str, DataError] = {}
         self._stems = {"atom_types": _TYPES} | self._find_labels()
         self.labels = frozenset(self._stems.keys() & LABELS.keys())
-        self._copies = self._read_copies()
+        self.copies = self._read_copies()
         if self.periodic:
             self._check_boxes(keep_bad=keep_bad_frames)
         self._map_types(types, type_map)
@@ -76,11 +76,6 @@ class StoredSystem(System):
     def files(self) -> Sequence[Path]:
         """Files that hold the system's content, in a fixed order."""
         return self.store.files
-
-    @property
-    def copies(self) -> IntArray | None:
-        """How often an epoch repeats each frame, from `numb_copy.npy`."""
-        return self._copies
 
     def frames(
         self, indices: Sequence[int] | IntArray, labels: Collection[str] | None = None

@@ -29,6 +29,7 @@ class System(ABC):
         type_map: Element of each atom type: the model's where one was given, else the system's own,
             None where there is neither.
         warnings: What was odd but readable, one sentence each.
+        copies: How often an epoch repeats each frame, (F,) from `numb_copy`; None: always once.
     """
 
     name: str
@@ -40,6 +41,7 @@ class System(ABC):
     labels: frozenset[str]
     type_map: list[str] | None
     warnings: list[str]
+    copies: IntArray | None = None
 
     _type_index: IntArray
     """The model's number of each stored type."""
@@ -74,11 +76,6 @@ class System(ABC):
     @abstractmethod
     def files(self) -> Sequence[Path]:
         """Files that hold the system's content, in a fixed order."""
-
-    @property
-    def copies(self) -> IntArray | None:
-        """How often an epoch repeats each frame, (F,) from `numb_copy`; None where always once."""
-        return None
 
     @abstractmethod
     def _read(self, index: IntArray, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
@@ -314,7 +311,7 @@ def count_types(types: IntArray) -> IntArray:
 
 
 def add_counts(one: IntArray, other: IntArray) -> IntArray:
-    """Return the sum of two `count_types`, of which one may know fewer types."""
+    """Return the sum of two histograms of unequal length, such as two `count_types`."""
     longer, shorter = sorted((one, other), key=len, reverse=True)
     total = longer.copy()
     total[: len(shorter)] += shorter

@@ -8,6 +8,7 @@ import numpy as np
 from dpa2.data.frames import IntArray
 from dpa2.data.preflight.opened import Surveyed
 from dpa2.data.preflight.request import REPFORMER, REPINIT, THREE_BODY, Cutoff
+from dpa2.data.system import add_counts
 from schemas.base.diagnostics import Finding, Group
 
 _DEFAULT_FACTOR = 1.1
@@ -78,7 +79,7 @@ def neighborhoods(systems: Sequence[Surveyed], cutoffs: Sequence[Cutoff]) -> lis
         most = max(systems, key=lambda item: len(item.facts.counts[place]))
         total = np.zeros(0, dtype=np.int64)
         for item in systems:
-            total = _sum(total, item.facts.counts[place])
+            total = add_counts(total, item.facts.counts[place])
         frame, atom = most.facts.most[place]
         found.append(Neighborhood(cutoff, total, f"atom {atom} of frame {frame} of {most.name}"))
     return found
@@ -91,17 +92,9 @@ def merged(found: Sequence[Neighborhood]) -> list[Neighborhood]:
         key = (item.cutoff.nsel_path, item.cutoff.rcut, item.cutoff.nsel)
         other = groups.get(key, item)
         where = item.where if item.most > other.most else other.where
-        counts = item.counts if other is item else _sum(item.counts, other.counts)
+        counts = item.counts if other is item else add_counts(item.counts, other.counts)
         groups[key] = Neighborhood(item.cutoff, counts, where)
     return list(groups.values())
-
-
-def _sum(first: IntArray, second: IntArray) -> IntArray:
-    """Add histograms of unequal length."""
-    longer, shorter = (first, second) if len(first) > len(second) else (second, first)
-    total = longer.copy()
-    total[: len(shorter)] += shorter
-    return total
 
 
 def check_capacities(found: Sequence[Neighborhood]) -> Iterator[Finding]:

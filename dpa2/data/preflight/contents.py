@@ -57,7 +57,8 @@ def _overlaps(item: Surveyed, min_pair_dist: float) -> Iterator[Finding]:
     left_out = int((facts.shortest < min_pair_dist).sum())
     if left_out == facts.num_frames:
         message = f"{item.name}: min_pair_dist ({min_pair_dist:g} Å) leaves no frame"
-        hint = f"the closest pairs are {_range(facts.shortest)}"
+        least, most = facts.shortest.min(), facts.shortest.max()
+        hint = f"the closest pairs are {least:.3g} to {most:.3g} Å apart"
         yield item.finding("ZOO433", message, hint, severity="error")
     elif left_out:
         message = f"{item.name}: min_pair_dist leaves out {left_out} of {facts.num_frames} frames"
@@ -97,13 +98,9 @@ def _cells(item: Surveyed) -> Iterator[Finding]:
         yield item.finding("ZOO439", message, hint, severity=severity)
 
 
-def _range(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
-    return f"{values.min():.3g} to {values.max():.3g} Å apart"
-
-
 _RARE = 0.05
 """Part of all frames; statistics may miss an element that is in fewer."""
-_MANY_ELEMENTS = 20
+MANY_ELEMENTS = 20
 """A longer type_map is meant for more than these data."""
 
 
@@ -117,7 +114,8 @@ def check_names(sections: Sequence[Opened], type_map: Sequence[str] | None) -> I
     named = _named_numbers(sections)
     for section in sections:
         for item in section.systems:
-            if type_map is None or not _is_nameless(item):
+            nameless = isinstance(item.system, StoredSystem) and item.system.elements is None
+            if type_map is None or not nameless:
                 continue
             counts = item.facts.composition[0].tolist()
             here = formula(type_map, counts)
@@ -140,19 +138,15 @@ def check_coverage(
     """Note elements that the training data do not have."""
     if training is None or not training.whole or not training.systems:
         return
-    learned = _present(training)
+    learned = set().union(*map(_present, training.systems))
     unlearned = [name for number, name in enumerate(type_map) if number not in learned]
-    if unlearned and len(type_map) <= _MANY_ELEMENTS:
+    if unlearned and len(type_map) <= MANY_ELEMENTS:
         message = f"no training data have {', '.join(unlearned)}"
         hint = "the model learns nothing about it" if len(unlearned) == 1 else None
         yield Finding("ZOO445", path, message, hint, severity="note")
     yield from _rare(training, type_map, path)
     for item in validation.systems if validation is not None else ():
-        new = [
-            type_map[number]
-            for number in np.flatnonzero(item.facts.composition.sum(axis=0)).tolist()
-            if number not in learned and number < len(type_map)
-        ]
+        new = [type_map[n] for n in _present(item) if n not in learned and n < len(type_map)]
         if new:
             message = f"{item.name} has {', '.join(new)}, which no training data have"
             yield item.finding("ZOO445", message)
@@ -175,16 +169,9 @@ def _rare(training: Opened, type_map: Sequence[str], path: Path) -> Iterator[Fin
         yield Finding("ZOO463", path, message, hint, severity="note")
 
 
-def _present(section: Opened) -> set[int]:
-    return {
-        number
-        for item in section.systems
-        for number in np.flatnonzero(item.facts.composition.sum(axis=0)).tolist()
-    }
-
-
-def _is_nameless(item: Surveyed) -> bool:
-    return isinstance(item.system, StoredSystem) and item.system.elements is None
+def _present(item: Surveyed) -> list[int]:
+    """Return the numbers of the types that a system has atoms of."""
+    return [int(kind) for kind in np.flatnonzero(item.facts.composition.sum(axis=0))]
 
 
 def _named_numbers(sections: Sequence[Opened]) -> dict[tuple[int, ...], dict[str, str]]:
@@ -205,8 +192,7 @@ def _named_numbers(sections: Sequence[Opened]) -> dict[tuple[int, ...], dict[str
 
 def _trimmed(counts: Sequence[int]) -> tuple[int, ...]:
     """Return counts without zeros at the end."""
-    last = max((place for place, count in enumerate(counts) if count), default=-1)
-    return tuple(counts[: last + 1])
+    return tuple(np.trim_zeros(list(counts), "b"))
 
 
 def check_repeats(section: Opened) -> Iterator[Finding]:
@@ -237,7 +223,8 @@ def check_independence(training: Opened | None, validation: Opened | None) -> It
     """Warn of validation frames that are trained on; the same system is for a rule."""
     if training is None or validation is None:
         return
-    trained = _hashes(training.systems)
+    nothing = np.zeros(0, dtype=np.uint64)
+    trained = np.concatenate([nothing, *(item.facts.hashes for item in training.systems)])
     names = {item.system.path.resolve() for item in training.systems}
     for item in validation.systems:
         common = np.flatnonzero(np.isin(item.facts.hashes, trained))
@@ -248,11 +235,6 @@ def check_independence(training: Opened | None, validation: Opened | None) -> It
             )
             hint = "their error says nothing; validate on other frames"
             yield item.finding("ZOO441", message, hint)
-
-
-def _hashes(systems: Sequence[Surveyed]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    parts = [item.facts.hashes for item in systems]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint64)
 
 
 def check_batches(section: Opened) -> Iterator[Finding]:

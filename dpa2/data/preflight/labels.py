@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpa2.data.frames import LABELS, FloatArray
 from dpa2.data.preflight.opened import Opened, Surveyed, element_names, is_folder
@@ -66,7 +67,8 @@ def check_references(sections: Sequence[Opened]) -> Iterator[Finding]:
     groups: dict[tuple[tuple[str, int], ...], list[tuple[Surveyed, float, float]]] = {}
     for section in sections:
         for item in section.systems:
-            energies = _energy_per_atom(item)
+            energies = _per_atom(item)
+            energies = energies[np.isfinite(energies)]
             rows = item.facts.composition
             if len(energies) and (rows == rows[0]).all():
                 middle = float(np.median(energies))
@@ -148,9 +150,7 @@ def _outliers(item: Surveyed) -> Iterator[Finding]:
         yield item.finding("ZOO436", message, hint)
 
 
-def _unexplained(
-    facts: Survey, found: np.ndarray[tuple[int], np.dtype[np.intp]]
-) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _unexplained(facts: Survey, found: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return those of some frames whose atoms are not closer to each other than in others."""
     others = np.delete(facts.shortest, found)
     if not len(found) or not len(others):
@@ -158,7 +158,7 @@ def _unexplained(
     return found[~(facts.shortest[found] < _COMPRESSED * np.median(others))]
 
 
-def _odd_energies(item: Surveyed) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _odd_energies(item: Surveyed) -> NDArray[np.intp]:
     """Return frames whose energy is far from those of the same composition in the system."""
     values = _per_atom(item)
     found: list[int] = []
@@ -174,7 +174,7 @@ def _odd_energies(item: Surveyed) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     return np.array(sorted(found), dtype=np.intp)
 
 
-def _odd_forces(force: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _odd_forces(force: FloatArray) -> NDArray[np.intp]:
     usual = force[np.isfinite(force)]
     if len(usual) < _FEW:
         return np.zeros(0, dtype=np.intp)
@@ -221,11 +221,6 @@ def _per_atom(item: Surveyed) -> FloatArray:
     return np.asarray(energy / np.maximum(item.facts.composition.sum(axis=1), 1), dtype=np.float64)
 
 
-def _energy_per_atom(item: Surveyed) -> FloatArray:
-    values = _per_atom(item)
-    return values[np.isfinite(values)]
-
-
 def _spread(values: FloatArray) -> float:
     """Return a standard deviation that outliers do not move."""
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
@@ -263,69 +258,57 @@ def check_virials(section: Opened) -> Iterator[Finding]:
 
 def _by_work(item: Surveyed) -> Finding | None:
     """Compare with energies of cells that differ a little."""
-    factors = factors_of(item.facts.work)
+    factors, facts = factors_of(item.facts.work), item.facts
     if factors.virial is None:
         return None
     factor = factors.virial / (factors.force or 1.0)
     seen = f"between cells, energies change by {factors.virial:.3g} times the work of the stress"
     right = factors.force is not None
-    return _finding(item, factor, seen, energies_are_right=right)
+    reason = virial_reason(factor, facts.volume, facts.same_number, energies_are_right=right)
+    return _finding(item, seen, reason)
 
 
 def _by_forces(item: Surveyed) -> Finding | None:
-    factor = virial_factor(item.facts.virials, periodic=item.system.periodic)
-    of_forces = factors_of(item.facts.work).force
+    facts, periodic = item.facts, item.system.periodic
+    factor = virial_factor(facts.virials, periodic=periodic)
+    of_forces = factors_of(facts.work).force
     if factor is None or not (of_forces is None or is_right(of_forces)):
         return None
-    if item.system.periodic and _RIGHT_BY_PAIRS[0] < factor < _RIGHT_BY_PAIRS[1]:
+    if periodic and _RIGHT_BY_PAIRS[0] < factor < _RIGHT_BY_PAIRS[1]:
         return None
-    seen = f"forces make about {factor:.3g} times these virials"
-    tolerance = _ESTIMATE if item.system.periodic else 1.2
-    found = _finding(item, factor, seen, energies_are_right=True, tolerance=tolerance)
-    is_named = found is not None and "perhaps" in str(found.hint)
+    reason = virial_reason(
+        factor,
+        facts.volume,
+        facts.same_number,
+        energies_are_right=True,
+        tolerance=_ESTIMATE if periodic else 1.2,
+    )
+    is_named = reason is not None and reason.startswith("perhaps")
     is_far = not 1 / _FAR_FACTOR < abs(factor) < _FAR_FACTOR
-    return found if is_named or is_far or not item.system.periodic else None  # an estimate only
+    if periodic and not (is_named or is_far):  # an estimate only
+        return None
+    return _finding(item, f"forces make about {factor:.3g} times these virials", reason)
 
 
 def _by_size(item: Surveyed) -> Finding | None:
     pressure = item.facts.pressure * GPA
     pressure = pressure[np.isfinite(pressure)]
-    if not len(pressure):
-        return None
     most = _MOST_PRESSURE if item.facts.bond_ratio > _PRESSED else _MOST_AT_ALL
-    if np.median(pressure) < most:
+    if not len(pressure) or np.median(pressure) < most:
         return None
-    message = (
-        f"{item.name}: virials are those of a pressure of {np.median(pressure):.3g} GPa, in atoms "
+    seen = (
+        f"virials are those of a pressure of {np.median(pressure):.3g} GPa, in atoms "
         "that are not pressed together"
     )
-    return item.finding("ZOO461", message, _hint("are they stresses in kB or GPa?"))
+    return _finding(item, seen, "are they stresses in kB or GPa?")
 
 
-def _finding(
-    item: Surveyed,
-    factor: float,
-    seen: str,
-    *,
-    energies_are_right: bool,
-    tolerance: float = 1.2,
-) -> Finding | None:
-    facts = item.facts
-    reason = virial_reason(
-        factor,
-        facts.volume,
-        facts.same_number,
-        energies_are_right=energies_are_right,
-        tolerance=tolerance,
-    )
+def _finding(item: Surveyed, seen: str, reason: str | None) -> Finding | None:
+    """Return what is wrong with virials; None without a reason."""
     if reason is None:
         return None
-    message = f"{item.name}: {seen}"
-    return item.finding("ZOO461", message, _hint(reason))
-
-
-def _hint(reason: str) -> str:
-    return (
+    hint = (
         f"{reason}; a virial is -volume * stress in eV, positive under pressure: stress in eV/Å³, "
         "tension positive"
     )
+    return item.finding("ZOO461", f"{item.name}: {seen}", hint)

@@ -16,6 +16,7 @@ from dpa2.data.preflight.capacity import (
     neighborhoods,
 )
 from dpa2.data.preflight.contents import (
+    MANY_ELEMENTS,
     check_batches,
     check_contents,
     check_coverage,
@@ -64,6 +65,7 @@ class Preflight:
     tasks: list[Flown]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # wild numbers are reported, not summed
 def preflight(tasks: Sequence[Task], cache: Path | None = None) -> Preflight:
     """Look at the data of all tasks.
 
@@ -71,11 +73,6 @@ def preflight(tasks: Sequence[Task], cache: Path | None = None) -> Preflight:
         tasks: What to look at, such as `request.task_of` returns it.
         cache: Folder in which results are kept (`opened.default_folder`); None keeps nothing.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # wild numbers are reported, not summed
-        return _preflight(tasks, cache)
-
-
-def _preflight(tasks: Sequence[Task], cache: Path | None) -> Preflight:
     findings: list[Finding] = []
     flown: list[Flown] = []
     for task in tasks:
@@ -237,18 +234,11 @@ def _facts(item: Surveyed) -> SystemFacts:
         num_frames=facts.num_frames,
         formula=formula(element_names(item.system), facts.composition[0].tolist()),
         closest=None if facts.closest is None else facts.closest.distance,
-        energy_per_atom=_finite(np.median(energies)) if len(energies) else None,
+        energy_per_atom=float(np.median(energies)) if len(energies) else None,
         max_force=float(forces.max()) if len(forces) else None,
     )
 
 
-def _finite(value: float | np.floating[Any]) -> float | None:
-    """Return a number that JSON has."""
-    return float(value) if np.isfinite(value) else None
-
-
-_MANY_ELEMENTS = 20
-"""A longer type_map of the data is meant for more than these data."""
 _VALIDATION_FOLDERS = ("validation", "valid", "val", "test")
 
 
@@ -314,7 +304,7 @@ def _elements(systems: Sequence[System]) -> list[str]:
         present |= {system.type_map[number] for number in system.type_counts()}
     first = systems[0].type_map or []
     common = all(system.type_map == first for system in systems)
-    return first if common and len(first) <= _MANY_ELEMENTS else sorted(present)
+    return first if common and len(first) <= MANY_ELEMENTS else sorted(present)
 
 
 def _known_parts(path: str) -> tuple[list[str], list[str]]:

@@ -1,7 +1,7 @@
 """One pass over a system: everything that the checks need to know, in numbers."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -17,7 +17,7 @@ from dpa2.data.preflight.units import (
     is_bonded,
 )
 from dpa2.data.preflight.work import NUM_SUMS, is_lopsided, virial_sums, work_sums
-from dpa2.data.system import System
+from dpa2.data.system import System, add_counts
 
 _ATOMS_AT_ONCE = 65_536
 _ANYWHERE = 1e7
@@ -228,16 +228,16 @@ class _Surveyor:
                 continue
             if is_place:
                 sound &= ~bad
+            if (known := self.bad.get(name)) is not None:
+                self.bad[name] = replace(known, num_frames=known.num_frames + int(bad.sum()))
+                continue
             first = int(np.flatnonzero(bad)[0])
             place = np.argwhere(~fine[first])[0]
             per_atom = name == "coord" or (name in LABELS and LABELS[name].per_atom)
-            known = self.bad.get(name)
+            atom = int(place[0]) if per_atom else -1
+            value = float(values[first][tuple(place)])
             self.bad[name] = BadNumber(
-                name,
-                int(frames.indices[first]) if known is None else known.frame,
-                (int(place[0]) if per_atom else -1) if known is None else known.atom,
-                float(values[first][tuple(place)]) if known is None else known.value,
-                int(bad.sum()) + (0 if known is None else known.num_frames),
+                name, int(frames.indices[first]), atom, value, int(bad.sum())
             )
         return sound
 
@@ -245,9 +245,7 @@ class _Surveyor:
         real = frames.atom_types >= 0
         for number in range(len(self.radii)):
             counts = found.counts[number]
-            histogram = np.bincount(counts[real], minlength=len(self.counts[number]))
-            histogram[: len(self.counts[number])] += self.counts[number]
-            self.counts[number] = histogram
+            self.counts[number] = add_counts(self.counts[number], np.bincount(counts[real]))
             frame, atom = divmod(int(counts.argmax()), counts.shape[1])
             if counts[frame, atom] > self.most[number][0]:
                 most = int(counts[frame, atom])
@@ -259,10 +257,10 @@ class _Surveyor:
         if not has.any():
             return
         own = frames.atom_types[has]
-        other = np.take_along_axis(frames.atom_types, found.partner, axis=1)[has]
+        near = np.take_along_axis(frames.atom_types, found.partner, axis=1)[has]
         distance = found.nearest[has]
         size = len(self.elements)
-        pair = np.minimum(own, other) * size + np.maximum(own, other)
+        pair = np.minimum(own, near) * size + np.maximum(own, near)
         least = np.full(size * size, np.inf)
         np.minimum.at(least, pair, distance)
         for key in np.flatnonzero(np.isfinite(least)).tolist():
@@ -271,16 +269,13 @@ class _Surveyor:
         place = int(found.nearest.argmin())
         frame, atom = divmod(place, found.nearest.shape[1])
         if self.facts.closest is None or found.nearest[frame, atom] < self.facts.closest.distance:
-            partner = int(found.partner[frame, atom])
+            one, other = sorted((atom, int(found.partner[frame, atom])))
             kinds = frames.atom_types[frame]
             self.facts.closest = ClosePair(
                 float(found.nearest[frame, atom]),
                 int(frames.indices[frame]),
-                (min(atom, partner), max(atom, partner)),
-                (
-                    self.elements[kinds[min(atom, partner)]],
-                    self.elements[kinds[max(atom, partner)]],
-                ),
+                (one, other),
+                (self.elements[kinds[one]], self.elements[kinds[other]]),
             )
 
     def _guess_units(self, frames: Frames, found: Census) -> None:
