@@ -9,7 +9,7 @@ import pytest
 from dpa2.evaluate.potential import load
 from dpa2.training.run import train
 from schemas.base.errors import DataError
-from tests.commands import zoo
+from tests.commands import document, zoo
 from tests.containers import to_hdf5, write_lmdb, write_npy
 from tests.evaluate.conftest import GOLDEN
 from tests.strangers.runs import small_input
@@ -114,15 +114,15 @@ def test_test_leaves_a_bad_frame_out(make, fault, layout, tmp_path):
     details = tmp_path / "details"
     result = zoo("test", "-m", WATER, "-s", make(fault, layout), "--json", "-d", details)
     assert result.exit_code == 1
-    document = json.loads(result.stdout)
-    assert not document["ok"]
-    (bad,) = document["bad_frames"]
+    found = json.loads(result.stdout)
+    assert not found["ok"]
+    (bad,) = found["bad_frames"]
     assert bad["frame"] == BAD
     assert FAULTS[fault][-1] in bad["reason"]
     assert "water" in bad["system"]
     named = f"frame {BAD} (record {BAD + 1})" if layout == "lmdb" else f"frame {BAD}:"
     assert named in result.stderr
-    here = document["systems"][-1]
+    here = found["systems"][-1]
     assert (here["num_frames"], here["num_bad_frames"]) == (FRAMES - 1, 1)
     assert here["errors"]["energy"]["rmse"] == pytest.approx(0.5)
     rows = np.loadtxt(f"{details}.e.out")[-FRAMES:]
@@ -149,14 +149,12 @@ def test_deviation_keeps_its_rows(make, fault, tmp_path):
     output = tmp_path / "model_devi.out"
     system = make(fault)
     arguments = ("deviation", "-m", WATER, "-m", WATER, "-s", system, "-o", output)
-    result = zoo(*arguments, "--json", "--atomic")
-    assert result.exit_code == 1
+    (entry,) = document(*arguments, "--atomic", code=1)["systems"]
     rows = np.loadtxt(output)
     assert rows[:, 0].tolist() == list(range(FRAMES))
     assert np.flatnonzero(np.isnan(rows).any(axis=1)).tolist() == [BAD]
     assert np.isnan(rows[BAD, 1:]).all()
     assert FAULTS[fault][-1] in output.read_text()
-    (entry,) = json.loads(result.stdout)["systems"]
     assert entry["bad_frames"][0]["frame"] == BAD
     assert entry["max_devi_f"] == 0.0
     with pytest.raises(DataError, match=rf"frame {BAD}\b"):
@@ -170,9 +168,8 @@ def test_deviation_of_bad_frames_alone(tmp_path):
     arrays["coord"][:, 0] = arrays["coord"][:, 1]
     output = tmp_path / "model_devi.out"
     system = as_npy(tmp_path / "water", arrays, types)
-    result = zoo("deviation", "-m", WATER, "-m", WATER, "-s", system, "-o", output, "--json")
-    assert result.exit_code == 1
-    (entry,) = json.loads(result.stdout)["systems"]
+    words = ("-m", WATER, "-m", WATER, "-s", system, "-o", output)
+    (entry,) = document("deviation", *words, code=1)["systems"]
     assert entry["num_bad_frames"] == FRAMES
     assert entry["max_devi_f"] is None
     assert np.isnan(np.loadtxt(output)[:, 1:]).all()
@@ -217,9 +214,7 @@ def test_predict_goes_on(tmp_path):
 ])  # fmt: skip
 def test_predict_goes_on_with_systems(make, fault, tmp_path):
     system, output = make(fault), tmp_path / "out.extxyz"
-    result = zoo("predict", "-m", WATER, system, "-o", output, "--json", "-q")
-    assert result.exit_code == 1
-    listed = json.loads(result.stdout)["structures"]
+    listed = document("predict", "-m", WATER, system, "-o", output, "-q", code=1)["structures"]
     assert [item["index"] for item in listed if item["energy"] is None] == [BAD]
     assert len(ase.io.read(output, ":")) == FRAMES - (fault == "flat")  # it has no cell to write
     with pytest.raises(DataError, match=rf"structure {BAD}\b"):
@@ -241,9 +236,8 @@ def test_compare_leaves_it_out(make):
 @situation("zoo recommend | a bad frame | branches are ranked on the other frames")
 def test_recommend_leaves_it_out(make):
     system = make("coincide")
-    result = zoo("recommend", system, "-m", BRANCHES, "--json", "--all-forces")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["bad_frames"][0]["frame"] == BAD
+    found = document("recommend", system, "-m", BRANCHES, "--all-forces", code=1)
+    assert found["bad_frames"][0]["frame"] == BAD
     with pytest.raises(DataError, match=f"water: frame {BAD}: atoms"):
         zoo("recommend", system, "-m", BRANCHES, "--strict")
 
@@ -354,6 +348,5 @@ def test_a_hash_in_a_name_is_no_group(tmp_path):
     arrays, types = water()
     place = tmp_path / "run#2.xyz"
     ase.io.write(place, atoms_of(arrays, types, 0), format="extxyz")
-    result = zoo("predict", "-m", WATER, place, "-o", tmp_path / "out.xyz", "--json")
-    assert result.exit_code == 0
-    assert len(json.loads(result.stdout)["structures"]) == 1
+    found = document("predict", "-m", WATER, place, "-o", tmp_path / "out.xyz")
+    assert len(found["structures"]) == 1

@@ -1,7 +1,5 @@
 """Where simulations start: dumps, trajectories, data files, isotopes, velocities."""
 
-import json
-
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -13,7 +11,7 @@ from dpa2.ase import Calculator
 from dpa2.interfaces.lammps import lammps_structure
 from dpa2.interfaces.simulation import starting_structure
 from schemas.base.errors import DataError
-from tests.commands import zoo
+from tests.commands import document
 from tests.strangers.simulations import energy, rotated, with_cell, with_masses, with_pbc
 from tests.strangers.situations import case, situation
 
@@ -160,10 +158,8 @@ def test_only_elements_of_the_structure_have_types(md):
 def test_notes_are_in_the_document(frozen, water, tmp_path):
     water.set_constraint(FixAtoms([0]))
     write(tmp_path / "water.traj", water)
-    result = zoo(
-        "md", tmp_path / "water.traj", "-m", frozen["small"], "-o", tmp_path / "md", "--json"
-    )
-    notes = json.loads(result.stdout)["notes"]
+    words = ("md", tmp_path / "water.traj", "-m", frozen["small"], "-o", tmp_path / "md")
+    notes = document(*words)["notes"]
     assert notes[0] == "velocities are drawn at 300 K"
     assert "trajectory.lammpstrj@-1" in notes[1]
 

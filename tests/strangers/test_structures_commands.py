@@ -17,10 +17,15 @@ from dpa2.data.systems import open_systems
 from dpa2.evaluate.potential import load
 from dpa2.interfaces.simulation import starting_structure
 from schemas.base.errors import DataError
-from tests.commands import zoo
+from tests.commands import document, zoo
 from tests.strangers.situations import case, situation
 
 MODEL = str(Path(__file__).parents[1] / "golden" / "small" / "model.pt")
+
+
+def predicted(folder, *files, code=0):
+    """Return what `zoo predict --json` says of files."""
+    return document("predict", "-m", MODEL, *files, "-o", folder / "p.xyz", "-q", code=code)
 
 
 def labelled(number, *, pbc=True):
@@ -38,14 +43,14 @@ def test_a_bad_file_loses_nothing_but_itself(tmp_path):
     (tmp_path / "cut.xyz").write_text("2\nenergy=-1\nO 0 0 0\nH 1 0 0\n2\nenergy=-1\nO 0\n")
     files = [tmp_path / name for name in ("good.traj", "bad.xyz", "cut.xyz", "none.xyz")]
     result = zoo("data", "convert", *files, "-o", tmp_path / "out", "--split", 1, "--json")
-    document = json.loads(result.stdout)
+    found = json.loads(result.stdout)
     assert result.exit_code == 1
-    assert document["ok"] is False
-    assert [item["file"] for item in document["refused"]] == [str(files[1]), str(files[3])]
-    assert [item["frames"] for item in document["files"]] == [4, 1]
-    assert document["files"][0]["keys"] == {"energy": {"energy": 4}, "force": {"forces": 4}}
-    assert document["files"][1]["dropped"][0]["frame"] == 1
-    assert any("cut.xyz: frame 1 is left out" in text for text in document["warnings"])
+    assert found["ok"] is False
+    assert [item["file"] for item in found["refused"]] == [str(files[1]), str(files[3])]
+    assert [item["frames"] for item in found["files"]] == [4, 1]
+    assert found["files"][0]["keys"] == {"energy": {"energy": 4}, "force": {"forces": 4}}
+    assert found["files"][1]["dropped"][0]["frame"] == 1
+    assert any("cut.xyz: frame 1 is left out" in text for text in found["warnings"])
     assert "bad.xyz cannot be read" in result.stderr
     assert sum(system.num_frames for system in open_systems(tmp_path / "out")) == 5
 
@@ -77,11 +82,9 @@ def test_a_slab_has_one_energy_by_every_way(tmp_path):
     atoms.cell[2, 2] = 1.0  # the file's own vector would bring images on top of each other
     ase.io.write(tmp_path / "slab.traj", atoms)
     zoo("data", "convert", tmp_path / "slab.traj", "-o", tmp_path / "out", "--split", 1)
-    energies = []
-    for file in (tmp_path / "slab.traj", tmp_path / "out"):
-        result = zoo("predict", "-m", MODEL, file, "-o", tmp_path / "p.xyz", "--json", "-q")
-        energies.append(json.loads(result.stdout)["structures"][0]["energy"])
-    assert energies[0] == pytest.approx(energies[1], abs=1e-10)
+    files = (tmp_path / "slab.traj", tmp_path / "out")
+    one, other = (predicted(tmp_path, file)["structures"][0]["energy"] for file in files)
+    assert one == pytest.approx(other, abs=1e-10)
 
 
 @situation("ASE | a left-handed cell in zoo predict | the energy of the same lattice")
@@ -92,8 +95,7 @@ def test_a_left_handed_cell_has_the_energy_of_its_lattice(tmp_path):
     atoms.set_cell(atoms.cell[[1, 0, 2]])
     ase.io.write(tmp_path / "left.traj", atoms)
     files = [tmp_path / "right.traj", tmp_path / "left.traj"]
-    result = zoo("predict", "-m", MODEL, *files, "-o", tmp_path / "p.xyz", "--json", "-q")
-    right, left = json.loads(result.stdout)["structures"]
+    right, left = predicted(tmp_path, *files)["structures"]
     assert right["energy"] == pytest.approx(left["energy"], abs=1e-10)
 
 
@@ -114,10 +116,9 @@ def test_a_column_of_types_is_no_index_into_the_model(tmp_path, columns, rows):
             + "\n".join(rows)
             + "\n"
         )
-    result = zoo("predict", "-m", MODEL, tmp_path / "x", "-o", tmp_path / "p.xyz", "--json", "-q")
     potential = load(MODEL)
     expected = potential.predict([[0, 0, 0], [1, 0, 0]], 9 * np.eye(3), ["O", "H"])
-    found = json.loads(result.stdout)["structures"][0]["energy"]
+    found = predicted(tmp_path, tmp_path / "x")["structures"][0]["energy"]
     assert found == pytest.approx(float(expected.energy[0]), abs=1e-10)
 
 
@@ -127,14 +128,11 @@ def test_predict_asks_for_the_elements_of_a_dump(tmp_path):
         "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n3\nITEM: BOX BOUNDS pp pp pp\n0 9\n0 9\n0 9\n"
         "ITEM: ATOMS id type x y z\n1 1 0 0 0\n2 2 1 0 0\n3 2 0 1 0\n"
     )
-    call = ("predict", "-m", MODEL, tmp_path / "x.dump", "-o", tmp_path / "p.xyz", "-q", "--json")
+    call = ("predict", "-m", MODEL, tmp_path / "x.dump", "-o", tmp_path / "p.xyz", "-q")
     with pytest.raises(DataError, match="does not name them"):
         zoo(*call)
-    energies = []
-    for names in ("O H", "H O"):
-        document = json.loads(zoo(*call, "--type-map", names).stdout)
-        energies.append(document["structures"][0]["energy"])
-    assert energies[0] != energies[1]
+    one, other = (document(*call, "--type-map", names)["structures"] for names in ("O H", "H O"))
+    assert one[0]["energy"] != other[0]["energy"]
 
 
 @situation("any | a bad file among good ones in zoo predict | the others predicted, exit code 1")
@@ -142,11 +140,9 @@ def test_predict_leaves_a_bad_file_out(tmp_path):
     ase.io.write(tmp_path / "good.traj", [labelled(i) for i in range(3)])
     (tmp_path / "bad.xyz").write_text("hello\n")
     files = [tmp_path / "bad.xyz", f"{tmp_path / 'good.traj'}@-1"]
-    result = zoo("predict", "-m", MODEL, *files, "-o", tmp_path / "p.xyz", "--json", "-q")
-    document = json.loads(result.stdout)
-    assert result.exit_code == 1
-    assert [item["index"] for item in document["structures"]] == [2]
-    assert document["refused"][0]["file"] == str(files[0])
+    found = predicted(tmp_path, *files, code=1)
+    assert [item["index"] for item in found["structures"]] == [2]
+    assert found["refused"][0]["file"] == str(files[0])
     assert len(ase.io.read(tmp_path / "p.xyz", index=":")) == 1
 
 
@@ -162,12 +158,10 @@ def test_predict_writes_nothing_where_nothing_was_read(tmp_path):
 def test_predict_says_that_the_last_frame_is_not_whole(tmp_path):
     frame = "2\n\nO 0 0 0\nH 1 0 0\n"
     (tmp_path / "x.xyz").write_text(frame * 2 + frame[:-9])
-    result = zoo("predict", "-m", MODEL, tmp_path / "x.xyz", "-o", tmp_path / "p.xyz", "--json")
-    document = json.loads(result.stdout)
-    assert result.exit_code == 1
-    assert [item["energy"] is None for item in document["structures"]] == [False, False, True]
+    found = predicted(tmp_path, tmp_path / "x.xyz", code=1)
+    assert [item["energy"] is None for item in found["structures"]] == [False, False, True]
     assert len(ase.io.read(tmp_path / "p.xyz", index=":")) == 2
-    assert "frame 2 is left out" in document["warnings"][0]
+    assert "frame 2 is left out" in found["warnings"][0]
 
 
 @situation("ASE | file@-1 in zoo md | the last frame with its velocities")
@@ -192,13 +186,12 @@ def test_commands_for_systems_take_files_too(tmp_path, command):
             "test": ["-m", MODEL, "-s", data],
             "deviation": ["-m", MODEL, "-m", MODEL, "-s", data, "-o", tmp_path / "d", "--force"],
         }[command]
-        documents.append(json.loads(zoo(command, *options, "--json", "-q").stdout))
-    for document in documents:
-        for system in document.get("systems", ()):
+        documents.append(document(command, *options, "-q"))
+    for found in documents:
+        found.pop("warnings", None)
+        for system in found.get("systems", ()):
             system.pop("system", None)
             system.pop("name", None)
-    for document in documents:
-        document.pop("warnings", None)
     assert documents[0] == documents[1]
 
 
@@ -254,9 +247,7 @@ def test_frames_before_that_are_left_out_count(tmp_path):
 def test_an_unknown_element_costs_its_own_structure_only(tmp_path):
     files = [*water_and_hydrogen()[:2], Atoms("Cu", cell=[9] * 3, pbc=True)]
     ase.io.write(tmp_path / "x.xyz", files)
-    result = zoo("predict", "-m", MODEL, tmp_path / "x.xyz", "-o", tmp_path / "p.xyz", "--json")
-    assert result.exit_code == 1
-    listed = json.loads(result.stdout)["structures"]
+    listed = predicted(tmp_path, tmp_path / "x.xyz", code=1)["structures"]
     assert [item["energy"] is None for item in listed] == [False, False, True]
     assert "does not know Cu" in listed[2]["problem"]
     with pytest.raises(DataError, match="structure 2"):
