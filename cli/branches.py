@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from cli.catalog import description
 from cli.models import tell_bad_frames
 from cli.options import (
     Branch,
@@ -27,7 +28,6 @@ from schemas.base.errors import CheckpointError
 
 if TYPE_CHECKING:
     from dpa2.evaluate.recommendation import BranchFit, Recommendation
-    from schemas.checkpoint.header import CheckpointHeader
     from zoo.branches import BranchSummary
 
 
@@ -51,8 +51,13 @@ def branches(
     Example: zoo branches DPA2_medium
     """
     from zoo.branches import not_ours, num_parameters, summarize
+    from zoo.local_copies import local_file
+    from zoo.resolve import LocalPath, located, parse_reference
 
-    place, header = _read(model, remote=remote, offline=offline)
+    reference = parse_reference(model)
+    place = reference.path if isinstance(reference, LocalPath) else located(reference)
+    local = None if remote or isinstance(place, Path) else local_file(place)
+    header = description(local.path if local else place, offline=offline)
     found = summarize(header)
     total = num_parameters(header)
     for text in not_ours(found):
@@ -61,37 +66,18 @@ def branches(
     owners = [_owner(branch, found) for branch in found]
     descriptors = f"{len(set(owners))} descriptor{'s' * (len(set(owners)) != 1)}"
     out.table(
-        f"{place}: {kind}"
+        f"{header.name}: {kind}"
         + (f", {descriptors}, {_counted(total)} parameters" if header.complete else ""),
         ("branch", "elements", "not in training", "descriptor", "fitting net", "parameters"),
         list(map(_row_of_branch, found, owners)),
     )
     return {
         "ok": True,
-        "model": place,
+        "model": header.name,
         "steps": header.steps,
         "num_parameters": total,
         "branches": [asdict(branch) for branch in found],
     }
-
-
-def _read(model: str, *, remote: bool, offline: bool) -> "tuple[str, CheckpointHeader]":
-    """Return where a model was read, and what its file says."""
-    from schemas.checkpoint.header import read_header
-    from zoo.local_copies import local_file
-    from zoo.resolve import LocalPath, located, parse_reference
-
-    reference = parse_reference(model)
-    if isinstance(reference, LocalPath):
-        return str(reference.path), read_header(reference.path)
-    place = located(reference)
-    local = None if remote else local_file(place)
-    if local is not None:
-        return str(local.path), read_header(local.path)
-    from zoo.remote_branch import quickest_remotes, remote_header
-
-    header = remote_header(quickest_remotes(place, offline=offline))
-    return header.name, header
 
 
 def _row_of_branch(branch: "BranchSummary", owner: str) -> tuple[str, ...]:

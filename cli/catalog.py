@@ -1,6 +1,7 @@
 """`zoo list`, `search` and `registry`: models that are known by name, and who names them."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
@@ -11,9 +12,10 @@ from schemas.base import environment
 from schemas.base.errors import RegistryError
 
 if TYPE_CHECKING:
+    from schemas.checkpoint.header import CheckpointHeader
     from schemas.registry import RegisteredModel, Source
     from zoo.hubs.catalogue import Found
-    from zoo.known_models import Hit, KnownModel, KnownModels
+    from zoo.known_models import Hit, KnownModel, KnownModels, Located
     from zoo.local_copies import LocalCopy
 
 
@@ -25,6 +27,17 @@ def models_of_all_registries(out: Output) -> "KnownModels":
     for fault in everything.faults:
         out.warning(fault.message)
     return everything
+
+
+def description(place: "Located | Path", *, offline: bool) -> "CheckpointHeader":
+    """Return what a checkpoint says about itself, here or on the network; no weight is read."""
+    if isinstance(place, Path):
+        from schemas.checkpoint.header import read_header
+
+        return read_header(place)
+    from zoo.remote_branch import quickest_remotes, remote_header
+
+    return remote_header(quickest_remotes(place, offline=offline))
 
 
 def num_branches(model: "RegisteredModel") -> int | None:

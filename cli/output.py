@@ -262,15 +262,15 @@ class TransferBar:
 
     def start(self, name: str, total: int | None, done: int) -> None:
         """Show a bar, or set the one of this file back to `done` bytes."""
-        from rich import progress as rich
+        from rich import progress
 
         if self._bar is None:
             self._bar = self._out.bars(
-                rich.TextColumn("{task.description}", markup=False),
-                rich.BarColumn(),
-                rich.DownloadColumn(),
-                rich.TransferSpeedColumn(),
-                rich.TimeRemainingColumn(),
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(),
+                progress.DownloadColumn(),
+                progress.TransferSpeedColumn(),
+                progress.TimeRemainingColumn(),
                 transient=False,
             )
             self._bar.start()

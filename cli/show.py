@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
 from cli.catalog import (
+    description,
     document,
     known_size,
     models_of_all_registries,
@@ -17,11 +19,9 @@ from cli.options import Document, Offline, model_argument
 from cli.output import JsonOutput, Output, shown_size
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from schemas.checkpoint.header import CheckpointHeader
     from schemas.registry import RegisteredModel
-    from zoo.known_models import KnownModel
+    from zoo.known_models import KnownModel, Located
     from zoo.local_copies import LocalCopy
 
 _Lines = Iterator[tuple[str, str]]
@@ -46,7 +46,6 @@ def show(
 
     Example: zoo show DPA2_medium --remote
     """
-    from schemas.checkpoint.header import read_header
     from zoo.local_copies import local_file
     from zoo.resolve import LocalPath, ModelName, located, parse_reference
 
@@ -54,26 +53,23 @@ def show(
     known: KnownModel | None = None
     local: LocalCopy | None = None
     if isinstance(reference, LocalPath):
-        path: Path | None = reference.path
+        place: Path | Located = reference.path
     else:
         if isinstance(reference, ModelName):
             known = models_of_all_registries(out).find(reference.name, reference.revision)
-        place = located(reference) if known is None else known.place
-        local = local_file(place)
-        path = None if local is None else local.path
+        registered = located(reference) if known is None else known.place
+        local = local_file(registered)
+        place = local.path if local else registered
+    is_here = isinstance(place, Path)
     header = None
-    if path is not None:
-        header = read_header(path)
-    elif remote or known is None:
-        from zoo.remote_branch import quickest_remotes, remote_header
-
-        header = remote_header(quickest_remotes(place, offline=offline))
+    if is_here or remote or known is None:
+        header = description(place, offline=offline)
     card = {} if known is None else _card(known, local)
     card["file"] = None if header is None else _document(header)
     if not out.json_mode:
         _print(out, known, local, header)
-        _say_next(out, model, known, header, is_here=path is not None)
-    return {"ok": True, "reference": model, "path": path} | card
+        _say_next(out, model, known, header, is_here=is_here)
+    return {"ok": True, "reference": model, "path": place if is_here else None} | card
 
 
 def _card(known: "KnownModel", local: "LocalCopy | None") -> dict[str, Any]:
