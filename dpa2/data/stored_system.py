@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpa2.data.cells import check_boxes
-from dpa2.data.frames import LABELS, Frames, IntArray, Label, find_label
+from dpa2.data.frames import LABELS, IntArray, Label
 from dpa2.data.store import Store
 from dpa2.data.system import System, add_counts, check_range, count_types, type_index
 from schemas.base.errors import DataError
@@ -64,7 +64,6 @@ class StoredSystem(System):
             raise DataError(f"{self.name} has no frames", hint="its coord.npy have no rows")
         self.mixed = self._is_mixed()
         self._types = None if self.mixed else types
-        self._unusable: dict[str, DataError] = {}
         self._stems = {"atom_types": _TYPES} | self._find_labels()
         self.labels = frozenset(self._stems.keys() & LABELS.keys())
         self.copies = self._read_copies()
@@ -76,30 +75,6 @@ class StoredSystem(System):
     def files(self) -> Sequence[Path]:
         """Files that hold the system's content, in a fixed order."""
         return self.store.files
-
-    def frames(
-        self, indices: Sequence[int] | IntArray, labels: Collection[str] | None = None
-    ) -> Frames:
-        """Read frames by number, in the given order.
-
-        Raises:
-            DataError: If the file of a label that is asked for cannot be used.
-        """
-        for name in labels or ():
-            if name in self._unusable:
-                raise self._unusable[name]
-        return super().frames(indices, labels)
-
-    def width(self, label: str) -> int | None:
-        """Return how many numbers per frame or atom a label has; None: absent.
-
-        Raises:
-            DataError: If its file cannot be used.
-        """
-        name = find_label(label).field
-        if name in self._unusable:
-            raise self._unusable[name]
-        return super().width(label)
 
     def _read(self, index: IntArray, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         """Read rows of each array's sets, in the order of `index`."""
@@ -200,7 +175,7 @@ class StoredSystem(System):
                     if label.field in _ALWAYS_READ:
                         raise
                     # deepmd-kit reads such files only where the model or the loss takes them.
-                    self._unusable[label.field] = error
+                    self._unusable = {**self._unusable, label.field: error}
                     self.warnings.append(f"{error.message}; it is ignored unless it is needed")
                     break
                 if len(present) == len(self._sets):

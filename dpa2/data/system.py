@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ class System(ABC):
     """Atoms of each stored type: of a frame, or of all frames where they differ."""
     _types: IntArray | None = None
     """The stored types (N,) of every frame; None where they differ."""
+    _unusable: Mapping[str, DataError] = MappingProxyType({})
+    """What is wrong with the file of a label, said where the label is asked for."""
     _frame_numbers: IntArray | None = None
     _record_numbers: IntArray | None = None
 
@@ -57,8 +60,13 @@ class System(ABC):
         return find_label(label).field in self.labels
 
     def width(self, label: str) -> int | None:
-        """Return how many numbers per frame or atom a label has (the P of fparam); None: absent."""
+        """Return how many numbers per frame or atom a label has (the P of fparam); None: absent.
+
+        Raises:
+            DataError: If its file cannot be used.
+        """
         name = find_label(label).field
+        self._refuse_unusable((name,))
         if name not in self.labels or self.num_frames == 0:
             return None
         array = getattr(self.frames([0], labels=(name,)), name)
@@ -92,7 +100,11 @@ class System(ABC):
         Args:
             indices: Frame numbers, 0 to `num_frames` - 1.
             labels: Which labels to read where present; None reads all.
+
+        Raises:
+            DataError: If the file of a label that is asked for cannot be used.
         """
+        self._refuse_unusable(labels or ())
         index = self._checked(indices)
         wanted = self.labels if labels is None else self.labels.intersection(labels)
         names = ["coord", *sorted(wanted)]
@@ -116,6 +128,11 @@ class System(ABC):
         index = self._checked(indices)
         stored = self._read(index, ["atom_types"])["atom_types"] if self.mixed else None
         return self._translated(stored, len(index))
+
+    def _refuse_unusable(self, labels: Collection[str]) -> None:
+        for name in labels:
+            if name in self._unusable:
+                raise self._unusable[name]
 
     def _translated(self, stored: NDArray[Any] | None, num_frames: int) -> IntArray:
         if stored is None:

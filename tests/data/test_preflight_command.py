@@ -1,4 +1,4 @@
-"""The preflight on the command line: `zoo validate` with data, and `zoo data check`."""
+"""The preflight on the command line, and what it keeps between checks."""
 
 import json
 import subprocess
@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from cli.input_check import with_data
+from dpa2.data.preflight import opened
+from dpa2.data.preflight.opened import cached_survey, default_folder
 from dpa2.data.systems import open_systems
 from dpa2.training.stat_file import FINGERPRINT, statistics_fingerprint
 from schemas.check.input_file import check_text
@@ -141,3 +143,48 @@ def test_faults_of_bare_data_are_errors(folder):
     assert result.exit_code == 1
     assert "water  error  ZOO432" in result.stdout
     assert "within 6 Å" in result.stdout
+
+
+@pytest.fixture
+def five_frames(make_system) -> Path:
+    return make_system(sets=(3, 2))
+
+
+def look(five_frames: Path, kept: Path):
+    (system,) = open_systems(str(five_frames), ["O", "H"])
+    return cached_survey(system, ["O", "H"], [3.0, 2.0], kept)
+
+
+def test_a_survey_is_the_same_from_the_cache(five_frames, tmp_path, monkeypatch):
+    first = look(five_frames, tmp_path / "kept")
+    monkeypatch.setattr(opened, "survey", None)  # would fail if it were called
+    second = look(five_frames, tmp_path / "kept")
+    for name in first.__slots__:
+        np.testing.assert_equal(getattr(first, name), getattr(second, name))
+
+
+def test_changed_data_are_read_again(five_frames, tmp_path):
+    look(five_frames, tmp_path / "kept")
+    np.save(five_frames / "set.000" / "energy.npy", np.full(3, 7.0))
+    assert look(five_frames, tmp_path / "kept").energy[:3].tolist() == [7.0] * 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_damaged_cache_is_replaced(five_frames, tmp_path, content):
+    look(five_frames, tmp_path / "kept")
+    (file,) = (tmp_path / "kept").iterdir()
+    file.write_bytes(content)
+    assert look(five_frames, tmp_path / "kept").num_frames == 5
+    assert file.stat().st_size > len(content)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(five_frames, tmp_path):
+    (tmp_path / "kept").write_text("a file, not a folder")
+    assert look(five_frames, tmp_path / "kept").num_frames == 5
+
+
+def test_the_cache_is_below_zoo_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    assert default_folder() == tmp_path / "preflight"
+    monkeypatch.delenv("ZOO_CACHE")
+    assert default_folder().name == "preflight"
