@@ -171,8 +171,7 @@ def short_lists(here, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(here / "cache"))
     dense(here / "data" / "water")
     document = changed(
-        SINGLE_TASK,
-        {"model.descriptor.repinit.nsel": 100, "training.validation_data": "<remove>"},
+        SINGLE_TASK, {"model.descriptor.repinit.nsel": 100, "training.validation_data": "<remove>"}
     )
     Path("input.json").write_text(json.dumps(document))
     section = normalized(check_file("input.json").config.model)

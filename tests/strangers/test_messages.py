@@ -100,7 +100,9 @@ def test_every_command_and_option_that_a_message_names_exists():
     assert named > 200
 
 
-KEY = re.compile(r"\b(?:model|training|learning_rate|loss|optimizer|validating)(?:\.[a-z_0-9]+)+")
+KEY = re.compile(
+    r"(?<![.\w])(?:model|training|learning_rate|loss|optimizer|validating)(?:\.[a-z_0-9]+)+"
+)
 FILES = (".pt", ".pth", ".pt2", ".yaml", ".out", ".dp", ".ckpt", ".json", ".savedmodel", ".hlo")
 
 
