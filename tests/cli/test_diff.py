@@ -16,12 +16,11 @@ def compare(workspace, example):
     """Writes two inputs, compares them and returns the exit code and the document."""
 
     def compare(ours, theirs, *arguments, base="single-task"):
+        names = []
         for name, content in (("a.json", ours), ("b.json", theirs)):
             if isinstance(content, dict):
                 Path(name).write_text(example(base, content))
-        names = [str(item) if isinstance(item, Path) else item for item in ("a.json", "b.json")]
-        if isinstance(theirs, Path):
-            names[1] = str(theirs)
+            names.append(content if isinstance(content, Path) else name)
         result = outcome("diff", *names, "--json", *arguments)
         return result.exit_code, json.loads(result.stdout)
 

@@ -10,6 +10,7 @@ import pytest
 
 from schemas.base.errors import CheckpointError, DataError, RegistryError
 from tests.commands import document, zoo
+from tests.containers import write_npy
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 MODEL = str(GOLDEN / "model.pt")
@@ -19,13 +20,10 @@ MODEL = str(GOLDEN / "model.pt")
 def system(tmp_path):
     with np.load(GOLDEN / "expected.npz") as archive:
         frames = dict(archive)
-    sets = tmp_path / "water" / "set.000"
-    sets.mkdir(parents=True)
-    (tmp_path / "water" / "type_map.raw").write_text("O\nH\n")
-    np.savetxt(tmp_path / "water" / "type.raw", frames["atype"], fmt="%d")
-    for name, shift in (("coord", 0), ("box", 0), ("energy", 0.5), ("force", 0.25)):
-        array = frames[name] + shift
-        np.save(sets / f"{name}.npy", array.reshape(len(array), -1))
+    shifts = {"coord": 0, "box": 0, "energy": 0.5, "force": 0.25}
+    count = len(frames["coord"])
+    arrays = {name: (frames[name] + shift).reshape(count, -1) for name, shift in shifts.items()}
+    write_npy(tmp_path / "water", arrays, frames["atype"])
     return tmp_path / "water"
 
 
