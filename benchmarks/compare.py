@@ -14,6 +14,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -46,6 +48,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--modes", default="", help="deepmd-kit modes to run (default: all)")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--busy",
+        type=int,
+        default=0,
+        metavar="N",
+        help="compete with N processes that only compute",
+    )
     parser.add_argument("--without-ours", action="store_true", help="time deepmd-kit alone")
     parser.add_argument(
         "--deepmd",
@@ -97,19 +106,33 @@ def start(size: str, what: str, folder: Path, options: argparse.Namespace) -> li
     return contestants
 
 
+@contextmanager
+def competitors(count: int) -> Iterator[None]:
+    """Run that many processes that compute without end meanwhile, as others on the machine do."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
 def measure(size: str, what: str, options: argparse.Namespace) -> dict[str, Any]:
     """Run one comparison; returns what goes into the JSON document."""
     contestants = start(size, what, prepared_folder(size, options), options)
-    for turn in range(options.repeats):
-        say(f"{size} {what}: turn {turn + 1} of {options.repeats}")
-        for contestant in contestants:
-            contestant.seconds.append(contestant.worker.run())
+    with competitors(options.busy):
+        for turn in range(options.repeats):
+            say(f"{size} {what}: turn {turn + 1} of {options.repeats}")
+            for contestant in contestants:
+                contestant.seconds.append(contestant.worker.run())
     for contestant in contestants:
         contestant.peak_mb = contestant.worker.stop()
     return {
         "model": size,
         "what": what,
         "threads": options.threads,
+        "competitors": options.busy,
         "contestants": {item.name: summary(item, contestants[0]) for item in contestants},
     }
 
@@ -134,10 +157,13 @@ def summary(item: Contestant, first: Contestant) -> dict[str, Any]:
 def table(result: dict[str, Any]) -> str:
     """Return one comparison as text."""
     step = "training step" if result["what"] == "train" else "energy + force + virial"
+    threads = f"{result['threads']} threads"
+    if result["competitors"]:
+        threads += f" beside {result['competitors']} busy processes"
     titles = ("median", "ratio", "min", "max", "peak MB", "set-up", "max dF")
     widths = (10, 10, 8, 8, 9, 9, 10)
     lines = [
-        f"{result['model']} DPA-2, 192 water atoms, float64, {result['threads']} threads: {step}",
+        f"{result['model']} DPA-2, 192 water atoms, float64, {threads}: {step}",
         " " * 14
         + "".join(f"{title:>{width}s}" for title, width in zip(titles, widths, strict=True)),
     ]

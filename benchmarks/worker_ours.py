@@ -24,8 +24,7 @@ def train(folder: Path) -> Step:
     from dpa2.model.build import build_model
     from dpa2.training.loss import EnergyLoss
     from dpa2.training.optimizer import build_optimizer
-    from dpa2.training.task import BatchBuilder, BatchStream, Task
-    from dpa2.training.train_state import all_parameters
+    from dpa2.training.task import BatchBuilder, BatchStream
     from schemas.check.input_file import check_file, checked
 
     config = checked(check_file(folder / "input.json"))
@@ -35,15 +34,15 @@ def train(folder: Path) -> Step:
     builder = BatchBuilder(model, loss)
     systems = open_systems(config.training.training_data.systems, config.model.type_map)
     stream = BatchStream(Sampler(systems, 1, seed=1, need=builder.needed), builder)
-    task = Task("Default", model, loss, stream)
     rate = config.learning_rate.start_lr
-    optimizer = build_optimizer(config.optimizer, all_parameters({task.name: task}), rate)
+    optimizer = build_optimizer(config.optimizer, list(model.named_parameters()), rate)
 
     def step() -> dict[str, Any]:
         batch = stream.next()
         stream.prefetch()
         optimizer.zero_grad(set_to_none=True)
-        result = task.compare(batch, rate, create_graph=True)
+        prediction = batch.predict(model, create_graph=True)
+        result = loss(prediction, batch.labels, batch.mask, rate)
         result.total.backward()
         optimizer.step()
         return {"loss": float(result.total.detach())}

@@ -96,22 +96,17 @@ class SharedHeads:
         self.num_dropped += graph.num_dropped
         fparam = tensors_to(self._first.device, frames.fparam)
         aparam = tensors_to(self._first.device, frames.aparam)
-        with torch.set_grad_enabled(forces):
-            descriptor_AD = self._first.atomic_descriptors(graph)
-            energies = {
-                name: model.atomic_energies(descriptor_AD, graph, fparam, aparam)
-                for name, model in self.models.items()
-            }
+        described = self._first.described(graph, gradient=forces)
+        made = {
+            name: model.energies(described, graph, fparam, aparam)
+            for name, model in self.models.items()
+        }
         if not forces:
             return {
-                name: HeadPrediction(_array(graph.padded(energy_A).sum(dim=1)), None)
-                for name, energy_A in energies.items()
+                name: HeadPrediction(_array(graph.padded(found.energy).sum(dim=1)), None)
+                for name, found in made.items()
             }
-        last = next(reversed(energies))
-        predictions = {
-            name: self.models[name].predict(energy_A, graph, retain_graph=name != last)
-            for name, energy_A in energies.items()
-        }
+        predictions = {name: self.models[name].predict(made[name], graph) for name in made}
         return {
             name: HeadPrediction(_array(found.energy), _array(found.force))
             for name, found in predictions.items()

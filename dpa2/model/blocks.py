@@ -16,6 +16,8 @@ from dpa2.model.cutoffs import Cutoffs
 # operators; a GPU has no such cache and wants few, large kernels that still fit its memory.
 BLOCK_ELEMENTS = 1 << 18
 BLOCK_ELEMENTS_ACCELERATOR = 1 << 25
+# Memory that graphs of one pass may take on a CPU; beyond it values are computed once more.
+KEPT_BYTES = 1 << 31
 # Atoms whose neighbour counts decide the size of the next block.
 LOOKAHEAD = 64
 
@@ -131,6 +133,19 @@ class BlockPlan(nn.Module):
             start = stop
         return blocks
 
+    @torch.jit.unused
+    def num_kept(self, blocks: List[NeighborBlock], num_layers: int) -> int:
+        """Return how many blocks may keep the graphs of one pass, of `num_layers` layers."""
+        left = _bytes_for_graphs(blocks[0].disp.device)
+        for index, block in enumerate(blocks):
+            repformer, pairs = block.width_repformer, block.width_repinit * self.pair_channels
+            # As measured: of a layer three tensors of pairs and two of pairs of neighbours.
+            layer = repformer * (2 * repformer * self.square_channels + 3 * self.pair_channels)
+            left -= 8 * (num_layers * layer + 2 * pairs) * (block.stop - block.start)
+            if left < 0:
+                return index
+        return len(blocks)
+
     def block(
         self, slots: Slots, start: int, stop: int, widths: Tuple[int, int, int]
     ) -> NeighborBlock:
@@ -182,6 +197,14 @@ class BlockPlan(nn.Module):
         # Equal blocks: no small one is left over at the end.
         num_blocks = max(1, int(round(remaining / size)))  # noqa: RUF046 - a float in TorchScript
         return (remaining + num_blocks - 1) // num_blocks
+
+
+def _bytes_for_graphs(device: torch.device) -> int:
+    """Return the memory that graphs may take: on a GPU half of what is free."""
+    if device.type != "cuda":
+        return KEPT_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // 2
 
 
 def pair_indices(

@@ -35,7 +35,6 @@ def differentiate(
     coord_MX: Tensor,
     center_NX: Optional[Tensor] = None,
     create_graph: bool = False,
-    retain_graph: bool = False,
 ) -> Derivatives:
     """Return forces and, if the positions of the centres are given, atomic virials.
 
@@ -48,21 +47,41 @@ def differentiate(
         center_NX: (N, 3) positions of the centres, to split the virial among atoms, which takes
             three more backward passes; None: it is not split.
         create_graph: Keep the forces differentiable, as the loss needs them.
-        retain_graph: Keep the graph of the energies for other gradients.
     """
     splits = center_NX is not None
-    gradient_EX = displacement_gradient(
-        energy_N, blocks, None, create_graph, retain_graph or splits
-    )
+    gradient_EX = displacement_gradient(energy_N, blocks, None, create_graph, splits)
+    moments: List[Tensor] = []
+    if center_NX is not None:
+        for axis in range(3):
+            weight_N = center_NX[:, axis]
+            keep = create_graph or axis < 2
+            moments.append(displacement_gradient(energy_N, blocks, weight_N, False, keep))
+    return derivatives(gradient_EX, moments, blocks, center_E, neighbor_E, coord_MX)
+
+
+def derivatives(
+    gradient_EX: Tensor,
+    moments: List[Tensor],
+    blocks: List[NeighborBlock],
+    center_E: Tensor,
+    neighbor_E: Tensor,
+    coord_MX: Tensor,
+) -> Derivatives:
+    """Return what follows from gradients with respect to displacements.
+
+    Args:
+        gradient_EX: (E, 3) of the energy, eV/Å.
+        moments: Three (E, 3), of sum_i x_ib e_i for b = x, y, z, to split the virial among atoms;
+            none: it is not split.
+        blocks: Whose slots these are.
+        center_E: Row of `coord_MX` that is the centre of each slot.
+        neighbor_E: Row of `coord_MX` that is the neighbour in each slot.
+        coord_MX: (M, 3) positions, Å.
+    """
     disp_EX = torch.cat([block.disp.detach().flatten(0, 1) for block in blocks])
     force_MX = forces(gradient_EX, center_E, neighbor_E, coord_MX.shape[0])
     virial_MXY: Optional[Tensor] = None
-    if center_NX is not None:
-        moments: List[Tensor] = []
-        for axis in range(3):
-            weight_N = center_NX[:, axis]
-            keep = retain_graph or create_graph or axis < 2
-            moments.append(displacement_gradient(energy_N, blocks, weight_N, False, keep))
+    if len(moments) > 0:
         virial_MXY = atomic_virials(
             gradient_EX.detach(), torch.stack(moments), disp_EX, coord_MX, center_E, neighbor_E
         )

@@ -7,7 +7,7 @@ docs/deepmd-format.md, 3.5; DPA-2 paper.
 #        E type-embedding width (tebd_dim)
 
 from collections.abc import Sequence
-from typing import Dict, List, Optional
+from typing import Dict, List, NamedTuple, Optional
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,22 @@ from dpa2.model.repformer import Repformer
 from dpa2.model.repinit import Repinit, ThreeBody
 from dpa2.model.type_embedding import TypeEmbedding
 from schemas.input.descriptor import Descriptor as DescriptorConfig
+
+
+class TypeTables(NamedTuple):
+    """What depends on types alone, a row each.
+
+    Attributes:
+        tebd: (T, E) type embeddings.
+        repinit: A row a pair of types, as `TypedEmbedding.table` makes it.
+        three_body: The same of the three-body part, or None.
+        added: (T, A) what types add to g1, or None.
+    """
+
+    tebd: Tensor
+    repinit: Tensor
+    three_body: Optional[Tensor]
+    added: Optional[Tensor]
 
 
 class Descriptor(nn.Module):
@@ -80,31 +96,41 @@ class Descriptor(nn.Module):
         if self.three_body is not None:
             self.three_body.refresh()
 
-    def initial_atoms(
-        self, blocks: List[NeighborBlock], disps: List[Tensor], tebd_TE: Tensor
-    ) -> Tensor:
-        """Return g1 before the repformer (N, A)."""
-        num_types = tebd_TE.shape[0]
-        table = self.repinit.embedding.table(tebd_TE)
-        table_three = table
+    def tables(self) -> TypeTables:
+        """Compute what depends on types alone."""
+        tebd_TE = self.type_embedding()
+        three_body_table: Optional[Tensor] = None
         three_body = self.three_body
         if three_body is not None:
-            table_three = three_body.embedding.table(tebd_TE)
-        parts: List[Tensor] = []
-        for i, block in enumerate(blocks):
-            g1 = self.repinit(block, disps[i], table, num_types)
-            if three_body is not None:
-                more = three_body(block, disps[i], table_three, num_types)
-                g1 = torch.cat([g1, more], dim=-1)
-            parts.append(g1)
-        g1_NA = torch.cat(parts)
+            three_body_table = three_body.embedding.table(tebd_TE)
+        added: Optional[Tensor] = None
+        type_map = self.type_map
+        if type_map is not None:
+            added = type_map(tebd_TE)
+        return TypeTables(tebd_TE, self.repinit.embedding.table(tebd_TE), three_body_table, added)
+
+    def initial_atoms(self, block: NeighborBlock, disp_NKX: Tensor, tables: TypeTables) -> Tensor:
+        """Return g1 of a block before the repformer (N, A)."""
+        num_types = tables.tebd.shape[0]
+        g1_NA = self.repinit(block, disp_NKX, tables.repinit, num_types)
+        three_body = self.three_body
+        if three_body is not None:
+            table = tables.three_body
+            assert table is not None
+            more = three_body(block, disp_NKX, table, num_types)
+            g1_NA = torch.cat([g1_NA, more], dim=-1)
         shape_map = self.shape_map
         if shape_map is not None:
             g1_NA = shape_map(g1_NA)
-        type_map = self.type_map
-        if type_map is not None:
-            types = torch.cat([block.types for block in blocks])
-            g1_NA = g1_NA + type_map(tebd_TE).index_select(0, types)
+        added = tables.added
+        if added is not None:
+            g1_NA = g1_NA + added.index_select(0, block.types)
+        return self.repformer.activation(g1_NA)
+
+    def with_types(self, g1_NA: Tensor, types_N: Tensor, tebd_TE: Tensor) -> Tensor:
+        """Return the descriptor (N, D) of the repformer's last g1."""
+        if self.concat_types:
+            return torch.cat([g1_NA, tebd_TE.index_select(0, types_N)], dim=-1)
         return g1_NA
 
     def forward(self, blocks: List[NeighborBlock], ghosts: Optional[Ghosts] = None) -> Tensor:
@@ -115,20 +141,22 @@ class Descriptor(nn.Module):
                 the rows of the table that `ghosts` completes.
             ghosts: Completes the table of features in parallel runs.
         """
-        tebd_TE = self.type_embedding()
+        tables = self.tables()
         repformer = self.repformer
-        disps = [block.disp.to(self.dtype) for block in blocks]
-        g1_NA = repformer.activation(self.initial_atoms(blocks, disps, tebd_TE))
+        initial: List[Tensor] = []
         geometries: List[PairGeometry] = []
         factors: List[Optional[AttentionFactors]] = []
         g2: List[Tensor] = []
         h2: List[Tensor] = []
-        for i, block in enumerate(blocks):
-            geometry, g2_NKP = repformer.start(block, disps[i])
+        for block in blocks:
+            disp_NKX = block.disp.to(self.dtype)
+            initial.append(self.initial_atoms(block, disp_NKX, tables))
+            geometry, g2_NKP = repformer.start(block, disp_NKX)
             geometries.append(geometry)
             factors.append(repformer.shared_factors(geometry))
             g2.append(g2_NKP)
             h2.append(geometry.h2)
+        g1_NA = torch.cat(initial)
         for layer in repformer.layers:
             folded = layer.fold()  # type: ignore[operator]
             table_MA = g1_NA if ghosts is None else exchange(g1_NA, ghosts)
@@ -152,7 +180,5 @@ class Descriptor(nn.Module):
                 g2[i] = g2_new
                 h2[i] = h2_new
             g1_NA = torch.cat(parts)
-        if self.concat_types:
-            types = torch.cat([block.types for block in blocks])
-            g1_NA = torch.cat([g1_NA, tebd_TE.index_select(0, types)], dim=-1)
-        return g1_NA
+        types_N = torch.cat([block.types for block in blocks])
+        return self.with_types(g1_NA, types_N, tables.tebd)

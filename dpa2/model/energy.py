@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpa2.model.blocks import BlockPlan
+from dpa2.model.blocks import BlockPlan, NeighborBlock
 from dpa2.model.cutoffs import Cutoffs
-from dpa2.model.derivatives import differentiate, virials
+from dpa2.model.derivatives import Derivatives, derivatives, differentiate, virials
 from dpa2.model.descriptor import Descriptor
 from dpa2.model.fitting import EnergyFitting
 from dpa2.model.graph import Graph, build_graph
 from dpa2.model.neighbors import PairFinder, pairs_within
+from dpa2.model.network_pass import DescriptorPass, EnergyPass
 from schemas.input.model import Model
 
 
@@ -158,84 +159,124 @@ class EnergyModel(nn.Module):
             graph: From `self.graph(...)`.
             fparam: (F, numb_fparam).
             aparam: (F, N, numb_aparam).
-            create_graph: Keep the result differentiable with respect to the parameters.
+            create_graph: Keep the result differentiable with respect to the parameters; without
+                the two below.
             atomic_virial: Also return atomic virials (three more backward passes).
             with_descriptor: Also return the descriptor.
         """
-        with torch.enable_grad():
-            descriptor_AD = self.atomic_descriptors(graph)
-            energy_A = self.atomic_energies(descriptor_AD, graph, fparam, aparam)
-        found = self.predict(
-            energy_A, graph, create_graph=create_graph, atomic_virial=atomic_virial
-        )
+        if create_graph:
+            assert not atomic_virial, "no loss compares atomic virials"
+            assert not with_descriptor, "no loss compares descriptors"
+            return self._trained(graph, fparam, aparam)
+        described = self.described(graph)
+        made = self.energies(described, graph, fparam, aparam)
+        found = self.predict(made, graph, atomic_virial=atomic_virial)
         if not with_descriptor:
             return found
-        return replace(found, descriptor=graph.padded(descriptor_AD.detach()))
+        return replace(found, descriptor=self._descriptors(described, graph))
 
-    def predict(
-        self,
-        energy_A: Tensor,
-        graph: Graph,
-        *,
-        create_graph: bool = False,
-        retain_graph: bool = False,
-        atomic_virial: bool = False,
-    ) -> Prediction:
-        """Return what follows from atomic energies (A,), eV, in processing order.
+    def described(self, graph: Graph, *, gradient: bool = True) -> DescriptorPass:
+        """Return a pass of the descriptor over a batch; `gradient`: forces are wanted of it."""
+        num_layers = len(self.descriptor.repformer.layers)
+        keep = self.plan().num_kept(graph.blocks, num_layers) if gradient else 0
+        return DescriptorPass(self.descriptor, graph.blocks, keep=keep)
+
+    def energies(
+        self, described: DescriptorPass, graph: Graph, fparam: Tensor | None, aparam: Tensor | None
+    ) -> EnergyPass:
+        """Return the atomic energies that this model's head makes of described atoms."""
+        fparam_A, aparam_A = _parameters_of_atoms(graph, fparam, aparam)
+
+        def head(g1_NC: Tensor, block: NeighborBlock) -> Tensor:
+            rows = slice(block.start, block.stop)
+            return self._atomic_energies(
+                self.descriptor.with_types(g1_NC, block.types, described.tables.tebd),
+                block.types,
+                None if fparam_A is None else fparam_A[rows],
+                None if aparam_A is None else aparam_A[rows],
+            )
+
+        return EnergyPass(described, head)
+
+    def predict(self, made: EnergyPass, graph: Graph, *, atomic_virial: bool = False) -> Prediction:
+        """Return what follows from atomic energies.
 
         Args:
-            energy_A: From `atomic_energies`.
+            made: From `energies`.
             graph: The batch.
-            create_graph: Keep the result differentiable with respect to the parameters.
-            retain_graph: Keep the graph of the energies, as another head on it needs.
             atomic_virial: Also return atomic virials (three more backward passes).
         """
+        weights = graph.coord.unbind(dim=1) if atomic_virial else ()
         center_E, neighbor_E = graph.pair_indices()
-        found = differentiate(
-            energy_A,
+        found = derivatives(
+            made.gradient(),
+            [made.gradient(weight_A) for weight_A in weights],
             graph.blocks,
             center_E,
             neighbor_E,
             graph.coord,
-            graph.coord if atomic_virial else None,
-            create_graph,
-            retain_graph,
         )
-        if not create_graph:
-            energy_A = energy_A.detach()
-        atom_energy_FN = graph.padded(energy_A)
-        frame_E = graph.frame[center_E]
-        return Prediction(
-            # In the atoms' own order, as deepmd-kit: an ulp here is a step of Adam elsewhere.
-            energy=atom_energy_FN.sum(dim=1),
-            force=graph.padded(found.force),
-            virial=virials(found.gradient, found.disp, frame_E, graph.num_frames),
-            atom_energy=atom_energy_FN,
-            atom_virial=None if found.atom_virial is None else graph.padded(found.atom_virial),
+        return _prediction(graph, made.energy, found, graph.frame[center_E])
+
+    def _trained(self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None) -> Prediction:
+        """Return a prediction that is differentiable with respect to the parameters."""
+        fparam_A, aparam_A = _parameters_of_atoms(graph, fparam, aparam)
+        with torch.enable_grad():
+            descriptor_AD = self.descriptor(graph.blocks)
+            energy_A = self._atomic_energies(descriptor_AD, graph.types, fparam_A, aparam_A)
+        center_E, neighbor_E = graph.pair_indices()
+        found = differentiate(
+            energy_A, graph.blocks, center_E, neighbor_E, graph.coord, create_graph=True
         )
+        return _prediction(graph, energy_A, found, graph.frame[center_E])
+
+    def _atomic_energies(
+        self,
+        descriptor_ND: Tensor,
+        types_N: Tensor,
+        fparam_N: Tensor | None,
+        aparam_N: Tensor | None,
+    ) -> Tensor:
+        energy_N: Tensor = self.fitting(
+            descriptor_ND.to(torch.float64), types_N, fparam_N, aparam_N
+        )
+        return (energy_N + self.out_bias[types_N]) * self.contributes_T[types_N]
 
     def describe(self, graph: Graph) -> Tensor:
-        """Return the descriptors (F, N, D) of a batch, without gradients."""
+        """Return the descriptors (F, N, D) of a batch."""
+        return self._descriptors(self.described(graph, gradient=False), graph)
+
+    def _descriptors(self, described: DescriptorPass, graph: Graph) -> Tensor:
         with torch.no_grad():
-            return graph.padded(self.atomic_descriptors(graph))
-
-    def atomic_descriptors(self, graph: Graph) -> Tensor:
-        """Return the descriptors (A, D), float64, in processing order."""
-        described: Tensor = self.descriptor(graph.blocks)
-        return described.to(torch.float64)
-
-    def atomic_energies(
-        self, descriptor_AD: Tensor, graph: Graph, fparam: Tensor | None, aparam: Tensor | None
-    ) -> Tensor:
-        """Return the atomic energies (A,), eV, that this model's head makes of descriptors."""
-        fparam_A = None if fparam is None else fparam[graph.frame]
-        aparam_A = None if aparam is None else aparam.flatten(0, 1)[graph.slot]
-        energy_A: Tensor = self.fitting(descriptor_AD, graph.types, fparam_A, aparam_A)
-        return (energy_A + self.out_bias[graph.types]) * self.contributes_T[graph.types]
+            types, tebd = graph.types, described.tables.tebd
+            descriptor_AD: Tensor = self.descriptor.with_types(described.g1, types, tebd)
+            return graph.padded(descriptor_AD.to(torch.float64))
 
     def extra_repr(self) -> str:
         """Return the element names, for `print(model)`."""
         return f"type_map={self.type_map}"
+
+
+def _parameters_of_atoms(
+    graph: Graph, fparam: Tensor | None, aparam: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return fparam (A, P) and aparam (A, Q) of every atom."""
+    return (
+        None if fparam is None else fparam[graph.frame],
+        None if aparam is None else aparam.flatten(0, 1)[graph.slot],
+    )
+
+
+def _prediction(graph: Graph, energy_A: Tensor, found: Derivatives, frame_E: Tensor) -> Prediction:
+    atom_energy_FN = graph.padded(energy_A)
+    return Prediction(
+        # In the atoms' own order, as deepmd-kit: an ulp here is a step of Adam elsewhere.
+        energy=atom_energy_FN.sum(dim=1),
+        force=graph.padded(found.force),
+        virial=virials(found.gradient, found.disp, frame_E, graph.num_frames),
+        atom_energy=atom_energy_FN,
+        atom_virial=None if found.atom_virial is None else graph.padded(found.atom_virial),
+    )
 
 
 def tensors_to(device: torch.device, array: NDArray[Any] | None) -> Tensor | None:

@@ -21,6 +21,7 @@ from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel, Prediction, tensors_to
 from dpa2.model.graph import Graph
 from dpa2.model.layers import mix
+from dpa2.model.workers import single_threaded
 from dpa2.training.loss import EnergyLoss, Labels, LossResult
 from dpa2.training.moments import input_widths
 from dpa2.training.statistics import resolve_auto_nsel
@@ -107,24 +108,6 @@ class BatchBuilder:
         return Batch(frames, graph, Labels(**values), mask, **inputs)
 
 
-def _single_threaded_worker() -> ThreadPoolExecutor:
-    """Return a thread whose torch operators use no further threads.
-
-    With a pool of its own, twice as many threads compute as there are cores, and then both pools
-    sleep between operators: training steps took twice the time.
-    """
-    worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
-    num_threads = torch.get_num_threads()
-    worker.submit(_use_one_thread).result()
-    torch.set_num_threads(num_threads)  # the default of threads still to come, which that changed
-    return worker
-
-
-def _use_one_thread() -> None:
-    torch.set_num_threads(1)
-    torch.get_num_threads()  # a thread takes its number for good when first asked
-
-
 class BatchStream:
     """Batches of a sampler, the next one prepared in the background while the model works.
 
@@ -143,7 +126,7 @@ class BatchStream:
 
     @cached_property
     def _worker(self) -> ThreadPoolExecutor:
-        return _single_threaded_worker()
+        return single_threaded(1, "batches")
 
     def next(self) -> Batch:
         """Return the next batch."""

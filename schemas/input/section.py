@@ -54,7 +54,7 @@ class Section(BaseModel):
     and booleans never pass for numbers.
 
     A constraint that one value breaks alone is on its field; one between values is a rule
-    (`schemas.check.run_rules`), so that a fault in one key never hides another.
+    (`schemas.check.rule.run_rules`), so that a fault in one key never hides another.
     """
 
     model_config = ConfigDict(

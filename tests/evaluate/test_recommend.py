@@ -96,7 +96,7 @@ def test_heads_on_a_shared_descriptor_equal_deepmd_kit(groups, expected):
 def test_the_descriptor_is_computed_once_for_all_heads(groups, monkeypatch):
     descriptor = groups[0].models["pbe"].descriptor
     calls = []
-    handle = descriptor.register_forward_hook(lambda *_: calls.append(1))
+    handle = descriptor.type_embedding.register_forward_hook(lambda *_: calls.append(1))
     groups[0].evaluate(five_frames(groups[0].type_map), forces=True)
     handle.remove()
     assert len(calls) == 1

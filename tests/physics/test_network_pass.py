@@ -1,0 +1,90 @@
+"""Evaluation over blocks: with any number of workers, with and without kept graphs."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+
+from dpa2.model import blocks
+from dpa2.model.network_pass import DescriptorPass
+from tests.physics.conftest import close
+
+OPTIONS = {"atomic_virial": True, "with_descriptor": True}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 1)
+
+
+@pytest.fixture
+def threads():
+    """Set the number of threads; the test's own comes back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_results_do_not_depend_on_the_number_of_workers(drawn, threads):
+    system = drawn.system(num_frames=2, num_atoms=9)
+    threads(1)
+    alone = drawn.predict(system, **OPTIONS)
+    assert len(drawn.model.graph(system.coord, system.box, system.types).blocks) > 16
+    for workers in (2, 4):
+        threads(workers)
+        for name, values in drawn.predict(system, **OPTIONS).items():
+            np.testing.assert_array_equal(values, alone[name])
+
+
+@pytest.mark.parametrize("share", [0, 2], ids=["no graph", "half of the graphs"])
+def test_values_computed_once_more_give_the_same(drawn, monkeypatch, share):
+    system = drawn.system(num_frames=2, num_atoms=9)
+    expected = drawn.predict(system, **OPTIONS)
+
+    def num_kept(_, blocks, num_layers):
+        return len(blocks) // share if share else 0
+
+    monkeypatch.setattr(blocks.BlockPlan, "num_kept", num_kept)
+    for name, values in drawn.predict(system, **OPTIONS).items():
+        close(values, expected[name])
+
+
+def test_graphs_are_kept_as_far_as_memory_allows(drawn, monkeypatch):
+    system = drawn.system(num_atoms=9)
+    graph = drawn.model.graph(system.coord, system.box, system.types)
+    assert drawn.model.described(graph).keep == len(graph.blocks)
+    counts = []
+    for budget in (0, 10_000, 30_000, 1 << 31):
+        monkeypatch.setattr(blocks, "KEPT_BYTES", budget)
+        counts.append(drawn.model.described(graph).keep)
+    assert counts == sorted(counts)
+    assert counts[0] == 0
+    assert counts[-1] == len(graph.blocks)
+
+
+def test_it_is_what_training_differentiates(drawn):
+    system = drawn.system(num_frames=2)
+    found = drawn.predict(system)
+    for name, values in drawn.predict(system, create_graph=True).items():
+        close(found[name], values)
+
+
+def test_graphs_go_with_the_pass(drawn):
+    system = drawn.system()
+    graph = drawn.model.graph(system.coord, system.box, system.types)
+    gc.disable()
+    try:
+        described = DescriptorPass(drawn.model.descriptor, graph.blocks, keep=len(graph.blocks))
+        made = drawn.model.energies(described, graph, *parameters(drawn, system))
+        made.gradient()
+        gone = weakref.ref(described)
+        del described, made
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def parameters(drawn, system):
+    return torch.from_numpy(system.fparam), torch.from_numpy(system.aparam)
