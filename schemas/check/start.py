@@ -71,24 +71,25 @@ def _no_such_branch(start: Start, path: Path, asked: str) -> Finding:
 
 @rule("ZOO612", "a branch is chosen", scope="--finetune")
 def branch_is_chosen(run: RunStart) -> Iterator[Finding]:
-    """Refuse a choice that is left out: deepmd-kit then draws a random fitting net."""
+    """Warn of a choice that is left out: the fitting net is then a new one, as in deepmd-kit."""
     start = run.checkpoint
     listed = ", ".join(f"`{name}`" for name in list(start.branches)[:40])
     for target in filter(run.is_undecided, run.targets):
         if run.is_multitask:
             path: Path = ("model", "model_dict", target.name)
             message = (
-                f"branch `{target.name}` is not in {start.file}, nor does it say where it starts"
+                f"branch `{target.name}` is not in {start.file}, nor does it say where it starts: "
+                "its fitting net is random"
             )
             hint = f'write "finetune_head": one of {listed}, or "RANDOM" for a random fitting net'
-            yield fault(path, message, hint, at="key", for_deepmd="warning")
+            yield warning(path, message, hint, at="key")
         else:
             message = (
-                f"{start.file} has {len(start.branches)} branches and none is chosen: deepmd-kit "
-                "starts with a random fitting net, zoo finetune does not start"
+                f"{start.file} has {len(start.branches)} branches and none is chosen: "
+                "the fitting net is random, as in deepmd-kit"
             )
             hint = f"choose with --branch: {listed}, or RANDOM for a random fitting net"
-            yield fault(_BRANCH, message, hint, for_deepmd="warning")
+            yield warning(_BRANCH, message, hint)
 
 
 @rule("ZOO613", "finetune_head goes with --finetune", scope="start")

@@ -33,13 +33,17 @@ def test_deepmd_kits_spelling_gives_the_same_file(case_folder):
     assert TRAINED.read_bytes() == ("theirs" / TRAINED).read_bytes()
 
 
-def test_a_missing_branch_is_a_diagnostic(case_folder):
-    case_folder("copied")
+def test_without_a_branch_the_fitting_net_is_new_as_in_deepmd_kit(case_folder):
+    case_folder("copied", numb_steps=1)
     done = outcome("finetune", "input.json", "--model", MODEL)
-    assert done.exit_code == 1
+    assert done.exit_code == 0
     assert "ZOO612" in done.stderr
     assert "`pbe`, `scan`, `metal`" in done.stderr
-    assert not Path("out.json").exists()
+    words = ["--branch", "RANDOM", "--output-dir", "chosen"]
+    chosen = outcome("finetune", "input.json", "--model", MODEL, *words)
+    assert chosen.exit_code == 0
+    assert "ZOO612" not in chosen.stderr
+    assert TRAINED.read_bytes() == ("chosen" / TRAINED).read_bytes()
 
 
 def test_the_normalised_input_of_a_fine_tuning_restarts_it(case_folder):
