@@ -106,7 +106,11 @@ class SharedHeads:
                 name: HeadPrediction(_array(graph.padded(found.energy).sum(dim=1)), None)
                 for name, found in made.items()
             }
-        predictions = {name: self.models[name].predict(made[name], graph) for name in made}
+        last = next(reversed(made))
+        predictions = {
+            name: self.models[name].predict(found, graph, retain=name != last)
+            for name, found in made.items()
+        }
         return {
             name: HeadPrediction(_array(found.energy), _array(found.force))
             for name, found in predictions.items()

@@ -328,6 +328,7 @@ class NetworkEngine(Engine):
         # Parameters are constants here: otherwise autograd would keep what their gradients need.
         self.model = model.requires_grad_(False).eval()
 
+    @torch.inference_mode(mode=False)
     def evaluate(
         self,
         structures: Structures,

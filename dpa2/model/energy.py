@@ -198,19 +198,23 @@ class EnergyModel(nn.Module):
 
         return EnergyPass(described, head)
 
-    def predict(self, made: EnergyPass, graph: Graph, *, atomic_virial: bool = False) -> Prediction:
+    def predict(
+        self, made: EnergyPass, graph: Graph, *, atomic_virial: bool = False, retain: bool = False
+    ) -> Prediction:
         """Return what follows from atomic energies.
 
         Args:
             made: From `energies`.
             graph: The batch.
             atomic_virial: Also return atomic virials (three more backward passes).
+            retain: Keep the graphs of the descriptor, as another head on it needs.
         """
         weights = graph.coord.unbind(dim=1) if atomic_virial else ()
+        moments = [made.gradient(weight_A, retain=True) for weight_A in weights]
         center_E, neighbor_E = graph.pair_indices()
         found = derivatives(
-            made.gradient(),
-            [made.gradient(weight_A) for weight_A in weights],
+            made.gradient(retain=retain),
+            moments,
             graph.blocks,
             center_E,
             neighbor_E,

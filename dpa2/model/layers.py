@@ -5,7 +5,7 @@ docs/deepmd-format.md, 3.6, 3.12.
 
 import math
 from itertools import pairwise
-from typing import Any, Optional
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -77,43 +77,6 @@ def dtype_of(precision: str) -> torch.dtype:
     return PRECISIONS[name]
 
 
-class _Tanh(torch.autograd.Function):
-    """tanh x = 2 sigmoid(2 x) - 1, which torch computes four times as fast as its tanh.
-
-    It differs by at most three units of the last digit of 1.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        """Return tanh x."""
-        y = torch.sigmoid(x + x).mul_(2.0).sub_(1.0)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """Return gradient * (1 - y^2), differentiable."""
-        (y,) = ctx.saved_tensors
-        result: Tensor = torch.ops.aten.tanh_backward(gradient, y)
-        return result
-
-
-@torch.jit.unused
-def _fast_tanh(x: Tensor) -> Tensor:
-    result: Tensor = _Tanh.apply(x)  # type: ignore[no-untyped-call]
-    return result
-
-
-def tanh(x: Tensor) -> Tensor:
-    """Return tanh x, element by element."""
-    # Of float32, deepmd-kit's rounding; lower precisions would lose digits.
-    if x.dtype != torch.float64 or x.device.type != "cpu":
-        return torch.tanh(x)
-    if torch.jit.is_scripting():  # type: ignore[attr-defined]
-        return torch.sigmoid(x + x) * 2.0 - 1.0
-    return torch.tanh(x) if torch.compiler.is_compiling() else _fast_tanh(x)
-
-
 SILUT_DEFAULT_THRESHOLD = 3.0
 
 
@@ -148,7 +111,7 @@ class Activation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the activation of `x`, element by element."""
         if self.kind == "tanh":
-            return tanh(x)
+            return torch.tanh(x)
         if self.kind == "linear":
             return x
         if self.kind == "gelu":

@@ -11,17 +11,17 @@ workers. Training differentiates twice, and runs through `Descriptor.forward` in
 # Axes:  A all atoms, in processing order   N centre atoms of a block   K neighbour slots
 #        C atom channels (g1_dim)   E slots of all blocks
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from dpa2.model.attention import AttentionFactors, PairGeometry
 from dpa2.model.blocks import NeighborBlock
-from dpa2.model.descriptor import Descriptor
+from dpa2.model.descriptor import Descriptor, TypeTables
 from dpa2.model.repformer import FoldedWeights, RepformerLayer
-from dpa2.model.workers import for_each, num_workers
+from dpa2.model.workers import alone, for_each, num_workers
 
 # Blocks are dealt to workers in this many portions at most, and gradients of atoms are summed
 # portion by portion.
@@ -58,23 +58,28 @@ class Step:
             with torch.no_grad():
                 self.outputs = list(function(*inputs()))
 
-    def reverse(self, cotangents: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Return the gradients of sum(cotangent * output) with respect to the inputs; None is 0."""
+    def reverse(self, cotangents: Sequence[Tensor | None], *, retain: bool) -> list[Tensor | None]:
+        """Return the gradients of sum(cotangent * output) with respect to the inputs; None is 0.
+
+        Without `retain` a kept graph is given up.
+        """
         leaves, outputs = self._kept or self._with_graph()
+        retain = retain and self._kept is not None
         pairs = [
             (output, cotangent)
             for output, cotangent in zip(outputs, cotangents, strict=True)
             if cotangent is not None and output.requires_grad
         ]
-        return list(
-            torch.autograd.grad(
-                [output for output, _ in pairs],
-                leaves,
-                [cotangent for _, cotangent in pairs],
-                retain_graph=self._kept is not None,
-                allow_unused=True,
-            )
+        found = torch.autograd.grad(
+            [output for output, _ in pairs],
+            leaves,
+            [cotangent for _, cotangent in pairs],
+            retain_graph=retain,
+            allow_unused=True,
         )
+        if not retain:
+            self._kept = None
+        return list(found)
 
     def _with_graph(self) -> tuple[list[Tensor], Sequence[Tensor]]:
         """Return the inputs as leaves, and the outputs that they make."""
@@ -88,13 +93,17 @@ class Portions:
 
     Args:
         blocks: Consecutive blocks that cover all atoms.
+
+    Attributes:
+        blocks: As given.
+        workers: How many portions are taken at once.
     """
 
     def __init__(self, blocks: Sequence[NeighborBlock]) -> None:
         self.blocks = blocks
         count = min(PORTIONS, len(blocks))
         self._bounds = [len(blocks) * k // count for k in range(count + 1)]
-        self._workers = num_workers(blocks[0].disp.device)
+        self.workers = num_workers(blocks[0].disp.device)
 
     def for_each(self, work: Callable[[int, int], None]) -> None:
         """Call `work` with the number of every block and of its portion."""
@@ -103,21 +112,7 @@ class Portions:
             for index in range(self._bounds[portion], self._bounds[portion + 1]):
                 work(index, portion)
 
-        for_each(take, len(self._bounds) - 1, self._workers)
-
-    @contextmanager
-    def without_others(self) -> Iterator[None]:
-        """Keep the calling thread's own operators from using more threads.
-
-        Those would wait busily for more work, for a while, on the cores that workers need.
-        """
-        before = torch.get_num_threads()
-        if self._workers > 1:
-            torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        for_each(take, len(self._bounds) - 1, self.workers)
 
     def steps(self, make: Callable[[int], Step]) -> list[Step]:
         """Return the steps that `make` makes for the blocks, by their number."""
@@ -154,14 +149,17 @@ class DescriptorPass:
         # What of a block's geometry does not depend on displacements, after its first step.
         self._geometries: dict[int, PairGeometry] = {}
         self._layers: list[list[Step]] = []
-        with self.portions.without_others():
+        layers = cast("list[RepformerLayer]", list(descriptor.repformer.layers))
+
+        def constants() -> tuple[TypeTables, list[FoldedWeights]]:
             with torch.no_grad():
-                self.tables = descriptor.tables()
-            before = self._first = self.portions.steps(self._first_step)
-            self.g1 = torch.cat([step.outputs[0] for step in self._first])
-            for layer in descriptor.repformer.layers:
-                assert isinstance(layer, RepformerLayer)
-                before = self._evaluate_layer(layer, before)
+                return descriptor.tables(), [layer.fold() for layer in layers]
+
+        self.tables, all_folded = alone(constants, self.portions.workers)
+        before = self._first = self.portions.steps(self._first_step)
+        self.g1 = torch.cat([step.outputs[0] for step in self._first])
+        for layer, folded in zip(layers, all_folded, strict=True):
+            before = self._evaluate_layer(layer, folded, before)
 
     def _first_step(self, index: int) -> Step:
         """Return the step from displacements to g1, g2, h2, switch and attention factors."""
@@ -181,11 +179,11 @@ class DescriptorPass:
 
         return Step(function, lambda: [block.disp], keep=keep)
 
-    def _evaluate_layer(self, layer: RepformerLayer, before: list[Step]) -> list[Step]:
+    def _evaluate_layer(
+        self, layer: RepformerLayer, folded: FoldedWeights, before: list[Step]
+    ) -> list[Step]:
         """Return the steps of a layer that follow those `before`, and put their atoms into g1."""
         g1_AC, repformer = self.g1, self._descriptor.repformer
-        with torch.no_grad():
-            folded: FoldedWeights = layer.fold()
 
         def make(index: int) -> Step:
             block, constants = self.blocks[index], self._geometries[index]
@@ -214,27 +212,31 @@ class DescriptorPass:
         self.g1 = torch.cat([step.outputs[0] for step in self._layers[-1]])
         return self._layers[-1]
 
-    def reverse(self, cotangent_AC: Tensor) -> Tensor:
-        """Return the gradient (E, 3) of sum(cotangent * g1) at the displacements of every slot."""
-        with self.portions.without_others():
-            # Cotangents of g2 and h2, and of the switch and the factors, which all layers use.
-            pairs: list[Sequence[Tensor | None]] = [[None, None] for _ in self.blocks]
-            fixed: list[Sequence[Tensor | None]] = [
-                [None for _ in step.outputs[3:]] for step in self._first
-            ]
-            for steps in reversed(self._layers):
-                cotangent_AC = self._reverse_layer(steps, cotangent_AC, pairs, fixed)
-            results: dict[int, Tensor] = {}
+    def reverse(self, cotangent_AC: Tensor, *, retain: bool) -> Tensor:
+        """Return the gradient (E, 3) of sum(cotangent * g1) at the displacements of every slot.
 
-            def work(index: int, _: int) -> None:
-                block = self.blocks[index]
-                (found,) = self._first[index].reverse(
-                    [_centers(cotangent_AC, block), *pairs[index], *fixed[index]]
-                )
-                results[index] = torch.zeros_like(block.disp) if found is None else found
+        Args:
+            cotangent_AC: (A, C).
+            retain: Keep the graphs for another gradient.
+        """
+        # Cotangents of g2 and h2, and of the switch and the factors, which all layers use.
+        pairs: list[Sequence[Tensor | None]] = [[None, None] for _ in self.blocks]
+        fixed: list[Sequence[Tensor | None]] = [
+            [None for _ in step.outputs[3:]] for step in self._first
+        ]
+        for steps in reversed(self._layers):
+            cotangent_AC = self._reverse_layer(steps, cotangent_AC, pairs, fixed, retain=retain)
+        results: dict[int, Tensor] = {}
 
-            self.portions.for_each(work)
-            return torch.cat([results[index].flatten(0, 1) for index in range(len(self.blocks))])
+        def work(index: int, _: int) -> None:
+            block = self.blocks[index]
+            (found,) = self._first[index].reverse(
+                [_centers(cotangent_AC, block), *pairs[index], *fixed[index]], retain=retain
+            )
+            results[index] = torch.zeros_like(block.disp) if found is None else found
+
+        self.portions.for_each(work)
+        return torch.cat([results[index].flatten(0, 1) for index in range(len(self.blocks))])
 
     def _reverse_layer(
         self,
@@ -242,6 +244,8 @@ class DescriptorPass:
         cotangent_AC: Tensor,
         pairs: list[Sequence[Tensor | None]],
         fixed: list[Sequence[Tensor | None]],
+        *,
+        retain: bool,
     ) -> Tensor:
         """Return the cotangent of g1 before a layer; replaces those of g2, h2, adds to the rest."""
         before_AC = torch.empty_like(cotangent_AC)
@@ -250,7 +254,7 @@ class DescriptorPass:
         def work(index: int, portion: int) -> None:
             block = self.blocks[index]
             own, others, *rest = steps[index].reverse(
-                [_centers(cotangent_AC, block), *pairs[index]]
+                [_centers(cotangent_AC, block), *pairs[index]], retain=retain
             )
             assert own is not None
             assert others is not None
@@ -290,15 +294,15 @@ class EnergyPass:
                 keep=index < described.keep,
             )
 
-        with described.portions.without_others():
-            self._steps = described.portions.steps(make)
-            self.energy = torch.cat([step.outputs[0] for step in self._steps])
+        self._steps = described.portions.steps(make)
+        self.energy = torch.cat([step.outputs[0] for step in self._steps])
 
-    def gradient(self, weight_A: Tensor | None = None) -> Tensor:
+    def gradient(self, weight_A: Tensor | None = None, *, retain: bool = False) -> Tensor:
         """Return d sum(weight * energy) / d displacement of every slot (E, 3), eV/Å.
 
         Args:
             weight_A: (A,) constants; None: ones.
+            retain: Keep the graphs for another gradient; without them it takes longer.
         """
         described = self._described
         weights_A = torch.ones_like(self.energy) if weight_A is None else weight_A
@@ -306,13 +310,12 @@ class EnergyPass:
 
         def work(index: int, _: int) -> None:
             block = described.blocks[index]
-            (found,) = self._steps[index].reverse([_centers(weights_A, block)])
+            (found,) = self._steps[index].reverse([_centers(weights_A, block)], retain=retain)
             assert found is not None
             _centers(cotangent_AC, block).copy_(found)
 
-        with described.portions.without_others():
-            described.portions.for_each(work)
-            return described.reverse(cotangent_AC)
+        described.portions.for_each(work)
+        return described.reverse(cotangent_AC, retain=retain)
 
 
 def _centers(values_AC: Tensor, block: NeighborBlock) -> Tensor:

@@ -7,11 +7,15 @@ thousands of small ones, which a second busy process on the machine makes wait.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Lock
+from typing import TypeVar
 
 import torch
 
+T = TypeVar("T")
+
 _pools: dict[int, ThreadPoolExecutor] = {}
+_making = Lock()
 
 
 def num_workers(device: torch.device) -> int:
@@ -34,11 +38,25 @@ def for_each(function: Callable[[int], None], count: int, workers: int) -> None:
         for index in range(count):
             function(index)
         return
-    if workers not in _pools:
-        _pools[workers] = single_threaded(workers, "blocks")
     # Results are fetched so that an exception of any call ends here.
-    for _ in _pools[workers].map(function, range(count)):
+    for _ in _pool(workers).map(function, range(count)):
         pass
+
+
+def alone(function: Callable[[], T], workers: int) -> T:
+    """Return what `function` returns, called on one of `workers` threads.
+
+    On the calling thread its operators could use more threads, which then wait busily for others,
+    for a while, on the cores that the workers need.
+    """
+    return function() if workers <= 1 else _pool(workers).submit(function).result()
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    with _making:
+        if workers not in _pools:
+            _pools[workers] = single_threaded(workers, "blocks")
+        return _pools[workers]
 
 
 def single_threaded(count: int, name: str) -> ThreadPoolExecutor:

@@ -118,7 +118,7 @@ def missing_file(path: Path) -> CheckpointError:
     return CheckpointError(f"{path} does not exist", hint=hint)
 
 
-GET_AGAIN = "the download failed; get the file again"
+GET_AGAIN = "the download or the copy failed; get the file again"
 USE_CHECKPOINT = "use a .pt file that deepmd-kit or `zoo train` wrote"
 _OTHER_FORMATS = (
     ((b"<!doctype", b"<html", b"<?xml", b"<head"), "a web page ({}), not a checkpoint", GET_AGAIN),
