@@ -248,7 +248,7 @@ class DescriptorPass:
         retain: bool,
     ) -> Tensor:
         """Return the cotangent of g1 before a layer; replaces those of g2, h2, adds to the rest."""
-        before_AC = torch.empty_like(cotangent_AC)
+        before_AC = torch.zeros_like(cotangent_AC)
         of_neighbors: dict[int, Tensor] = {}
 
         def work(index: int, portion: int) -> None:
@@ -256,13 +256,13 @@ class DescriptorPass:
             own, others, *rest = steps[index].reverse(
                 [_centers(cotangent_AC, block), *pairs[index]], retain=retain
             )
-            assert own is not None
-            assert others is not None
-            _centers(before_AC, block).copy_(own)
-            if portion not in of_neighbors:
-                of_neighbors[portion] = torch.zeros_like(cotangent_AC)
-            rows = block.neighbors[:, : block.width_repformer].flatten()
-            of_neighbors[portion].index_add_(0, rows, others.flatten(0, 1))
+            if own is not None:
+                _centers(before_AC, block).copy_(own)
+            if others is not None:
+                if portion not in of_neighbors:
+                    of_neighbors[portion] = torch.zeros_like(cotangent_AC)
+                rows = block.neighbors[:, : block.width_repformer].flatten()
+                of_neighbors[portion].index_add_(0, rows, others.flatten(0, 1))
             pairs[index] = rest[:2]
             fixed[index] = [_added(a, b) for a, b in zip(fixed[index], rest[2:], strict=True)]
 
@@ -306,13 +306,13 @@ class EnergyPass:
         """
         described = self._described
         weights_A = torch.ones_like(self.energy) if weight_A is None else weight_A
-        cotangent_AC = torch.empty_like(described.g1)
+        cotangent_AC = torch.zeros_like(described.g1)
 
         def work(index: int, _: int) -> None:
             block = described.blocks[index]
             (found,) = self._steps[index].reverse([_centers(weights_A, block)], retain=retain)
-            assert found is not None
-            _centers(cotangent_AC, block).copy_(found)
+            if found is not None:
+                _centers(cotangent_AC, block).copy_(found)
 
         described.portions.for_each(work)
         return described.reverse(cotangent_AC, retain=retain)

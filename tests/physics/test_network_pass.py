@@ -2,14 +2,17 @@
 
 import gc
 import weakref
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
 
 from dpa2.model import blocks
+from dpa2.model.build import build_model
 from dpa2.model.network_pass import DescriptorPass
-from tests.physics.conftest import close
+from schemas.input.model import parse_model
+from tests.physics.conftest import BASE, Drawn, close
 
 OPTIONS = {"atomic_virial": True, "with_descriptor": True}
 
@@ -68,6 +71,22 @@ def test_it_is_what_training_differentiates(drawn):
     system = drawn.system(num_frames=2)
     found = drawn.predict(system)
     for name, values in drawn.predict(system, create_graph=True).items():
+        close(found[name], values)
+
+
+def test_layers_need_not_look_at_their_neighbours():
+    """Without convolution, drrd and attention only pairs enter."""
+    section = deepcopy(BASE)
+    section["descriptor"]["repformer"] |= {
+        "nlayers": 2, "update_g1_has_conv": False, "update_g1_has_drrd": False,
+        "update_g1_has_attn": False, "update_g2_has_g1g1": False, "update_g1_has_grrg": True,
+    }  # fmt: skip
+    section["descriptor"]["seed"] = section["fitting_net"]["seed"] = 1
+    alone = Drawn(build_model(parse_model(section)), 1)
+    system = alone.system()
+    found = alone.predict(system)
+    assert np.abs(found["force"]).max() > 1e-6
+    for name, values in alone.predict(system, create_graph=True).items():
         close(found[name], values)
 
 
