@@ -34,7 +34,6 @@ def differentiate(
     neighbor_E: Tensor,
     coord_MX: Tensor,
     center_NX: Optional[Tensor] = None,
-    create_graph: bool = False,
 ) -> Derivatives:
     """Return forces and, if the positions of the centres are given, atomic virials.
 
@@ -46,16 +45,14 @@ def differentiate(
         coord_MX: (M, 3) positions, Å.
         center_NX: (N, 3) positions of the centres, to split the virial among atoms, which takes
             three more backward passes; None: it is not split.
-        create_graph: Keep the forces differentiable, as the loss needs them.
     """
     splits = center_NX is not None
-    gradient_EX = displacement_gradient(energy_N, blocks, None, create_graph, splits)
+    gradient_EX = displacement_gradient(energy_N, blocks, None, False, splits)
     moments: List[Tensor] = []
     if center_NX is not None:
         for axis in range(3):
             weight_N = center_NX[:, axis]
-            keep = create_graph or axis < 2
-            moments.append(displacement_gradient(energy_N, blocks, weight_N, False, keep))
+            moments.append(displacement_gradient(energy_N, blocks, weight_N, False, axis < 2))
     return derivatives(gradient_EX, moments, blocks, center_E, neighbor_E, coord_MX)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dpa2.model.blocks import BlockPlan, NeighborBlock
 from dpa2.model.cutoffs import Cutoffs
-from dpa2.model.derivatives import Derivatives, derivatives, differentiate, virials
+from dpa2.model.derivatives import Derivatives, derivatives, displacement_gradient, virials
 from dpa2.model.descriptor import Descriptor
 from dpa2.model.fitting import EnergyFitting
 from dpa2.model.graph import Graph, build_graph
@@ -228,10 +228,9 @@ class EnergyModel(nn.Module):
         with torch.enable_grad():
             descriptor_AD = self.descriptor(graph.blocks)
             energy_A = self._atomic_energies(descriptor_AD, graph.types, fparam_A, aparam_A)
+        gradient_EX = displacement_gradient(energy_A, graph.blocks, create_graph=True)
         center_E, neighbor_E = graph.pair_indices()
-        found = differentiate(
-            energy_A, graph.blocks, center_E, neighbor_E, graph.coord, create_graph=True
-        )
+        found = derivatives(gradient_EX, [], graph.blocks, center_E, neighbor_E, graph.coord)
         return _prediction(graph, energy_A, found, graph.frame[center_E])
 
     def _atomic_energies(
