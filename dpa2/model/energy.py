@@ -19,6 +19,7 @@ from dpa2.model.fitting import EnergyFitting
 from dpa2.model.graph import Graph, build_graph
 from dpa2.model.neighbors import PairFinder, pairs_within
 from dpa2.model.network_pass import DescriptorPass, EnergyPass
+from dpa2.model.workers import leading
 from schemas.input.model import Model
 
 
@@ -106,6 +107,7 @@ class EnergyModel(nn.Module):
             all_three_body_slots=three_body is not None and three_body.needs_empty_slots,
         )
 
+    @leading
     def graph(
         self,
         coord: NDArray[np.float64],
@@ -143,6 +145,7 @@ class EnergyModel(nn.Module):
         """Call after buffers of statistics were set: notes which closed forms they need."""
         self.descriptor.refresh()
 
+    @leading
     def forward(
         self,
         graph: Graph,
@@ -175,12 +178,14 @@ class EnergyModel(nn.Module):
             return found
         return replace(found, descriptor=self._descriptors(described, graph))
 
+    @leading
     def described(self, graph: Graph, *, gradient: bool = True) -> DescriptorPass:
         """Return a pass of the descriptor over a batch; `gradient`: forces are wanted of it."""
         num_layers = len(self.descriptor.repformer.layers)
         keep = self.plan().num_kept(graph.blocks, num_layers) if gradient else 0
         return DescriptorPass(self.descriptor, graph.blocks, keep=keep)
 
+    @leading
     def energies(
         self, described: DescriptorPass, graph: Graph, fparam: Tensor | None, aparam: Tensor | None
     ) -> EnergyPass:
@@ -198,6 +203,7 @@ class EnergyModel(nn.Module):
 
         return EnergyPass(described, head)
 
+    @leading
     def predict(
         self, made: EnergyPass, graph: Graph, *, atomic_virial: bool = False, retain: bool = False
     ) -> Prediction:
@@ -245,6 +251,7 @@ class EnergyModel(nn.Module):
         )
         return (energy_N + self.out_bias[types_N]) * self.contributes_T[types_N]
 
+    @leading
     def describe(self, graph: Graph) -> Tensor:
         """Return the descriptors (F, N, D) of a batch."""
         return self._descriptors(self.described(graph, gradient=False), graph)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from dpa2.model.attention import AttentionFactors, PairGeometry
 from dpa2.model.blocks import NeighborBlock
-from dpa2.model.descriptor import Descriptor, TypeTables
+from dpa2.model.descriptor import Descriptor
 from dpa2.model.repformer import FoldedWeights, RepformerLayer
-from dpa2.model.workers import alone, for_each, num_workers
+from dpa2.model.workers import for_each
 
 # Blocks are dealt to workers in this many portions at most, and gradients of atoms are summed
 # portion by portion.
@@ -96,14 +96,12 @@ class Portions:
 
     Attributes:
         blocks: As given.
-        workers: How many portions are taken at once.
     """
 
     def __init__(self, blocks: Sequence[NeighborBlock]) -> None:
         self.blocks = blocks
         count = min(PORTIONS, len(blocks))
         self._bounds = [len(blocks) * k // count for k in range(count + 1)]
-        self.workers = num_workers(blocks[0].disp.device)
 
     def for_each(self, work: Callable[[int, int], None]) -> None:
         """Call `work` with the number of every block and of its portion."""
@@ -112,7 +110,7 @@ class Portions:
             for index in range(self._bounds[portion], self._bounds[portion + 1]):
                 work(index, portion)
 
-        for_each(take, len(self._bounds) - 1, self.workers)
+        for_each(take, len(self._bounds) - 1)
 
     def steps(self, make: Callable[[int], Step]) -> list[Step]:
         """Return the steps that `make` makes for the blocks, by their number."""
@@ -151,11 +149,9 @@ class DescriptorPass:
         self._layers: list[list[Step]] = []
         layers = cast("list[RepformerLayer]", list(descriptor.repformer.layers))
 
-        def constants() -> tuple[TypeTables, list[FoldedWeights]]:
-            with torch.no_grad():
-                return descriptor.tables(), [layer.fold() for layer in layers]
-
-        self.tables, all_folded = alone(constants, self.portions.workers)
+        with torch.no_grad():
+            self.tables = descriptor.tables()
+            all_folded = [layer.fold() for layer in layers]
         before = self._first = self.portions.steps(self._first_step)
         self.g1 = torch.cat([step.outputs[0] for step in self._first])
         for layer, folded in zip(layers, all_folded, strict=True):

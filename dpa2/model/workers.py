@@ -6,50 +6,81 @@ thousands of small ones, which a second busy process on the machine makes wait.
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Lock
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import wraps
+from threading import Barrier, Lock, local
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Owner = TypeVar("Owner", bound="OnDevice")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _making = Lock()
+_thread = local()
 
 
-def num_workers(device: torch.device) -> int:
-    """Return how many blocks run side by side on `device`: 1 on a GPU.
+class OnDevice(Protocol):
+    """What has a device, such as a model."""
 
-    On a CPU it is the number of torch's intra-operator threads in the calling thread, so that
-    `OMP_NUM_THREADS` and `torch.set_num_threads` say it.
+    @property
+    def device(self) -> torch.device:
+        """Where it lives."""
+
+
+def leading(
+    method: Callable[Concatenate[Owner, P], T],
+) -> Callable[Concatenate[Owner, P], T]:
+    """Make a method run on a worker that shares with others what it gives to `for_each`.
+
+    There are as many workers on a CPU as torch has intra-operator threads in the calling thread, so
+    that `OMP_NUM_THREADS` and `torch.set_num_threads` say it; none on a GPU. Operators of the
+    calling thread itself would use more threads, which then wait busily for others, for a while, on
+    the cores that the workers need.
     """
-    return torch.get_num_threads() if device.type == "cpu" else 1
+
+    @wraps(method)
+    def called(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
+        if workers <= 1:
+            return method(self, *args, **kwargs)
+
+        def lead() -> T:
+            _thread.workers = workers
+            try:
+                return method(self, *args, **kwargs)
+            finally:
+                _thread.workers = 1
+
+        return _pool(workers).submit(lead).result()
+
+    return called
 
 
-def for_each(function: Callable[[int], None], count: int, workers: int) -> None:
-    """Call `function` with 0 .. count - 1, on `workers` threads at a time.
+def for_each(function: Callable[[int], None], count: int) -> None:
+    """Call `function` with count - 1 .. 0, on all workers side by side if the caller leads them.
 
     Raises:
-        Exception: The first one that a call raised.
+        Exception: One that a call raised.
     """
-    workers = min(workers, count)
-    if workers <= 1:
-        for index in range(count):
+    left = iter(range(count - 1, -1, -1))
+
+    def take() -> None:
+        for index in left:
             function(index)
-        return
-    # Results are fetched so that an exception of any call ends here.
-    for _ in _pool(workers).map(function, range(count)):
-        pass
 
-
-def alone(function: Callable[[], T], workers: int) -> T:
-    """Return what `function` returns, called on one of `workers` threads.
-
-    On the calling thread its operators could use more threads, which then wait busily for others,
-    for a while, on the cores that the workers need.
-    """
-    return function() if workers <= 1 else _pool(workers).submit(function).result()
+    workers = min(getattr(_thread, "workers", 1), count)
+    others = [_pool(_thread.workers).submit(take) for _ in range(workers - 1)]
+    try:
+        take()
+    finally:
+        # Those that have not begun, because others lead on their threads, have nothing to do.
+        started = [other for other in others if not other.cancel()]
+        wait(started)
+    for other in started:
+        other.result()
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:

@@ -1,18 +1,29 @@
 """Worker threads leave the number of threads that callers compute with alone."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from dpa2.model.workers import alone, for_each, single_threaded
+from dpa2.model.workers import for_each, leading, single_threaded
+
+
+class Owner:
+    """Calls functions on a worker."""
+
+    device = torch.device("cpu")
+
+    @leading
+    def call(self, function, *args):
+        """Return what `function` returns."""
+        return function(*args)
 
 
 @pytest.fixture
-def two_threads():
+def threads():
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
+    yield torch.set_num_threads
     torch.set_num_threads(before)
 
 
@@ -24,38 +35,60 @@ def seen_by_a_new_thread():
     return seen[0]
 
 
-@pytest.mark.usefixtures("two_threads")
-def test_workers_have_one_thread_each_and_others_keep_theirs():
+def test_workers_have_one_thread_each_and_others_keep_theirs(threads):
+    threads(2)
     seen = []
-    for_each(lambda _: seen.append((torch.get_num_threads(), seen_by_a_new_thread())), 6, 3)
+    Owner().call(
+        for_each, lambda _: seen.append((torch.get_num_threads(), seen_by_a_new_thread())), 6
+    )
     assert seen == [(1, 2)] * 6
-    assert alone(torch.get_num_threads, 3) == 1
     assert torch.get_num_threads() == seen_by_a_new_thread() == 2
 
 
-@pytest.mark.usefixtures("two_threads")
-def test_a_pool_is_made_once_for_callers_at_the_same_time():
-    threads = set()
-    callers = [
-        threading.Thread(
-            target=for_each, args=(lambda _: threads.add(threading.get_ident()), 40, 5)
-        )
-        for _ in range(6)
-    ]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    assert len(threads) <= 5
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_as_many_share_the_work_as_the_caller_has_threads(threads, workers):
+    threads(workers)
+    meet = threading.Barrier(workers)
+    taken = []
+
+    def take(index):
+        taken.append(index)
+        meet.wait(timeout=20)
+
+    Owner().call(for_each, take, 2 * workers)
+    assert sorted(taken) == list(range(2 * workers))
 
 
-def test_the_first_exception_of_a_worker_is_raised():
-    with pytest.raises(MemoryError, match="block 3"):
-        for_each(fail, 8, 2)
+def test_a_led_method_may_call_another(threads):
+    threads(3)
+    owner, taken = Owner(), []
+    owner.call(owner.call, for_each, taken.append, 4)
+    assert sorted(taken) == [0, 1, 2, 3]
+
+
+def test_callers_at_the_same_time_do_not_wait_for_each_other(threads):
+    """More of them than workers: those of which no worker is free do all their work themselves."""
+    threads(2)
+
+    def evaluate(_):
+        torch.set_num_threads(2)
+        taken = []
+        Owner().call(for_each, taken.append, 40)
+        return sorted(taken) == list(range(40))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(evaluate, range(60)))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_exception_of_a_worker_is_raised(threads, workers):
+    threads(workers)
+    with pytest.raises(MemoryError, match="block"):
+        Owner().call(for_each, fail, 8)
 
 
 def fail(index):
-    if index >= 3:
+    if index < 5:
         raise MemoryError(f"block {index}")
 
 
