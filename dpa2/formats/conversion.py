@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from dpa2.formats.compressed import is_compressed
 from dpa2.formats.table import Report, format_of, silent
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
@@ -209,6 +210,12 @@ def _rewritten(
 ) -> Converted:
     reader, writer = format_of(source), format_of(target, to_write=True)
     portable = reader.read(source, branch)
+    if is_compressed(portable.model) and writer.name != ".pth":
+        raise ConversionError(
+            f"{source} is compressed: its embedding network is a table, for which {writer.name} "
+            "files have no place",
+            hint="convert the model that it was made from, or write a .pth file",
+        )
     if dtype is not None:
         portable = in_precision(portable, dtype)
     model = portable.model

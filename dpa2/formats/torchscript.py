@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa2.data.frames import each_frame
+from dpa2.formats.checkpoint import NetworkEngine
+from dpa2.formats.compressed import attach_table, has_table, take_table
 from dpa2.formats.conversion import PortableModel, refuse_branch
-from dpa2.formats.engine import LowerEngine, LowerInput, array_of, count_dropped
+from dpa2.formats.engine import Engine, LowerEngine, LowerInput, array_of, count_dropped
 from dpa2.formats.facts import Facts, facts_of
 from dpa2.formats.structures import Evaluation, Structures
 from dpa2.formats.table import Report
@@ -116,7 +118,10 @@ def read(path: Path, branch: str | None) -> PortableModel:
     """Read a frozen model."""
     refuse_branch(path, branch)
     section, state, history = read_torchscript(path)
-    return PortableModel(model_from_state(section, state, path), section, path, history=history)
+    table = take_table(state)
+    model = model_from_state(section, state, path)
+    attach_table(model, table)
+    return PortableModel(model, section, path, history=history)
 
 
 def script(model: EnergyModel, model_params: dict[str, Any]) -> torch.jit.ScriptModule:
@@ -279,8 +284,11 @@ def _running(what: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def run(path: Path, device: torch.device) -> TorchScriptEngine:
+def run(path: Path, device: torch.device) -> Engine:
     """Load a frozen model. TorchScript runs the code in it: only open files that you trust.
+
+    The program of a model that deepmd-kit compressed needs deepmd-kit's C++ operators; its network
+    is rebuilt from the numbers in the file.
 
     Raises:
         CheckpointError: If the file needs code that is not here, is damaged, or is no energy model.
@@ -291,7 +299,9 @@ def run(path: Path, device: torch.device) -> TorchScriptEngine:
         with warnings.catch_warnings():
             # torch deprecates TorchScript, which is still what deepmd-kit and LAMMPS load.
             warnings.simplefilter("ignore", DeprecationWarning)
-            module = torch.jit.load(os.fspath(path), map_location=device)  # type: ignore[no-untyped-call]
+            # Our programs say where they come from; deepmd-kit's do not.
+            said: dict[str, Any] = {HISTORY_FILE: ""}
+            module = torch.jit.load(os.fspath(path), map_location=device, _extra_files=said)  # type: ignore[no-untyped-call]
     except (RuntimeError, torch.jit.Error) as error:
         if "Unknown builtin op" in str(error) or "unknown type name" in str(error):
             raise CheckpointError(
@@ -319,5 +329,8 @@ def run(path: Path, device: torch.device) -> TorchScriptEngine:
     if beyond:
         kind = "a spin model" if "spin" in beyond else "a model of another kind"
         raise CheckpointError(f"{path}: {kind}, which needs {', '.join(beyond)}", hint=OURS)
+    if not said[HISTORY_FILE] and has_table(module.state_dict()):
+        portable = read(path, None)
+        return NetworkEngine(portable.model.to(device), portable.model_params)
     with _running(path):
         return TorchScriptEngine(module.eval(), device)

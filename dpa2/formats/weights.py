@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dpa2.formats.compressed import table_tensors
 from dpa2.model.build import build_model
 from dpa2.model.energy import EnergyModel
 from schemas.base.errors import CheckpointError
@@ -40,11 +41,12 @@ def to_deepmd_state(
             parts then share storage in the file.
     """
     known = {} if known is None else known
-    held = held_tensors(model)
+    held, tables = held_tensors(model), table_tensors(model)
     state: OrderedDict[str, Tensor] = OrderedDict()
     for weight in weights(model.config):
         if weight.is_empty:
-            state[weight.name] = torch.zeros(0, dtype=model.descriptor.dtype)
+            empty = torch.zeros(0, dtype=model.descriptor.dtype)
+            state[weight.name] = tables.get(weight.name, empty).cpu()
             continue
         tensor = held[weight.place]
         if id(tensor) not in known:

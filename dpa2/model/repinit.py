@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dpa2.model.blocks import NeighborBlock, filled, kept
 from dpa2.model.cutoffs import capacity
+from dpa2.model.embedding_table import EmbeddingTable
 from dpa2.model.environment import EnvironmentStatistics, environment_matrix
 from dpa2.model.layers import EmbeddingNetwork, descend, dtype_of
 from schemas.input.descriptor import Descriptor
@@ -57,6 +58,8 @@ class TypedEmbedding(nn.Module):
         if self.strip:
             self.type_network = network(num_types_in, 2)
         self.by_tables = self.network.splits_first_layer()
+        # Of a compressed model: evaluated instead of `network`, which has one input then.
+        self.lookup: Optional[EmbeddingTable] = None
 
     def table(self, tebd_TC: Tensor) -> Tensor:
         """Return what types contribute, one row per ordered type pair a * T + b.
@@ -84,7 +87,11 @@ class TypedEmbedding(nn.Module):
             switch_R: (R,) weight of tau in strip mode; None leaves tau as it is.
         """
         if self.strip:
-            s_RC = self.network.from_first_sum(scalar_R, self.network.first_bias())
+            lookup = self.lookup
+            if lookup is None:
+                s_RC = self.network.from_first_sum(scalar_R, self.network.first_bias())
+            else:
+                s_RC = lookup(scalar_R)
             tau_RC = rows_RC if switch_R is None else rows_RC * switch_R.unsqueeze(-1)
             return torch.addcmul(s_RC, s_RC, tau_RC)
         if self.by_tables:
