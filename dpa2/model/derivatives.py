@@ -1,4 +1,4 @@
-"""Forces and virials from the gradient with respect to displacements; the only caller of grad."""
+"""Forces and virials from the gradient with respect to displacements."""
 
 # Axes:  F frames   N atoms (all frames, in processing order)   E pairs (all slots of all blocks)
 #        X, Y = x, y, z

@@ -3,7 +3,9 @@
 # Axes:  F frames   N atoms per frame (padded)   A real atoms of all frames   E slots of all blocks
 #        X, Y = x, y, z
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from dpa2.model.descriptor import Descriptor
 from dpa2.model.fitting import EnergyFitting
 from dpa2.model.graph import Graph, build_graph
 from dpa2.model.neighbors import PairFinder, pairs_within
-from dpa2.model.network_pass import DescriptorPass, EnergyPass
-from dpa2.model.workers import leading
+from dpa2.model.network_pass import DescriptorPass, EnergyPass, Gradients, Head
+from dpa2.model.trained_pass import EnergyAndGradient, TrainedDescriptorPass, TrainedEnergyPass
+from dpa2.model.workers import leading, num_workers
 from schemas.input.model import Model
 
 
@@ -145,7 +148,6 @@ class EnergyModel(nn.Module):
         """Call after buffers of statistics were set: notes which closed forms they need."""
         self.descriptor.refresh()
 
-    @leading
     def forward(
         self,
         graph: Graph,
@@ -171,6 +173,17 @@ class EnergyModel(nn.Module):
             assert not atomic_virial, "no loss compares atomic virials"
             assert not with_descriptor, "no loss compares descriptors"
             return self._trained(graph, fparam, aparam)
+        return self._evaluated(graph, fparam, aparam, atomic_virial, with_descriptor)
+
+    @leading
+    def _evaluated(
+        self,
+        graph: Graph,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+        atomic_virial: bool,
+        with_descriptor: bool,
+    ) -> Prediction:
         described = self.described(graph)
         made = self.energies(described, graph, fparam, aparam)
         found = self.predict(made, graph, atomic_virial=atomic_virial)
@@ -181,8 +194,7 @@ class EnergyModel(nn.Module):
     @leading
     def described(self, graph: Graph, *, gradient: bool = True) -> DescriptorPass:
         """Return a pass of the descriptor over a batch; `gradient`: forces are wanted of it."""
-        num_layers = len(self.descriptor.repformer.layers)
-        keep = self.plan().num_kept(graph.blocks, num_layers) if gradient else 0
+        keep = self._num_kept(graph) if gradient else 0
         return DescriptorPass(self.descriptor, graph.blocks, keep=keep)
 
     @leading
@@ -190,18 +202,37 @@ class EnergyModel(nn.Module):
         self, described: DescriptorPass, graph: Graph, fparam: Tensor | None, aparam: Tensor | None
     ) -> EnergyPass:
         """Return the atomic energies that this model's head makes of described atoms."""
-        fparam_A, aparam_A = _parameters_of_atoms(graph, fparam, aparam)
+        return EnergyPass(described, self._head(described.tables.tebd, graph, fparam, aparam))
+
+    def _head(
+        self, tebd_TE: Tensor, graph: Graph, fparam: Tensor | None, aparam: Tensor | None
+    ) -> Head:
+        """Return what makes energies of the features of a block's atoms."""
 
         def head(g1_NC: Tensor, block: NeighborBlock) -> Tensor:
+            descriptor_ND = self.descriptor.with_types(g1_NC, block.types, tebd_TE)
             rows = slice(block.start, block.stop)
-            return self._atomic_energies(
-                self.descriptor.with_types(g1_NC, block.types, described.tables.tebd),
-                block.types,
-                None if fparam_A is None else fparam_A[rows],
-                None if aparam_A is None else aparam_A[rows],
-            )
+            return self._atomic_energies(descriptor_ND, rows, graph, fparam, aparam)
 
-        return EnergyPass(described, head)
+        return head
+
+    def _atomic_energies(
+        self,
+        descriptor_ND: Tensor,
+        rows: slice,
+        graph: Graph,
+        fparam: Tensor | None,
+        aparam: Tensor | None,
+    ) -> Tensor:
+        """Return the energies (N,), eV, of the atoms `rows`."""
+        types_N = graph.types[rows]
+        energy_N: Tensor = self.fitting(
+            descriptor_ND.to(torch.float64),
+            types_N,
+            None if fparam is None else fparam[graph.frame[rows]],
+            None if aparam is None else aparam.flatten(0, 1)[graph.slot[rows]],
+        )
+        return (energy_N + self.out_bias[types_N]) * self.contributes_T[types_N]
 
     @leading
     def predict(
@@ -230,26 +261,52 @@ class EnergyModel(nn.Module):
 
     def _trained(self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None) -> Prediction:
         """Return a prediction that is differentiable with respect to the parameters."""
-        fparam_A, aparam_A = _parameters_of_atoms(graph, fparam, aparam)
-        with torch.enable_grad():
-            descriptor_AD = self.descriptor(graph.blocks)
-            energy_A = self._atomic_energies(descriptor_AD, graph.types, fparam_A, aparam_A)
-        gradient_EX = displacement_gradient(energy_A, graph.blocks, create_graph=True)
+        keep = self._num_kept(graph, trained=True)
+        if num_workers(self.device) == 1 and keep == len(graph.blocks):
+            energy_A, gradient_EX = self._in_one_graph(graph, fparam, aparam)
+        else:
+            made, gradient_EX = self._trained_pass(graph, fparam, aparam, keep)
+            parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+            energy_A, gradient_EX = EnergyAndGradient.apply(  # type: ignore[no-untyped-call]
+                partial(self._differentiate, made), made.energy, gradient_EX, *parameters
+            )
         center_E, neighbor_E = graph.pair_indices()
         found = derivatives(gradient_EX, [], graph.blocks, center_E, neighbor_E, graph.coord)
         return _prediction(graph, energy_A, found, graph.frame[center_E])
 
-    def _atomic_energies(
+    @leading
+    def _trained_pass(
+        self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None, keep: int
+    ) -> tuple[TrainedEnergyPass, Tensor]:
+        """Return a pass, and the gradient (E, 3) with respect to displacements."""
+        described = TrainedDescriptorPass(self.descriptor, graph.blocks, keep=keep)
+        head = self._head(described.tables.tebd, graph, fparam, aparam)
+        made = TrainedEnergyPass(described, head, self.fitting)
+        return made, made.gradient()
+
+    def _in_one_graph(
+        self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return energies (A,) and gradient (E, 3); a seventh less to compute than over blocks."""
+        with torch.enable_grad():
+            descriptor_AD = self.descriptor(graph.blocks)
+            energy_A = self._atomic_energies(descriptor_AD, slice(None), graph, fparam, aparam)
+        return energy_A, displacement_gradient(energy_A, graph.blocks, create_graph=True)
+
+    @leading
+    def _differentiate(
         self,
-        descriptor_ND: Tensor,
-        types_N: Tensor,
-        fparam_N: Tensor | None,
-        aparam_N: Tensor | None,
-    ) -> Tensor:
-        energy_N: Tensor = self.fitting(
-            descriptor_ND.to(torch.float64), types_N, fparam_N, aparam_N
-        )
-        return (energy_N + self.out_bias[types_N]) * self.contributes_T[types_N]
+        made: TrainedEnergyPass,
+        of_energy_A: Tensor,
+        of_gradient_EX: Tensor,
+        parameters: Sequence[Tensor],
+    ) -> Gradients:
+        return made.parameter_gradients(of_energy_A, of_gradient_EX, parameters)
+
+    def _num_kept(self, graph: Graph, *, trained: bool = False) -> int:
+        """Return how many blocks keep their graphs."""
+        num_layers = len(self.descriptor.repformer.layers)
+        return self.plan().num_kept(graph.blocks, num_layers, trained)
 
     @leading
     def describe(self, graph: Graph) -> Tensor:
@@ -265,16 +322,6 @@ class EnergyModel(nn.Module):
     def extra_repr(self) -> str:
         """Return the element names, for `print(model)`."""
         return f"type_map={self.type_map}"
-
-
-def _parameters_of_atoms(
-    graph: Graph, fparam: Tensor | None, aparam: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return fparam (A, P) and aparam (A, Q) of every atom."""
-    return (
-        None if fparam is None else fparam[graph.frame],
-        None if aparam is None else aparam.flatten(0, 1)[graph.slot],
-    )
 
 
 def _prediction(graph: Graph, energy_A: Tensor, found: Derivatives, frame_E: Tensor) -> Prediction:

@@ -5,7 +5,7 @@ of the repformer is one, and the head, which makes energies of features, is the 
 only between steps, where neighbours' features are gathered, so that worker threads take them side
 by side. A step keeps its graph, or computes its values once more when it is differentiated, so that
 memory is bounded. Sums over blocks have a fixed order: results do not depend on the number of
-workers. Training differentiates twice, and runs through `Descriptor.forward` instead.
+workers. `trained_pass` differentiates once more, for the gradients of parameters.
 """
 
 # Axes:  A all atoms, in processing order   N centre atoms of a block   K neighbour slots
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dpa2.model.attention import AttentionFactors, PairGeometry
 from dpa2.model.blocks import NeighborBlock
-from dpa2.model.descriptor import Descriptor
+from dpa2.model.descriptor import Descriptor, TypeTables
 from dpa2.model.repformer import FoldedWeights, RepformerLayer
 from dpa2.model.workers import for_each
 
@@ -29,6 +29,11 @@ PORTIONS = 16
 
 Head = Callable[[Tensor, NeighborBlock], Tensor]
 """Features (N, C) of a block's atoms to their energies (N,), eV."""
+
+Inputs = Callable[[], Sequence[Tensor]]
+Outputs = Callable[..., Sequence[Tensor]]
+Gradients = list[Tensor | None]
+"""Gradients with respect to several tensors; None is 0."""
 
 
 class Step:
@@ -43,8 +48,8 @@ class Step:
 
     def __init__(
         self,
-        function: Callable[..., Sequence[Tensor]],
-        inputs: Callable[[], Sequence[Tensor]],
+        function: Outputs,
+        inputs: Inputs,
         *,
         keep: bool,
     ) -> None:
@@ -58,28 +63,17 @@ class Step:
             with torch.no_grad():
                 self.outputs = list(function(*inputs()))
 
-    def reverse(self, cotangents: Sequence[Tensor | None], *, retain: bool) -> list[Tensor | None]:
-        """Return the gradients of sum(cotangent * output) with respect to the inputs; None is 0.
+    def reverse(self, cotangents: Sequence[Tensor | None], *, retain: bool) -> Gradients:
+        """Return the gradients of sum(cotangent * output) with respect to the inputs.
 
         Without `retain` a kept graph is given up.
         """
         leaves, outputs = self._kept or self._with_graph()
         retain = retain and self._kept is not None
-        pairs = [
-            (output, cotangent)
-            for output, cotangent in zip(outputs, cotangents, strict=True)
-            if cotangent is not None and output.requires_grad
-        ]
-        found = torch.autograd.grad(
-            [output for output, _ in pairs],
-            leaves,
-            [cotangent for _, cotangent in pairs],
-            retain_graph=retain,
-            allow_unused=True,
-        )
+        found = gradients(outputs, cotangents, leaves, retain_graph=retain)
         if not retain:
             self._kept = None
-        return list(found)
+        return found
 
     def _with_graph(self) -> tuple[list[Tensor], Sequence[Tensor]]:
         """Return the inputs as leaves, and the outputs that they make."""
@@ -102,6 +96,7 @@ class Portions:
         self.blocks = blocks
         count = min(PORTIONS, len(blocks))
         self._bounds = [len(blocks) * k // count for k in range(count + 1)]
+        self._owners: dict[int, int] = {}
 
     def for_each(self, work: Callable[[int, int], None]) -> None:
         """Call `work` with the number of every block and of its portion."""
@@ -110,7 +105,7 @@ class Portions:
             for index in range(self._bounds[portion], self._bounds[portion + 1]):
                 work(index, portion)
 
-        for_each(take, len(self._bounds) - 1)
+        for_each(take, len(self._bounds) - 1, self._owners)
 
     def steps(self, make: Callable[[int], Step]) -> list[Step]:
         """Return the steps that `make` makes for the blocks, by their number."""
@@ -121,6 +116,39 @@ class Portions:
 
         self.for_each(work)
         return [made[index] for index in range(len(self.blocks))]
+
+
+class AtomSum:
+    """A sum over blocks of what each adds to the features of its centres and of their neighbours.
+
+    Args:
+        blocks: All blocks.
+        like_AC: Has the shape and the type of the sum.
+    """
+
+    def __init__(self, blocks: Sequence[NeighborBlock], like_AC: Tensor) -> None:
+        self._blocks = blocks
+        self._own_AC = torch.zeros_like(like_AC)
+        self._of_neighbors: dict[int, Tensor] = {}
+
+    def add(
+        self, index: int, portion: int, own_NC: Tensor | None, others_NKC: Tensor | None
+    ) -> None:
+        """Add what a block adds to its centres and to its neighbours."""
+        block = self._blocks[index]
+        if own_NC is not None:
+            centers(self._own_AC, block).copy_(own_NC)
+        if others_NKC is not None:
+            if portion not in self._of_neighbors:
+                self._of_neighbors[portion] = torch.zeros_like(self._own_AC)
+            rows = block.neighbors[:, : block.width_repformer].flatten()
+            self._of_neighbors[portion].index_add_(0, rows, others_NKC.flatten(0, 1))
+
+    def total(self) -> Tensor:
+        """Return the sum (A, C), portion by portion."""
+        for portion in sorted(self._of_neighbors):
+            self._own_AC += self._of_neighbors[portion]
+        return self._own_AC
 
 
 class DescriptorPass:
@@ -147,15 +175,21 @@ class DescriptorPass:
         # What of a block's geometry does not depend on displacements, after its first step.
         self._geometries: dict[int, PairGeometry] = {}
         self._layers: list[list[Step]] = []
-        layers = cast("list[RepformerLayer]", list(descriptor.repformer.layers))
-
-        with torch.no_grad():
-            self.tables = descriptor.tables()
-            all_folded = [layer.fold() for layer in layers]
+        self.tables, self._folded = self._constants()
         before = self._first = self.portions.steps(self._first_step)
         self.g1 = torch.cat([step.outputs[0] for step in self._first])
-        for layer, folded in zip(layers, all_folded, strict=True):
-            before = self._evaluate_layer(layer, folded, before)
+        for k in range(len(self._folded)):
+            before = self._evaluate_layer(k, before)
+
+    def _constants(self) -> tuple[TypeTables, list[FoldedWeights]]:
+        """Return what all blocks share: what depends on types, and products of weights."""
+        with torch.no_grad():
+            layers = [layer.fold() for layer in layers_of(self._descriptor)]
+            return self._descriptor.tables(), layers
+
+    def _step(self, layer: int | None, function: Outputs, inputs: Inputs, *, keep: bool) -> Step:  # noqa: ARG002 - who needs it overrides this
+        """Return a step of a layer, or the first one."""
+        return Step(function, inputs, keep=keep)
 
     def _first_step(self, index: int) -> Step:
         """Return the step from displacements to g1, g2, h2, switch and attention factors."""
@@ -173,13 +207,12 @@ class DescriptorPass:
             factors = repformer.shared_factors(geometry) if keep else None
             return [g1_NC, g2_NKP, geometry.h2, geometry.weight, *(factors or ())]
 
-        return Step(function, lambda: [block.disp], keep=keep)
+        return self._step(None, function, lambda: [block.disp], keep=keep)
 
-    def _evaluate_layer(
-        self, layer: RepformerLayer, folded: FoldedWeights, before: list[Step]
-    ) -> list[Step]:
-        """Return the steps of a layer that follow those `before`, and put their atoms into g1."""
+    def _evaluate_layer(self, k: int, before: list[Step]) -> list[Step]:
+        """Return the steps of layer k that follow those `before`, and put their atoms into g1."""
         g1_AC, repformer = self.g1, self._descriptor.repformer
+        layer, folded = layers_of(self._descriptor)[k], self._folded[k]
 
         def make(index: int) -> Step:
             block, constants = self.blocks[index], self._geometries[index]
@@ -198,9 +231,10 @@ class DescriptorPass:
                 )
                 return found
 
-            return Step(
+            return self._step(
+                k,
                 function,
-                lambda: [_centers(g1_AC, block), _gathered(g1_AC, block), *others],
+                lambda: [centers(g1_AC, block), gathered(g1_AC, block), *others],
                 keep=index < self.keep,
             )
 
@@ -227,7 +261,7 @@ class DescriptorPass:
         def work(index: int, _: int) -> None:
             block = self.blocks[index]
             (found,) = self._first[index].reverse(
-                [_centers(cotangent_AC, block), *pairs[index], *fixed[index]], retain=retain
+                [centers(cotangent_AC, block), *pairs[index], *fixed[index]], retain=retain
             )
             results[index] = torch.zeros_like(block.disp) if found is None else found
 
@@ -244,28 +278,18 @@ class DescriptorPass:
         retain: bool,
     ) -> Tensor:
         """Return the cotangent of g1 before a layer; replaces those of g2, h2, adds to the rest."""
-        before_AC = torch.zeros_like(cotangent_AC)
-        of_neighbors: dict[int, Tensor] = {}
+        total = AtomSum(self.blocks, cotangent_AC)
 
         def work(index: int, portion: int) -> None:
-            block = self.blocks[index]
             own, others, *rest = steps[index].reverse(
-                [_centers(cotangent_AC, block), *pairs[index]], retain=retain
+                [centers(cotangent_AC, self.blocks[index]), *pairs[index]], retain=retain
             )
-            if own is not None:
-                _centers(before_AC, block).copy_(own)
-            if others is not None:
-                if portion not in of_neighbors:
-                    of_neighbors[portion] = torch.zeros_like(cotangent_AC)
-                rows = block.neighbors[:, : block.width_repformer].flatten()
-                of_neighbors[portion].index_add_(0, rows, others.flatten(0, 1))
+            total.add(index, portion, own, others)
             pairs[index] = rest[:2]
-            fixed[index] = [_added(a, b) for a, b in zip(fixed[index], rest[2:], strict=True)]
+            fixed[index] = [added(a, b) for a, b in zip(fixed[index], rest[2:], strict=True)]
 
         self.portions.for_each(work)
-        for portion in sorted(of_neighbors):
-            before_AC += of_neighbors[portion]
-        return before_AC
+        return total.total()
 
 
 class EnergyPass:
@@ -284,14 +308,17 @@ class EnergyPass:
 
         def make(index: int) -> Step:
             block = described.blocks[index]
-            return Step(
+            return self._step(
                 lambda g1_NC: [head(g1_NC, block)],
-                lambda: [_centers(described.g1, block)],
+                lambda: [centers(described.g1, block)],
                 keep=index < described.keep,
             )
 
         self._steps = described.portions.steps(make)
         self.energy = torch.cat([step.outputs[0] for step in self._steps])
+
+    def _step(self, function: Outputs, inputs: Inputs, *, keep: bool) -> Step:
+        return Step(function, inputs, keep=keep)
 
     def gradient(self, weight_A: Tensor | None = None, *, retain: bool = False) -> Tensor:
         """Return d sum(weight * energy) / d displacement of every slot (E, 3), eV/Å.
@@ -302,30 +329,61 @@ class EnergyPass:
         """
         described = self._described
         weights_A = torch.ones_like(self.energy) if weight_A is None else weight_A
-        cotangent_AC = torch.zeros_like(described.g1)
+        total = AtomSum(described.blocks, described.g1)
 
-        def work(index: int, _: int) -> None:
-            block = described.blocks[index]
-            (found,) = self._steps[index].reverse([_centers(weights_A, block)], retain=retain)
-            if found is not None:
-                _centers(cotangent_AC, block).copy_(found)
+        def work(index: int, portion: int) -> None:
+            weights_N = centers(weights_A, described.blocks[index])
+            (found,) = self._steps[index].reverse([weights_N], retain=retain)
+            total.add(index, portion, found, None)
 
         described.portions.for_each(work)
-        return described.reverse(cotangent_AC, retain=retain)
+        return described.reverse(total.total(), retain=retain)
 
 
-def _centers(values_AC: Tensor, block: NeighborBlock) -> Tensor:
+def layers_of(descriptor: Descriptor) -> list[RepformerLayer]:
+    """Return the layers of the repformer."""
+    return cast("list[RepformerLayer]", list(descriptor.repformer.layers))
+
+
+def gradients(
+    outputs: Sequence[Tensor | None],
+    cotangents: Sequence[Tensor | None],
+    inputs: Sequence[Tensor],
+    *,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> Gradients:
+    """Return the gradients of sum(cotangent * output) with respect to the inputs."""
+    pairs = [
+        (output, cotangent)
+        for output, cotangent in zip(outputs, cotangents, strict=True)
+        if output is not None and cotangent is not None and output.requires_grad
+    ]
+    if not pairs or not inputs:
+        return [None] * len(inputs)
+    found = torch.autograd.grad(
+        [output for output, _ in pairs],
+        list(inputs),
+        [cotangent for _, cotangent in pairs],
+        retain_graph=retain_graph or create_graph,
+        create_graph=create_graph,
+        allow_unused=True,
+    )
+    return list(found)
+
+
+def centers(values_AC: Tensor, block: NeighborBlock) -> Tensor:
     """Return the rows (N, C) of a block's atoms."""
     return values_AC[block.start : block.stop]
 
 
-def _gathered(values_AC: Tensor, block: NeighborBlock) -> Tensor:
+def gathered(values_AC: Tensor, block: NeighborBlock) -> Tensor:
     """Return the rows (N, K, C) of a block's neighbours."""
     index_NK = block.neighbors[:, : block.width_repformer]
     return values_AC.index_select(0, index_NK.flatten()).view(*index_NK.shape, values_AC.shape[1])
 
 
-def _added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+def added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     """Return the sum of two gradients."""
     if one is None or other is None:
         return other if one is None else one

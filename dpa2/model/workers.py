@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import wraps
-from threading import Barrier, Lock, local
+from threading import Barrier, Lock, get_ident, local
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
@@ -20,6 +20,15 @@ Owner = TypeVar("Owner", bound="OnDevice")
 _pools: dict[int, ThreadPoolExecutor] = {}
 _making = Lock()
 _thread = local()
+
+
+def num_workers(device: torch.device) -> int:
+    """Return how many blocks can run side by side on `device`: 1 on a GPU.
+
+    On a CPU it is the number of torch's intra-operator threads in the calling thread, so that
+    `OMP_NUM_THREADS` and `torch.set_num_threads` say it.
+    """
+    return torch.get_num_threads() if device.type == "cpu" else 1
 
 
 class OnDevice(Protocol):
@@ -35,15 +44,13 @@ def leading(
 ) -> Callable[Concatenate[Owner, P], T]:
     """Make a method run on a worker that shares with others what it gives to `for_each`.
 
-    There are as many workers on a CPU as torch has intra-operator threads in the calling thread, so
-    that `OMP_NUM_THREADS` and `torch.set_num_threads` say it; none on a GPU. Operators of the
-    calling thread itself would use more threads, which then wait busily for others, for a while, on
-    the cores that the workers need.
+    Operators of the calling thread itself would use more threads, which then wait busily for
+    others, for a while, on the cores that the workers need.
     """
 
     @wraps(method)
     def called(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        workers = torch.get_num_threads() if self.device.type == "cpu" else 1
+        workers = num_workers(self.device)
         if workers <= 1:
             return method(self, *args, **kwargs)
 
@@ -59,16 +66,30 @@ def leading(
     return called
 
 
-def for_each(function: Callable[[int], None], count: int) -> None:
+def for_each(function: Callable[[int], None], count: int, owners: dict[int, int]) -> None:
     """Call `function` with count - 1 .. 0, on all workers side by side if the caller leads them.
+
+    Args:
+        function: What to call.
+        count: How often.
+        owners: The thread that took each number last. It takes it again if no other is free
+            earlier, and is noted here.
 
     Raises:
         Exception: One that a call raised.
     """
-    left = iter(range(count - 1, -1, -1))
+    left = set(range(count))
+    taking = Lock()
 
     def take() -> None:
-        for index in left:
+        me = get_ident()
+        while True:
+            with taking:
+                if not left:
+                    return
+                index = max(left, key=lambda index: (owners.get(index, me) == me, index))
+                left.remove(index)
+                owners[index] = me
             function(index)
 
     workers = min(getattr(_thread, "workers", 1), count)

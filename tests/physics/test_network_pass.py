@@ -33,12 +33,18 @@ def threads():
 def test_results_do_not_depend_on_the_number_of_workers(drawn, threads):
     system = drawn.system(num_frames=2, num_atoms=9)
     threads(1)
-    alone = drawn.predict(system, **OPTIONS)
+    alone, in_one_graph = drawn.predict(system, **OPTIONS), parameter_gradients(drawn, system)
     assert len(drawn.model.graph(system.coord, system.box, system.types).blocks) > 16
+    gradients = None
     for workers in (2, 4):
         threads(workers)
         for name, values in drawn.predict(system, **OPTIONS).items():
             np.testing.assert_array_equal(values, alone[name])
+        found = parameter_gradients(drawn, system)
+        for values, others, expected in zip(found, gradients or found, in_one_graph, strict=True):
+            np.testing.assert_array_equal(values, others)
+            close(values, expected)
+        gradients = found
 
 
 @pytest.mark.parametrize("share", [0, 2], ids=["no graph", "half of the graphs"])
@@ -46,12 +52,16 @@ def test_values_computed_once_more_give_the_same(drawn, monkeypatch, share):
     system = drawn.system(num_frames=2, num_atoms=9)
     expected = drawn.predict(system, **OPTIONS)
 
-    def num_kept(_, blocks, num_layers):
+    gradients = parameter_gradients(drawn, system)
+
+    def num_kept(_, blocks, *ignored):
         return len(blocks) // share if share else 0
 
     monkeypatch.setattr(blocks.BlockPlan, "num_kept", num_kept)
     for name, values in drawn.predict(system, **OPTIONS).items():
         close(values, expected[name])
+    for found, kept in zip(parameter_gradients(drawn, system), gradients, strict=True):
+        close(found, kept)
 
 
 def test_graphs_are_kept_as_far_as_memory_allows(drawn, monkeypatch):
@@ -103,6 +113,35 @@ def test_graphs_go_with_the_pass(drawn):
         assert gone() is None
     finally:
         gc.enable()
+
+
+def loss_of(energy, force, virial):
+    """Return a loss that looks at energies, forces and virials differently at every place."""
+    total = (energy**2).sum()
+    for weight, values in ((3.0, force), (0.1, virial)):
+        ramp = torch.linspace(-1.0, 2.0, values.numel(), dtype=torch.float64)
+        total = total + weight * ((values.flatten() - ramp) ** 2).mean()
+    return total
+
+
+def parameter_gradients(drawn, system):
+    """Return the gradients of `loss_of` with respect to all parameters."""
+    model = drawn.model
+    prediction = model(
+        model.graph(system.coord, system.box, system.types),
+        *parameters(drawn, system),
+        create_graph=True,
+    )
+    loss = loss_of(prediction.energy, prediction.force, prediction.virial)
+    found = torch.autograd.grad(loss, trained(model), allow_unused=True)
+    return [
+        (torch.zeros_like(parameter) if gradient is None else gradient).numpy()
+        for parameter, gradient in zip(trained(model), found, strict=True)
+    ]
+
+
+def trained(model):
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def parameters(drawn, system):
