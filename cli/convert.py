@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,59 @@ from cli.output import Output
 from schemas.base.errors import ConversionError
 
 if TYPE_CHECKING:
+    from dpa2.formats.compression import Compression, Tabulation
     from dpa2.formats.conversion import PortableModel
+
+
+@dataclass(frozen=True, slots=True)
+class Compress:
+    """The options of compression."""
+
+    compress: Annotated[
+        bool,
+        Option("--compress", help="Make a table of the first embedding network; only in a .pth."),
+    ] = False
+    step: Annotated[
+        float, Option("--step", help="Of the table where training data lie; tenfold beyond.")
+    ] = 0.01
+    extrapolate: Annotated[
+        int, Option("--extrapolate", help="How many times as far as these data the table reaches.")
+    ] = 5
+    training_script: Annotated[
+        Path | None,
+        Option(
+            "--training-script",
+            metavar="INPUT",
+            help="Input whose data say how close atoms come, where the model does not.",
+        ),
+    ] = None
+
+    def tabulation(self) -> "Tabulation | None":
+        """Return how to compress; None: not at all."""
+        from dpa2.formats.compression import Tabulation
+
+        if not self.compress:
+            if self != Compress():
+                raise ConversionError("a table is only made with --compress", hint="add --compress")
+            return None
+        script = self.training_script
+        shortest = None if script is None else _shortest_distance(script)
+        return Tabulation(self.step, self.extrapolate, shortest)
+
+
+def _shortest_distance(script: Path) -> float | None:
+    """Return the distance of the closest two atoms of the training data of an input, Å."""
+    from dpa2.data.systems import open_systems
+    from dpa2.training.start import read_input
+    from dpa2.training.statistics import shortest_distance
+
+    config, _ = read_input(script, [])
+    found = []
+    for branch in config.branches.values():
+        data = branch.data.training_data
+        systems = open_systems(data.systems, branch.model.type_map, data.rglob_patterns)
+        found.append(shortest_distance(systems, data.min_pair_dist))
+    return min((distance for distance in found if distance is not None), default=None)
 
 
 def freeze(
@@ -43,6 +95,7 @@ def freeze(
         bool, Option("--atomic-virial", help="In a .pt2: virials of atoms, too; slower.")
     ] = False,
     device: Device = "cpu",
+    compression: Compress,
     out: Output,
 ) -> Document:
     """Freeze a checkpoint to TorchScript, or compile it; both run without this program.
@@ -50,7 +103,12 @@ def freeze(
     A .pt2 file holds machine code: it belongs to the kind of processor or GPU, and to the release
     of torch, that compiled it, and LAMMPS runs it on one rank with `atom_modify map yes`.
 
+    With --compress the first embedding network of a model of `tebd_input_mode: strip` becomes a
+    table, as with dp compress; its greatest error is measured.
+
     Example: zoo freeze -c model.ckpt.pt -o model.pth
+
+    Example: zoo freeze -c model.ckpt.pt --compress -o table.pth
     """
     from time import perf_counter
 
@@ -65,6 +123,7 @@ def freeze(
             dtype=dtype,
             atomic_virial=atomic_virial,
             device=device,
+            tabulation=compression.tabulation(),
             report=report,
         )
     seconds = perf_counter() - start
@@ -72,6 +131,9 @@ def freeze(
         f"{frozen.path}: {len(frozen.type_map)} types, {frozen.num_parameters:,} parameters, "
         f"{frozen.num_bytes / 1e6:.1f} MB, {seconds:.0f} s"
     )
+    made = frozen.compression
+    if made is not None:
+        _show_table(made, out)
     elements = " ".join(frozen.type_map[:8]) + (" ..." if len(frozen.type_map) > 8 else "")
     out.info(f"LAMMPS: pair_style deepmd {frozen.path}; pair_coeff * * {elements}")
     if frozen.format == ".pt2":
@@ -85,7 +147,23 @@ def freeze(
         "num_parameters": frozen.num_parameters,
         "num_bytes": frozen.num_bytes,
         "seconds": round(seconds, 1),
+        **({} if made is None else {"compression": _table_document(made)}),
     }
+
+
+def _show_table(made: "Compression", out: Output) -> None:
+    grid, parts = made.grid, (made.error, made.error_beyond)
+    out.text(
+        f"compressed: {made.num_intervals} intervals, of {grid.fine:g} from {grid.lower:g} to "
+        f"{grid.upper:g} (atoms {made.shortest:.3g} Å apart), of {grid.coarse:g} to {grid.end:g}"
+    )
+    for title, error in zip(("greatest error", "beyond the training data"), parts, strict=True):
+        out.text(f"{title}: value {error.value:.1e}, slope {error.slope:.1e}")
+
+
+def _table_document(made: "Compression") -> Document:
+    facts = asdict(made)
+    return {**facts, "grid": made.grid._asdict()}
 
 
 def convert(
@@ -130,6 +208,7 @@ def convert(
         f"{done.precision}, {done.num_bytes / 1e6:.1f} MB"
     )
     facts = asdict(done)
+    del facts["compression"]
     return {"ok": True, "output": facts.pop("path"), **facts}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpa2.formats.compressed import is_compressed
+from dpa2.formats.compression import Compression, Tabulation, compress
 from dpa2.formats.table import Report, format_of, silent
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
 from dpa2.model.build import build_model
@@ -111,6 +112,7 @@ class Converted:
         num_bytes: Size of the file, or of all files of the folder.
         left_behind: What the source holds beside the model, in words.
         notes: What was odd about the source, in words.
+        compression: The table that was made of its embedding network, if one was asked for.
     """
 
     source: Path
@@ -124,6 +126,7 @@ class Converted:
     num_bytes: int
     left_behind: list[str]
     notes: list[str]
+    compression: Compression | None = None
 
 
 def convert(
@@ -172,6 +175,7 @@ def freeze(
     dtype: str | None = None,
     atomic_virial: bool = False,
     device: str = "cpu",
+    tabulation: Tabulation | None = None,
     report: Report = silent,
 ) -> Converted:
     """Freeze a checkpoint of this project or of deepmd-kit, or a model in a portable format.
@@ -184,12 +188,13 @@ def freeze(
         dtype: Compute in `float32` or `float64`; None: as it was trained.
         atomic_virial: Only `.pt2`: split virials among atoms. A `.pth` file always can.
         device: Only `.pt2`: `cpu` or `cuda`. A `.pth` file runs on both.
+        tabulation: Only `.pth`: compress it so. None: do not.
         report: Told what is being done.
 
     Raises:
         CheckpointError: If the file or the branch cannot be used.
         ConfigError: If the model is none that this engine runs.
-        ConversionError: If the model cannot be compiled.
+        ConversionError: If the model cannot be compiled or compressed.
         WriteError: If the output cannot be written; an older file of that name is untouched.
     """
     target = Path(output)
@@ -197,7 +202,8 @@ def freeze(
     if target.suffix != ".pt2":
         options = {}
         target = target if target.suffix == ".pth" else target.with_name(target.name + ".pth")
-    return _rewritten(find_checkpoint(Path(checkpoint)), target, branch, dtype, report, **options)
+    source = find_checkpoint(Path(checkpoint))
+    return _rewritten(source, target, branch, dtype, report, tabulation, **options)
 
 
 def _rewritten(
@@ -206,19 +212,24 @@ def _rewritten(
     branch: str | None,
     dtype: str | None,
     report: Report,
+    tabulation: Tabulation | None = None,
     **options: Any,
 ) -> Converted:
     reader, writer = format_of(source), format_of(target, to_write=True)
     portable = reader.read(source, branch)
-    if is_compressed(portable.model) and writer.name != ".pth":
-        raise ConversionError(
-            f"{source} is compressed: its embedding network is a table, for which {writer.name} "
-            "files have no place",
-            hint="convert the model that it was made from, or write a .pth file",
-        )
     if dtype is not None:
         portable = in_precision(portable, dtype)
     model = portable.model
+    if writer.name != ".pth" and (tabulation is not None or is_compressed(model)):
+        raise ConversionError(
+            f"a compressed model has a table in place of its embedding network, for which "
+            f"{writer.name} files have no place",
+            hint="write a .pth file, or the model that it was compressed from",
+        )
+    compression = None
+    if tabulation is not None:
+        report("tabulating the embedding network")
+        compression = compress(model, tabulation)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     precision = str(model.descriptor.dtype).removeprefix("torch.")
     type_map = list(model.type_map)
@@ -235,6 +246,7 @@ def _rewritten(
         sum(item.stat().st_size for item in (target, *target.rglob("*")) if item.is_file()),
         portable.left_behind,
         portable.notes,
+        compression,
     )
 
 

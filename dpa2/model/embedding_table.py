@@ -15,6 +15,8 @@ from dpa2.model.layers import EmbeddingNetwork
 # Axes:  R rows (pairs of atoms)   C channels   I intervals   P = powers 0 to 5
 
 NUM_POWERS = 6
+# Intervals that are tabulated at a time.
+CHUNK = 4096
 
 
 class Grid(NamedTuple):
@@ -77,8 +79,20 @@ class EmbeddingTable(nn.Module):
     @torch.jit.unused
     def in_file(self) -> Tensor:
         """Return the coefficients (I, C * P) as deepmd-kit's files hold them."""
+        return self._coefficients().flatten(1)
+
+    @torch.jit.unused
+    def slope(self) -> "EmbeddingTable":
+        """Return the table of dG/ds within the grid."""
+        coefficients_ICP = torch.zeros_like(self._coefficients())
+        numbers = torch.arange(1, NUM_POWERS)
+        coefficients_ICP[..., :-1] = self._coefficients()[..., 1:] * numbers
+        return EmbeddingTable(self.grid(), coefficients_ICP)
+
+    @torch.jit.unused
+    def _coefficients(self) -> Tensor:
         C = self.coefficients.shape[1]
-        return self.coefficients.view(-1, NUM_POWERS, C).transpose(1, 2).flatten(1)
+        return self.coefficients.view(-1, NUM_POWERS, C).transpose(1, 2)
 
     def forward(self, s_R: Tensor) -> Tensor:
         """Return G (R, C) of `s_R` (R,). Forces can be computed; PyTorch refuses to train them."""
@@ -143,12 +157,15 @@ def tabulate(network: EmbeddingNetwork, grid: Grid) -> EmbeddingTable:
     Value, first and second derivative agree there: two ends and three conditions make six
     coefficients.
     """
-    dtype = network.first.weight.dtype
+    exact = deepcopy(network).double()
+    parts = []
     starts_I, widths_I = grid.starts(torch.float64)
-    ends = torch.stack([starts_I, starts_I + widths_I])
-    jets_RC = jets(deepcopy(network).double(), ends.flatten(), 2)
-    left, right = zip(*(jet_RC.chunk(2) for jet_RC in jets_RC), strict=True)
-    return EmbeddingTable(grid, quintic(left, right, widths_I.unsqueeze(1)).to(dtype))
+    for k in range(0, len(starts_I), CHUNK):
+        left_I, width_I = starts_I[k : k + CHUNK], widths_I[k : k + CHUNK]
+        jets_RC = jets(exact, torch.cat([left_I, left_I + width_I]), 2)
+        left, right = zip(*(jet_RC.chunk(2) for jet_RC in jets_RC), strict=True)
+        parts.append(quintic(left, right, width_I.unsqueeze(1)))
+    return EmbeddingTable(grid, torch.cat(parts).to(network.first.weight.dtype))
 
 
 def quintic(left: tuple[Tensor, ...], right: tuple[Tensor, ...], width: Tensor) -> Tensor:
