@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from dpa2.model.cutoffs import Cutoffs
 
-# Elements of a block's largest tensor. On a CPU small enough to stay in a core's cache between
+# Size of a block's largest tensor. On a CPU small enough to stay in a core's cache between
 # operators; a GPU has no such cache and wants few, large kernels that still fit its memory.
-BLOCK_ELEMENTS = 1 << 18
-BLOCK_ELEMENTS_ACCELERATOR = 1 << 25
+BLOCK_BYTES = 1 << 21
+BLOCK_BYTES_ACCELERATOR = 1 << 28
 # Memory that graphs of one pass may take on a CPU; beyond it values are computed once more.
 KEPT_BYTES = 1 << 31
 # Atoms whose neighbour counts decide the size of the next block.
@@ -90,6 +90,7 @@ class BlockPlan(nn.Module):
         cutoffs: Capacities of the lists.
         pair_channels: Values per atom and neighbour of the widest pair tensor.
         square_channels: Values per atom and pair of neighbours of the widest attention tensor.
+        value_bytes: Size of a value.
         needs_empty_slot: The repformer block keeps one empty slot (smooth attention).
         all_repinit_slots: Repinit needs every empty slot (a mean that differs between slots).
         all_three_body_slots: The three-body part needs every empty slot (a directional mean).
@@ -101,6 +102,7 @@ class BlockPlan(nn.Module):
         *,
         pair_channels: int,
         square_channels: int,
+        value_bytes: int,
         needs_empty_slot: bool,
         all_repinit_slots: bool,
         all_three_body_slots: bool,
@@ -111,12 +113,13 @@ class BlockPlan(nn.Module):
         self.repformer_nsel = cutoffs.repformer[1]
         self.pair_channels = pair_channels
         self.square_channels = square_channels
+        self.value_bytes = value_bytes
         self.needs_empty_slot = needs_empty_slot
         self.all_repinit_slots = all_repinit_slots
         self.all_three_body_slots = all_three_body_slots
         # Constants of the module reach TorchScript as attributes.
-        self.block_elements = BLOCK_ELEMENTS
-        self.block_elements_accelerator = BLOCK_ELEMENTS_ACCELERATOR
+        self.block_elements = BLOCK_BYTES // value_bytes
+        self.block_elements_accelerator = BLOCK_BYTES_ACCELERATOR // value_bytes
         self.lookahead = LOOKAHEAD
 
     def forward(self, slots: Slots) -> List[NeighborBlock]:
@@ -138,7 +141,7 @@ class BlockPlan(nn.Module):
         """Return how many blocks may keep the graphs of one pass, of `num_layers` layers."""
         left = _bytes_for_graphs(blocks[0].disp.device)
         # As measured: graphs of gradients that are differentiated again take three times as much.
-        size = 24 if trained else 8
+        size = self.value_bytes * (3 if trained else 1)
         for index, block in enumerate(blocks):
             repformer, pairs = block.width_repformer, block.width_repinit * self.pair_channels
             # As measured: of a layer three tensors of pairs and two of pairs of neighbours.

@@ -105,6 +105,7 @@ class EnergyModel(nn.Module):
                 repformer.attn2_nhead if attends else 1,
                 descriptor.repinit.three_body_neuron[-1] if three_body is not None else 1,
             ),
+            value_bytes=self.descriptor.dtype.itemsize,
             needs_empty_slot=self.descriptor.repformer.needs_empty_slot,
             all_repinit_slots=self.descriptor.repinit.needs_empty_slots,
             all_three_body_slots=three_body is not None and three_body.needs_empty_slots,

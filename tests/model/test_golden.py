@@ -100,9 +100,9 @@ def test_padding_atoms_hold_zeros(golden):
 @pytest.mark.parametrize("name", BLOCKS_MATTER)
 def test_how_atoms_are_cut_into_blocks_changes_nothing(golden, monkeypatch, name, elements):
     case = golden(name)
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 1 << 40)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 40)
     whole = case.graph()
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 8 * elements)
     cut = case.graph()
     assert len(whole.blocks) == 1
     assert len(cut.blocks) == len(cut.types) if elements == 1 else len(cut.blocks) > 1

@@ -19,7 +19,7 @@ OPTIONS = {"atomic_virial": True, "with_descriptor": True}
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
 
 
 @pytest.fixture
