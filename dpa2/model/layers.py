@@ -195,10 +195,7 @@ def close_hidden(x_RC: Tensor, y_RC: Tensor, timestep: Optional[Tensor]) -> Tens
     if num_in == num_out:
         return y_RC + x_RC
     if num_out == 2 * num_in:
-        # Adding to both halves by broadcasting saves building [x, x].
-        halves = y_RC.unflatten(-1, [2, num_in])  # type: ignore[no-untyped-call]
-        halves = halves + x_RC.unsqueeze(-2)
-        return halves.flatten(-2)
+        return y_RC + torch.cat([x_RC, x_RC], dim=-1)
     return y_RC
 
 
