@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from cli.options import Branch, Device, Document, FileArgument, Replace, find_model, keep
+from cli.options import (
+    Branch,
+    Device,
+    Document,
+    Dtype,
+    DtypeName,
+    FileArgument,
+    Replace,
+    dtype_option,
+    find_model,
+    keep,
+)
 from cli.output import Output
 from schemas.base.errors import ConversionError
 
@@ -88,9 +99,7 @@ def freeze(
         ),
     ] = Path("frozen_model.pth"),
     branch: Branch = None,
-    dtype: Annotated[
-        str | None, Option("--dtype", help="Compute in float32 or float64; default: as trained.")
-    ] = None,
+    dtype: Dtype = "auto",
     atomic_virial: Annotated[
         bool, Option("--atomic-virial", help="In a .pt2: virials of atoms, too; slower.")
     ] = False,
@@ -179,9 +188,8 @@ def convert(
     ],
     branch: Branch = None,
     dtype: Annotated[
-        str | None,
-        Option("--dtype", help="Write parameters in float32 or float64; default: as is."),
-    ] = None,
+        DtypeName, dtype_option("Write parameters in float32 or float64; auto: as they are.")
+    ] = "auto",
     force: Replace = False,
     out: Output,
 ) -> Document:

@@ -15,7 +15,7 @@ from cli.models import (
     num_frames,
     tell_bad_frames,
 )
-from cli.options import Branch, Device, Document, Model, ModelArgument, Strict
+from cli.options import Branch, Device, Document, Dtype, Model, ModelArgument, Strict
 from cli.output import Output
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def evaluate(
     strict: Strict = False,
     branch: Branch = None,
     device: Device = "cpu",
+    dtype: Dtype = "auto",
     out: Output,
 ) -> Document:
     """Compare a model with labelled data: one table per system, and all of it together.
@@ -71,7 +72,7 @@ def evaluate(
         raise typer.BadParameter("name data to test on with --system or --datafile")
     limit = numb_test or None
     with out.python_warnings():
-        potential, systems = Opener(out, device)(ChosenModel(model, branch), paths)
+        potential, systems = Opener(out, device, dtype)(ChosenModel(model, branch), paths)
         with out.progress("frames", num_frames(systems, limit)) as advance:
             report = run_test(
                 potential,
@@ -139,6 +140,7 @@ def compare(
     strict: Strict = False,
     branch: BranchOfAll = None,
     device: Device = "cpu",
+    dtype: Dtype = "auto",
     out: Output,
 ) -> Document:
     """Test several models on the same labelled data and show their errors side by side.
@@ -150,7 +152,7 @@ def compare(
     from dpa2.evaluate.testing import run_test
 
     chosen = named_models(models, branch)
-    opened = Opener(out, device)
+    opened = Opener(out, device, dtype)
     limit = numb_test or None
     reports = []
     with out.python_warnings():
@@ -188,6 +190,7 @@ def speed(
     ] = 10,
     branch: BranchOfAll = None,
     device: Device = "cpu",
+    dtype: Dtype = "auto",
     out: Output,
 ) -> Document:
     """Time energy, forces and virial of one frame, with all models in turns.
@@ -197,7 +200,7 @@ def speed(
     from dpa2.evaluate.potential import measure, num_evaluations
 
     chosen = named_models(models, branch)
-    opened = Opener(out, device)
+    opened = Opener(out, device, dtype)
     with out.python_warnings():
         potentials, frames = {}, {}
         for name, model in chosen.items():

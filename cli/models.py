@@ -101,11 +101,13 @@ class Opener:
     Args:
         out: Where to say it.
         device: Where models compute.
+        dtype: In which precision; None: each in its own.
     """
 
-    def __init__(self, out: Output, device: str) -> None:
+    def __init__(self, out: Output, device: str, dtype: str | None) -> None:
         self._out = out
         self._device = device
+        self._dtype = dtype
         self._said: set[str] = set()
 
     def __call__(
@@ -121,7 +123,7 @@ class Opener:
             from dpa2.data.structures.systems import open_data
             from dpa2.evaluate.potential import load
 
-            potential = load(model.file, model.branch, self._device)
+            potential = load(model.file, model.branch, self._device, self._dtype)
             opened = open_data(systems, potential.type_map)
         for text in (text for system in opened for text in system.warnings):
             if text not in self._said:

@@ -234,6 +234,17 @@ Branch = Annotated[
 ]
 Offline = Annotated[bool, Option("--offline", help="Use only what is on this machine.")]
 Device = Annotated[str, Option("--device", help="cpu, cuda, cuda:1 ...")]
+
+
+def dtype_option(help: str) -> Any:  # noqa: A002
+    """Return an option that names a precision, which is None for `auto`."""
+    return Option("--dtype", callback=lambda name: None if name == "auto" else name, help=help)
+
+
+DtypeName = Literal["auto", "float32", "float64"] | None
+Dtype = Annotated[
+    DtypeName, dtype_option("Compute in float32 or float64; auto: in the model's own precision.")
+]
 Replace = Annotated[bool, Option("--force", "-f", help="Replace a file that is there.")]
 Strict = Annotated[
     bool, Option("--strict", help="Stop at the first frame that cannot be evaluated.")

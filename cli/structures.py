@@ -11,6 +11,7 @@ from cli.options import (
     Branch,
     Device,
     Document,
+    Dtype,
     FormatName,
     FrameParameters,
     Model,
@@ -46,6 +47,7 @@ def predict(
     strict: Strict = False,
     branch: Branch = None,
     device: Device = "cpu",
+    dtype: Dtype = "auto",
     out: Output,
 ) -> Document:
     """Evaluate structures and write them with energy, forces, stress and virial.
@@ -60,7 +62,7 @@ def predict(
 
     with out.python_warnings():
         with out.status(f"loading {model}"):
-            potential = load(model, branch, device)
+            potential = load(model, branch, device, dtype)
         with out.progress("structures", None) as advance:
             predicted = predict_files(
                 potential,
@@ -145,6 +147,7 @@ def deviation(
     strict: Strict = False,
     branch: BranchOfAll = None,
     device: Device = "cpu",
+    dtype: Dtype = "auto",
     force: Annotated[bool, Option("--force", help="Replace an output file that is there.")] = False,
     out: Output,
 ) -> Document:
@@ -162,7 +165,7 @@ def deviation(
     with out.python_warnings():
         with out.status(f"loading {len(models)} models"):
             chosen = [chosen_model(model, branch) for model in models]
-            potentials = [load(model.file, model.branch, device) for model in chosen]
+            potentials = [load(model.file, model.branch, device, dtype) for model in chosen]
         opened = open_data(systems, potentials[0].type_map, read_labels=real_error)
         for text in (text for system in opened for text in system.warnings):
             out.warning(text)
@@ -239,6 +242,7 @@ def md(
     ] = None,
     branch: Branch = None,
     device: Device = "cpu",
+    dtype: Dtype = "auto",
     force: Annotated[bool, Option("--force", "-f", help="Replace files that are there.")] = False,
     out: Output,
 ) -> Document:
@@ -270,6 +274,7 @@ def md(
             settings,
             branch=branch,
             device=device,
+            dtype=dtype,
             force=force,
             parameters=parameters,
         )

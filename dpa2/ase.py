@@ -113,6 +113,8 @@ class Calculator(AseCalculator):
         model: A `Potential`, or the path of a model that `dpa2.load` opens.
         branch: Which branch, where a path of a multi-task checkpoint is given.
         device: Where to compute, where a path is given.
+        dtype: Compute in `float32` or `float64`, where a path is given; None: in the model's own
+            precision. Results are float64.
         fparam: (P,) frame parameters, where the model takes them; also an attribute to set.
         aparam: (N, Q) atom parameters, where the model takes them; also an attribute to set.
         skin: Margin of the neighbour list, Å. The list is searched again when an atom has moved
@@ -142,6 +144,7 @@ class Calculator(AseCalculator):
         *,
         branch: str | None = None,
         device: str = "cpu",
+        dtype: str | None = None,
         fparam: ArrayLike | None = None,
         aparam: ArrayLike | None = None,
         skin: float = SKIN,
@@ -151,7 +154,9 @@ class Calculator(AseCalculator):
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         if not skin >= 0.0:
             raise DataError(f"a skin of {skin} Å is no margin", hint="give 0 or more")
-        self._potential = model if isinstance(model, Potential) else load(model, branch, device)
+        self._potential = (
+            model if isinstance(model, Potential) else load(model, branch, device, dtype)
+        )
         self.fparam = fparam
         self.aparam = aparam
         # The parameters that the results were computed with.
@@ -180,8 +185,8 @@ class Calculator(AseCalculator):
         if unknown:
             raise DataError(
                 f"the calculator has no parameter {', '.join(unknown)}",
-                hint="it takes branch, device, fparam, aparam, skin and compile when it is made; "
-                "fparam and aparam can be set later",
+                hint="it takes branch, device, dtype, fparam, aparam, skin and compile when it is "
+                "made; fparam and aparam can be set later",
             )
         for name, value in kwargs.items():
             setattr(self, name, value)

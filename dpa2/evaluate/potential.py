@@ -253,8 +253,9 @@ def load(
         branch: Which branch of a multi-task checkpoint; upper and lower case count the same, and
             the aliases of a branch are names too.
         device: `cpu`, `cuda`, `cuda:1` ...
-        dtype: Compute in `float64` or `float32` instead of the precision of the training; results
-            are float64 in any case. Checkpoints only.
+        dtype: Compute in `float64` or `float32`; None: in the model's own precision. Positions,
+            displacements, sums over atoms and results are float64 in any case. Not of the last
+            four.
 
     Raises:
         CheckpointError: If the file is not such a model or not the one its name says, the branch

@@ -104,7 +104,9 @@ def _check_types(given: Tensor, expected: Tensor) -> None:
 
 
 def _grid(info: Tensor) -> Grid:
-    numbers = info.double().tolist()
+    # By their decimals: in single precision 0.01 is a little less, and there would be one interval
+    # more or less than there are.
+    numbers = [float(str(number)) for number in info.numpy()]
     if len(numbers) == len(Grid._fields) + 1 and all(map(math.isfinite, numbers)):
         grid = Grid(*numbers[:-1])
         ordered = grid.lower < grid.upper < grid.end and min(grid.fine, grid.coarse) > 0

@@ -1,12 +1,13 @@
 """A model read from one file format and written in another: `zoo convert`, `zoo freeze`."""
 
 import os
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from dpa2.formats.compressed import is_compressed
+from dpa2.formats.compressed import is_compressed, take_table
 from dpa2.formats.compression import Compression, Tabulation, compress
 from dpa2.formats.table import Report, format_of, silent
 from dpa2.formats.weights import load_deepmd_state, to_deepmd_state
@@ -84,7 +85,12 @@ def in_precision(portable: PortableModel, dtype: str) -> PortableModel:
     for name in ("descriptor", "fitting_net"):
         section[name] = {**section[name], "precision": dtype}
     model = build_model(parse_model(section))
-    load_deepmd_state(model, to_deepmd_state(portable.model))
+    state = to_deepmd_state(portable.model)
+    take_table(state)
+    load_deepmd_state(model, state)
+    lookup = portable.model.descriptor.repinit.embedding.lookup
+    if lookup is not None:
+        model.descriptor.repinit.embedding.lookup = deepcopy(lookup).to(model.descriptor.dtype)
     return replace(portable, model=model, model_params=section)
 
 

@@ -1,7 +1,7 @@
 """What a molecular dynamics run keeps constant, and the ASE script that runs it."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -211,9 +211,7 @@ def ase_files(
     settings: MdSettings,
     model: str,
     parameters: Parameters,
-    *,
-    branch: str | None,
-    device: str,
+    opening: Mapping[str, str | None],
 ) -> dict[str, str]:
     """Return the texts of the script and of the files that it reads, by name, the script first.
 
@@ -222,14 +220,13 @@ def ase_files(
         settings: What to simulate.
         model: Name of the model's file.
         parameters: What the model is told.
-        branch: Branch of a multi-task checkpoint.
-        device: Where to compute.
+        opening: How the calculator is to open it, by keyword; None is its default.
 
     Raises:
         DataError: If a constraint cannot be written down, or ASE is too old for the ensemble.
     """
     texts = {
-        _SCRIPT: _script(atoms, settings, model, branch=branch, device=device),
+        _SCRIPT: _script(atoms, settings, model, opening),
         _STRUCTURE: _structure(atoms, parameters),
     }
     if atoms.constraints:
@@ -238,7 +235,7 @@ def ase_files(
 
 
 def _script(
-    atoms: Atoms, settings: MdSettings, model: str, *, branch: str | None, device: str
+    atoms: Atoms, settings: MdSettings, model: str, opening: Mapping[str, str | None]
 ) -> str:
     module, integrator, options = _integrator(atoms, settings)
     imports = ["from ase.io import read, write", f"from {module} import {integrator}"]
@@ -247,9 +244,8 @@ def _script(
             "from ase.constraints import dict2constraint",
             "from ase.io.jsonio import read_json",
         ]
-    arguments = repr(model)
-    arguments += "" if branch is None else f", branch={branch!r}"
-    arguments += "" if device == "cpu" else f", device={device!r}"
+    told = [f"{key}={value!r}" for key, value in opening.items() if value is not None]
+    arguments = ", ".join([repr(model), *told])
     keeps_centre = not atoms.constraints and len(atoms) > 1
     return _TEXT.format(
         ensemble=settings.ensemble.upper(),

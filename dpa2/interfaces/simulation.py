@@ -80,6 +80,7 @@ def write_simulation(
     *,
     branch: str | None = None,
     device: str = "cpu",
+    dtype: str | None = None,
     force: bool = False,
     parameters: Parameters = _NOT_GIVEN,
 ) -> Simulation:
@@ -93,6 +94,7 @@ def write_simulation(
         settings: What to simulate.
         branch: Branch of a multi-task checkpoint.
         device: Where ASE computes; LAMMPS takes a GPU where there is one.
+        dtype: Compute in `float32` or `float64`; None: in the model's own precision.
         force: Replace files that are there.
         parameters: What the model is told where the structure does not say; aparam also those of
             one atom, for all.
@@ -104,7 +106,7 @@ def write_simulation(
     """
     _check_structure(atoms)
     check_settings(atoms, settings)
-    potential = load(model, branch)
+    potential = load(model, branch, dtype=dtype)
     elements = _elements(atoms, potential.type_map)
     given = parameters_of(atoms, potential, parameters)
     given = checked_parameters(given, potential, len(atoms))
@@ -124,11 +126,13 @@ def write_simulation(
             files[0]: lammps_script(structure, settings, files, given),
         }
     else:
-        texts = ase_files(atoms, settings, placed, given, branch=branch, device=device)
+        on_device = None if device == "cpu" else device
+        opening = {"branch": branch, "device": on_device, "dtype": dtype}
+        texts = ase_files(atoms, settings, placed, given, opening)
         files = (*texts, placed)
     _refuse_overwriting(folder, files, model, force=force)
     folder.mkdir(parents=True, exist_ok=True)
-    _place_model(model, folder / placed, branch, freeze_it=freeze_it)
+    _place_model(model, folder / placed, branch, dtype, freeze_it=freeze_it)
     for name, text in texts.items():
         write_text(folder / name, text)
     return Simulation(engine, folder, files, elements, len(atoms), tuple(notes))
@@ -247,12 +251,14 @@ def _refuse_overwriting(folder: Path, files: Sequence[str], model: Path, *, forc
         )
 
 
-def _place_model(model: Path, target: Path, branch: str | None, *, freeze_it: bool) -> None:
+def _place_model(
+    model: Path, target: Path, branch: str | None, dtype: str | None, *, freeze_it: bool
+) -> None:
     """Freeze or copy the model, so that the folder can be taken elsewhere as it is."""
     if freeze_it:
         from dpa2.formats.conversion import freeze
 
-        freeze(model, target, branch)
+        freeze(model, target, branch, dtype=dtype)
         return
     if model.is_dir():
         from dpa2.formats.savedmodel import replaced_folder

@@ -24,7 +24,8 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]
         model: A `Potential`, or the path of a model file (`.pt`, `.pth`).
         branch: Which branch, where a path of a multi-task checkpoint is given.
         device: Where to compute, where a path is given.
-        dtype: Of the results; energies are computed in the model's own precision.
+        dtype: Of the results. What computes is as precise as the model; a `Potential` of
+            `dpa2.load(path, dtype="float32")` is as precise as that says.
         fparam: (P,) frame parameters of all systems, where the model takes them; also an attribute
             to set.
 

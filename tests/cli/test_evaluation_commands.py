@@ -8,12 +8,14 @@ import ase.io
 import numpy as np
 import pytest
 
+from dpa2.formats.conversion import freeze
 from schemas.base.errors import CheckpointError, DataError, RegistryError
-from tests.commands import document, zoo
+from tests.commands import answer, document, zoo
 from tests.containers import write_npy
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "small"
 MODEL = str(GOLDEN / "model.pt")
+OTHER = str(GOLDEN.parent / "resnet_dt" / "model.pt")
 
 
 @pytest.fixture
@@ -168,6 +170,58 @@ def test_compare_puts_models_side_by_side(system):
     told = document("compare", MODEL, "-s", system)
     (entry,) = told["models"]
     assert entry["errors"]["force"]["rmse"] == pytest.approx(0.25, rel=1e-6)
+
+
+SINGLE = ("--dtype", "float32")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("test", "-m", MODEL, "-s"),
+        ("compare", MODEL, "-s"),
+        ("deviation", "-m", MODEL, "-m", OTHER, "-s"),
+        ("predict", "-m", MODEL),
+    ],
+    ids=lambda words: words[0],
+)
+def test_commands_compute_in_the_precision_asked_for(system, words, tmp_path):
+    def said(number, *more):
+        writes = ("-o", tmp_path / str(number)) if words[0] in ("deviation", "predict") else ()
+        text = json.dumps(document(*words, system, *writes, *more))
+        return np.array([float(found) for found in re.findall(r": (-?\d\S*\d)\b", text)])
+
+    own, single = said(1), said(2, *SINGLE)
+    assert own.shape == single.shape
+    assert 0 < np.abs(own - single).max() < 1e-4
+    np.testing.assert_array_equal(said(3, "--dtype", "auto"), own)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("test", "-m", "x.pth", "-s", "system"),
+        ("compare", "x.pth", "-s", "system"),
+        ("speed", "x.pth", "-s", "system"),
+        ("deviation", "-m", "x.pth", "-m", MODEL, "-s", "system"),
+        ("predict", "-m", "x.pth", "system", "-o", "y.xyz"),
+        ("md", "system", "-m", "x.pth", "-o", "folder"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_frozen_model_keeps_its_precision(system, words, tmp_path, monkeypatch):
+    freeze(MODEL, tmp_path / "x.pth")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "system").symlink_to(system)
+    with pytest.raises(CheckpointError, match=r"x\.pth is a frozen model: its precision is fixed"):
+        zoo(*words, *SINGLE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["system", "water", "x.pth"]
+
+
+def test_a_precision_must_be_one(system):
+    code, said = answer("test", "-m", MODEL, "-s", system, "--dtype", "float8")
+    assert code == 2
+    assert "'auto', 'float32', 'float64'" in said
 
 
 def test_models_of_one_file_name_are_called_by_their_paths(system, tmp_path):

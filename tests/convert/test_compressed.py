@@ -8,7 +8,8 @@ import torch
 
 import dpa2
 from dpa2.formats.compressed import attach_table, is_compressed, table_tensors, take_table
-from dpa2.formats.conversion import PortableModel, convert
+from dpa2.formats.conversion import PortableModel, convert, in_precision
+from dpa2.formats.table import format_of
 from dpa2.formats.torchscript import HISTORY_FILE, write
 from schemas.base.errors import CheckpointError, ConversionError
 from tests.commands import answer
@@ -53,6 +54,10 @@ def file(compressed, tmp_path):
         return path
 
     return made
+
+
+def table_of(model):
+    return model.descriptor.repinit.embedding.lookup
 
 
 def as_of_deepmd(path, target):
@@ -100,6 +105,19 @@ def test_tables_keep_their_bits(compressed, name):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_tables_change_their_precision_with_the_networks(compressed, name, tmp_path):
+    case = compressed(name)
+    portable = PortableModel(case.model, case.section, GOLDEN / name / "model.pt")
+    write(in_precision(portable, "float32"), tmp_path / "x.pth", lambda _: None)
+    read_again = format_of(tmp_path / "x.pth").read(tmp_path / "x.pth", None).model
+    assert table_of(read_again).grid() == table_of(case.model).grid()
+    _, arrays = recorded(name)
+    single = dpa2.load(tmp_path / "x.pth").predict(arrays["coord"], arrays["box"], arrays["atype"])
+    difference = np.abs(single.force - arrays["force"].reshape(single.force.shape)).max()
+    assert 1e-9 < difference <= 1e-4
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_frozen_files_hold_the_table_and_run(file, name, tmp_path):
     path = file(name)
     _, arrays = recorded(name)
@@ -125,11 +143,6 @@ def test_formats_without_a_place_for_tables_are_not_written(file, tmp_path, suff
         convert(file("davg_strip"), target)
     assert "compressed from" in raised.value.hint
     assert not target.exists()
-
-
-def test_the_precision_of_a_table_is_not_changed(file, tmp_path):
-    with pytest.raises(CheckpointError, match="compressed"):
-        convert(file("davg_strip"), tmp_path / "single.pth", dtype="float32")
 
 
 def test_training_does_not_start_from_a_compressed_file(file, tmp_path):

@@ -112,7 +112,6 @@ REFUSED = [
     ([MULTI_TASK, "x.dp", "--head", "scn"], "did you mean `scan`?"),
     ([PORTABLE, "x.pt", "--head", "water"], "no branches to choose from"),
     (["same.pt", "same.pt", "--force"], "is the file to convert"),
-    ([MEDIUM, "x.dp", "--dtype", "float8"], "float32, float64"),
     ([MEDIUM, "x.ptx"], "did you mean .pt"),
     ([MEDIUM, "x"], "formats: .pt"),
     ([MEDIUM, "x.safetensor"], ".safetensors?"),

@@ -8,6 +8,7 @@ from ase.build import molecule
 from ase.io import read, write
 
 from dpa2.ase import Parameters, box_of
+from dpa2.evaluate.potential import load
 from dpa2.formats.conversion import freeze
 from dpa2.interfaces.lammps import lammps_script, lammps_structure
 from dpa2.interfaces.md import MdSettings
@@ -125,6 +126,17 @@ def test_ase_runs_what_was_written(run, water_file, frozen_model, ensemble, tmp_
     assert not np.allclose(trajectory[0].positions, trajectory[-1].positions)
     moved = np.allclose(trajectory[0].cell, trajectory[-1].cell)
     assert moved == (ensemble != "npt")
+
+
+def test_a_run_computes_in_the_precision_asked_for(run, water_file, water_model, tmp_path):
+    def written(engine):
+        words = ("md", water_file, "-m", water_model, "-o", tmp_path / engine, "--engine", engine)
+        run(*words, "--dtype", "float32")
+        return tmp_path / engine
+
+    assert 'Calculator("model.pt", dtype="float32")' in (written("ase") / "run.py").read_text()
+    frozen = load(written("lammps") / "model.pth")
+    assert frozen.model_params["descriptor"]["precision"] == "float32"
 
 
 def test_a_folder_in_use_is_kept(run, water_file, water_model, tmp_path):
