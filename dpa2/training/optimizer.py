@@ -12,6 +12,7 @@ from torch.nn import Parameter
 
 from dpa2.formats.weights import deepmd_parameters
 from dpa2.model.energy import EnergyModel
+from dpa2.training.adam import Adam
 from schemas.base.errors import CheckpointError, ConfigError
 from schemas.base.names import nearest
 from schemas.input.refusals import refuse
@@ -24,15 +25,13 @@ take a number in its optimiser and never have a state."""
 _FACTOR = "lr_factor"
 """Key of a group of parameters: its learning rate over the schedule's."""
 
-_CLASSES = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
-
 
 def build_optimizer(
     config: Any,
     parameters: NumberedParameters,
     start_lr: float,
     factors: Sequence[float] | None = None,
-) -> torch.optim.Optimizer:
+) -> Adam:
     """Return the optimiser of a checked `optimizer` section.
 
     Args:
@@ -50,11 +49,12 @@ def build_optimizer(
         if parameter is not None:
             groups.setdefault(factor, []).append(parameter)
     on_gpu = next(iter(groups.values()))[0].device.type != "cpu"
-    optimizer: torch.optim.Optimizer = _CLASSES[config.type](
+    optimizer = Adam(
         [{"params": members, _FACTOR: factor} for factor, members in groups.items()],
         lr=start_lr,
         betas=(float(config.adam_beta1), float(config.adam_beta2)),
         weight_decay=float(config.weight_decay),
+        decoupled=config.type == "AdamW",
         fused=on_gpu,
     )
     for group in optimizer.param_groups:
@@ -62,32 +62,28 @@ def build_optimizer(
     return optimizer
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+def set_learning_rate(optimizer: Adam, learning_rate: float) -> None:
     """Set the rate of the next step; groups of parameters with a factor get that much of it."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group[_FACTOR]
 
 
-def optimizer_section(
-    optimizer: torch.optim.Optimizer, parameters: NumberedParameters
-) -> dict[str, Any]:
+def optimizer_section(optimizer: Adam, parameters: NumberedParameters) -> dict[str, Any]:
     """Return the `optimizer` section of a checkpoint, numbered as deepmd-kit numbers parameters.
 
     It has one group, like deepmd-kit's, with the learning rate of the schedule.
     """
-    positions = _positions(optimizer, parameters)
-    plain = optimizer.state_dict()
-    group = dict(plain["param_groups"][0])
+    group = dict(optimizer.param_groups[0])
     group["lr"] /= group.pop(_FACTOR)
-    state = {positions[index]: dict(moments) for index, moments in plain["state"].items()}
+    moments = [None if p is None else optimizer.state.get(p) for _, p in parameters]
     return {
-        "state": dict(sorted(state.items())),
+        "state": {number: dict(known) for number, known in enumerate(moments) if known},
         "param_groups": [{**group, "params": list(range(len(parameters)))}],
     }
 
 
 def load_optimizer_section(
-    optimizer: torch.optim.Optimizer,
+    optimizer: Adam,
     section: Mapping[str, Any],
     parameters: NumberedParameters,
 ) -> None:
@@ -96,16 +92,10 @@ def load_optimizer_section(
     Raises:
         CheckpointError: When the section is of another optimiser or of another model.
     """
-    numbers = {position: i for i, position in enumerate(_positions(optimizer, parameters))}
-    state: dict[int, Any] = {}
-    for position, moments in section["state"].items():
-        index = numbers.get(int(position))
-        name, parameter = parameters[int(position)] if index is not None else ("", None)
-        if (
-            index is None
-            or parameter is None
-            or not {"step", "exp_avg", "exp_avg_sq"} <= set(moments)
-        ):
+    numbered = dict(enumerate(parameters))
+    for number, moments in section["state"].items():
+        name, parameter = numbered.get(int(number), ("", None))
+        if parameter is None or not {"step", "exp_avg", "exp_avg_sq"} <= set(moments):
             raise CheckpointError(
                 "the optimizer state in the checkpoint is not Adam's, or belongs to another model",
                 hint="start from its weights alone: --init-model instead of --restart",
@@ -117,9 +107,7 @@ def load_optimizer_section(
                     f"parameter {tuple(parameter.shape)}",
                     hint="the model section of the input differs from the checkpoint's",
                 )
-        state[index] = moments
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+        optimizer.load(parameter, moments)
 
 
 def clip_gradients(parameters: NumberedParameters, max_norm: float) -> Tensor | None:
@@ -135,12 +123,6 @@ def clip_gradients(parameters: NumberedParameters, max_norm: float) -> Tensor | 
     norm: Tensor = torch.linalg.vector_norm(torch.stack([value.double() for value in norms]))
     torch.nn.utils.clip_grads_with_norm_(trained, max_norm, norm)
     return norm
-
-
-def _positions(optimizer: torch.optim.Optimizer, parameters: NumberedParameters) -> list[int]:
-    """Return deepmd-kit's number of each parameter, in the order in which torch numbers them."""
-    numbers = {id(parameter): i for i, (_, parameter) in enumerate(parameters)}
-    return [numbers[id(p)] for group in optimizer.param_groups for p in group["params"]]
 
 
 PARTS = ("descriptor", "type_embedding", "repinit", "three_body", "repformer", "fitting_net")

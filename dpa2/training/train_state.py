@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpa2.formats.checkpoint import Checkpoint, write_checkpoint
 from dpa2.formats.weights import deepmd_parameters, load_deepmd_state, to_deepmd_state
+from dpa2.training.adam import Adam
 from dpa2.training.optimizer import (
     NumberedParameters,
     ParameterAverage,
@@ -90,7 +91,7 @@ class TrainState:
 
     tasks: Mapping[str, Task]
     schedule: Schedule
-    optimizer: torch.optim.Optimizer
+    optimizer: Adam
     average: ParameterAverage | None
     model_params: Mapping[str, Any]
     task_sampler: TaskSampler

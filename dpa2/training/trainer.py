@@ -251,7 +251,7 @@ class Trainer:
         learning_rate = self.schedule.applied(index)
         optimizer = self.state.optimizer
         set_learning_rate(optimizer, learning_rate)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         result = task.compare(batch, learning_rate, create_graph=True)
         result.total.backward()  # type: ignore[no-untyped-call]
         self.guard.watch(step, task, batch, result.total.detach())
