@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dpa2.model.attention import AttentionFactors, PairGeometry
 from dpa2.model.blocks import NeighborBlock
+from dpa2.model.derivatives import Gradients, gradients
 from dpa2.model.descriptor import Descriptor, TypeTables
 from dpa2.model.repformer import FoldedWeights, RepformerLayer
 from dpa2.model.workers import for_each
@@ -32,8 +33,6 @@ Head = Callable[[Tensor, NeighborBlock], Tensor]
 
 Inputs = Callable[[], Sequence[Tensor]]
 Outputs = Callable[..., Sequence[Tensor]]
-Gradients = list[Tensor | None]
-"""Gradients with respect to several tensors; None is 0."""
 
 
 class Step:
@@ -343,33 +342,6 @@ class EnergyPass:
 def layers_of(descriptor: Descriptor) -> list[RepformerLayer]:
     """Return the layers of the repformer."""
     return cast("list[RepformerLayer]", list(descriptor.repformer.layers))
-
-
-def gradients(
-    outputs: Sequence[Tensor | None],
-    cotangents: Sequence[Tensor | None],
-    inputs: Sequence[Tensor],
-    *,
-    retain_graph: bool = False,
-    create_graph: bool = False,
-) -> Gradients:
-    """Return the gradients of sum(cotangent * output) with respect to the inputs."""
-    pairs = [
-        (output, cotangent)
-        for output, cotangent in zip(outputs, cotangents, strict=True)
-        if output is not None and cotangent is not None and output.requires_grad
-    ]
-    if not pairs or not inputs:
-        return [None] * len(inputs)
-    found = torch.autograd.grad(
-        [output for output, _ in pairs],
-        list(inputs),
-        [cotangent for _, cotangent in pairs],
-        retain_graph=retain_graph or create_graph,
-        create_graph=create_graph,
-        allow_unused=True,
-    )
-    return list(found)
 
 
 def centers(values_AC: Tensor, block: NeighborBlock) -> Tensor:

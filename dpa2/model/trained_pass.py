@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from dpa2.model.blocks import NeighborBlock
+from dpa2.model.derivatives import Gradients, gradients
 from dpa2.model.descriptor import Descriptor, TypeTables
 from dpa2.model.network_pass import (
     AtomSum,
     DescriptorPass,
     EnergyPass,
-    Gradients,
     Head,
     Inputs,
     Outputs,
@@ -30,7 +30,6 @@ from dpa2.model.network_pass import (
     added,
     centers,
     gathered,
-    gradients,
     layers_of,
 )
 from dpa2.model.repformer import FoldedWeights
