@@ -15,12 +15,18 @@ from torch import Tensor, nn
 
 from dpa2.model.blocks import BlockPlan, NeighborBlock
 from dpa2.model.cutoffs import Cutoffs
-from dpa2.model.derivatives import Derivatives, derivatives, displacement_gradient, virials
+from dpa2.model.derivatives import (
+    Derivatives,
+    Gradients,
+    derivatives,
+    displacement_gradient,
+    virials,
+)
 from dpa2.model.descriptor import Descriptor
 from dpa2.model.fitting import EnergyFitting
 from dpa2.model.graph import Graph, build_graph
 from dpa2.model.neighbors import PairFinder, pairs_within
-from dpa2.model.network_pass import DescriptorPass, EnergyPass, Gradients, Head
+from dpa2.model.network_pass import DescriptorPass, EnergyPass, Head
 from dpa2.model.trained_pass import EnergyAndGradient, TrainedDescriptorPass, TrainedEnergyPass
 from dpa2.model.workers import leading, num_workers
 from schemas.input.model import Model

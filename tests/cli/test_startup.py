@@ -68,6 +68,23 @@ def test_commands_import_what_they_need(words, unwanted, workspace, good):
     assert not unwanted & modules_after(*words)
 
 
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        (("train", "input.json", "--set", "training.numb_steps=1"), "model.ckpt-1.pt"),
+        (("freeze", "-c", MODEL, "--head", "scan", "-o", "scan.pth"), "scan.pth"),
+        (("test", "-m", MODEL, "--head", "scan", "-s", "data/water", "-d", "scan"), "scan.e.out"),
+        (("predict", "-m", MODEL, "--head", "scan", "data/water", "-o", "scan.xyz"), "scan.xyz"),
+    ],
+)
+def test_networks_run_without_a_compiler(words, made, workspace, good):
+    Path("input.json").write_text(json.dumps(good))
+    loaded = modules_after(*words)
+    assert Path(made).exists()
+    # These two take longer to import than torch itself.
+    assert not {"torch._dynamo", "sympy"} & loaded
+
+
 def test_completing_imports_nothing_heavy():
     program = (
         "import sys; from cli.options import complete_model; "
