@@ -269,7 +269,7 @@ def choose_progress(start_step: int, num_steps: int, *, shown: bool = True) -> P
         return Progress(start_step, num_steps)
     if _in_notebook():
         return NotebookProgress(start_step, num_steps)
-    if console(sys.stderr).is_terminal and sys.stderr.isatty():
+    if sys.stderr.isatty() and console(sys.stderr).is_terminal:  # rich is imported if need be
         return BarProgress(start_step, num_steps)
     return LineProgress(start_step, num_steps)
 

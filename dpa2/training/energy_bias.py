@@ -294,7 +294,9 @@ def atomic_energies(model: EnergyModel, frames: Frames) -> FloatArray:
         with named(one):
             graph = model.graph(one.coord, one.box, one.atom_types)
         fparam, aparam = (tensors_to(model.device, v) for v in (one.fparam, one.aparam))
-        parts.append(model(graph, fparam, aparam).atom_energy.cpu().numpy())
+        described = model.described(graph, gradient=False)
+        energy_A = model.energies(described, graph, fparam, aparam).energy
+        parts.append(graph.padded(energy_A).cpu().numpy())
     return np.concatenate(parts)
 
 
