@@ -1,8 +1,10 @@
 """Time from a command to its first training step, or to its end, beside deepmd-kit's.
 
-Every command runs in turn, in a process and a folder of its own, after a run that fills the
-operating system's cache of files. The first step is done when `lcurve.out` has its row; nothing is
+Every command runs in turn, in a process and a folder of its own, with the programs in the operating
+system's cache of files. The first step is done when `lcurve.out` has its row; nothing is
 subtracted. Ratios are taken turn by turn. Needs deepmd-kit 3.2.0 (`make interop` builds it).
+
+python benchmarks/startup.py DATA --model small
 """
 
 import argparse
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -125,6 +127,11 @@ def all_work(peer: Path, data: Path) -> list[Work]:
     ]
 
 
+def commands(works: Sequence[Work]) -> list[Command]:
+    """Return ours and theirs, in turn."""
+    return [command for work in works for command in (work.ours, work.theirs) if command]
+
+
 def run(command: Command, folder: Path, threads: int, *, to_first_step: bool) -> None:
     """Run a command once in a new folder and note its time."""
     environment = os.environ | {
@@ -182,14 +189,14 @@ def main() -> None:
         make = [*works[1].ours.words, "--output-dir", str(folder / "made"), "--quiet"]
         run(Command(make), folder, given.threads, to_first_step=False)
         (folder / "made" / "model.ckpt-1.pt").rename(folder / "model.pt")
+        for command in commands(works[-2:]):  # fills the cache of files
+            run(replace(command, wall=[], cpu=[]), folder, given.threads, to_first_step=False)
         if given.only:
             works = [work for work in works if set(given.only) & set(work.name.split())]
-        for turn in range(given.repeats + 1):
+        for _ in range(given.repeats):
             for work in works:
-                for command in filter(None, (work.ours, work.theirs)):
+                for command in commands([work]):
                     run(command, folder, given.threads, to_first_step=work.trains)
-                    if turn == 0 and given.repeats:  # fills the cache of files
-                        command.wall.clear(), command.cpu.clear()
     if given.json:
         print(json.dumps({"model": given.model, "rows": rows(works)}, indent=2))
         return

@@ -303,7 +303,8 @@ SkipNeighborStat = Annotated[
     bool,
     Option(
         "--skip-neighbor-stat",
-        help="As deepmd-kit's: the numbers of neighbours are not taken from the data.",
+        help="As deepmd-kit's: numbers of neighbours are not taken from the data, nor is their "
+        "shortest distance (zoo freeze --compress asks for it).",
     ),
 ]
 

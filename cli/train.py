@@ -212,7 +212,8 @@ def _run(
         given: Options that name the checkpoint to start from.
         options: Where the run writes and computes, and what it changes of the input.
         tuning: Which parts are trained, and how fast; None: all alike.
-        skip_neighbor_stat: Refuse numbers of neighbours that are left to the data.
+        skip_neighbor_stat: Refuse numbers of neighbours that are left to the data, and do not
+            read all frames for the shortest distance.
 
     Raises:
         typer.Exit: With 1 when there are errors in the input, with 130 after an interruption.
@@ -240,7 +241,9 @@ def _run(
         checkpoint = None if start is None else read_checkpoint(start.file)
         result = run(
             report.config,
-            choose_start(report.config, start, checkpoint, tuning),
+            choose_start(
+                report.config, start, checkpoint, tuning, searches_distance=not skip_neighbor_stat
+            ),
             RunFolder(report.config, options.output_dir or Path(), str(options.output)),
             force=options.force,
             device=options.device,

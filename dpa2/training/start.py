@@ -98,9 +98,11 @@ class Scratch:
             its own.
         tuning: What is frozen or trained more slowly.
         provenance: Of a fine-tuning: where every branch starts; filled by `prepare`.
+        searches_distance: Whether all frames are read for the shortest distance between atoms.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, searches_distance: bool = True) -> None:
+        self.searches_distance = searches_distance
         self.continued: Checkpoint | None = None
         self.tuning = Tuning()
         self.provenance: dict[str, Provenance] = {}
@@ -114,7 +116,8 @@ class Scratch:
         """
         moments = {}
         for name, task in tasks.items():
-            found = _statistics(task, say if len(tasks) == 1 else _labelled(say, name))
+            told = say if len(tasks) == 1 else _labelled(say, name)
+            found = _statistics(task, told, searches_distance=self.searches_distance)
             info = {**task.model_params["info"], "observed_type": found.observed_types}
             task.model_params["info"] = info
             moments[name] = found.moments
@@ -252,7 +255,12 @@ class Finetune(Scratch):
 
 
 def choose_start(
-    config: Config, start: Start | None, checkpoint: Checkpoint | None, tuning: Tuning | None
+    config: Config,
+    start: Start | None,
+    checkpoint: Checkpoint | None,
+    tuning: Tuning | None,
+    *,
+    searches_distance: bool = True,
 ) -> Scratch:
     """Return how a run begins.
 
@@ -261,15 +269,17 @@ def choose_start(
         start: The checkpoint for checks; None: from scratch.
         checkpoint: The same with its weights.
         tuning: What a fine-tuning freezes or trains more slowly.
+        searches_distance: Whether a run from scratch reads all frames for the shortest distance
+            between atoms, which only compression needs.
     """
     if start is None or checkpoint is None:
-        return Scratch()
+        return Scratch(searches_distance=searches_distance)
     if start.option == "--finetune":
         return Finetune(config, start, checkpoint, tuning or Tuning())
     return Restart(checkpoint) if start.option == "--restart" else WarmStart(checkpoint)
 
 
-def _statistics(task: Task, say: Say) -> Statistics:
+def _statistics(task: Task, say: Say, *, searches_distance: bool = True) -> Statistics:
     """Compute the statistics of a branch, or take them from its `stat_file`."""
     branch = task.branch
     return initialise_statistics(
@@ -280,6 +290,7 @@ def _statistics(task: Task, say: Say) -> Statistics:
         seed=task.seed,
         say=say,
         fits_energies=task.loss.trains_energies,
+        searches_distance=searches_distance,
     )
 
 

@@ -222,6 +222,7 @@ def initialise_statistics(
     seed: int | None,
     say: Say,
     fits_energies: bool = True,
+    searches_distance: bool = True,
 ) -> Statistics:
     """Set davg, dstd, the energy bias and fparam/aparam statistics of a fresh model.
 
@@ -233,6 +234,7 @@ def initialise_statistics(
         seed: Seed of the choice of frames.
         say: Receives lines for the log.
         fits_energies: Whether energies are trained; the energies of the elements stay 0 otherwise.
+        searches_distance: Whether all frames are read for the shortest distance between atoms.
 
     Raises:
         DataError: When the stat_file is of other data or incomplete, or data lack what is needed.
@@ -249,7 +251,8 @@ def initialise_statistics(
         fits_energies=fits_energies,
     )
     found = builder.run()
-    note_shortest_distance(model, sampler, store)
+    if searches_distance:
+        note_shortest_distance(model, sampler, store)
     return found
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.commands import outcome
 
@@ -46,3 +47,12 @@ def test_quiet_says_nothing_and_a_run_can_be_restarted(input_file):
     assert result.exit_code == 0
     assert "4 of them done before" in result.stderr
     assert Path("model.ckpt-6.pt").exists()
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_without_a_search_the_shortest_distance_is_unknown(input_file, skips):
+    options = ["--skip-neighbor-stat"] * skips
+    assert outcome("train", input_file, "--quiet", *options).exit_code == 0
+    state = torch.load("model.ckpt.pt", weights_only=True)["model"]
+    (known,) = (float(value) for name, value in state.items() if name.endswith("min_nbor_dist"))
+    assert known == -1 if skips else 0 < known < 3
