@@ -40,7 +40,13 @@ class Compress:
         float, Option("--step", help="Of the table where training data lie; tenfold beyond.")
     ] = 0.01
     extrapolate: Annotated[
-        int, Option("--extrapolate", help="How many times as far as these data the table reaches.")
+        int,
+        Option(
+            "--extrapolate",
+            min=2,
+            max=10_000,
+            help="How many times as far as these data the table reaches.",
+        ),
     ] = 5
     training_script: Annotated[
         Path | None,

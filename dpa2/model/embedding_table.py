@@ -15,6 +15,8 @@ from dpa2.model.layers import EmbeddingNetwork
 # Axes:  R rows (pairs of atoms)   C channels   I intervals   P = powers 0 to 5
 
 NUM_POWERS = 6
+# Intervals that no table has; numbers in files may ask for any.
+MOST = 2**40
 # Intervals that are tabulated at a time.
 CHUNK = 4096
 
@@ -38,10 +40,8 @@ class Grid(NamedTuple):
 
     def counts(self) -> tuple[int, int]:
         """Return the numbers of fine and of coarse intervals, rounded down as deepmd-kit does."""
-        return (
-            int((self.upper - self.lower) / self.fine),
-            int((self.end - self.upper) / self.coarse),
-        )
+        fine, coarse = (self.upper - self.lower) / self.fine, (self.end - self.upper) / self.coarse
+        return int(min(fine, MOST)), int(min(coarse, MOST))
 
     def starts(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return where each interval begins and how wide it is, (I,) each."""

@@ -189,6 +189,13 @@ def test_a_grid_that_is_none_is_refused(grid):
         attach_table(load_case("davg_strip").model, tables)
 
 
+def test_a_grid_without_end_asks_for_no_memory():
+    tables, _ = recorded("davg_strip")
+    tables[GRID] = torch.tensor([0.0, 1e308, 1.5e308, 1e-300, 1e-300, -1.0], dtype=torch.float64)
+    with pytest.raises(CheckpointError, match="has shape"):
+        attach_table(load_case("davg_strip").model, tables)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [

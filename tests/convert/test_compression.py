@@ -109,8 +109,9 @@ REFUSED = {
     "a step that does not divide": (STRIP, ["--step", "0.03"], ["does not divide", "0.01"]),
     "no step": (STRIP, ["--step", "0"], ["does not divide"]),
     "an endless step": (STRIP, ["--step", "inf"], ["does not divide"]),
-    "nothing beyond": (STRIP, ["--extrapolate", "1"], ["--extrapolate 2"]),
-    "too large": (STRIP, ["--extrapolate", "90000"], ["GB", "--step"]),
+    "a step of next to nothing": (STRIP, ["--step", "1e-320"], ["does not divide"]),
+    "nothing beyond": (STRIP, ["--extrapolate", "1"], ["--extrapolate"]),
+    "too large": (STRIP, ["--step", "0.001", "--extrapolate", "9000"], ["GB", "--step"]),
 }
 
 
@@ -131,6 +132,12 @@ def test_what_cannot_be_compressed_is_refused_with_what_to_do(
 def test_a_distance_that_leaves_no_pairs_is_refused(distance):
     with pytest.raises(ConversionError, match="shortest distance"):
         compress(load_case("davg_strip").model, Tabulation(shortest=distance))
+
+
+def test_a_table_without_room_for_shorter_distances_is_refused():
+    with pytest.raises(ConversionError, match="no room") as raised:
+        compress(load_case("davg_strip").model, Tabulation(extrapolate=1, shortest=0.9))
+    assert raised.value.hint == "--extrapolate 2 or more"
 
 
 def test_half_precision_is_refused(tmp_path):
