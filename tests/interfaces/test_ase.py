@@ -22,6 +22,13 @@ def test_the_calculator_gives_the_numbers_of_the_model(atoms, frames):
     assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
 
 
+def test_the_calculator_computes_in_the_precision_asked_for(atoms, water_model):
+    twin = atoms.copy()
+    twin.calc = Calculator(water_model, dtype="float32")
+    difference = np.abs(twin.get_forces() - atoms.get_forces()).max()
+    assert 1e-9 < difference <= 1e-5
+
+
 def test_a_frozen_model_gives_the_same_numbers(atoms, frozen_model):
     twin = atoms.copy()
     twin.calc = Calculator(frozen_model)
