@@ -55,9 +55,9 @@ interop: $(INTEROP) ## compare with deepmd-kit 3.2.0, LAMMPS, torch-sim, i-PI (b
 	bash tests/interop/setup_runtimes.sh
 	$(BIN)/python -m pytest -q -m interop tests/interop
 
-benchmark: setup ## time ours against deepmd-kit 3.2.0 in one run
+benchmark: setup ## all figures of speed and memory, against deepmd-kit 3.2.0 in one run (8 minutes)
 	bash tests/interop/setup_peer.sh
-	$(BIN)/python benchmarks/compare.py $(BENCHMARK)
+	$(BIN)/python benchmarks/speed.py $(BENCHMARK)
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-run

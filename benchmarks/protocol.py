@@ -10,13 +10,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from workload import Work
 
-def serve(prepare: Callable[[], Callable[[], dict[str, Any]]], warmup: int = 2) -> None:
-    """Worker side: prepare, warm up, then time one repetition for every line `run` on stdin.
+Step = Callable[[], dict[str, Any]]
+"""One repetition; returns what is compared between workers."""
+
+
+def serve(work: Work, prepare: Callable[[], Step]) -> None:
+    """Worker side: prepare, warm up twice, then time one repetition for every line `run` on stdin.
 
     A repetition that is not timed goes before each: while the other workers had their turns, the
     operating system may have taken pages and caches away from this one, which no run pays for that
-    has the machine to itself.
+    has the machine to itself. What runs `once` is spared both.
 
     Standard output is the channel, so whatever else the worker's libraries print goes to stderr.
     """
@@ -24,18 +29,20 @@ def serve(prepare: Callable[[], Callable[[], dict[str, Any]]], warmup: int = 2) 
     os.dup2(2, 1)
     started = time.perf_counter()
     repeat = prepare()
+    before = peak_mb()
     facts: dict[str, Any] = {}
-    for _ in range(warmup):
+    for _ in range(0 if work.once else 2):
         facts = repeat()
-    answer(channel, setup_s=time.perf_counter() - started, **facts)
+    answer(channel, setup_s=time.perf_counter() - started, before_mb=before, **facts)
     for line in sys.stdin:
         if line.strip() != "run":
             break
-        repeat()
+        if not work.once:
+            repeat()
         started = time.perf_counter()
         repeat()
         answer(channel, seconds=time.perf_counter() - started)
-    answer(channel, peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    answer(channel, peak_mb=peak_mb())
 
 
 def answer(channel: Any, **facts: Any) -> None:
@@ -43,8 +50,27 @@ def answer(channel: Any, **facts: Any) -> None:
     channel.write(json.dumps(facts) + "\n")
 
 
+def peak_mb() -> float:
+    """Return the largest memory so far: of the GPU, where one is used, else of the process."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():
+        # What the kernel reports of children begins with the size of their parent.
+        lines = status.read_text().splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def synchronize(work: Work) -> None:
+    """Wait for a GPU, which works while Python goes on."""
+    if work.device == "cuda":
+        sys.modules["torch"].cuda.synchronize()
+
+
 class Worker:
-    """Parent side of one worker process."""
+    """Parent side of one worker process, started at once."""
 
     def __init__(self, name: str, command: list[str], env: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -59,6 +85,7 @@ class Worker:
                 cwd=log.parent,
                 text=True,
             )
+        self.facts = self.read()
 
     def read(self) -> dict[str, Any]:
         """Wait for the next answer; raises RuntimeError if the worker died."""
@@ -75,12 +102,12 @@ class Worker:
         self.send("run")
         return float(self.read()["seconds"])
 
-    def stop(self) -> float:
-        """End the worker; returns its peak resident memory in MB."""
+    def stop(self) -> dict[str, Any]:
+        """End the worker; returns all it said about itself, its peak memory included."""
         self.send("stop")
-        peak = float(self.read()["peak_mb"])
+        self.facts |= self.read()
         self.process.wait()
-        return peak
+        return self.facts
 
     def send(self, command: str) -> None:
         """Write one command line."""

@@ -1,40 +1,24 @@
 """The deepmd-kit side of the comparison; runs in deepmd-kit's environment.
 
-worker_deepmd.py checkpoint FOLDER            write FOLDER/model.pt (one step, for statistics)
-worker_deepmd.py MODE train|infer FOLDER      serve; MODE: eager, torchscript, pt-expt
+worker_deepmd.py MODE WORK      serve; MODE: eager, torchscript, pt-expt; WORK: as of worker_ours.py
 
 These workers call deepmd-kit's own trainers and `DeepPot`.
 """
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-from protocol import serve
-from workload import water_frame
-
-Step = Callable[[], dict[str, Any]]
+from protocol import Step, serve, synchronize
+from workload import Work
 
 
 def dp(*arguments: str, folder: Path) -> None:
     """Run deepmd-kit's command line in a folder."""
     subprocess.run([sys.executable, "-m", "deepmd", *arguments], cwd=folder, check=True)
-
-
-def write_checkpoint(folder: Path) -> None:
-    """Train one step, so that the checkpoint has real statistics."""
-    config = json.loads((folder / "input.json").read_text())
-    config["training"] |= {"numb_steps": 1, "save_freq": 1}
-    (folder / "one_step.json").write_text(json.dumps(config))
-    dp("--pt", "train", "one_step.json", "--skip-neighbor-stat", folder=folder)
-    shutil.copyfile(folder / "model.ckpt-1.pt", folder / "model.pt.new")
-    (folder / "model.pt.new").replace(folder / "model.pt")
 
 
 def normalized_input(folder: Path, *, compiled: bool) -> dict[str, Any]:
@@ -48,11 +32,12 @@ def normalized_input(folder: Path, *, compiled: bool) -> dict[str, Any]:
     return normalize(update_deepmd_input(config, warning=False))
 
 
-def train_eager(folder: Path) -> Step:
+def train_eager(work: Work) -> Step:
     """Return one training step of the PyTorch backend."""
     from deepmd.pt.entrypoints.main import get_trainer
 
-    trainer = get_trainer(normalized_input(folder, compiled=False), str(folder / "model.pt"))
+    config = normalized_input(work.folder, compiled=False)
+    trainer = get_trainer(config, str(work.folder / "model.pt"))
     trainer.wrapper.train()
 
     def step() -> dict[str, Any]:
@@ -63,22 +48,24 @@ def train_eager(folder: Path) -> Step:
         loss.backward()
         trainer.optimizer.step()
         trainer.scheduler.step()
+        synchronize(work)
         return {"loss": float(loss.detach())}
 
     return step
 
 
-def train_expt(folder: Path) -> Step:
+def train_expt(work: Work) -> Step:
     """Return one training step of the pt-expt backend, compiled; minutes to prepare."""
     from deepmd.pt_expt.entrypoints.main import get_trainer
 
-    trainer = get_trainer(normalized_input(folder, compiled=True))
+    trainer = get_trainer(normalized_input(work.folder, compiled=True))
     trainer.wrapper.train()
     tasks = trainer.training_tasks
     task = tasks[tasks.keys[0]]
 
     def step() -> dict[str, Any]:
         result = trainer.train_step(task, 0)
+        synchronize(work)
         return {"loss": float(result.payload["loss"].detach())}
 
     return step
@@ -99,42 +86,39 @@ def write_exported(folder: Path) -> None:
     (folder / "part.pt2").replace(folder / "model.pt2")
 
 
-def infer(folder: Path, mode: str) -> Step:
+def infer(work: Work, mode: str) -> Step:
     """Return one evaluation of energy, force and virial from numpy arrays."""
     from deepmd.infer import DeepPot
 
-    model = folder / "model.pt"
+    model = work.folder / "model.pt"
     if mode == "pt-expt":
-        model = folder / "model.pt2"
+        model = work.folder / "model.pt2"
         if not model.exists():
-            write_exported(folder)
+            write_exported(work.folder)
     options = {"no_jit": True} if mode == "eager" else {}
     potential = DeepPot(str(model), auto_batch_size=False, **options)
-    coord, box, atype = water_frame()
+    coord, box, atype = work.arrays()
 
     def evaluate() -> dict[str, Any]:
-        energy, force, _ = potential.eval(coord[None], box[None], atype.tolist())[:3]
-        return {"energy": float(energy.item()), "force": force.ravel().tolist()}
+        energy, force, _ = potential.eval(coord, box, atype.tolist())[:3]
+        return {"energy": float(energy[0].item()), "force": force[0].ravel().tolist()}
 
     return evaluate
 
 
 def main() -> None:
     """Serve the role on the command line."""
-    if sys.argv[1] == "checkpoint":
-        write_checkpoint(Path(sys.argv[2]))
-        return
-    mode, what, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    mode, work = sys.argv[1], Work(**json.loads(sys.argv[2]))
 
     def prepare() -> Step:
         import torch
 
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-        if what == "infer":
-            return infer(folder, mode)
-        return train_expt(folder) if mode == "pt-expt" else train_eager(folder)
+        torch.set_num_threads(work.threads)
+        if work.what == "infer":
+            return infer(work, mode)
+        return train_expt(work) if mode == "pt-expt" else train_eager(work)
 
-    serve(prepare)
+    serve(work, prepare)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
-"""What is timed: the published small and medium DPA-2 on one frame of 64 water molecules."""
+"""What is timed: the published small and medium DPA-2 on boxes of water.
+
+Both sides import this; it needs numpy only.
+"""
 
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +15,64 @@ NUM_LAYERS = {"small": 3, "medium": 6}
 MOLECULES_PER_EDGE = 4
 BOX_EDGE = 12.42
 """Å; 64 molecules at the density of water."""
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dpa-zoo"
 
 
-def model_section(size: str) -> dict[str, Any]:
-    """Return the `model` section with the published hyperparameters, in float64."""
+@dataclass(frozen=True)
+class Work:
+    """What a worker repeats, and on what.
+
+    Attributes:
+        what: `infer` (energy, forces and virial from numpy arrays, neighbour search included),
+            `train` (a step: forward pass, forces, loss, backward pass, Adam), or a limit of the
+            machine: `product` (of two matrices 2048 x 2048), `stream` (a + 3 b of 64 MB each).
+        model: `small` or `medium`.
+        layers: Of the repformer; 0: as published.
+        precision: `float64` or `float32`.
+        copies: Of the box along every edge.
+        frames: In one call.
+        threads: Of the process.
+        device: `cpu` or `cuda`.
+        once: Too large to be repeated: only a small system warms up, and one call is timed.
+    """
+
+    what: str = "infer"
+    model: str = "medium"
+    layers: int = 0
+    precision: str = "float64"
+    copies: int = 1
+    frames: int = 1
+    threads: int = 2
+    device: str = "cpu"
+    once: bool = False
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether it is a limit of the machine: no model."""
+        return self.what in ("product", "stream")
+
+    @property
+    def folder(self) -> Path:
+        """Where the model with its input and data is."""
+        layers = self.layers or NUM_LAYERS[self.model]
+        return CACHE / "benchmarks" / f"{self.model}-{layers}-{self.precision}"
+
+    @property
+    def atoms(self) -> int:
+        """Of all frames."""
+        return 3 * MOLECULES_PER_EDGE**3 * self.copies**3 * self.frames
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return coord (F, N, 3) Å, box (F, 3, 3) Å and atype (N,)."""
+        coord, box, atype = water_frame()
+        steps = np.stack(np.meshgrid(*[range(self.copies)] * 3, indexing="ij"), axis=-1)
+        coord = (coord[None] + (steps.reshape(-1, 3) @ box)[:, None]).reshape(1, -1, 3)
+        boxes = np.repeat(box[None] * self.copies, self.frames, axis=0)
+        return np.repeat(coord, self.frames, axis=0), boxes, np.tile(atype, self.copies**3)
+
+
+def model_section(size: str, layers: int = 0, precision: str = "float64") -> dict[str, Any]:
+    """Return the `model` section with the published hyperparameters but for those given."""
     medium = size == "medium"
     return {
         "type_map": ["O", "H"],
@@ -35,7 +94,7 @@ def model_section(size: str) -> dict[str, Any]:
                 "rcut": 4.0,
                 "rcut_smth": 3.5,
                 "nsel": 48,
-                "nlayers": NUM_LAYERS[size],
+                "nlayers": layers or NUM_LAYERS[size],
                 "g1_dim": 128,
                 "g2_dim": 32,
                 "axis_neuron": 4,
@@ -51,17 +110,19 @@ def model_section(size: str) -> dict[str, Any]:
                 "update_residual": 0.01,
                 "update_residual_init": "norm",
             },
-            "precision": "float64",
+            "precision": precision,
             "seed": 1,
         },
-        "fitting_net": {"neuron": [240, 240, 240], "precision": "float64", "seed": 1},
+        "fitting_net": {"neuron": [240, 240, 240], "precision": precision, "seed": 1},
     }
 
 
-def input_file(size: str, system: Path) -> dict[str, Any]:
+def input_file(
+    size: str, system: Path, layers: int = 0, precision: str = "float64"
+) -> dict[str, Any]:
     """Return a training input on one frame: energy and force loss, Adam."""
     return {
-        "model": model_section(size),
+        "model": model_section(size, layers, precision),
         "learning_rate": {"type": "exp", "start_lr": 1e-3, "stop_lr": 3.51e-8},
         "loss": {
             "type": "ener",
@@ -119,8 +180,9 @@ def write_system(folder: Path) -> None:
     (folder / "type_map.raw").write_text("O\nH\n")
 
 
-def prepare(folder: Path, size: str) -> None:
-    """Write the system and `input.json` into a folder."""
-    write_system(folder / "water")
-    text = json.dumps(input_file(size, folder / "water"), indent=1)
-    (folder / "input.json").write_text(text + "\n")
+def prepare(work: Work) -> None:
+    """Write the system and `input.json` into the folder of a work."""
+    system = work.folder / "water"
+    write_system(system)
+    text = json.dumps(input_file(work.model, system, work.layers, work.precision), indent=1)
+    (work.folder / "input.json").write_text(text + "\n")
