@@ -5,6 +5,7 @@ Ratios are taken turn by turn, and their medians count.
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Protocol
@@ -60,28 +61,56 @@ class Contest:
     together: bool = True
 
     def measure(self) -> dict[str, Any]:
-        """Run it; returns what goes into the JSON document."""
-        rows = {name: {**entry.facts, "seconds": []} for name, entry in self.entries.items()}
-        for names in [list(rows)] if self.together else [[name] for name in rows]:
-            self._take_turns(names, rows)
-        first = next(iter(rows.values()))
-        rows = {name: {**row, **_derived(row, first, rows)} for name, row in rows.items()}
-        for row in rows.values():
-            row.pop("force", None)
-        return {"part": self.part, "title": self.title, "busy": self.busy, "rows": rows}
+        """Run it; returns what goes into the JSON document.
 
-    def _take_turns(self, names: list[str], rows: dict[str, dict[str, Any]]) -> None:
+        Raises:
+            RuntimeError: If one of ours fails; deepmd-kit's are left out, and why is kept.
+        """
+        rows = {name: {**entry.facts, "seconds": []} for name, entry in self.entries.items()}
+        failed: dict[str, str] = {}
+        for names in [list(rows)] if self.together else [[name] for name in rows]:
+            self._take_turns(names, rows, failed)
+        measured = {name: row for name, row in rows.items() if name not in failed}
+        first = next(iter(measured.values()))
+        found = {name: {**row, **_derived(row, first, rows)} for name, row in measured.items()}
+        for row in found.values():
+            row.pop("force", None)
+        return {
+            "part": self.part,
+            "title": self.title,
+            "busy": self.busy,
+            "rows": found,
+            "failed": failed,
+        }
+
+    def _take_turns(
+        self, names: list[str], rows: dict[str, dict[str, Any]], failed: dict[str, str]
+    ) -> None:
+        live: dict[str, Contestant] = {}
         # Started one after the other, so that preparations do not compete.
-        contestants: dict[str, Contestant] = {}
         for name in names:
             print(f"{self.part}: {name}", file=sys.stderr, flush=True)
-            contestants[name] = self.entries[name].start()
+            with _tolerated(name, failed):
+                live[name] = self.entries[name].start()
         with competitors(self.busy):
             for _ in range(self.turns):
-                for name, contestant in contestants.items():
-                    rows[name]["seconds"].append(contestant.run())
-        for name, contestant in contestants.items():
-            rows[name] |= contestant.stop()
+                for name in names:
+                    with _tolerated(name, failed):
+                        rows[name]["seconds"].append(live[name].run())
+        for name in names:
+            with _tolerated(name, failed):
+                rows[name] |= live[name].stop()
+
+
+@contextmanager
+def _tolerated(name: str, failed: dict[str, str]) -> Iterator[None]:
+    """Note that one of deepmd-kit's failed; what it is asked later changes nothing."""
+    try:
+        yield
+    except (RuntimeError, KeyError) as error:
+        if not name.startswith(PEER):
+            raise
+        failed.setdefault(name, str(error))
 
 
 def _derived(
@@ -150,6 +179,8 @@ def _cell(row: Mapping[str, Any], show: Callable[[Mapping[str, Any]], str]) -> s
 
 def remarks(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the rows say together."""
+    for name, reason in result["failed"].items():
+        yield f"{name} failed: {reason.splitlines()[-1]}"
     rows: Mapping[str, Any] = result["rows"]
     name, ours = next(iter(rows.items()))
     theirs = {name: row for name, row in rows.items() if name.startswith(PEER)}

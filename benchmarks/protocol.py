@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -112,5 +113,6 @@ class Worker:
     def send(self, command: str) -> None:
         """Write one command line."""
         assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # the answer that does not come says why
+            self.process.stdin.write(command + "\n")
+            self.process.stdin.flush()

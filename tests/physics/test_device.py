@@ -144,7 +144,7 @@ def test_what_is_made_on_the_host_is_found(step, monkeypatch):
 def test_a_graph_reads_the_widths_of_its_blocks_once(frames, monkeypatch):
     drawn = draw(0)
     system = drawn.system(num_frames=frames)
-    monkeypatch.setattr(blocks, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
     read = []
     original = torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: read.append(tensor) or original(tensor))
