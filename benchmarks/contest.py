@@ -16,6 +16,9 @@ from rich.table import Table
 PRODUCT, STREAM, PEER = "matrix product", "memory stream", "deepmd-kit "
 """Names of the machine's limits, and what names of deepmd-kit's modes begin with."""
 
+GPU_LIMIT = 1380.0
+"""Thousand atom-steps a second: what the products of the medium model leave an H100 in float64."""
+
 
 class Contestant(Protocol):
     """What can be timed."""
@@ -190,6 +193,9 @@ def remarks(result: Mapping[str, Any]) -> Iterator[str]:
         memory = [row["peak_mb"] for row in theirs.values() if "peak_mb" in row]
         if memory and "peak_mb" in ours:
             yield f"{name} takes {ours['peak_mb'] / min(memory):.2f} of deepmd-kit's least memory"
+    if ours.get("work", {}).get("device") == "cuda":
+        share = ours["kilo_atom_steps_per_s"] / GPU_LIMIT
+        yield f"{name} does {100 * share:.0f} % of {GPU_LIMIT / 1000} million atom-steps/s"
     if STREAM in rows and "before_mb" in ours:
         rate = rows[STREAM]["gbyte"] / rows[STREAM]["median_s"]
         needed = 2 * (ours["peak_mb"] - ours["before_mb"]) / 1000 / rate
