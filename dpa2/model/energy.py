@@ -269,11 +269,12 @@ class EnergyModel(nn.Module):
     def _trained(self, graph: Graph, fparam: Tensor | None, aparam: Tensor | None) -> Prediction:
         """Return a prediction that is differentiable with respect to the parameters."""
         keep = self._num_kept(graph, trained=True)
-        if num_workers(self.device) == 1 and keep == len(graph.blocks):
+        alone = num_workers(self.device) == 1 and keep == len(graph.blocks)
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if alone or not parameters:
             energy_A, gradient_EX = self._in_one_graph(graph, fparam, aparam)
         else:
             made, gradient_EX = self._trained_pass(graph, fparam, aparam, keep)
-            parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
             energy_A, gradient_EX = EnergyAndGradient.apply(  # type: ignore[no-untyped-call]
                 partial(self._differentiate, made), made.energy, gradient_EX, *parameters
             )

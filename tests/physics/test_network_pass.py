@@ -3,6 +3,7 @@
 import gc
 import weakref
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,6 +116,21 @@ def test_graphs_go_with_the_pass(drawn):
         gc.enable()
 
 
+@pytest.mark.parametrize("part", ["descriptor", "fitting", ""])
+def test_what_is_fixed_has_no_gradient(drawn, threads, part):
+    """One part of the network; or all of it, and then a step is still a step."""
+    system, model = drawn.system(num_frames=2), deepcopy(drawn.model)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(bool(part) and not name.startswith(part))
+    frozen = replace(drawn, model=model)
+    threads(1)
+    expected = parameter_gradients(frozen, system)
+    threads(2)
+    for values, right in zip(parameter_gradients(frozen, system), expected, strict=True):
+        close(values, right)
+    assert len(expected) == len(trained(model))
+
+
 def loss_of(energy, force, virial):
     """Return a loss that looks at energies, forces and virials differently at every place."""
     total = (energy**2).sum()
@@ -133,7 +149,9 @@ def parameter_gradients(drawn, system):
         create_graph=True,
     )
     loss = loss_of(prediction.energy, prediction.force, prediction.virial)
-    found = torch.autograd.grad(loss, trained(model), allow_unused=True)
+    loss.backward()
+    found = [parameter.grad for parameter in trained(model)]
+    model.zero_grad()
     return [
         (torch.zeros_like(parameter) if gradient is None else gradient).numpy()
         for parameter, gradient in zip(trained(model), found, strict=True)
