@@ -80,18 +80,39 @@ def attach_table(model: EnergyModel, tensors: dict[str, Tensor]) -> None:
             "this model is compressed although descriptor.repinit.tebd_input_mode is `concat`",
             hint=_NOT_TOGETHER,
         )
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (torch.float64, torch.float32):
+            raise CheckpointError(f"{name} holds {tensor.dtype} numbers", hint=_NOT_TOGETHER)
     grid, table = _grid(tensors[_GRID]), tensors[_TABLE]
     num_channels = model.config.descriptor.repinit.neuron[-1]
     num_intervals, width = sum(grid.counts()), num_channels * NUM_POWERS
-    if table.shape[1:] != (width,) or len(table) < num_intervals:
+    # deepmd-kit adds the two counts before it rounds: there may be one interval more.
+    if table.shape[1:] != (width,) or len(table) - num_intervals not in (0, 1):
         raise CheckpointError(
             f"{_TABLE} has shape {tuple(table.shape)} in the file and {(num_intervals, width)} in "
             "the model",
             hint=_NOT_TOGETHER,
         )
     _check_types(tensors[_TYPES], _of_types(model))
-    coefficients = table.to(model.descriptor.dtype).view(-1, num_channels, NUM_POWERS)
-    embedding.lookup = EmbeddingTable(grid, coefficients)
+    coefficients = table.view(-1, num_channels, NUM_POWERS)
+    _check_joints(grid, coefficients)
+    embedding.lookup = EmbeddingTable(grid, coefficients.to(model.descriptor.dtype))
+
+
+def _check_joints(grid: Grid, coefficients_ICP: Tensor) -> None:
+    """Check that each interval ends with the values with which the next begins."""
+    widths_I = coefficients_ICP.new_full((len(coefficients_ICP),), grid.coarse)
+    widths_I[: grid.counts()[0]] = grid.fine
+    powers_IP = widths_I[:, None] ** torch.arange(NUM_POWERS)
+    terms_ICP = coefficients_ICP * powers_IP[:, None]
+    gaps_IC = (terms_ICP.sum(dim=2)[:-1] - coefficients_ICP[1:, :, 0]).abs()
+    allowed = 1e4 * torch.finfo(gaps_IC.dtype).eps * terms_ICP.abs().max()
+    if not bool((gaps_IC <= allowed).all()):
+        raise CheckpointError(
+            f"{_TABLE} has gaps between intervals, or values that are no numbers: it is none of "
+            f"the grid in {_GRID}",
+            hint=_NOT_TOGETHER,
+        )
 
 
 def _check_types(given: Tensor, expected: Tensor) -> None:
@@ -106,7 +127,7 @@ def _check_types(given: Tensor, expected: Tensor) -> None:
 def _grid(info: Tensor) -> Grid:
     # By their decimals: in single precision 0.01 is a little less, and there would be one interval
     # more or less than there are.
-    numbers = [float(str(number)) for number in info.numpy()]
+    numbers = [float(str(number)) for number in info.flatten().numpy()]
     if len(numbers) == len(Grid._fields) + 1 and all(map(math.isfinite, numbers)):
         grid = Grid(*numbers[:-1])
         ordered = grid.lower < grid.upper < grid.end and min(grid.fine, grid.coarse) > 0

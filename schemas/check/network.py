@@ -217,12 +217,14 @@ def precision_is_one(config: Input) -> Iterator[Finding]:
 
 @rule("ZOO227", "something is trained")
 def something_is_trained(config: Input) -> Iterator[Finding]:
-    """Warn if neither descriptor nor fitting net is trained."""
+    """Demand that the descriptor or the fitting net is trained."""
     fitting = config.model.fitting_net.trainable
     trained = all(fitting) if isinstance(fitting, list) else fitting
     if not config.model.descriptor.trainable and not trained:
-        message = "descriptor and fitting_net are both not trainable: nothing is trained"
-        yield warning("model.descriptor.trainable", message)
+        message = "descriptor and fitting_net are both not trainable: nothing would be trained"
+        yield fault(
+            "model.descriptor.trainable", message, "let the fitting net be trained at least"
+        )
 
 
 @rule("ZOO228", "default_fparam has numb_fparam entries")

@@ -169,6 +169,17 @@ def test_a_loss_that_explodes_stops_and_saves_nothing_of_it(tiny_input):
         assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
+def test_a_run_that_would_train_nothing_is_refused(tiny_input):
+    tiny_input["model"]["descriptor"]["trainable"] = False
+    quiet(tiny_input, overrides=["training.numb_steps=1"])
+    frozen = {
+        **tiny_input["model"],
+        "fitting_net": tiny_input["model"]["fitting_net"] | {"trainable": False},
+    }
+    with pytest.raises(ConfigError, match="nothing would be trained"):
+        quiet(tiny_input | {"model": frozen}, force=True)
+
+
 def test_full_validation_keeps_the_best_checkpoints(tiny_input):
     tiny_input["validating"] = {
         "full_validation": True,
