@@ -115,6 +115,9 @@ def test_tables_change_their_precision_with_the_networks(compressed, name, tmp_p
     single = dpa2.load(tmp_path / "x.pth").predict(arrays["coord"], arrays["box"], arrays["atype"])
     difference = np.abs(single.force - arrays["force"].reshape(single.force.shape)).max()
     assert 1e-9 < difference <= 1e-4
+    convert(tmp_path / "x.pth", tmp_path / "back.pth", dtype="float64")
+    back = format_of(tmp_path / "back.pth").read(tmp_path / "back.pth", None).model
+    assert table_of(back).grid() == table_of(case.model).grid()
 
 
 @pytest.mark.parametrize("name", CASES)
