@@ -207,8 +207,7 @@ class RepformerLayer(nn.Module):
         w_NK1 = geometry.weight.unsqueeze(-1)
         # One product sums everything that neighbours' g1 enters linearly: rows 0..P-1 for the
         # convolution, the last three for drrd.
-        weighted_NKX = h2_NKX * w_NK1
-        left_NKQ = torch.cat([g2_NKP * w_NK1, weighted_NKX], dim=-1)
+        left_NKQ = torch.cat([g2_NKP, h2_NKX], dim=-1) * w_NK1
         sums_NQA = torch.bmm(left_NKQ.transpose(1, 2), g1_NKA)
         # Split, not sliced: slices are differentiated by filling zeros.
         sums_NPA, sums_NXA = torch.split(sums_NQA, [P, 3], dim=1)
@@ -228,7 +227,7 @@ class RepformerLayer(nn.Module):
                 conv = (sums_NPA * conv_map.weight.t()).sum(dim=2) * geometry.conv_norm
                 parts.append(conv)
         if self.has_grrg:
-            h_NXP = torch.bmm(weighted_NKX.transpose(1, 2), g2_NKP)
+            h_NXP = torch.bmm((h2_NKX * w_NK1).transpose(1, 2), g2_NKP)
             parts.append(self.symmetrise(h_NXP * geometry.norm))
         if self.has_drrd:
             parts.append(self.symmetrise(sums_NXA * geometry.norm))
