@@ -114,11 +114,11 @@ def clip_gradients(parameters: NumberedParameters, max_norm: float) -> Tensor | 
     """Scale the gradients down so that their joint L2 norm is at most `max_norm`.
 
     Returns:
-        The norm before, still on the device; None when there is no limit (0).
+        The norm before, still on the device; None when there is no limit (0) or no gradient.
     """
-    if max_norm <= 0.0:
-        return None
     trained = [p for _, p in parameters if p is not None and p.grad is not None]
+    if max_norm <= 0.0 or not trained:
+        return None
     norms = [torch.linalg.vector_norm(p.grad) for p in trained if p.grad is not None]
     norm: Tensor = torch.linalg.vector_norm(torch.stack([value.double() for value in norms]))
     torch.nn.utils.clip_grads_with_norm_(trained, max_norm, norm)

@@ -21,7 +21,6 @@ from dpa2.training.start import Scratch, choose_start, read_input
 from dpa2.training.task import (
     Task,
     assemble,
-    refuse_untrained,
     seed_global_generator,
     stream_seed,
 )
@@ -260,7 +259,6 @@ class _Run:
         num_steps, shares = run_length(self.config.branches, samplers, config.numb_steps)
         models = {name: task.model for name, task in tasks.items()}
         share(models, self.config.links)
-        refuse_untrained(tasks)
         if moments:
             merge_statistics(models, self.config.links, moments, shares)
         state = self._state(tasks, shares, num_steps)

@@ -25,7 +25,7 @@ from dpa2.model.workers import single_threaded
 from dpa2.training.loss import EnergyLoss, Labels, LossResult
 from dpa2.training.moments import input_widths
 from dpa2.training.statistics import resolve_auto_nsel
-from schemas.base.errors import ConfigError, DataError
+from schemas.base.errors import DataError
 from schemas.input.root import Branch, Input, Link, MultiTaskInput, normalized
 
 Metrics = Mapping[str, float]
@@ -291,20 +291,6 @@ def assemble(
         batches = BatchStream(sampler, builder)
         found[name] = Task(branch, model, loss, batches, validation, params, stream)
     return found
-
-
-def refuse_untrained(tasks: Mapping[str, Task]) -> None:
-    """Refuse tasks whose parameters all stay as they are.
-
-    Raises:
-        ConfigError: Names the first.
-    """
-    for name, task in tasks.items():
-        if not any(parameter.requires_grad for parameter in task.model.parameters()):
-            raise ConfigError(
-                f"{name}: descriptor and fitting net are both frozen: nothing would be trained",
-                hint="let the fitting net be trained at least: `trainable: true`",
-            )
 
 
 def _partners(name: str, links: Sequence[Link]) -> list[str]:

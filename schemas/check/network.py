@@ -217,14 +217,12 @@ def precision_is_one(config: Input) -> Iterator[Finding]:
 
 @rule("ZOO227", "something is trained")
 def something_is_trained(config: Input) -> Iterator[Finding]:
-    """Demand that the descriptor or the fitting net is trained."""
+    """Warn if neither descriptor nor fitting net is trained."""
     fitting = config.model.fitting_net.trainable
     trained = all(fitting) if isinstance(fitting, list) else fitting
     if not config.model.descriptor.trainable and not trained:
-        message = "descriptor and fitting_net are both not trainable: nothing would be trained"
-        yield fault(
-            "model.descriptor.trainable", message, "let the fitting net be trained at least"
-        )
+        message = "descriptor and fitting_net are both not trainable: nothing is trained"
+        yield warning("model.descriptor.trainable", message)
 
 
 @rule("ZOO228", "default_fparam has numb_fparam entries")

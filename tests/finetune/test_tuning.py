@@ -37,13 +37,6 @@ def test_a_frozen_descriptor_stays_as_it_is(case_folder):
     assert "loaded, frozen" in "\n".join(result.provenance["Default"].lines())
 
 
-def test_a_run_whose_parameters_are_all_frozen_is_refused(case_folder):
-    document = case_folder("copied")
-    document["model"]["fitting_net"]["trainable"] = False
-    with pytest.raises(ConfigError, match="nothing would be trained"):
-        quiet(document, tuning=Tuning(freeze_descriptor=True))
-
-
 def test_the_first_layers_are_frozen_with_what_comes_before_them(case_folder):
     document = case_folder("copied")
     result = quiet(document, tuning=Tuning(freeze_layers=1))
