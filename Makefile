@@ -55,7 +55,7 @@ interop: $(INTEROP) ## compare with deepmd-kit 3.2.0, LAMMPS, torch-sim, i-PI (b
 	bash tests/interop/setup_runtimes.sh
 	$(BIN)/python -m pytest -q -m interop tests/interop
 
-benchmark: setup ## all figures of speed and memory, against deepmd-kit 3.2.0 in one run (8 minutes)
+benchmark: setup ## all figures of speed and memory, against deepmd-kit 3.2.0 in one run
 	bash tests/interop/setup_peer.sh
 	$(BIN)/python benchmarks/speed.py $(BENCHMARK)
 

@@ -17,12 +17,17 @@ Step = Callable[[], dict[str, Any]]
 """One repetition; returns what is compared between workers."""
 
 
-def serve(work: Work, prepare: Callable[[], Step]) -> None:
+def serve(
+    work: Work,
+    prepare: Callable[[], Step],
+    count: Callable[[Step], dict[str, Any]] | None = None,
+) -> None:
     """Worker side: prepare, warm up twice, then time one repetition for every line `run` on stdin.
 
     A repetition that is not timed goes before each: while the other workers had their turns, the
     operating system may have taken pages and caches away from this one, which no run pays for that
-    has the machine to itself. What runs `once` is spared both.
+    has the machine to itself. What runs `once` is spared both. At the end, when memory has been
+    read, `count` says what else there is to know of a repetition.
 
     Standard output is the channel, so whatever else the worker's libraries print goes to stderr.
     """
@@ -43,7 +48,8 @@ def serve(work: Work, prepare: Callable[[], Step]) -> None:
         started = time.perf_counter()
         repeat()
         answer(channel, seconds=time.perf_counter() - started)
-    answer(channel, peak_mb=peak_mb())
+    peak = peak_mb()
+    answer(channel, peak_mb=peak, **(count(repeat) if count else {}))
 
 
 def answer(channel: Any, **facts: Any) -> None:

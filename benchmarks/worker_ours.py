@@ -42,7 +42,7 @@ def train(work: Work) -> Step:
     def step() -> dict[str, Any]:
         batch = stream.next()
         stream.prefetch()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         prediction = batch.predict(model, create_graph=True)
         result = loss(prediction, batch.labels, batch.mask, rate)
         result.total.backward()
@@ -108,20 +108,12 @@ class Flops(TorchDispatchMode):
         return out
 
 
-def with_flops(work: Work, step: Step) -> Step:
-    """Count the operations once, on one thread, when first called."""
-    counted: dict[str, Any] = {}
-
-    def repeat() -> dict[str, Any]:
-        if not counted:
-            torch.set_num_threads(1)
-            with Flops() as counter:
-                step()
-            counted["gflop"] = counter.total / 1e9
-            torch.set_num_threads(work.threads)
-        return {**step(), **counted}
-
-    return repeat
+def operations(step: Step) -> dict[str, Any]:
+    """Return the operations of one repetition, counted on one thread."""
+    torch.set_num_threads(1)
+    with Flops() as counter:
+        step()
+    return {"gflop": counter.total / 1e9}
 
 
 def main() -> None:
@@ -131,10 +123,9 @@ def main() -> None:
 
     def prepare() -> Step:
         torch.set_num_threads(work.threads)
-        step = roles[work.what](work)
-        return step if work.is_limit or work.once else with_flops(work, step)
+        return roles[work.what](work)
 
-    serve(work, prepare)
+    serve(work, prepare, None if work.is_limit or work.once else operations)
 
 
 if __name__ == "__main__":
